@@ -1,0 +1,8 @@
+"""ctma finds what changed between two images of the same place."""
+
+from ctma.checkpoints import load_model
+from ctma.models import ChangeLogits, create_model, list_models
+
+__version__ = "0.1.0"
+
+__all__ = ["ChangeLogits", "create_model", "list_models", "load_model"]

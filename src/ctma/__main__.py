@@ -1,0 +1,5 @@
+"""``python -m ctma``."""
+
+from ctma.cli.app import main
+
+main()

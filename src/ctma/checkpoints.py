@@ -1,0 +1,299 @@
+"""Self-describing weights.
+
+A checkpoint is a safetensors file whose header says what it is and how to use it. The
+torch files of the released implementation are read as well, without running code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ctma.errors import CheckpointError, CtmaError
+from ctma.files import file_fingerprint, whole_file
+from ctma.models import ChangeNetwork, create_model
+from ctma.models.blocks import channels_last
+
+FORMAT_VERSION = 1
+_HEADER_KEY = "ctma"
+_ORIGINAL_SUFFIXES = {".pth", ".pt"}
+
+
+class Header(BaseModel):
+    """What a checkpoint says about itself.
+
+    Attributes:
+        network: Name for ``create_model``.
+        arguments: Its arguments.
+        bands: Names of the input bands of one date, in order.
+        scaling: The stored value that stands for 1.0 at the network's input.
+        ground_sample_distance: Metres a pixel of the training data, where known.
+        threshold: Change is where the probability exceeds it.
+        training_data: Name, fingerprint and size of the data it was trained on.
+        recipe: The full recipe it was trained with.
+        epoch: Finished epochs, counted from 1.
+        scores: Scores taken, each with its split, protocol, threshold and data fingerprint.
+        ctma_version: The version of ctma that wrote it.
+        format_version: The version of this header's form.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    network: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    bands: list[str] = Field(default_factory=lambda: ["red", "green", "blue"])
+    scaling: float = 255.0
+    ground_sample_distance: float | None = None
+    threshold: float = 0.5
+    training_data: dict[str, Any] = Field(default_factory=dict)
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    epoch: int | None = None
+    scores: list[dict[str, Any]] = Field(default_factory=list)
+    ctma_version: str = ""
+    format_version: int = FORMAT_VERSION
+
+
+def save_model(path: str | Path, network: ChangeNetwork, header: Header) -> None:
+    """Writes a checkpoint, whole or not at all.
+
+    Args:
+        path: A ``.safetensors`` path.
+        network: The network whose weights are kept.
+        header: What they are.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    from ctma import __version__
+
+    header = header.model_copy(update={"ctma_version": __version__})
+    weights = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+    with whole_file(path) as part:
+        save_file(weights, part, metadata={_HEADER_KEY: header.model_dump_json()})
+
+
+def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
+    """Loads a network with its weights, in evaluation mode.
+
+    Args:
+        path: A checkpoint of ours, or a ``.pth`` file of the released implementation.
+        **arguments: For a ``.pth`` file, what it does not say, such as ``fusion=0.67``.
+
+    Returns:
+        The network; its ``header`` is the checkpoint's :class:`Header`.
+
+    Raises:
+        CheckpointError: If the file is no checkpoint, would run code, or its weights do
+            not fit the network it names.
+    """
+    path = Path(path)
+    if path.suffix in _ORIGINAL_SUFFIXES:
+        header = Header(network="ctma", arguments=arguments)
+        network = create_model(header.network, **header.arguments)
+        weights = _from_original(network, read_original(path)["state_dict"])
+    else:
+        if arguments:
+            raise CheckpointError(f"{path}: its header holds the network's arguments, give none")
+        header = read_header(path)
+        try:
+            network = create_model(header.network, **header.arguments)
+        except CtmaError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+        weights = load_file(path)
+    load_weights(network, weights, path)
+    network.header = header
+    return channels_last(network).eval()
+
+
+def read_header(path: str | Path) -> Header:
+    """Reads what a checkpoint says about itself, without its weights.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged or no checkpoint of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+    if _HEADER_KEY not in metadata:
+        raise CheckpointError(f"{path}: no ctma header, so its network is not known")
+    try:
+        content = json.loads(metadata[_HEADER_KEY])
+        version = content.get("format_version")
+        if version != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path}: header of format {version}, not {FORMAT_VERSION}; upgrade ctma"
+            )
+        return Header.model_validate(content)
+    except (json.JSONDecodeError, AttributeError, ValidationError) as error:
+        raise CheckpointError(f"{path}: damaged ctma header ({first_line(error)})") from error
+
+
+def load_weights(network: ChangeNetwork, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Puts weights into a network if all fit, else changes nothing.
+
+    Raises:
+        CheckpointError: If a weight is missing, surplus or misshapen; it names them.
+    """
+    own = network.state_dict()
+    problems = [f"{name} is missing" for name in own if name not in weights]
+    problems += [f"{name} is surplus" for name in weights if name not in own]
+    problems += [
+        f"{name} is {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    if problems:
+        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(f"{source}: weights do not fit: {'; '.join(problems[:3])}{more}")
+    network.load_state_dict(weights)
+
+
+def read_original(path: str | Path) -> dict[str, Any]:
+    """Reads a torch file of the released implementation, without running code.
+
+    Returns:
+        Its content; ``state_dict`` holds weights under the released names.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, holds no weights, or is a pickle
+            that would run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch raises pickle, zip, key, value and runtime errors for one and the same damage.
+        if zipfile.is_zipfile(path) and "weights_only" in str(error).lower():
+            raise CheckpointError(
+                f"{path}: holds more than weights, and loading it would run code; refused"
+            ) from error
+        raise CheckpointError(f"{path}: not a whole torch file ({first_line(error)})") from error
+    if isinstance(content, dict) and "state_dict" not in content:
+        content = {"state_dict": content}
+    if not isinstance(content, dict) or not _are_weights(content["state_dict"]):
+        raise CheckpointError(f"{path}: no state_dict of weights in this file")
+    return content
+
+
+def write_original(path: str | Path, network: ChangeNetwork, **content: Any) -> None:
+    """Writes a torch file as the released implementation does, whole or not at all.
+
+    Args:
+        path: A ``.pth`` path.
+        network: The network; it must have a released implementation.
+        **content: What else goes in, such as ``epoch``, ``optimizer``, ``max_acc``.
+
+    Raises:
+        CheckpointError: If the network has no released implementation of the same form.
+        OutputError: If the file cannot be written.
+    """
+    if not network.original_names:
+        raise CheckpointError(f"{path}: {type(network).__name__} has no original implementation")
+    state = {
+        original_name(network, name): value.cpu() for name, value in network.state_dict().items()
+    }
+    with whole_file(path) as part:
+        torch.save(
+            {"epoch": 0, "optimizer": {}, "max_acc": (0.0, 0), **content, "state_dict": state}, part
+        )
+
+
+def convert_weights(
+    source: str | Path,
+    target: str | Path,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    ground_sample_distance: float | None = None,
+) -> Header:
+    """Converts an original ``.pth`` to a checkpoint of ours, or a checkpoint back.
+
+    Args:
+        source: What is converted; its suffix says what it is.
+        target: The other kind.
+        arguments: For a ``.pth``, what it does not say, such as ``fusion=0.67``.
+        ground_sample_distance: Metres a pixel, for the header.
+
+    Returns:
+        The header of the checkpoint.
+
+    Raises:
+        CheckpointError: If the kinds do not fit, or the source cannot be read.
+        OutputError: If the target cannot be written.
+    """
+    source, target = Path(source), Path(target)
+    kinds = [_ORIGINAL_SUFFIXES, {".safetensors"}]
+    if not any(source.suffix in a and target.suffix in b for a, b in (kinds, kinds[::-1])):
+        raise CheckpointError(
+            f"{source} to {target}: convert takes a .pth to a .safetensors, or the other way"
+        )
+    network = load_model(source, **(arguments or {}))
+    header: Header = network.header
+    if target.suffix in _ORIGINAL_SUFFIXES:
+        write_original(target, network, epoch=header.epoch or 0)
+        return header
+    if ground_sample_distance is not None:
+        header = header.model_copy(update={"ground_sample_distance": ground_sample_distance})
+    save_model(target, network, header)
+    return header
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """What is in a checkpoint, as plain values: its header, parameters and bytes.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    network = load_model(path)
+    return {
+        "file": str(path),
+        "fingerprint": file_fingerprint(path),
+        "bytes": Path(path).stat().st_size,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        **network.header.model_dump(mode="json"),
+    }
+
+
+def original_name(network: ChangeNetwork, name: str) -> str:
+    """The released implementation's name of one of our weights."""
+    for pattern, replacement in network.original_names:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, shortened."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+def _from_original(network: ChangeNetwork, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Renames released weights to ours; those unknown keep their names, to be named in errors."""
+    ours = {original_name(network, name): name for name in network.state_dict()}
+    plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return {ours.get(name, name): tensor for name, tensor in plain.items()}
+
+
+def _are_weights(state: Any) -> bool:
+    return (
+        isinstance(state, Mapping)
+        and bool(state)
+        and all(isinstance(value, Tensor) for value in state.values())
+    )

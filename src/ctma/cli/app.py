@@ -1,0 +1,52 @@
+"""The ``ctma`` command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ctma.cli.commands import check, convert, demo, evaluate, explain, info, predict, prepare, train
+from ctma.cli.output import errors
+from ctma.errors import CtmaError
+
+app = typer.Typer(
+    name="ctma",
+    help="Finds what changed between two images of the same place.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("prepare")(prepare.prepare)
+app.command("check")(check.check)
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("explain")(explain.explain)
+app.command("convert")(convert.convert)
+app.command("info")(info.info)
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    """Finds what changed between two images of the same place."""
+
+
+def main() -> None:
+    """Runs the command line; a mistake of the user ends it with one line and exit code 2."""
+    # --debug is taken anywhere, so that it can be added to the end of a failed command.
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments, prog_name="ctma")
+    except CtmaError as error:
+        if debug:
+            raise
+        errors.print(f"ctma: error: {' '.join(str(error).split())}", style="red", markup=False)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,51 @@
+"""``ctma check``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from ctma.cli.commands.options import Json, Subset
+from ctma.cli.output import console, print_json, progress, say
+
+if TYPE_CHECKING:
+    from ctma.data.doctor import Diagnosis
+
+SHOWN = 20
+
+
+def check(
+    data: Annotated[Path, typer.Argument(help="A data folder.")],
+    subset: Subset = "real",
+    as_json: Json = False,
+) -> None:
+    """Examine a data folder; exit code 1 when something would hurt a training."""
+    from ctma.data.doctor import examine
+
+    with progress("Examining") as on_progress:
+        diagnosis = examine(data, subset=subset, on_progress=on_progress)
+    if as_json:
+        print_json(asdict(diagnosis))
+    else:
+        _print(diagnosis)
+    if diagnosis.errors:
+        raise typer.Exit(1)
+
+
+def _print(diagnosis: Diagnosis) -> None:
+    for split, pairs in diagnosis.pairs.items():
+        say(f"{split}: {pairs} pairs, {100 * diagnosis.changed_share[split]:.2f} % changed")
+    say(f"labels are stored as 0/{diagnosis.label_scale}")
+    if not diagnosis.findings:
+        say("nothing found that would hurt")
+        return
+    table = Table("", "what", "where", "detail")
+    for finding in diagnosis.findings[:SHOWN]:
+        table.add_row(finding.severity, finding.kind, finding.where, finding.what)
+    console.print(table)
+    if len(diagnosis.findings) > SHOWN:
+        say(f"and {len(diagnosis.findings) - SHOWN} more; --json lists all")

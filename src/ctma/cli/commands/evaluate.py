@@ -1,0 +1,68 @@
+"""``ctma eval``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctma.cli.commands.options import Data, Device, Json, Precision, Subset, Threshold
+from ctma.cli.output import print_json, print_scores, progress, say
+
+
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    data: Data,
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    protocol: Annotated[str, typer.Option(help="crops, whole or sliding.")] = "crops",
+    threshold: Threshold = None,
+    save_masks: Annotated[
+        Path | None, typer.Option(help="Write masks here.", metavar="DIR")
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Write a picture sheet here.", metavar="DIR")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where the scores go.",
+            metavar="FILE",
+            show_default="scores-SPLIT-PROTOCOL.json beside the checkpoint",
+        ),
+    ] = None,
+    subset: Subset = "real",
+    batch_size: Annotated[int, typer.Option(min=1)] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
+    device: Device = "auto",
+    precision: Precision = "32-true",
+    as_json: Json = False,
+) -> None:
+    """Score a checkpoint on a split, and save the score with how it was taken."""
+    from ctma.evaluation.report import evaluate_checkpoint
+
+    with progress("Scoring") as on_progress:
+        report = evaluate_checkpoint(
+            checkpoint,
+            data,
+            split,
+            protocol_name=protocol,
+            threshold=threshold,
+            subset=subset,
+            masks=save_masks,
+            figures=figures,
+            output=output,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            precision=precision,
+            on_progress=on_progress,
+        )
+    if as_json:
+        print_json(report.record)
+        return
+    print_scores(report.record)
+    for path in report.files:
+        say(f"wrote {path}")

@@ -1,0 +1,26 @@
+"""``ctma explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctma.cli.commands.options import Checkpoint, Threshold
+from ctma.cli.output import say
+
+
+def explain(
+    before: Annotated[Path, typer.Argument(help="An image.")],
+    after: Annotated[Path, typer.Argument(help="The same place, later.")],
+    checkpoint: Checkpoint,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A PNG.", metavar="FILE")],
+    label: Annotated[Path | None, typer.Option(help="The label, shown beside.")] = None,
+    threshold: Threshold = None,
+) -> None:
+    """Draw the paper's two picture sheets: from coarse to final mask, and feature heat maps."""
+    from ctma.figures.explain import explain_files
+
+    for path in explain_files(before, after, checkpoint, output, label=label, threshold=threshold):
+        say(f"wrote {path}")

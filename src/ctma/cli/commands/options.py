@@ -1,0 +1,24 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[Path, typer.Option("--data", help="A data folder.", metavar="DIR")]
+Checkpoint = Annotated[
+    Path,
+    typer.Option(
+        "--checkpoint", "-c", help="A .safetensors checkpoint, or an original .pth.", metavar="FILE"
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[str, typer.Option(help="32-true or bf16-mixed.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Change begins above it.", show_default="the checkpoint's"),
+]
+Subset = Annotated[str, typer.Option(help="For SVCD: real, with_shift or without_shift.")]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable output.")]

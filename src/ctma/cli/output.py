@@ -1,0 +1,51 @@
+"""What the commands print: progress, tables, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+console = Console(soft_wrap=True, highlight=False)
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error; gives a function to call with done and total."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def on_progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield on_progress
+
+
+def say(line: str) -> None:
+    """Prints a line, from the first of several processes only."""
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        console.print(line, markup=False)
+
+
+def print_json(content: Any) -> None:
+    """Prints machine-readable output."""
+    print(json.dumps(content, indent=2))
+
+
+def print_scores(record: dict[str, Any]) -> None:
+    """Prints a score record with how it was taken."""
+    table = Table(title=f"{record['split']}, {record['protocol']}, threshold {record['threshold']}")
+    for name in ("F1", "precision", "recall", "IoU", "accuracy", "kappa"):
+        table.add_column(name, justify="right")
+    names = ("f1", "precision", "recall", "iou", "accuracy", "kappa")
+    table.add_row(*(f"{100 * record[name]:.2f}" for name in names))
+    console.print(table)
+    say(f"checkpoint {record['checkpoint']}, data {record['data']} (fingerprints)")

@@ -1,0 +1,170 @@
+"""Augmentation of pairs, alike for both images and the label.
+
+Everything works on uint8 arrays (H, W) or (H, W, C) and takes its chances from one
+``numpy.random.Generator``, so that a sample is a function of its seed alone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ctma.errors import UnknownNameError
+
+Array = NDArray[np.uint8]
+Sample = tuple[Array, Array, Array]
+Augmentation = Callable[[Sample, np.random.Generator], Sample]
+
+SHIFT_SHARE = 0.0625
+"""The largest shift of the paper's augmentation, as a share of the image size."""
+
+
+def augmentation(name: str) -> Augmentation:
+    """An augmentation by name: ``"paper"``, ``"strong"`` or ``"none"``.
+
+    Raises:
+        UnknownNameError: If there is no such augmentation.
+    """
+    if name not in _AUGMENTATIONS:
+        raise UnknownNameError("augmentation", name, _AUGMENTATIONS)
+    return _AUGMENTATIONS[name]
+
+
+def random_crop(sample: Sample, size: int, rng: np.random.Generator) -> Sample:
+    """Cuts the same square of ``size`` pixels out of all three; smaller images stay whole."""
+    height, width = sample[0].shape[:2]
+    top = int(rng.integers(max(height - size, 0) + 1))
+    left = int(rng.integers(max(width - size, 0) + 1))
+    return _each(sample, lambda image: image[top : top + size, left : left + size])
+
+
+def paper(sample: Sample, rng: np.random.Generator) -> Sample:
+    """Exactly one of the paper's seven, with equal odds.
+
+    Horizontal flip, vertical flip, rotation by 90, 180 or 270 degrees, shift by whole
+    pixels within 6.25 % of the size with zero fill, identity.
+    """
+    choice = PAPER_CHOICES[int(rng.integers(len(PAPER_CHOICES)))]
+    if choice == "shift":
+        height, width = sample[0].shape[:2]
+        down, right = (_uniform_shift(size, rng) for size in (height, width))
+        return _each(sample, lambda image: shift(image, down, right))
+    return _each(sample, _EXACT[choice])
+
+
+def strong(sample: Sample, rng: np.random.Generator) -> Sample:
+    """A wide policy for small data sets and for robust weights.
+
+    All eight flips and rotations, zoom by up to 1.25, swapped dates; then, for each date
+    alone, light and colour, blur, noise and JPEG; misregistration of up to 2 pixels.
+    """
+    sample = _each(sample, _dihedral(rng))
+    if rng.random() < 0.5:
+        sample = _zoom(sample, rng)
+    before, after, change = sample
+    if rng.random() < 0.5:
+        before, after = after, before
+    if rng.random() < 0.3:
+        down, right = (int(step) for step in rng.integers(-2, 3, size=2))
+        after = np.roll(after, (down, right), axis=(0, 1))
+    return _photometric(before, rng), _photometric(after, rng), change
+
+
+def none(sample: Sample, rng: np.random.Generator) -> Sample:
+    """No augmentation."""
+    return sample
+
+
+def shift(image: Array, down: int, right: int) -> Array:
+    """Moves an image by whole pixels and fills with zeros."""
+    height, width = image.shape[:2]
+    moved = np.zeros_like(image)
+    target = moved[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
+    target[:] = image[max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)]
+    return moved
+
+
+_EXACT: dict[str, Callable[[Array], Array]] = {
+    "horizontal flip": lambda image: image[:, ::-1],
+    "vertical flip": lambda image: image[::-1],
+    "rotation by 90": lambda image: np.rot90(image, 1),
+    "rotation by 180": lambda image: np.rot90(image, 2),
+    "rotation by 270": lambda image: np.rot90(image, 3),
+    "identity": lambda image: image,
+}
+PAPER_CHOICES = (*_EXACT, "shift")
+"""The seven of :func:`paper`."""
+
+_AUGMENTATIONS: dict[str, Augmentation] = {"paper": paper, "strong": strong, "none": none}
+
+
+def _each(sample: Sample, change: Callable[[Array], Array]) -> Sample:
+    before, after, label = (change(image) for image in sample)
+    return before, after, label
+
+
+def _uniform_shift(size: int, rng: np.random.Generator) -> int:
+    largest = int(size * SHIFT_SHARE)
+    return int(rng.integers(-largest, largest + 1))
+
+
+def _dihedral(rng: np.random.Generator) -> Callable[[Array], Array]:
+    turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+    return lambda image: np.rot90(image[:, ::-1] if mirrored else image, turns)
+
+
+def _zoom(sample: Sample, rng: np.random.Generator) -> Sample:
+    height, width = sample[0].shape[:2]
+    share = rng.uniform(0.8, 1.0)
+    top, left = (rng.uniform(0, size * (1 - share)) for size in (height, width))
+    box = (left, top, left + width * share, top + height * share)
+
+    def resized(image: Array, resample: Image.Resampling) -> Array:
+        source = Image.fromarray(np.ascontiguousarray(image))
+        return np.asarray(source.resize((width, height), resample, box))
+
+    before, after, change = sample
+    smooth, nearest = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
+    return resized(before, smooth), resized(after, smooth), resized(change, nearest)
+
+
+def _photometric(image: Array, rng: np.random.Generator) -> Array:
+    if rng.random() < 0.7:
+        image = _recolour(image, rng)
+    kind = rng.random()
+    if kind < 0.1:
+        image = _reduce(image, rng)
+    elif kind < 0.2:
+        image = _jpeg(image, int(rng.integers(40, 90)))
+    elif kind < 0.3:
+        noise = rng.normal(0, rng.uniform(2, 8), image.shape)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    return image
+
+
+def _recolour(image: Array, rng: np.random.Generator) -> Array:
+    """Gamma for all bands, gain and offset for each, through one lookup table a band."""
+    levels = np.linspace(0, 1, 256) ** np.exp(rng.normal(0, 0.2))
+    gains = np.exp(rng.normal(0, 0.15)) * np.exp(rng.normal(0, 0.05, image.shape[2]))
+    offsets = rng.normal(0, 0.05) + rng.normal(0, 0.02, image.shape[2])
+    tables = np.clip(255 * (levels[:, None] * gains + offsets), 0, 255).astype(np.uint8)
+    return np.stack([tables[image[..., band], band] for band in range(image.shape[2])], axis=-1)
+
+
+def _reduce(image: Array, rng: np.random.Generator) -> Array:
+    """Loses detail as a coarser sensor would: down and up again."""
+    height, width = image.shape[:2]
+    factor = rng.uniform(1.3, 2.5)
+    source = Image.fromarray(np.ascontiguousarray(image))
+    small = source.resize((int(width / factor), int(height / factor)), Image.Resampling.BOX)
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _jpeg(image: Array, quality: int) -> Array:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))

@@ -1,0 +1,223 @@
+"""Pairs as tensors: the data set that loaders draw from, and the order they draw in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from ctma.data.augmentation import Augmentation, Sample, none, random_crop
+from ctma.data.images import read_image, read_label
+from ctma.data.readers import Pair
+from ctma.errors import DataError, ImageError
+
+
+class Batch(NamedTuple):
+    """Pairs as 8-bit tensors.
+
+    Attributes:
+        before: (B, C, H, W) uint8.
+        after: (B, C, H, W) uint8.
+        change: (B, 1, H, W) uint8, 0 or 1.
+        place: (B,) int64, where they stand in the list of pairs.
+    """
+
+    before: Tensor
+    after: Tensor
+    change: Tensor
+    place: Tensor
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One draw of a training sampler: which pair, and the seed of its augmentation."""
+
+    place: int
+    seed: int
+
+
+class PairDataset(Dataset):
+    """Labelled pairs as 8-bit tensors.
+
+    An item asked for by a plain index comes as it is on disk; by a :class:`Draw` it comes
+    cropped and augmented, as a function of the draw's seed alone.
+
+    Args:
+        pairs: Labelled pairs.
+        label_scale: The stored value of change, 1 or 255; see :func:`find_label_scale`.
+        crop_size: Side of a random crop in pixels, ``None`` for none.
+        augment: What is done to a drawn sample after cropping.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        label_scale: int,
+        crop_size: int | None = None,
+        augment: Augmentation = none,
+    ):
+        self.pairs = pairs
+        self.label_scale = label_scale
+        self.crop_size = crop_size
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: int | Draw) -> Batch:
+        if isinstance(key, Draw):
+            rng = np.random.default_rng(key.seed)
+            sample = self.read(key.place)
+            if self.crop_size is not None:
+                sample = random_crop(sample, self.crop_size, rng)
+            return _to_tensors(self.augment(sample, rng), key.place)
+        return _to_tensors(self.read(key), key)
+
+    def read(self, index: int) -> Sample:
+        """Both images (H, W, 3) and the label (H, W) in 0/1, uint8.
+
+        Raises:
+            ImageError: If a file is unreadable or the sizes differ.
+            DataError: If the pair has no label.
+        """
+        pair = self.pairs[index]
+        before, after = read_pair(pair)
+        if pair.change is None:
+            raise DataError(f"{pair.before}: this pair has no label")
+        change = read_label(pair.change)
+        if change.shape != before.shape[:2]:
+            raise ImageError(
+                f"{pair.change}: label of {size_text(change)}, its images are {size_text(before)}"
+            )
+        return before, after, (change > self.label_scale // 2).astype(np.uint8)
+
+
+class TrainingSampler(Sampler):
+    """Draws every pair ``repeats`` times an epoch, in an order that the epoch's seed gives.
+
+    Under several processes each draws its share, and all draw equally often: the list is
+    filled up from its start.
+
+    Args:
+        size: How many pairs there are.
+        repeats: How often each is drawn in an epoch.
+        seed: Seed of the run.
+        rank: This process.
+        processes: How many processes share the draws.
+    """
+
+    def __init__(self, size: int, repeats: int, seed: int, rank: int = 0, processes: int = 1):
+        self.total = size * repeats
+        self.size = size
+        self.seed = seed
+        self.rank = rank
+        self.processes = processes
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch that the next iteration draws; the trainer calls it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.total // self.processes)
+
+    def __iter__(self) -> Iterator[Draw]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(self.total)
+        seeds = rng.integers(2**63, size=self.total)
+        for position in range(self.rank, len(self) * self.processes, self.processes):
+            draw = position % self.total
+            yield Draw(int(order[draw]) % self.size, int(seeds[draw]))
+
+
+class ShareSampler(Sampler):
+    """Every index once over all processes, none twice: for exact scores.
+
+    Args:
+        size: How many items there are.
+        rank: This process.
+        processes: How many processes share the items.
+    """
+
+    def __init__(self, size: int, rank: int = 0, processes: int = 1):
+        self.share = range(rank, size, processes)
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.share)
+
+
+def find_label_scale(pairs: Sequence[Pair]) -> int:
+    """Finds out whether labels are stored as 0/1 or as 0/255.
+
+    The first label that holds any change decides. JPEG labels are 0/255: a compressed 0/1
+    image would not survive.
+
+    Returns:
+        1 or 255; 255 if no label holds any change.
+    """
+    for pair in pairs:
+        if pair.change is None or pair.change.suffix.lower() in {".jpg", ".jpeg"}:
+            continue
+        if (largest := int(read_label(pair.change).max())) > 0:
+            return 1 if largest == 1 else 255
+    return 255
+
+
+def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Both images, (H, W, 3) each.
+
+    Raises:
+        ImageError: If one is unreadable or the sizes differ.
+    """
+    before, after = read_image(pair.before), read_image(pair.after)
+    if before.shape != after.shape:
+        raise ImageError(
+            f"{pair.after}: {size_text(after)}, but {pair.before} is {size_text(before)}"
+        )
+    return before, after
+
+
+def collate(samples: list[Batch]) -> Batch:
+    """Stacks samples of one size.
+
+    Raises:
+        DataError: If their sizes differ.
+    """
+    if len({sample.before.shape for sample in samples}) > 1:
+        raise DataError(
+            "pairs of different sizes cannot be batched: set crop_size to the smallest size"
+        )
+    return Batch(*(torch.stack(parts) for parts in zip(*samples, strict=True)))
+
+
+def collate_by_size(samples: list[Batch]) -> list[Batch]:
+    """Stacks samples of one size each, in as many batches as there are sizes."""
+    by_size: dict[torch.Size, list[Batch]] = {}
+    for sample in samples:
+        by_size.setdefault(sample.before.shape, []).append(sample)
+    return [collate(group) for group in by_size.values()]
+
+
+def to_tensor(image: NDArray[np.uint8]) -> Tensor:
+    """(H, W, C) or (H, W) to (C, H, W), uint8."""
+    if image.ndim == 2:
+        image = image[..., None]
+    return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
+
+
+def _to_tensors(sample: Sample, place: int) -> Batch:
+    before, after, change = (to_tensor(image) for image in sample)
+    return Batch(before, after, change, torch.tensor(place))
+
+
+def size_text(image: NDArray) -> str:
+    return f"{image.shape[0]} x {image.shape[1]}"

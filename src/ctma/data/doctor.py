@@ -1,0 +1,234 @@
+"""The doctor: finds what would hurt a training, before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ctma.data.dataset import find_label_scale
+from ctma.data.images import read_image, read_label
+from ctma.data.readers import Pair, files_by_role, split_places
+from ctma.errors import ImageError
+
+HASH_SIDE = 16
+LARGEST_DISTANCE = 0.18
+"""Share of hash bits in which two images of one scene may differ."""
+
+THUMBNAIL = 64
+BLANK_DEVIATION = 1.0
+"""Standard deviation, in grey levels, below which an image is blank."""
+
+JPEG_TOLERANCE = 40
+"""Grey levels by which compression may move a label's values."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: What is wrong; one of ``unreadable``, ``missing partner``, ``unequal sizes``,
+            ``label values``, ``blank``, ``identical``, ``shared scene``.
+        where: The pair, as ``split/name``, or two for a shared scene.
+        what: One line.
+        severity: ``error`` stops or falsifies a training, ``warning`` deserves a look.
+    """
+
+    kind: str
+    where: str
+    what: str
+    severity: str = "error"
+
+
+@dataclass
+class Diagnosis:
+    """What the doctor found.
+
+    Attributes:
+        pairs: How many whole pairs each split has.
+        label_scale: Stored value of change, 1 or 255, over the whole data set.
+        changed_share: Share of changed pixels of each split.
+        findings: Everything that is wrong.
+    """
+
+    pairs: dict[str, int] = field(default_factory=dict)
+    label_scale: int = 255
+    changed_share: dict[str, float] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[Finding]:
+        """Findings that stop or falsify a training."""
+        return [finding for finding in self.findings if finding.severity == "error"]
+
+
+def examine(
+    root: str | Path,
+    *,
+    subset: str = "real",
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Diagnosis:
+    """Examines a data folder.
+
+    Args:
+        root: The folder, in any layout that ``find_pairs`` knows.
+        subset: For SVCD, which sub-set.
+        on_progress: Called after every pair with how many are done, and of how many.
+
+    Raises:
+        DataError: If nothing there looks like pairs.
+    """
+    diagnosis = Diagnosis()
+    splits = _whole_pairs(Path(root), subset, diagnosis)
+    everything = [(split, pair) for split, pairs in splits.items() for pair in pairs]
+    diagnosis.label_scale = find_label_scale([pair for _, pair in everything])
+    reports: list[_Report] = []
+    with ThreadPoolExecutor() as pool:
+        for report in pool.map(
+            lambda item: _inspect(item[0], item[1], diagnosis.label_scale), everything
+        ):
+            reports.append(report)
+            on_progress(len(reports), len(everything))
+    for report in reports:
+        diagnosis.findings += report.findings
+    for split in splits:
+        shares = [report.changed_share for report in reports if report.split == split]
+        diagnosis.changed_share[split] = float(np.mean(shares)) if shares else 0.0
+    diagnosis.findings += _shared_scenes(reports)
+    return diagnosis
+
+
+@dataclass
+class _Report:
+    """What was seen of one pair.
+
+    Attributes:
+        split: Its split.
+        name: Its name.
+        findings: What is wrong with it alone.
+        changed_share: Share of changed pixels.
+        hashes: (8, 2, words) uint64: for each flip and rotation, before and after;
+            ``None`` where nothing can be recognized.
+    """
+
+    split: str
+    name: str
+    findings: list[Finding] = field(default_factory=list)
+    changed_share: float = 0.0
+    hashes: NDArray[np.uint64] | None = None
+
+    def add(self, kind: str, what: str, severity: str = "error") -> None:
+        self.findings.append(Finding(kind, f"{self.split}/{self.name}", what, severity))
+
+
+def _whole_pairs(root: Path, subset: str, diagnosis: Diagnosis) -> dict[str, list[Pair]]:
+    """Pairs with all partners; the others become findings."""
+    splits: dict[str, list[Pair]] = {}
+    for split, (folder, names) in split_places(root, subset=subset).items():
+        files = files_by_role(folder)
+        wanted = set(names) if names is not None else set().union(*files.values())
+        splits[split] = []
+        for name in sorted(wanted):
+            lacking = [kind for kind, images in files.items() if name not in images]
+            if lacking:
+                what = f"no {' and no '.join(lacking)}"
+                diagnosis.findings.append(Finding("missing partner", f"{split}/{name}", what))
+            else:
+                paths = (files[kind][name] for kind in ("before", "after", "change"))
+                splits[split].append(Pair(name, *paths))
+        diagnosis.pairs[split] = len(splits[split])
+    return splits
+
+
+def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
+    report = _Report(split, pair.name)
+    assert pair.change is not None
+    try:
+        before, after = read_image(pair.before), read_image(pair.after)
+        change = read_label(pair.change)
+    except ImageError as error:
+        report.add("unreadable", str(error))
+        return report
+    sizes = {image.shape[:2] for image in (before, after, change)}
+    if len(sizes) > 1:
+        texts = ", ".join(f"{height} x {width}" for height, width in sorted(sizes))
+        report.add("unequal sizes", texts)
+        return report
+    _inspect_label(report, change, pair.change, label_scale)
+    blank = [
+        date
+        for date, image in (("before", before), ("after", after))
+        if image.std(axis=(0, 1)).max() < BLANK_DEVIATION
+    ]
+    if blank:
+        report.add("blank", f"{' and '.join(blank)} of one colour")
+        return report
+    if np.array_equal(before, after):
+        severity = "error" if report.changed_share else "warning"
+        report.add("identical", "before and after are the same image", severity)
+    dates = ([_hash(image) for image in _turned(date)] for date in (before, after))
+    report.hashes = np.stack(list(dates), axis=1).reshape(8, 2, -1)
+    return report
+
+
+def _inspect_label(report: _Report, change: NDArray, path: Path, label_scale: int) -> None:
+    report.changed_share = float((change > label_scale // 2).mean())
+    values = np.unique(change)
+    lossy = path.suffix.lower() in {".jpg", ".jpeg"}
+    tolerance = JPEG_TOLERANCE if lossy else 0
+    odd = values[np.minimum(values, abs(values.astype(int) - label_scale)) > tolerance]
+    if lossy:
+        # The edges of a compressed label ring through all values; a body of them does not.
+        odd = odd if np.isin(change, odd).mean() > 0.05 else odd[:0]
+    if len(odd):
+        listed = ", ".join(map(str, odd[:4])) + (", …" if len(odd) > 4 else "")
+        report.add("label values", f"values {listed}, expected 0 and {label_scale}")
+
+
+def _turned(image: NDArray[np.uint8]) -> Iterator[Image.Image]:
+    """A small grey version in all eight flips and rotations."""
+    small = Image.fromarray(image).convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    yield small
+    for turn in Image.Transpose:
+        yield small.transpose(turn)
+
+
+def _hash(image: Image.Image) -> NDArray[np.uint64]:
+    return np.packbits(imagehash.phash(image, hash_size=HASH_SIDE).hash).view(np.uint64)
+
+
+def _shared_scenes(reports: list[_Report]) -> Iterator[Finding]:
+    """Pairs of different splits whose dates look alike in some flip or rotation."""
+    by_split: dict[str, list[_Report]] = {}
+    for report in reports:
+        if report.hashes is not None:
+            by_split.setdefault(report.split, []).append(report)
+    for (split, mine), (other, theirs) in combinations(by_split.items(), 2):
+        plain = np.stack([report.hashes[0] for report in theirs])  # type: ignore[index]
+        for report in mine:
+            assert report.hashes is not None
+            distances = _distances(report.hashes, plain)
+            for place in np.flatnonzero(distances <= LARGEST_DISTANCE):
+                where = f"{split}/{report.name} and {other}/{theirs[place].name}"
+                what = f"the same scene in {split} and {other}"
+                yield Finding("shared scene", where, what)
+
+
+def _distances(turned: NDArray[np.uint64], plain: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Least share of differing bits over all turns, for each pair of the other split.
+
+    Both dates must look alike, as they are or swapped.
+    """
+    straight, swapped = (
+        np.bitwise_count(dates[None] ^ plain[:, None]).sum(axis=-1).max(axis=-1).min(axis=-1)
+        for dates in (turned, turned[:, ::-1])
+    )
+    return np.minimum(straight, swapped) / HASH_SIDE**2

@@ -1,0 +1,76 @@
+"""8-bit images from disk and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ctma.errors import ImageError
+from ctma.files import whole_file
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+"""Image files that the readers see, in lower case."""
+
+_8_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+
+
+def read_image(path: str | Path) -> NDArray[np.uint8]:
+    """Reads a colour image.
+
+    Args:
+        path: A PNG, JPEG, BMP or TIFF of 8 bits.
+
+    Returns:
+        (H, W, 3), red, green, blue; grey is repeated, alpha dropped.
+
+    Raises:
+        ImageError: If the file is missing, unreadable, truncated or not of 8 bits.
+    """
+    return _read(path, "RGB")
+
+
+def read_label(path: str | Path) -> NDArray[np.uint8]:
+    """Reads a label image as it is stored, (H, W); see :func:`read_image` for errors."""
+    return _read(path, "L")
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width from a file's header; see :func:`read_image` for errors."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+
+
+def save_image(path: str | Path, pixels: NDArray[np.uint8]) -> None:
+    """Writes (H, W) or (H, W, 3) in the format of the path's suffix, whole or not at all."""
+    with whole_file(path) as part:
+        Image.fromarray(pixels).save(part)
+
+
+def _read(path: str | Path, mode: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            if image.mode not in _8_BIT_MODES:
+                raise ImageError(
+                    f"{path}: pixels of mode {image.mode}, expected 8 bits; convert it first"
+                )
+            return np.asarray(image.convert(mode))
+    except ImageError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str | Path, error: Exception) -> ImageError:
+    path = Path(path)
+    if not path.exists():
+        return ImageError(f"{path}: no such file")
+    if path.is_dir():
+        return ImageError(f"{path}: is a folder, expected an image")
+    reason = str(error).splitlines()[0].replace(f"'{path}'", "the file")
+    return ImageError(f"{path}: cannot be read as an image ({reason})")

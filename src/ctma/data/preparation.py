@@ -1,0 +1,214 @@
+"""Cuts the published data sets into patches, as published."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctma.data.dataset import find_label_scale, read_pair
+from ctma.data.images import read_label, save_image
+from ctma.data.readers import SPLITS, Pair, find_pairs
+from ctma.errors import DataError, MissingExtraError, SettingError
+from ctma.files import whole_folder
+
+CROP = 256
+TRAINING_STRIDE = 128
+WHU_SPLITS = ("spatial", "random")
+
+Array = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was written.
+
+    Attributes:
+        folder: The new data folder.
+        pairs: How many pairs each split has.
+    """
+
+    folder: Path
+    pairs: dict[str, int]
+
+
+def prepare_levir_cd(
+    source: str | Path, target: str | Path, on_progress: Progress = lambda done, total: None
+) -> Prepared:
+    """Cuts LEVIR-CD's scenes into 256-pixel patches, row by row.
+
+    Train is cut with stride 128 (49 patches of a 1024-pixel scene), val and test with
+    stride 256 (16), as ``SPLIT/{A,B,label}/SCENE/SCENE_K.png`` with K from 0.
+
+    Args:
+        source: The raw data set.
+        target: A folder that does not exist yet.
+        on_progress: Called after every scene with how many are done, and of how many.
+
+    Raises:
+        DataError: If a split or a partner is missing.
+        OutputError: If the target exists or cannot be written.
+    """
+    splits = {split: find_pairs(source, split) for split in SPLITS}
+    scale = find_label_scale([pair for pairs in splits.values() for pair in pairs])
+    scenes = [(split, pair) for split, pairs in splits.items() for pair in pairs]
+
+    def cut(folder: Path, split: str, scene: Pair) -> tuple[str, int]:
+        assert scene.change is not None
+        images = (*read_pair(scene), _as_0_255(read_label(scene.change), scale))
+        stride = TRAINING_STRIDE if split == "train" else CROP
+        origins = list(_grid(images[0].shape[0], images[0].shape[1], stride))
+        for number, (top, left) in enumerate(origins):
+            name = f"{scene.name}/{Path(scene.name).name}_{number}"
+            _save_pair(folder / split, name, _cut(images, top, left))
+        return split, len(origins)
+
+    with whole_folder(target) as folder, ThreadPoolExecutor() as pool:
+        counts = dict.fromkeys(SPLITS, 0)
+        done = pool.map(lambda scene: cut(folder, *scene), scenes)
+        for number, (split, patches) in enumerate(done, start=1):
+            counts[split] += patches
+            on_progress(number, len(scenes))
+    return Prepared(Path(target), counts)
+
+
+def prepare_whu_cd(
+    source: str | Path,
+    target: str | Path,
+    split: str,
+    *,
+    seed: int = 0,
+    on_progress: Progress = lambda done, total: None,
+) -> Prepared:
+    """Cuts WHU-CD's one large scene by one of the two published splits.
+
+    ``spatial``: the columns left of 70 % are train and val, cut at stride 128; crops whose
+    origin is left of sqrt(0.9) of these columns and above sqrt(0.9) of the rows are train,
+    the others val; the right 30 % is the test set, whole. ``random``: 256-pixel cells
+    without overlap, the last of a direction padded with zeros, shuffled and shared 8:1:1.
+
+    Args:
+        source: Holds ``before/before.tif``, ``after/after.tif`` and
+            ``change label/change_label.tif``.
+        target: A folder that does not exist yet.
+        split: ``"spatial"`` or ``"random"``.
+        seed: Of the shuffling.
+        on_progress: Called after every crop with how many are done, and of how many.
+
+    Raises:
+        SettingError: If there is no such split.
+        DataError: If a raster is missing or the sizes differ.
+        OutputError: If the target exists or cannot be written.
+        MissingExtraError: If rasterio is not installed.
+    """
+    if split not in WHU_SPLITS:
+        raise SettingError(f"--split {split}: expected {' or '.join(WHU_SPLITS)}")
+    images = _read_whu(Path(source))
+    height, width = images[2].shape
+    if split == "spatial":
+        places = _spatial_places(height, width)
+    else:
+        places = _random_places(height, width, seed)
+
+    def save(folder: Path, place: _Place) -> str:
+        area = (
+            slice(place.top, place.top + place.height),
+            slice(place.left, place.left + place.width),
+        )
+        crops = tuple(_pad(image[area], place.height, place.width) for image in images)
+        _save_pair(folder / place.split, f"whu_{place.top:05d}_{place.left:05d}", crops)
+        return place.split
+
+    with whole_folder(target) as folder, ThreadPoolExecutor() as pool:
+        counts = dict.fromkeys(SPLITS, 0)
+        for number, part in enumerate(pool.map(lambda place: save(folder, place), places), 1):
+            counts[part] += 1
+            on_progress(number, len(places))
+    return Prepared(Path(target), counts)
+
+
+class _Place(NamedTuple):
+    split: str
+    top: int
+    left: int
+    height: int = CROP
+    width: int = CROP
+
+
+def _spatial_places(height: int, width: int) -> list[_Place]:
+    border = int(width * 0.7)
+    if height < CROP or border < CROP:
+        raise DataError(f"WHU-CD scene of {height} x {width}: too small for {CROP}-pixel crops")
+    share = math.sqrt(0.9)
+    crops = [
+        _Place("train" if left < share * border and top < share * height else "val", top, left)
+        for top, left in _grid(height, border, TRAINING_STRIDE)
+    ]
+    return [*crops, _Place("test", 0, border, height, width - border)]
+
+
+def _random_places(height: int, width: int, seed: int) -> list[_Place]:
+    cells = [(top, left) for top in range(0, height, CROP) for left in range(0, width, CROP)]
+    order = np.random.default_rng(seed).permutation(len(cells))
+    borders = round(len(cells) * 0.8), round(len(cells) * 0.9)
+    return [
+        _Place(SPLITS[sum(rank >= border for border in borders)], *cells[cell])
+        for rank, cell in enumerate(order)
+    ]
+
+
+def _grid(height: int, width: int, stride: int) -> Iterator[tuple[int, int]]:
+    """Origins of the crops that lie wholly inside, row by row."""
+    for top in range(0, height - CROP + 1, stride):
+        for left in range(0, width - CROP + 1, stride):
+            yield top, left
+
+
+def _read_whu(source: Path) -> tuple[Array, ...]:
+    try:
+        import rasterio
+        from rasterio.errors import RasterioIOError
+    except ImportError as error:
+        raise MissingExtraError("rasterio", "scene") from error
+    names = ("before/before.tif", "after/after.tif", "change label/change_label.tif")
+    images: list[Array] = []
+    for name in names:
+        path = source / name
+        if not path.is_file():
+            raise DataError(f"{path}: no such raster; expected {', '.join(names)} in {source}")
+        try:
+            with rasterio.open(path) as raster:
+                bands = raster.read(1) if name.startswith("change") else raster.read([1, 2, 3])
+        except (RasterioIOError, IndexError) as error:
+            raise DataError(f"{path}: cannot be read as a raster ({error})") from error
+        images.append(bands if bands.ndim == 2 else bands.transpose(1, 2, 0))
+    sizes = {image.shape[:2] for image in images}
+    if len(sizes) > 1:
+        raise DataError(f"{source}: rasters of different sizes: {sorted(sizes)}")
+    before, after, label = images
+    return before, after, _as_0_255(label, 1 if label.max() <= 1 else 255)
+
+
+def _cut(images: tuple[Array, ...], top: int, left: int) -> tuple[Array, ...]:
+    return tuple(image[top : top + CROP, left : left + CROP] for image in images)
+
+
+def _pad(image: Array, height: int, width: int) -> Array:
+    padding = [(0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)]
+    return np.pad(image, padding[: image.ndim])
+
+
+def _as_0_255(label: Array, scale: int) -> Array:
+    return np.where(label > scale // 2, 255, 0).astype(np.uint8)
+
+
+def _save_pair(folder: Path, name: str, images: tuple[Array, ...]) -> None:
+    for kind, image in zip(("A", "B", "label"), images, strict=True):
+        save_image(folder / kind / f"{name}.png", np.ascontiguousarray(image))

@@ -1,0 +1,58 @@
+"""The exceptions that ctma raises for mistakes a user can mend.
+
+Every message is one line: what is wrong, where, and what to do. The command line
+prints it and exits with code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CtmaError(Exception):
+    """Base of all errors that a user can mend."""
+
+
+class UnknownNameError(CtmaError, ValueError):
+    """A network, recipe, key or protocol that does not exist."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]):
+        """Says which names come nearest.
+
+        Args:
+            kind: What was looked up, such as ``"network"``.
+            name: The name that was given.
+            known: All names that exist.
+        """
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
+        super().__init__(f"unknown {kind} {name!r}: did you mean {', '.join(near)}?")
+
+
+class SettingError(CtmaError, ValueError):
+    """A setting of the wrong type or outside its range."""
+
+
+class ImageError(CtmaError, ValueError):
+    """An image that cannot be used: unreadable, truncated, of the wrong kind or size."""
+
+
+class DataError(CtmaError, ValueError):
+    """A data folder that does not hold what is needed."""
+
+
+class CheckpointError(CtmaError, ValueError):
+    """A checkpoint that cannot be read, or whose weights do not fit."""
+
+
+class OutputError(CtmaError, OSError):
+    """An output that cannot be written."""
+
+
+class MissingExtraError(CtmaError, ImportError):
+    """A part that is installed only with an extra."""
+
+    def __init__(self, package: str, extra: str):
+        """Names the package that is missing and the extra that brings it."""
+        super().__init__(f"{package} is not installed: pip install 'ctma[{extra}]'")

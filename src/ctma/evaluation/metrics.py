@@ -1,0 +1,101 @@
+"""Scores of the change class from one confusion matrix over all pixels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics.classification import BinaryConfusionMatrix
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Counts of pixels and what follows from them; a ratio with nothing below it is 0.
+
+    Attributes:
+        true_positive: Change found.
+        false_positive: Change claimed where there is none.
+        false_negative: Change missed.
+        true_negative: Stillness found.
+    """
+
+    true_positive: int
+    false_positive: int
+    false_negative: int
+    true_negative: int
+
+    @property
+    def precision(self) -> float:
+        """Share of the claimed change that is change."""
+        return _ratio(self.true_positive, self.true_positive + self.false_positive)
+
+    @property
+    def recall(self) -> float:
+        """Share of the change that was found."""
+        return _ratio(self.true_positive, self.true_positive + self.false_negative)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        wrong = self.false_positive + self.false_negative
+        return _ratio(2 * self.true_positive, 2 * self.true_positive + wrong)
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union of the change class."""
+        wrong = self.false_positive + self.false_negative
+        return _ratio(self.true_positive, self.true_positive + wrong)
+
+    @property
+    def accuracy(self) -> float:
+        """Overall accuracy: share of pixels that are right."""
+        return _ratio(self.true_positive + self.true_negative, self.pixels)
+
+    @property
+    def kappa(self) -> float:
+        """Cohen's kappa: agreement beyond what chance gives."""
+        claimed = self.true_positive + self.false_positive
+        true = self.true_positive + self.false_negative
+        by_chance = claimed * true + (self.pixels - claimed) * (self.pixels - true)
+        return _ratio(
+            self.pixels * (self.true_positive + self.true_negative) - by_chance,
+            self.pixels**2 - by_chance,
+        )
+
+    @property
+    def pixels(self) -> int:
+        """All pixels that were scored."""
+        return sum(asdict(self).values())
+
+    def as_dict(self) -> dict[str, float | int]:
+        """Ratios and counts by name."""
+        ratios = ("precision", "recall", "f1", "iou", "accuracy", "kappa")
+        return {name: getattr(self, name) for name in ratios} | asdict(self)
+
+
+class ConfusionMatrix(BinaryConfusionMatrix):
+    """The confusion matrix over all pixels, summed over processes when scores are taken.
+
+    Args:
+        threshold: Change is where the probability exceeds it.
+    """
+
+    def __init__(self, threshold: float):
+        # The caller thresholds by itself, so that every protocol does it in the same way.
+        super().__init__(validate_args=False)
+        self.change_threshold = threshold
+
+    def update(self, probability: Tensor, change: Tensor) -> None:
+        """Counts pixels; both of one shape, probability in [0, 1], change 0 or 1."""
+        super().update((probability > self.change_threshold).int(), change.int())
+
+    def scores(self) -> Scores:
+        """Scores over everything counted so far, in all processes."""
+        matrix: list[list[int]] = self.compute().to(torch.int64).tolist()
+        (true_negative, false_positive), (false_negative, true_positive) = matrix
+        return Scores(true_positive, false_positive, false_negative, true_negative)
+
+
+def _ratio(above: int, below: int) -> float:
+    return above / below if below else 0.0

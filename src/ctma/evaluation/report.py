@@ -1,0 +1,176 @@
+"""A checkpoint's score on a data folder, with masks and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctma.checkpoints import load_model
+from ctma.data.images import save_image
+from ctma.data.readers import data_fingerprint, find_pairs
+from ctma.devices import find_device
+from ctma.evaluation.evaluate import Judged, evaluate
+from ctma.evaluation.metrics import Scores
+from ctma.figures.sheets import error_map, probability_map, save_sheet
+from ctma.files import file_fingerprint, write_json
+
+SHEET_PAIRS = 6
+
+
+@dataclass
+class Report:
+    """What an evaluation gave.
+
+    Attributes:
+        record: The scores with split, protocol, threshold and fingerprints.
+        files: What was written.
+    """
+
+    record: dict[str, Any]
+    files: list[Path] = field(default_factory=list)
+
+
+def evaluate_checkpoint(
+    checkpoint: str | Path,
+    data: str | Path,
+    split: str,
+    *,
+    protocol_name: str = "crops",
+    threshold: float | None = None,
+    subset: str = "real",
+    masks: Path | None = None,
+    figures: Path | None = None,
+    output: Path | None = None,
+    batch_size: int = 1,
+    workers: int = 0,
+    device: str = "auto",
+    precision: str = "32-true",
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Scores a checkpoint on one split of a data folder and saves the score.
+
+    Args:
+        checkpoint: A checkpoint of ours or an original ``.pth``.
+        data: A data folder.
+        split: Which split.
+        protocol_name: ``"crops"``, ``"whole"`` or ``"sliding"``.
+        threshold: Change is where the probability exceeds it; the checkpoint's by default.
+        subset: For SVCD, which sub-set.
+        masks: A folder for masks, 0/255, one PNG a pair.
+        figures: A folder for a sheet of the pairs with the most change or error.
+        output: Where the scores go, ``scores-SPLIT-PROTOCOL.json`` beside the checkpoint
+            by default.
+        batch_size: Pairs at a time.
+        workers: Loader processes.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``.
+        precision: ``"32-true"`` or ``"bf16-mixed"``.
+        on_progress: Called after every pair with how many are done, and of how many.
+
+    Raises:
+        CtmaError: For anything that a user can mend; see ``load_model``, ``find_pairs``
+            and ``evaluate``.
+    """
+    checkpoint = Path(checkpoint)
+    network = load_model(checkpoint).to(find_device(device))
+    pairs = find_pairs(data, split, subset=subset)
+    threshold = network.header.threshold if threshold is None else threshold
+    examples = _Examples()
+    done = 0
+
+    def on_pair(judged: Judged) -> None:
+        nonlocal done
+        done += 1
+        if masks is not None:
+            save_image(masks / f"{judged.pair.name}.png", judged.mask * np.uint8(255))
+        examples.offer(judged)
+        on_progress(done, len(pairs))
+
+    scores = evaluate(
+        network,
+        pairs,
+        protocol_name=protocol_name,
+        threshold=threshold,
+        batch_size=batch_size,
+        workers=workers,
+        precision=precision,
+        on_pair=on_pair,
+    )
+    record = score_record(
+        scores,
+        split=split,
+        protocol_name=protocol_name,
+        threshold=threshold,
+        checkpoint=file_fingerprint(checkpoint),
+        data=data_fingerprint(pairs),
+    )
+    output = output or checkpoint.parent / f"scores-{split}-{protocol_name}.json"
+    write_json(output, record)
+    report = Report(record, [output] + ([masks] if masks else []))
+    if figures is not None:
+        sheet = figures / f"{split}-{protocol_name}.png"
+        examples.save(sheet, f"{split}: F1 {100 * scores.f1:.2f}, {protocol_name}")
+        report.files.append(sheet)
+    return report
+
+
+def score_record(
+    scores: Scores, *, split: str, protocol_name: str, threshold: float, checkpoint: str, data: str
+) -> dict[str, Any]:
+    """A score with everything that is needed to take it again.
+
+    Args:
+        scores: The scores.
+        split: The split they were taken on.
+        protocol_name: How the network was run.
+        threshold: Where change begins.
+        checkpoint: Fingerprint of the checkpoint's file, empty where it has none yet.
+        data: Fingerprint of the data.
+    """
+    return {
+        "split": split,
+        "protocol": protocol_name,
+        "threshold": threshold,
+        "checkpoint": checkpoint,
+        "data": data,
+        **scores.as_dict(),
+    }
+
+
+class _Examples:
+    """Keeps the pairs with the most change found and those with the most pixels wrong."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[int, Judged]] = []
+        self.wrong: list[tuple[int, Judged]] = []
+
+    def offer(self, judged: Judged) -> None:
+        both = int(np.sum(judged.mask & judged.change))
+        wrong = int(np.sum(judged.mask != judged.change))
+        self.found = _largest([*self.found, (both, judged)])
+        self.wrong = _largest([*self.wrong, (wrong, judged)])
+
+    def save(self, path: Path, title: str) -> None:
+        half = SHEET_PAIRS // 2
+        chosen = [judged for _, judged in self.found[:half]]
+        names = {judged.pair.name for judged in chosen}
+        chosen += [judged for _, judged in self.wrong if judged.pair.name not in names][:half]
+        rows = [
+            {
+                "before": judged.before,
+                "after": judged.after,
+                "label": judged.change,
+                "probability": probability_map(judged.probability),
+                "mask": judged.mask,
+                "found, claimed (red), missed (blue)": error_map(judged.mask, judged.change),
+            }
+            for judged in chosen
+        ]
+        save_sheet(path, rows, title, [judged.pair.name for judged in chosen])
+
+
+def _largest(ranked: list[tuple[int, Judged]]) -> list[tuple[int, Judged]]:
+    return sorted(ranked, key=lambda item: -item[0])[:SHEET_PAIRS]

@@ -1,0 +1,84 @@
+"""Contact sheets: pairs beside what the network says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ctma.files import whole_file
+
+FOUND, CLAIMED, MISSED = (255, 255, 255), (230, 60, 50), (60, 130, 245)
+"""Colours of change found, change claimed where there is none, and change missed."""
+
+Tile = NDArray[np.uint8]
+
+
+def save_sheet(
+    path: str | Path, rows: Sequence[Mapping[str, Tile]], title: str, row_names: Sequence[str] = ()
+) -> None:
+    """Writes a grid of pictures as one image.
+
+    Args:
+        path: Where to; the suffix says the format.
+        rows: For each row, pictures by column name: (H, W) in 0/1 or (H, W, 3) uint8.
+        title: Above everything.
+        row_names: At the left of each row.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    columns = list(rows[0])
+    figure = Figure(figsize=(2.2 * len(columns) + 0.4, 2.3 * len(rows) + 0.5), layout="constrained")
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    for row, tiles in enumerate(rows):
+        for column, name in enumerate(columns):
+            axis = axes[row][column]
+            tile = tiles[name]
+            limit = 1 if tile.ndim == 2 else None
+            axis.imshow(tile, cmap="gray", vmin=0, vmax=limit, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            if row == 0:
+                axis.set_title(name, fontsize=9)
+        if row_names:
+            axes[row][0].set_ylabel(row_names[row], fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=110)
+
+
+def heat(values: NDArray[np.float32]) -> Tile:
+    """A heat map as in the paper: channel mean, min-max scaled, jet.
+
+    Args:
+        values: (C, H, W), or (H, W) which is taken as it is.
+
+    Returns:
+        (H, W, 3).
+    """
+    plane = values.mean(axis=0) if values.ndim == 3 else values
+    low, high = float(plane.min()), float(plane.max())
+    scaled = (plane - low) / (high - low) if high > low else np.zeros_like(plane)
+    return _jet(scaled)
+
+
+def probability_map(probability: NDArray[np.float32]) -> Tile:
+    """Probability in [0, 1] from blue to red, (H, W, 3)."""
+    return _jet(probability)
+
+
+def error_map(mask: Tile, change: Tile) -> Tile:
+    """Mask against label: found white, claimed red, missed blue, stillness black; (H, W, 3)."""
+    colours = np.zeros((*mask.shape, 3), np.uint8)
+    colours[(mask == 1) & (change == 1)] = FOUND
+    colours[(mask == 1) & (change == 0)] = CLAIMED
+    colours[(mask == 0) & (change == 1)] = MISSED
+    return colours
+
+
+def _jet(values: NDArray[np.float32]) -> Tile:
+    return colormaps["jet"](values, bytes=True)[..., :3]

@@ -1,0 +1,97 @@
+"""Writing files so that they are whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ctma.errors import OutputError
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary path beside ``path`` that takes its name once the block succeeds.
+
+    Args:
+        path: Where the file shall stand; missing folders are made.
+
+    Yields:
+        The path to write to; it has the same suffix. When the block fails it is removed.
+
+    Raises:
+        OutputError: If the folder or the file cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        part = Path(name)
+        try:
+            yield part
+            part.chmod(0o666 & ~_umask())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary folder that takes its name ``path`` once the block succeeds.
+
+    Raises:
+        OutputError: If ``path`` exists already, or cannot be written.
+    """
+    path = Path(path)
+    if path.exists():
+        raise OutputError(f"{path}: exists already; name a new folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
+        try:
+            yield part
+            part.chmod(0o777 & ~_umask())
+            part.rename(path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Writes ``content`` as indented JSON, whole or not at all."""
+    with whole_file(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def file_fingerprint(path: str | Path) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def fingerprint(parts: Iterable[str]) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of some texts, in order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

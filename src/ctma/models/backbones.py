@@ -1,0 +1,73 @@
+"""Image backbones from timm, with their ImageNet weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from ctma.errors import SettingError, UnknownNameError
+
+
+class ResNetFeatures(nn.Module):
+    """A timm ResNet without its head, at an eighth of the input size.
+
+    Strides are conv1 2, max-pool 2, layer1 1, layer2 2, layer3 1, layer4 1, and no
+    convolution is dilated.
+
+    Args:
+        name: Name of a timm ResNet, such as ``"resnet34"``.
+        bands: Input channels.
+        stages: How many of the four residual stages to keep.
+        pretrained: ``True`` downloads ImageNet weights through timm, a path reads them
+            from a file, ``False`` starts from random weights.
+
+    Raises:
+        UnknownNameError: If timm has no such ResNet.
+        SettingError: If the ImageNet weights cannot be had.
+    """
+
+    def __init__(self, name: str, bands: int, stages: int, pretrained: bool | str | Path):
+        super().__init__()
+        resnet = _create_resnet(name, bands, pretrained)
+        self.channels: int = resnet.feature_info[stages]["num_chs"]
+        for stage in range(stages + 1, 5):
+            setattr(resnet, f"layer{stage}", nn.Identity())
+        for module in resnet.modules():
+            if isinstance(module, nn.Conv2d) and max(module.dilation) > 1:
+                module.dilation = (1, 1)
+                module.padding = tuple(size // 2 for size in module.kernel_size)
+        self.resnet: Any = resnet
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, bands, H, W) to (B, channels, ceil(H/8), ceil(W/8))."""
+        return self.resnet.forward_features(image)
+
+
+def _create_resnet(name: str, bands: int, pretrained: bool | str | Path) -> Any:
+    known = timm.list_models(module="resnet")
+    if name not in known:
+        raise UnknownNameError("timm ResNet", name, known)
+    weights: dict = {"pretrained": bool(pretrained)}
+    if not isinstance(pretrained, bool):
+        if not Path(pretrained).is_file():
+            raise SettingError(f"model.pretrained: no such file: {pretrained}")
+        weights["pretrained_cfg_overlay"] = {"file": str(pretrained)}
+    # timm trades strides for dilation at output_stride 8; the caller takes the dilation out.
+    try:
+        return timm.create_model(
+            name, in_chans=bands, num_classes=0, global_pool="", output_stride=8, **weights
+        )
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise SettingError(
+            f"no ImageNet weights for {name} ({_first_line(error)}): give a file with "
+            "--set model.pretrained=FILE, or start without with --set model.pretrained=false"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -1,0 +1,352 @@
+"""CTMA: coarse-grained temporal foregrounds mining.
+
+X. Wang et al., "Treat Stillness with Movement: Remote Sensing Change Detection via
+Coarse-grained Temporal Foregrounds Mining", arXiv 2408.08078, 2024. The page reads like
+the paper's figure: pseudo-video, temporal encoder, two spatial branches, two decoders.
+Shapes are given for images of H x W, B pairs and N frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ctma.models.backbones import ResNetFeatures
+from ctma.models.blocks import ChangeLogits, ChangeNetwork, conv_bn, resize_as
+
+
+class Stages(NamedTuple):
+    """Everything CTMA finds on the way, for losses, figures and study.
+
+    Attributes:
+        coarse_logits: Coarse head, (B, 1, H/8, W/8).
+        coarse_mask: 1 where the coarse probability exceeds 0.5, (B, 1, H, W).
+        motion: Motion features M1 (B, 256, H/4, W/4) and M2 (B, 512, H/8, W/8).
+        difference: Difference features F, (B, 128, H/8, W/8).
+        spatial: Level-3 feature of the unmasked branch, (B, 128, H/8, W/8).
+        unmasked_logits: Logits of the unmasked branch, (B, 1, H, W).
+        masked_logits: Logits of the masked branch, (B, 1, H, W).
+        fused_logits: Their weighted sum, (B, 1, H, W).
+    """
+
+    coarse_logits: Tensor
+    coarse_mask: Tensor
+    motion: tuple[Tensor, Tensor]
+    difference: Tensor
+    spatial: Tensor
+    unmasked_logits: Tensor
+    masked_logits: Tensor
+    fused_logits: Tensor
+
+
+class CTMA(ChangeNetwork):
+    """The network of the paper.
+
+    Args:
+        bands: Input channels of one date.
+        video_len: Frames N of the pseudo-video, at least 2.
+        fusion: Weight of the unmasked branch in the fused logits; the masked branch has
+            the rest. 0.5 for SVCD, 0.67 for LEVIR-CD, 0.7 for WHU-CD.
+        backbone: A timm ResNet for the difference features.
+        backbone_stages: How many of its four stages are kept.
+        pretrained: ImageNet weights for the backbone: ``True`` through timm, or a file.
+        temporal_width: Channels of the temporal stem; the T-Blocks give 4 and 8 times it.
+        spatial_widths: Channels of the three spatial levels.
+        joint_statistics: In training, take the backbone's batch statistics over both dates
+            together instead of each date alone.
+    """
+
+    original_names = (
+        (r"^temporal_encoder\.stem\.", "encoder_v.stem."),
+        (r"^temporal_encoder\.t_blocks\.0\.", "encoder_v.layer1."),
+        (r"^temporal_encoder\.t_blocks\.1\.", "encoder_v.layer2."),
+        (r"\.reduce\.(\d)\.", r".conv1.seq.\1."),
+        (r"\.conv\.0\.", ".conv2.seq.1."),
+        (r"\.conv\.1\.", ".conv2.seq.2."),
+        (r"\.expand\.(\d)\.", r".conv3.seq.\1."),
+        (r"\.shortcut\.(\d)\.", r".ds.seq.\1."),
+        (r"^coarse_head\.", "conv_out_v.seq.0."),
+        (r"^tams\.(\d)\.mix\.", r"convs_video.\1.seq."),
+        (r"^difference_path\.backbone\.resnet\.", "encoder_p1.backbone.resnet."),
+        (r"^difference_path\.project\.", "encoder_p1.backbone.conv_out.seq.1."),
+        (r"^unmasked_branch\.levels\.0\.", "encoder_p1.conv1."),
+        (r"^unmasked_branch\.levels\.1\.", "encoder_p1.conv2."),
+        (r"^unmasked_branch\.levels\.2\.", "encoder_p1.conv3."),
+        (r"^masked_branch\.levels\.0\.", "encoder_p2.conv1."),
+        (r"^masked_branch\.levels\.1\.", "encoder_p2.conv2."),
+        (r"^masked_branch\.levels\.2\.", "encoder_p2.conv3."),
+        (r"^unmasked_decoder\.", "decoder1."),
+        (r"^masked_decoder\.", "decoder2."),
+        (r"\.bottom\.0\.", ".conv_bottom.seq.1."),
+        (r"\.bottom\.1\.", ".conv_bottom.seq.2."),
+        (r"\.s_blocks\.(\d)\.", r".blocks.\1.conv_fuse."),
+        (r"\.out\.", ".conv_out.seq.0."),
+        (r"\.conv([123])\.0\.(?!seq)", r".conv\1.seq.1."),
+        (r"\.conv([123])\.1\.(?!seq)", r".conv\1.seq.2."),
+    )
+
+    def __init__(
+        self,
+        bands: int = 3,
+        video_len: int = 8,
+        fusion: float = 0.5,
+        backbone: str = "resnet34",
+        backbone_stages: int = 4,
+        pretrained: bool | str | Path = False,
+        temporal_width: int = 64,
+        spatial_widths: Sequence[int] = (32, 64, 128),
+        joint_statistics: bool = False,
+    ):
+        super().__init__()
+        if video_len < 2:
+            raise ValueError(f"video_len is {video_len}, must be at least 2")
+        if not 0 <= fusion <= 1:
+            raise ValueError(f"fusion is {fusion}, must be between 0 and 1")
+        if not 1 <= backbone_stages <= 4:
+            raise ValueError(f"backbone_stages is {backbone_stages}, must be between 1 and 4")
+        self.bands = bands
+        self.video_len = video_len
+        self.fusion = fusion
+        motion_channels = (4 * temporal_width, 8 * temporal_width)
+        deepest = spatial_widths[-1]
+
+        self.temporal_encoder = TemporalEncoder(bands, temporal_width)
+        self.tams = nn.ModuleList(TemporalAggregation(channels) for channels in motion_channels)
+        self.coarse_head = nn.Conv2d(motion_channels[1], 1, 1)
+        self.difference_path = DifferencePath(
+            ResNetFeatures(backbone, bands, backbone_stages, pretrained), deepest, joint_statistics
+        )
+        self.unmasked_branch = SpatialBranch(2 * bands, spatial_widths, motion_channels)
+        self.masked_branch = SpatialBranch(2 * bands, spatial_widths, motion_channels)
+        self.unmasked_decoder = Decoder(2 * bands, spatial_widths)
+        self.masked_decoder = Decoder(2 * bands, spatial_widths)
+
+    def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
+        """Change logits of image pairs, with the coarse logits as auxiliary output.
+
+        Args:
+            before: (B, bands, H, W) in [0, 1], H and W at least 64.
+            after: The same shape.
+        """
+        stages = self.stages(before, after)
+        return ChangeLogits(stages.fused_logits, (stages.coarse_logits,))
+
+    def stages(self, before: Tensor, after: Tensor) -> Stages:
+        """The forward pass with everything it finds on the way; inputs as in ``forward``."""
+        self.check_inputs(before, after)
+        pair = torch.cat([before, after], dim=1)
+
+        videos = self.temporal_encoder(pseudo_video(before, after, self.video_len))
+        motion = (self.tams[0](videos[0]), self.tams[1](videos[1]))
+        coarse_logits = self.coarse_head(motion[1])
+        coarse_probability = coarse_logits.detach().sigmoid()
+        coarse_mask = resize_as((coarse_probability > 0.5).to(pair.dtype), pair)
+
+        unmasked_skips = self.unmasked_branch(pair, motion)
+        masked_skips = self.masked_branch(pair * coarse_mask, motion)
+        difference = resize_as(self.difference_path(before, after), unmasked_skips[-1])
+
+        unmasked_logits = self.unmasked_decoder(difference, unmasked_skips)
+        masked_logits = self.masked_decoder(masked_skips[-1], masked_skips)
+        return Stages(
+            coarse_logits=coarse_logits,
+            coarse_mask=coarse_mask,
+            motion=motion,
+            difference=difference,
+            spatial=unmasked_skips[-1],
+            unmasked_logits=unmasked_logits,
+            masked_logits=masked_logits,
+            fused_logits=self.fusion * unmasked_logits + (1 - self.fusion) * masked_logits,
+        )
+
+
+def ctma_s(
+    bands: int = 3,
+    video_len: int = 8,
+    fusion: float = 0.5,
+    pretrained: bool | str | Path = False,
+    joint_statistics: bool = False,
+) -> CTMA:
+    """CTMA-S, the compact sibling: the same structure, narrower, over a trimmed ResNet.
+
+    Arguments are those of :class:`CTMA`.
+    """
+    return CTMA(
+        bands=bands,
+        video_len=video_len,
+        fusion=fusion,
+        backbone="resnet18",
+        backbone_stages=2,
+        pretrained=pretrained,
+        temporal_width=16,
+        spatial_widths=(16, 32, 64),
+        joint_statistics=joint_statistics,
+    )
+
+
+def pseudo_video(before: Tensor, after: Tensor, frames: int) -> Tensor:
+    """Frames that lead from one image to the other in equal steps.
+
+    Args:
+        before: (B, C, H, W).
+        after: The same shape.
+        frames: How many, N; the first is ``before``, the last ``after``.
+
+    Returns:
+        (B, C, N, H, W).
+    """
+    steps = torch.arange(frames, device=before.device, dtype=before.dtype) / (frames - 1)
+    return before.unsqueeze(2) + steps.view(-1, 1, 1) * (after - before).unsqueeze(2)
+
+
+class TemporalEncoder(nn.Module):
+    """T-Block I and two T-Blocks II over the pseudo-video."""
+
+    def __init__(self, bands: int, width: int):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv3d(bands, width, (3, 9, 9), (1, 4, 4), (1, 4, 4), bias=False),
+            nn.BatchNorm3d(width),
+            nn.ReLU(inplace=True),
+        )
+        self.t_blocks = nn.ModuleList(
+            [
+                nn.Sequential(
+                    Bottleneck3d(width, width, stride=1), Bottleneck3d(4 * width, width, stride=1)
+                ),
+                nn.Sequential(
+                    Bottleneck3d(4 * width, 2 * width, stride=2),
+                    Bottleneck3d(8 * width, 2 * width, stride=1),
+                ),
+            ]
+        )
+
+    def forward(self, video: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, bands, N, H, W) to (B, 4w, N, H/4, W/4) and (B, 8w, N/2, H/8, W/8)."""
+        first = self.t_blocks[0](self.stem(video))
+        return first, self.t_blocks[1](first)
+
+
+class Bottleneck3d(nn.Module):
+    """Residual bottleneck of 3-D convolutions with expansion 4; the stride is on its first."""
+
+    def __init__(self, in_channels: int, width: int, stride: int):
+        super().__init__()
+        out_channels = 4 * width
+        self.reduce = conv_bn(in_channels, width, kernel=1, dims=3, stride=stride)
+        self.conv = conv_bn(width, width, kernel=3, dims=3)
+        self.expand = conv_bn(width, out_channels, kernel=1, dims=3)
+        self.shortcut = (
+            nn.Identity()
+            if in_channels == out_channels
+            else conv_bn(in_channels, out_channels, kernel=1, dims=3, stride=stride)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.reduce(x), inplace=True)
+        out = F.relu(self.conv(out), inplace=True)
+        return F.relu(self.expand(out) + self.shortcut(x), inplace=True)
+
+
+class TemporalAggregation(nn.Module):
+    """TAM: mean and maximum over time, mixed by a 1 x 1 convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.mix = conv_bn(2 * channels, channels, kernel=1)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """(B, C, T, h, w) to (B, C, h, w)."""
+        summary = torch.cat([video.mean(dim=2), video.amax(dim=2)], dim=1)
+        return F.relu(self.mix(summary), inplace=True)
+
+
+class SBlock(nn.Module):
+    """S-Block I (two convolutions) or S-Block II (three): residual around the first one."""
+
+    def __init__(self, in_channels: int, out_channels: int, convs: int = 2):
+        super().__init__()
+        self.conv1 = conv_bn(in_channels, out_channels)
+        self.conv2 = conv_bn(out_channels, out_channels)
+        self.conv3 = conv_bn(out_channels, out_channels) if convs == 3 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv1(x), inplace=True)
+        out = self.conv2(x)
+        if self.conv3 is not None:
+            out = self.conv3(F.relu(out, inplace=True))
+        return F.relu(x + out, inplace=True)
+
+
+class SpatialBranch(nn.Module):
+    """Three levels of S-Blocks that take in the motion features on the way down."""
+
+    def __init__(self, channels: int, widths: Sequence[int], motion_channels: tuple[int, int]):
+        super().__init__()
+        self.levels = nn.ModuleList(
+            [
+                SBlock(channels, widths[0]),
+                SBlock(widths[0] + motion_channels[0], widths[1]),
+                SBlock(widths[1] + motion_channels[1], widths[2], convs=3),
+            ]
+        )
+
+    def forward(self, pair: Tensor, motion: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """Skip features, from the pair itself at H x W down to level 3 at H/8 x W/8."""
+        level1 = F.max_pool2d(self.levels[0](pair), 2)
+        level2 = F.max_pool2d(self.levels[1](_join(level1, motion[0])), 2)
+        level3 = F.max_pool2d(self.levels[2](_join(level2, motion[1])), 2)
+        return [pair, level1, level2, level3]
+
+
+class DifferencePath(nn.Module):
+    """Difference features F: what a shared ResNet sees differently in the two dates."""
+
+    def __init__(self, backbone: ResNetFeatures, out_channels: int, joint_statistics: bool):
+        super().__init__()
+        self.backbone = backbone
+        self.project = nn.Conv2d(backbone.channels, out_channels, 3, padding=1)
+        self.joint_statistics = joint_statistics
+
+    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        """Two (B, bands, H, W) to (B, C, 2 ceil(H/8), 2 ceil(W/8))."""
+        if self.training and not self.joint_statistics:
+            return (self._features(before) - self._features(after)).abs()
+        both = self._features(torch.cat([before, after]))
+        feature_before, feature_after = both.chunk(2)
+        return (feature_before - feature_after).abs()
+
+    def _features(self, image: Tensor) -> Tensor:
+        features = F.interpolate(self.backbone(image), scale_factor=2, mode="nearest")
+        return self.project(features)
+
+
+class Decoder(nn.Module):
+    """Takes a bottom feature up through the skip features of its branch to H x W logits."""
+
+    def __init__(self, channels: int, widths: Sequence[int]):
+        super().__init__()
+        skips = (*reversed(widths), channels)
+        outs = (*(2 * width for width in reversed(widths)), widths[0])
+        ins = (widths[-1], *outs[:-1])
+        self.bottom = conv_bn(widths[-1], widths[-1])
+        self.s_blocks = nn.ModuleList(
+            SBlock(skip + below, out) for skip, below, out in zip(skips, ins, outs, strict=True)
+        )
+        self.out = nn.Conv2d(widths[0], 1, 1)
+
+    def forward(self, bottom: Tensor, skips: list[Tensor]) -> Tensor:
+        x = F.relu(self.bottom(bottom), inplace=True)
+        for s_block, skip in zip(self.s_blocks, reversed(skips), strict=True):
+            x = s_block(_join(skip, x))
+        return self.out(x)
+
+
+def _join(x: Tensor, extra: Tensor) -> Tensor:
+    """Concatenates channels, ``extra`` resized to ``x``."""
+    return torch.cat([x, resize_as(extra, x)], dim=1)

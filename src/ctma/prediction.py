@@ -1,0 +1,179 @@
+"""From two images to a change probability and a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ctma.data.dataset import read_pair, size_text, to_tensor
+from ctma.data.images import SUFFIXES, save_image
+from ctma.data.readers import Pair
+from ctma.devices import autocast, find_device
+from ctma.errors import DataError, ImageError
+from ctma.evaluation.protocols import protocol, sliding
+from ctma.models import ChangeNetwork
+
+LARGEST_WHOLE = 1024 * 1024
+"""Pixels above which an image is predicted in windows."""
+
+LARGE_WINDOW, LARGE_STRIDE = 512, 256
+
+
+class Prediction(NamedTuple):
+    """What changed.
+
+    Attributes:
+        probability: Change probability in [0, 1], (H, W) float32.
+        mask: 1 where the probability exceeds the threshold, (H, W) uint8.
+    """
+
+    probability: NDArray[np.float32]
+    mask: NDArray[np.uint8]
+
+
+def predict(
+    before: NDArray,
+    after: NDArray,
+    model: ChangeNetwork,
+    *,
+    threshold: float | None = None,
+    protocol_name: str = "auto",
+    precision: str = "32-true",
+) -> Prediction:
+    """Predicts what changed between two images.
+
+    Args:
+        before: (H, W, bands), uint8 or float in [0, 1].
+        after: The same shape.
+        model: A network, as from ``load_model``; it runs on the device it is on.
+        threshold: Change is where the probability exceeds it; the checkpoint's by default.
+        protocol_name: ``"whole"``, ``"crops"``, ``"sliding"``; ``"auto"`` sees images of up
+            to 1024 x 1024 pixels whole, larger ones in overlapping windows of 512.
+        precision: ``"32-true"`` or ``"bf16-mixed"``.
+
+    Raises:
+        ImageError: If the arrays do not fit each other or the network.
+        UnknownNameError: If there is no such protocol.
+    """
+    _check_arrays(before, after, model.bands)
+    device = next(model.parameters()).device
+    inputs = [_to_input(image).to(device) for image in (before, after)]
+    with autocast(device, precision):
+        batch = _protocol(protocol_name, before.shape)(model, *inputs)
+    probability = batch[0, 0].cpu().numpy()
+    if threshold is None:
+        threshold = model.header.threshold if model.header else 0.5
+    return Prediction(probability, (probability > threshold).astype(np.uint8))
+
+
+def predict_files(
+    before: Path,
+    after: Path,
+    model: ChangeNetwork,
+    output: Path,
+    *,
+    device: str = "auto",
+    on_done: Callable[[int, int], None] = lambda done, total: None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Predicts two images or two folders of images, and writes masks and probabilities.
+
+    Args:
+        before: An image or a folder.
+        after: The same kind; in folders, partners have the same name without suffix.
+        model: A network, as from ``load_model``.
+        output: Gets ``mask/NAME.png`` (0/255) and ``probability/NAME.png`` (0 to 255).
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``.
+        on_done: Called after every pair with how many are done, and of how many.
+        **options: For :func:`predict`.
+
+    Returns:
+        For each pair its name, files and changed share.
+
+    Raises:
+        DataError: If partners are missing or there is nothing to predict.
+        ImageError: If an image is unreadable or sizes differ.
+        OutputError: If a file cannot be written.
+    """
+    model.to(find_device(device))
+    pairs = partners(before, after)
+    results: list[dict[str, Any]] = []
+    for pair in pairs:
+        prediction = predict(*read_pair(pair), model, **options)
+        mask, probability = (output / kind / f"{pair.name}.png" for kind in ("mask", "probability"))
+        save_image(mask, prediction.mask * np.uint8(255))
+        save_image(probability, to_8_bit(prediction.probability))
+        results.append(
+            {
+                "name": pair.name,
+                "mask": str(mask),
+                "probability": str(probability),
+                "changed_share": float(prediction.mask.mean()),
+            }
+        )
+        on_done(len(results), len(pairs))
+    return results
+
+
+def partners(before: Path, after: Path) -> list[Pair]:
+    """Pairs of two images, or of the images of equal names in two folders.
+
+    Raises:
+        DataError: If one is a folder and the other not, or partners are missing.
+    """
+    for path in (before, after):
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
+    if before.is_dir() != after.is_dir():
+        raise DataError(f"{before} and {after}: give two images or two folders")
+    if not before.is_dir():
+        return [Pair(before.stem, before, after, None)]
+    images = [
+        {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+        for folder in (before, after)
+    ]
+    alone = sorted(images[0].keys() ^ images[1].keys())
+    if alone:
+        raise DataError(f"{before} and {after}: {alone[0]} is in one only ({len(alone)} such)")
+    if not images[0]:
+        raise DataError(f"{before}: no images here ({', '.join(sorted(SUFFIXES))})")
+    return [Pair(name, images[0][name], images[1][name], None) for name in images[0]]
+
+
+def to_8_bit(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Probability in [0, 1] to the nearest of 0 to 255."""
+    return np.rint(probability * 255).astype(np.uint8)
+
+
+def _check_arrays(before: NDArray, after: NDArray, bands: int) -> None:
+    if before.shape != after.shape:
+        raise ImageError(f"before is {before.shape}, after is {after.shape}: sizes must be equal")
+    if before.ndim != 3 or before.shape[2] != bands:
+        raise ImageError(f"images of shape {before.shape}, the network takes (H, W, {bands})")
+    for image in (before, after):
+        if image.dtype != np.uint8 and not _in_unit_range(image):
+            raise ImageError(
+                f"{size_text(image)} image of {image.dtype}: expected uint8, or float in [0, 1]"
+            )
+
+
+def _in_unit_range(image: NDArray) -> bool:
+    return bool(np.issubdtype(image.dtype, np.floating) and image.min() >= 0 and image.max() <= 1)
+
+
+def _to_input(image: NDArray) -> Tensor:
+    return to_tensor(image if image.dtype == np.uint8 else image.astype(np.float32))[None]
+
+
+def _protocol(name: str, shape: tuple[int, ...]) -> Callable[..., Tensor]:
+    if name != "auto":
+        return protocol(name)
+    if shape[0] * shape[1] <= LARGEST_WHOLE:
+        return protocol("whole")
+    return partial(sliding, window=LARGE_WINDOW, stride=LARGE_STRIDE)

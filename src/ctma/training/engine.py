@@ -1,0 +1,246 @@
+"""Runs a training: from a recipe and a data folder to checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import yaml
+from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from ctma.checkpoints import Header, save_model
+from ctma.data.readers import data_fingerprint, find_pairs
+from ctma.errors import CheckpointError, OutputError, SettingError
+from ctma.evaluation.metrics import Scores
+from ctma.files import whole_file
+from ctma.models import create_model
+from ctma.models.blocks import channels_last
+from ctma.training.module import ChangeModule, PairsModule
+from ctma.training.recipes import Recipe
+
+BEST = "best.safetensors"
+LATEST = "latest.ckpt"
+RECIPE = "recipe.yaml"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training leaves behind.
+
+    Attributes:
+        best: The checkpoint with the highest validation F1.
+        epoch: Its epoch, counted from 1.
+        scores: Its validation scores.
+    """
+
+    best: Path
+    epoch: int
+    scores: Scores
+
+
+def train(
+    recipe: Recipe,
+    data: str | Path,
+    output: str | Path,
+    *,
+    devices: int = 1,
+    accelerator: str = "auto",
+    precision: str | None = None,
+    resume: bool = False,
+    callbacks: tuple[Callback, ...] = (),
+) -> TrainingResult:
+    """Trains by a recipe and keeps the best checkpoint by validation F1.
+
+    The output folder gets ``best.safetensors``, ``latest.ckpt`` (for resuming),
+    ``recipe.yaml`` and ``logs/`` with CSV and TensorBoard logs.
+
+    Args:
+        recipe: What to train, and how.
+        data: A data folder with a training and a validation split.
+        output: The run's folder.
+        devices: How many processes share the work, one a device.
+        accelerator: ``"auto"``, ``"cpu"`` or ``"gpu"``.
+        precision: Overrides the recipe's.
+        resume: Continue from ``latest.ckpt`` where there is one.
+        callbacks: Further callbacks for the trainer.
+
+    Raises:
+        DataError: If the data is not there or not whole.
+        SettingError: If the network cannot be built or the device is not there.
+        OutputError: If the folder cannot be written, or holds another training.
+    """
+    output = Path(output)
+    subset = recipe.data.subset
+    training = find_pairs(data, recipe.data.training_split, subset=subset)
+    validation = find_pairs(data, recipe.data.validation_split, subset=subset)
+    latest = _start(output, recipe, resume)
+
+    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    arguments = {k: v for k, v in recipe.arguments.items() if k != "pretrained" or latest is None}
+    network = channels_last(create_model(recipe.network, **arguments))
+    header = Header(
+        network=recipe.network,
+        arguments={k: v for k, v in recipe.arguments.items() if k != "pretrained"},
+        recipe=recipe.model_dump(mode="json"),
+        training_data={"name": Path(data).resolve().name, "pairs": len(training)},
+    )
+    keeper = CheckpointKeeper(output, header)
+    if _first_process():
+        header.training_data["fingerprint"] = data_fingerprint(training)
+        keeper.validation_data = data_fingerprint(validation)
+
+    trainer = create_trainer(recipe, output, [keeper, *callbacks], devices, accelerator, precision)
+    trainer.fit(
+        ChangeModule(network, recipe),
+        datamodule=PairsModule(training, validation, recipe.data, recipe.seed),
+        ckpt_path=latest,
+        weights_only=True,
+    )
+    return keeper.result()
+
+
+class CheckpointKeeper(Callback):
+    """Writes ``latest.ckpt`` after every epoch and ``best.safetensors`` when F1 rises.
+
+    Args:
+        output: The run's folder.
+        header: What every checkpoint says of itself; epoch and scores are added.
+    """
+
+    validation_data = ""
+
+    def __init__(self, output: Path, header: Header):
+        self.output = output
+        self.header = header
+        self.best_epoch = 0
+        self.best_counts: dict[str, int] = {}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keeps what this epoch brought."""
+        assert isinstance(pl_module, ChangeModule)
+        scores = pl_module.validation_scores
+        assert scores is not None
+        if not self.best_epoch or scores.f1 > Scores(**self.best_counts).f1:
+            self.best_epoch = trainer.current_epoch + 1
+            self.best_counts = _counts(scores)
+            if trainer.is_global_zero:
+                save_model(self.output / BEST, pl_module.network, self._header(pl_module, scores))
+        self._save_latest(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What resuming needs to know of the best epoch."""
+        return {"best_epoch": self.best_epoch, "best_counts": self.best_counts}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up where a former process stopped."""
+        self.best_epoch = state_dict["best_epoch"]
+        self.best_counts = state_dict["best_counts"]
+
+    def result(self) -> TrainingResult:
+        """The best epoch so far."""
+        return TrainingResult(self.output / BEST, self.best_epoch, Scores(**self.best_counts))
+
+    def _header(self, module: ChangeModule, scores: Scores) -> Header:
+        record = {
+            "split": module.recipe.data.validation_split,
+            "protocol": "crops",
+            "threshold": module.validation_threshold,
+            "data": self.validation_data,
+            **scores.as_dict(),
+        }
+        return self.header.model_copy(update={"epoch": self.best_epoch, "scores": [record]})
+
+    def _save_latest(self, trainer: pl.Trainer) -> None:
+        """Every process takes part in the saving; the first one writes."""
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.output / LATEST)
+            return
+        with whole_file(self.output / LATEST) as part:
+            trainer.save_checkpoint(part)
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's progress bar with the loss and the validation F1, and no more."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """The metrics shown."""
+        metrics = super().get_metrics(trainer, pl_module)
+        shown = {"train_loss_step": "loss", "val_f1": "val F1"}
+        return {label: metrics[name] for name, label in shown.items() if name in metrics}
+
+
+def create_trainer(
+    recipe: Recipe,
+    output: Path,
+    callbacks: list[Callback],
+    devices: int = 1,
+    accelerator: str = "auto",
+    precision: str | None = None,
+) -> pl.Trainer:
+    """Lightning's trainer, set up for a recipe.
+
+    Raises:
+        SettingError: If the device is not there.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    settings = recipe.trainer
+    if settings.patience is not None:
+        callbacks.append(EarlyStopping("val_f1", mode="max", patience=settings.patience))
+    tables = CSVLogger(output, name="logs")
+    try:
+        return pl.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            strategy="ddp" if devices > 1 else "auto",
+            precision=precision or settings.precision,  # type: ignore[arg-type]
+            max_epochs=settings.epochs,
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.clip,
+            callbacks=[ProgressBar(leave=True), *callbacks],
+            logger=[tables, TensorBoardLogger(output, name="logs", version=tables.version)],
+            log_every_n_steps=10,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+    except (RuntimeError, ValueError) as error:
+        if "MisconfigurationException" in type(error).__name__ or "accelerator" in str(error):
+            raise SettingError(f"devices {devices} on {accelerator}: {error}") from error
+        raise
+
+
+def _start(output: Path, recipe: Recipe, resume: bool) -> Path | None:
+    """Prepares the run's folder; returns the checkpoint to continue from, if any."""
+    latest = output / LATEST
+    if latest.exists() and resume:
+        _check_same_recipe(output / RECIPE, recipe)
+        return latest
+    if latest.exists() and _first_process():
+        raise OutputError(f"{output}: holds a training already; add --resume or name a new folder")
+    if _first_process():
+        with whole_file(output / RECIPE) as part:
+            part.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    return None
+
+
+def _check_same_recipe(path: Path, recipe: Recipe) -> None:
+    """Refuses to continue another network; other settings may change on purpose."""
+    if path.exists() and (former := yaml.safe_load(path.read_text())["model"]) != recipe.model:
+        raise CheckpointError(f"{path.parent}: trains {former}, not {recipe.model}")
+
+
+def _first_process() -> bool:
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
+
+
+def _counts(scores: Scores) -> dict[str, int]:
+    return {
+        name: getattr(scores, name)
+        for name in ("true_positive", "false_positive", "false_negative", "true_negative")
+    }

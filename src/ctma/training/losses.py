@@ -1,0 +1,45 @@
+"""What training minimizes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ctma.models import ChangeLogits
+from ctma.models.blocks import resize_as
+from ctma.training.recipes import LossSettings
+
+
+def change_loss(logits: ChangeLogits, change: Tensor, settings: LossSettings) -> Tensor:
+    """Binary cross-entropy of the fused logits plus a weighted share of the coarse ones.
+
+    Args:
+        logits: What the network returned; auxiliary logits are nearest-resized to H x W.
+        change: (B, 1, H, W), 0 or 1.
+        settings: Weights; the defaults are the paper's.
+
+    Returns:
+        A scalar, float32.
+    """
+    target = change.float()
+    still, changed = settings.class_weights
+    weight = torch.tensor(changed / still, device=target.device)
+
+    def cross_entropy(part: Tensor) -> Tensor:
+        part = resize_as(part.float(), target)
+        return F.binary_cross_entropy_with_logits(part, target, pos_weight=weight)
+
+    loss = cross_entropy(logits.fine)
+    for auxiliary in logits.auxiliary:
+        loss = loss + settings.coarse * cross_entropy(auxiliary)
+    if settings.dice:
+        loss = loss + settings.dice * soft_dice(logits.fine.float(), target)
+    return loss
+
+
+def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
+    """One minus the Dice coefficient of the probabilities over the whole batch."""
+    probability = logits.sigmoid()
+    overlap = (probability * target).sum()
+    return 1 - (2 * overlap + 1) / (probability.sum() + target.sum() + 1)

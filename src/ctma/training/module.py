@@ -1,0 +1,175 @@
+"""Pairs and a network, as Lightning wants them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.distributed
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR, StepLR
+from torch.utils.data import DataLoader
+
+from ctma.data.augmentation import augmentation
+from ctma.data.dataset import (
+    Batch,
+    PairDataset,
+    ShareSampler,
+    TrainingSampler,
+    collate,
+    collate_by_size,
+    find_label_scale,
+)
+from ctma.data.readers import Pair
+from ctma.evaluation.metrics import ConfusionMatrix, Scores
+from ctma.evaluation.protocols import crops, unit_range
+from ctma.models import ChangeNetwork
+from ctma.training.losses import change_loss
+from ctma.training.recipes import DataSettings, Recipe, ScheduleSettings
+
+
+class ChangeModule(pl.LightningModule):
+    """Trains a network by a recipe and scores it on validation by the protocol ``crops``.
+
+    Args:
+        network: The network.
+        recipe: The recipe.
+    """
+
+    validation_threshold = 0.5
+
+    def __init__(self, network: ChangeNetwork, recipe: Recipe):
+        super().__init__()
+        self.network = network
+        self.recipe = recipe
+        self.confusion = ConfusionMatrix(self.validation_threshold)
+        self.validation_scores: Scores | None = None
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Loss of one batch."""
+        logits = self.network(unit_range(batch.before), unit_range(batch.after))
+        loss = change_loss(logits, batch.change, self.recipe.loss)
+        self.log(
+            "train_loss",
+            loss,
+            on_step=True,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=len(batch.change),
+            sync_dist=True,
+        )
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Gives all processes the first one's batch statistics, so that they score one network."""
+        if torch.distributed.is_initialized():
+            for buffer in self.network.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def validation_step(self, batches: list[Batch], _: int) -> None:
+        """Counts the pixels of some pairs."""
+        for batch in batches:
+            self.confusion.update(crops(self.network, batch.before, batch.after), batch.change)
+
+    def on_validation_epoch_end(self) -> None:
+        """Takes the scores over all pixels of all processes."""
+        self.validation_scores = self.confusion.scores()
+        self.confusion.reset()
+        for name in ("f1", "precision", "recall"):
+            value = getattr(self.validation_scores, name)
+            self.log(f"val_{name}", value, prog_bar=name == "f1", rank_zero_only=False)
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimizer and schedule."""
+        settings = self.recipe.optimizer
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
+        optimizer = kind(
+            self.network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = learning_rates(optimizer, self.recipe.schedule, steps)
+        interval = "step" if self.recipe.schedule.name == "one-cycle" else "epoch"
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": interval},
+        }
+
+
+class PairsModule(pl.LightningDataModule):
+    """Loaders over a training and a validation split, in this process's share.
+
+    Args:
+        training: Labelled pairs to train on.
+        validation: Labelled pairs to pick the best checkpoint on.
+        settings: The recipe's data part.
+        seed: The recipe's seed.
+    """
+
+    def __init__(
+        self, training: list[Pair], validation: list[Pair], settings: DataSettings, seed: int
+    ):
+        super().__init__()
+        self.settings = settings
+        self.seed = seed
+        self.training = PairDataset(
+            training,
+            find_label_scale(training),
+            settings.crop_size,
+            augmentation(settings.augmentation),
+        )
+        self.validation = PairDataset(validation, find_label_scale(validation))
+
+    def train_dataloader(self) -> DataLoader:
+        """Cropped and augmented batches, drawn as a function of seed and epoch."""
+        sampler = TrainingSampler(
+            len(self.training), self.settings.repeats, self.seed, *self._share()
+        )
+        return self._loader(self.training, sampler, collate)
+
+    def val_dataloader(self) -> DataLoader:
+        """Every validation pair once over all processes."""
+        sampler = ShareSampler(len(self.validation), *self._share())
+        return self._loader(self.validation, sampler, collate_by_size)
+
+    def _share(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _loader(self, dataset: PairDataset, sampler: Any, collate_fn: Any) -> DataLoader:
+        workers = self.settings.workers
+        return DataLoader(
+            dataset,
+            batch_size=self.settings.batch_size,
+            sampler=sampler,
+            collate_fn=collate_fn,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def learning_rates(
+    optimizer: Optimizer, settings: ScheduleSettings, total_steps: int
+) -> LRScheduler:
+    """The schedule of a recipe.
+
+    Args:
+        optimizer: Its learning rate is where the schedule starts (or, for ``one-cycle``,
+            the highest).
+        settings: The recipe's schedule part.
+        total_steps: Optimizer steps of the whole training, for ``one-cycle``.
+
+    Returns:
+        A scheduler, to be stepped once an epoch, for ``one-cycle`` once a step.
+    """
+    if settings.name == "step":
+        return StepLR(optimizer, settings.step_size, settings.gamma)
+    if settings.name == "one-cycle":
+        highest = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(
+            optimizer, highest, total_steps, pct_start=settings.warmup, cycle_momentum=False
+        )
+    return ConstantLR(optimizer, factor=1.0)
