@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -41,8 +42,13 @@ def main() -> None:
     # --debug is taken anywhere, so that it can be added to the end of a failed command.
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    run_guarded(lambda: app(arguments, prog_name="ctma"), debug=debug)
+
+
+def run_guarded(command: Callable[[], object], *, debug: bool) -> None:
+    """Runs a command; turns a mistake of the user into one line and exit code 2."""
     try:
-        app(arguments, prog_name="ctma")
+        command()
     except CtmaError as error:
         if debug:
             raise

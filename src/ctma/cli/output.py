@@ -35,6 +35,11 @@ def say(line: str) -> None:
         console.print(line, markup=False)
 
 
+def warn(line: str) -> None:
+    """Prints a warning to standard error."""
+    errors.print(f"ctma: warning: {line}", style="yellow", markup=False)
+
+
 def print_json(content: Any) -> None:
     """Prints machine-readable output."""
     print(json.dumps(content, indent=2))

@@ -143,7 +143,7 @@ class _Place(NamedTuple):
 
 
 def _spatial_places(height: int, width: int) -> list[_Place]:
-    border = int(width * 0.7)
+    border = width * 7 // 10
     if height < CROP or border < CROP:
         raise DataError(f"WHU-CD scene of {height} x {width}: too small for {CROP}-pixel crops")
     share = math.sqrt(0.9)

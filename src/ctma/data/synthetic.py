@@ -158,7 +158,7 @@ class _Ground:
                 line = [(-5, start[1]), (self.size + 5, end[1])]
             draw.line(line, fill=255, width=int(rng.integers(5, 11)))
         smooth = roads.filter(ImageFilter.GaussianBlur(0.7))
-        return np.asarray(smooth, np.float32) / 255
+        return (np.asarray(smooth) / 255).astype(np.float32)
 
     def colours(self, season: float) -> NDArray:
         lush, dry = np.array([70, 105, 60]), np.array([150, 135, 95])

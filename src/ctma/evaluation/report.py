@@ -50,6 +50,7 @@ def evaluate_checkpoint(
     device: str = "auto",
     precision: str = "32-true",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    **arguments: Any,
 ) -> Report:
     """Scores a checkpoint on one split of a data folder and saves the score.
 
@@ -69,13 +70,14 @@ def evaluate_checkpoint(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         precision: ``"32-true"`` or ``"bf16-mixed"``.
         on_progress: Called after every pair with how many are done, and of how many.
+        **arguments: For an original ``.pth``, what it does not say, such as ``fusion``.
 
     Raises:
         CtmaError: For anything that a user can mend; see ``load_model``, ``find_pairs``
             and ``evaluate``.
     """
     checkpoint = Path(checkpoint)
-    network = load_model(checkpoint).to(find_device(device))
+    network = load_model(checkpoint, **arguments).to(find_device(device))
     pairs = find_pairs(data, split, subset=subset)
     threshold = network.header.threshold if threshold is None else threshold
     examples = _Examples()

@@ -18,7 +18,8 @@ class ResNetFeatures(nn.Module):
     convolution is dilated.
 
     Args:
-        name: Name of a timm ResNet, such as ``"resnet34"``.
+        name: Name of a timm ResNet, such as ``"resnet34"``, or with the tag of its weights,
+            such as ``"resnet34.tv_in1k"``.
         bands: Input channels.
         stages: How many of the four residual stages to keep.
         pretrained: ``True`` downloads ImageNet weights through timm, a path reads them
@@ -48,7 +49,7 @@ class ResNetFeatures(nn.Module):
 
 def _create_resnet(name: str, bands: int, pretrained: bool | str | Path) -> Any:
     known = timm.list_models(module="resnet")
-    if name not in known:
+    if name.partition(".")[0] not in known:
         raise UnknownNameError("timm ResNet", name, known)
     weights: dict = {"pretrained": bool(pretrained)}
     if not isinstance(pretrained, bool):
@@ -64,8 +65,8 @@ def _create_resnet(name: str, bands: int, pretrained: bool | str | Path) -> Any:
         if not pretrained:
             raise
         raise SettingError(
-            f"no ImageNet weights for {name} ({_first_line(error)}): give a file with "
-            "--set model.pretrained=FILE, or start without with --set model.pretrained=false"
+            f"no ImageNet weights for {name} ({_first_line(error)}): give a file with --set "
+            "model.pretrained=FILE, or start without them: --set model.pretrained=false"
         ) from error
 
 

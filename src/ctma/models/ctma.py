@@ -52,7 +52,8 @@ class CTMA(ChangeNetwork):
         video_len: Frames N of the pseudo-video, at least 2.
         fusion: Weight of the unmasked branch in the fused logits; the masked branch has
             the rest. 0.5 for SVCD, 0.67 for LEVIR-CD, 0.7 for WHU-CD.
-        backbone: A timm ResNet for the difference features.
+        backbone: A timm ResNet for the difference features, by default with the tag of
+            torchvision's ImageNet weights, as released.
         backbone_stages: How many of its four stages are kept.
         pretrained: ImageNet weights for the backbone: ``True`` through timm, or a file.
         temporal_width: Channels of the temporal stem; the T-Blocks give 4 and 8 times it.
@@ -95,7 +96,7 @@ class CTMA(ChangeNetwork):
         bands: int = 3,
         video_len: int = 8,
         fusion: float = 0.5,
-        backbone: str = "resnet34",
+        backbone: str = "resnet34.tv_in1k",
         backbone_stages: int = 4,
         pretrained: bool | str | Path = False,
         temporal_width: int = 64,
@@ -115,14 +116,15 @@ class CTMA(ChangeNetwork):
         motion_channels = (4 * temporal_width, 8 * temporal_width)
         deepest = spatial_widths[-1]
 
+        # The order is the released one, so that its optimizer states fit ours.
         self.temporal_encoder = TemporalEncoder(bands, temporal_width)
-        self.tams = nn.ModuleList(TemporalAggregation(channels) for channels in motion_channels)
-        self.coarse_head = nn.Conv2d(motion_channels[1], 1, 1)
+        self.unmasked_branch = SpatialBranch(2 * bands, spatial_widths, motion_channels)
         self.difference_path = DifferencePath(
             ResNetFeatures(backbone, bands, backbone_stages, pretrained), deepest, joint_statistics
         )
-        self.unmasked_branch = SpatialBranch(2 * bands, spatial_widths, motion_channels)
         self.masked_branch = SpatialBranch(2 * bands, spatial_widths, motion_channels)
+        self.coarse_head = nn.Conv2d(motion_channels[1], 1, 1)
+        self.tams = nn.ModuleList(TemporalAggregation(channels) for channels in motion_channels)
         self.unmasked_decoder = Decoder(2 * bands, spatial_widths)
         self.masked_decoder = Decoder(2 * bands, spatial_widths)
 
@@ -180,7 +182,7 @@ def ctma_s(
         bands=bands,
         video_len=video_len,
         fusion=fusion,
-        backbone="resnet18",
+        backbone="resnet18.tv_in1k",
         backbone_stages=2,
         pretrained=pretrained,
         temporal_width=16,

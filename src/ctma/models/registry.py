@@ -29,13 +29,12 @@ def create_model(name: str, **args: Any) -> ChangeNetwork:
         UnknownNameError: If there is no such network, or it takes no such argument.
         SettingError: If an argument has a value that the network cannot be built with.
     """
-    if name not in _NETWORKS:
-        raise UnknownNameError("network", name, _NETWORKS)
+    known = model_arguments(name)
     for key in args:
-        if key not in model_arguments(name):
-            raise UnknownNameError(f"argument of {name}", key, model_arguments(name))
+        if key not in known:
+            raise UnknownNameError(f"argument of {name}", key, known)
     try:
-        return _NETWORKS[name](**args)
+        return _find(name)(**args)
     except (TypeError, ValueError) as error:
         if isinstance(error, UnknownNameError | SettingError):
             raise
@@ -43,18 +42,18 @@ def create_model(name: str, **args: Any) -> ChangeNetwork:
 
 
 def model_arguments(name: str) -> dict[str, Any]:
-    """Arguments of a network with their defaults."""
-    parameters = inspect.signature(_NETWORKS[name]).parameters
+    """Arguments of a network with their defaults; errors as in :func:`create_model`."""
+    parameters = inspect.signature(_find(name)).parameters
     return {key: parameter.default for key, parameter in parameters.items()}
 
 
 def model_hints(name: str) -> dict[str, Any]:
-    """Types of a network's arguments.
+    """Types of a network's arguments; errors as in :func:`create_model`."""
+    network = _find(name)
+    return get_type_hints(network.__init__ if inspect.isclass(network) else network)
 
-    Raises:
-        UnknownNameError: If there is no such network.
-    """
+
+def _find(name: str) -> Callable[..., ChangeNetwork]:
     if name not in _NETWORKS:
         raise UnknownNameError("network", name, _NETWORKS)
-    network = _NETWORKS[name]
-    return get_type_hints(network.__init__ if inspect.isclass(network) else network)
+    return _NETWORKS[name]

@@ -11,9 +11,10 @@ from typing import Any
 import lightning.pytorch as pl
 import yaml
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from ctma.checkpoints import Header, save_model
+from ctma.checkpoints import Header, first_line, load_model, load_weights, save_model
 from ctma.data.readers import data_fingerprint, find_pairs
 from ctma.errors import CheckpointError, OutputError, SettingError
 from ctma.evaluation.metrics import Scores
@@ -52,6 +53,7 @@ def train(
     accelerator: str = "auto",
     precision: str | None = None,
     resume: bool = False,
+    init: str | Path | None = None,
     callbacks: tuple[Callback, ...] = (),
 ) -> TrainingResult:
     """Trains by a recipe and keeps the best checkpoint by validation F1.
@@ -67,9 +69,11 @@ def train(
         accelerator: ``"auto"``, ``"cpu"`` or ``"gpu"``.
         precision: Overrides the recipe's.
         resume: Continue from ``latest.ckpt`` where there is one.
+        init: A checkpoint whose weights are where training starts, for fine-tuning.
         callbacks: Further callbacks for the trainer.
 
     Raises:
+        CheckpointError: If the weights of ``init`` do not fit the recipe's network.
         DataError: If the data is not there or not whole.
         SettingError: If the network cannot be built or the device is not there.
         OutputError: If the folder cannot be written, or holds another training.
@@ -80,9 +84,11 @@ def train(
     validation = find_pairs(data, recipe.data.validation_split, subset=subset)
     latest = _start(output, recipe, resume)
 
-    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    seed_everything(recipe.seed)
     arguments = {k: v for k, v in recipe.arguments.items() if k != "pretrained" or latest is None}
     network = channels_last(create_model(recipe.network, **arguments))
+    if init is not None and latest is None:
+        load_weights(network, load_model(init).state_dict(), Path(init))
     header = Header(
         network=recipe.network,
         arguments={k: v for k, v in recipe.arguments.items() if k != "pretrained"},
@@ -94,7 +100,14 @@ def train(
         header.training_data["fingerprint"] = data_fingerprint(training)
         keeper.validation_data = data_fingerprint(validation)
 
-    trainer = create_trainer(recipe, output, [keeper, *callbacks], devices, accelerator, precision)
+    trainer = create_trainer(
+        recipe,
+        output,
+        [keeper, *callbacks],
+        devices=devices,
+        accelerator=accelerator,
+        precision=precision,
+    )
     trainer.fit(
         ChangeModule(network, recipe),
         datamodule=PairsModule(training, validation, recipe.data, recipe.seed),
@@ -174,15 +187,35 @@ class ProgressBar(RichProgressBar):
         return {label: metrics[name] for name, label in shown.items() if name in metrics}
 
 
+def seed_everything(seed: int) -> None:
+    """Seeds the random numbers of all libraries, in loader processes too."""
+    pl.seed_everything(seed, workers=True, verbose=False)
+
+
 def create_trainer(
     recipe: Recipe,
     output: Path,
     callbacks: list[Callback],
+    *,
     devices: int = 1,
     accelerator: str = "auto",
     precision: str | None = None,
+    logs: bool = True,
+    tensorboard: bool = True,
+    log_interval: int = 10,
 ) -> pl.Trainer:
     """Lightning's trainer, set up for a recipe.
+
+    Args:
+        recipe: Its trainer part is used.
+        output: Gets ``logs/``.
+        callbacks: What keeps the checkpoints, and more.
+        devices: How many processes share the work.
+        accelerator: ``"auto"``, ``"cpu"`` or ``"gpu"``.
+        precision: Overrides the recipe's.
+        logs: Whether to write CSV logs.
+        tensorboard: Whether to write TensorBoard logs as well.
+        log_interval: Steps between two lines.
 
     Raises:
         SettingError: If the device is not there.
@@ -191,7 +224,6 @@ def create_trainer(
     settings = recipe.trainer
     if settings.patience is not None:
         callbacks.append(EarlyStopping("val_f1", mode="max", patience=settings.patience))
-    tables = CSVLogger(output, name="logs")
     try:
         return pl.Trainer(
             accelerator=accelerator,
@@ -202,17 +234,22 @@ def create_trainer(
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.clip,
             callbacks=[ProgressBar(leave=True), *callbacks],
-            logger=[tables, TensorBoardLogger(output, name="logs", version=tables.version)],
-            log_every_n_steps=10,
+            logger=_loggers(output, tensorboard) if logs else False,
+            log_every_n_steps=log_interval,
             enable_checkpointing=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
         )
-    except (RuntimeError, ValueError) as error:
-        if "MisconfigurationException" in type(error).__name__ or "accelerator" in str(error):
-            raise SettingError(f"devices {devices} on {accelerator}: {error}") from error
-        raise
+    except MisconfigurationException as error:
+        raise SettingError(f"{devices} devices on {accelerator}: {first_line(error)}") from error
+
+
+def _loggers(output: Path, tensorboard: bool) -> list[Logger]:
+    tables = CSVLogger(output, name="logs")
+    if not tensorboard:
+        return [tables]
+    return [tables, TensorBoardLogger(output, name="logs", version=tables.version)]
 
 
 def _start(output: Path, recipe: Recipe, resume: bool) -> Path | None:

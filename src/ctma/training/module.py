@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -30,36 +31,53 @@ from ctma.training.losses import change_loss
 from ctma.training.recipes import DataSettings, Recipe, ScheduleSettings
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins.
+
+    Attributes:
+        epoch: Epochs that are done already.
+        optimizer: The optimizer's state after them, ``None`` for a fresh one.
+    """
+
+    epoch: int = 0
+    optimizer: dict[str, Any] | None = None
+
+
 class ChangeModule(pl.LightningModule):
     """Trains a network by a recipe and scores it on validation by the protocol ``crops``.
 
     Args:
         network: The network.
         recipe: The recipe.
+        start: Where a former training stopped, if its state is not a checkpoint of Lightning.
     """
 
     validation_threshold = 0.5
 
-    def __init__(self, network: ChangeNetwork, recipe: Recipe):
+    def __init__(self, network: ChangeNetwork, recipe: Recipe, start: Start | None = None):
         super().__init__()
+        self.start = start or Start()
         self.network = network
         self.recipe = recipe
         self.confusion = ConfusionMatrix(self.validation_threshold)
         self.validation_scores: Scores | None = None
 
+    def on_fit_start(self) -> None:
+        """Counts the epochs of a former training as done."""
+        if self.start.epoch:
+            progress = self.trainer.fit_loop.epoch_progress.current
+            for count in ("ready", "started", "processed", "completed"):
+                setattr(progress, count, self.start.epoch)
+
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""
         logits = self.network(unit_range(batch.before), unit_range(batch.after))
         loss = change_loss(logits, batch.change, self.recipe.loss)
-        self.log(
-            "train_loss",
-            loss,
-            on_step=True,
-            on_epoch=True,
-            prog_bar=True,
-            batch_size=len(batch.change),
-            sync_dist=True,
-        )
+        # No sync between processes: the progress bar reads the mean in the first one only,
+        # and would wait for the others forever.
+        rows = len(batch.change)
+        self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=rows)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -88,8 +106,10 @@ class ChangeModule(pl.LightningModule):
         optimizer = kind(
             self.network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
+        if self.start.optimizer is not None:
+            optimizer.load_state_dict(self.start.optimizer)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = learning_rates(optimizer, self.recipe.schedule, steps)
+        schedule = learning_rates(optimizer, self.recipe.schedule, steps, self.start.epoch)
         interval = "step" if self.recipe.schedule.name == "one-cycle" else "epoch"
         return {
             "optimizer": optimizer,
@@ -152,7 +172,7 @@ class PairsModule(pl.LightningDataModule):
 
 
 def learning_rates(
-    optimizer: Optimizer, settings: ScheduleSettings, total_steps: int
+    optimizer: Optimizer, settings: ScheduleSettings, total_steps: int, epoch: int = 0
 ) -> LRScheduler:
     """The schedule of a recipe.
 
@@ -161,12 +181,17 @@ def learning_rates(
             the highest).
         settings: The recipe's schedule part.
         total_steps: Optimizer steps of the whole training, for ``one-cycle``.
+        epoch: Epochs that are done already; ``step`` goes on from there.
 
     Returns:
         A scheduler, to be stepped once an epoch, for ``one-cycle`` once a step.
     """
     if settings.name == "step":
-        return StepLR(optimizer, settings.step_size, settings.gamma)
+        if epoch:
+            for group in optimizer.param_groups:
+                former = (epoch - 1) // settings.step_size
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * settings.gamma**former
+        return StepLR(optimizer, settings.step_size, settings.gamma, last_epoch=epoch - 1)
     if settings.name == "one-cycle":
         highest = [group["lr"] for group in optimizer.param_groups]
         return OneCycleLR(

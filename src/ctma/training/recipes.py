@@ -167,7 +167,7 @@ def check_recipe(content: dict[str, Any]) -> Recipe:
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise _setting_error(error, "") from error
+        raise setting_error(error) from error
     recipe.model = _check_model(recipe.model)
     augmentation(recipe.data.augmentation)
     if recipe.data.validation_split == "test":
@@ -238,13 +238,20 @@ def _check_model(model: dict[str, Any]) -> dict[str, Any]:
     try:
         checked = form.model_validate(arguments)
     except ValidationError as error:
-        raise _setting_error(error, "model.", fields) from error
+        raise setting_error(error, "model.", fields) from error
     return {"name": name} | checked.model_dump(mode="json", exclude_unset=True)
 
 
-def _setting_error(
-    error: ValidationError, prefix: str, known: Iterable[str] = ()
+def setting_error(
+    error: ValidationError, prefix: str = "", known: Iterable[str] = ()
 ) -> SettingError | UnknownNameError:
+    """One line for the first mistake that pydantic found, naming its key.
+
+    Args:
+        error: What pydantic says.
+        prefix: Put before the key.
+        known: Keys that exist, to suggest from; those of a recipe by default.
+    """
     first = error.errors()[0]
     path = prefix + ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

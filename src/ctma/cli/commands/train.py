@@ -26,6 +26,10 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="32-true or bf16-mixed.", show_default="the recipe's")
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", help="Start from the weights of a checkpoint.", metavar="FILE"),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue where RUN stopped.")] = False,
 ) -> None:
     """Train a network by a recipe; the best checkpoint is picked on validation."""
@@ -41,6 +45,7 @@ def train(
         accelerator=accelerator,
         precision=precision,
         resume=resume,
+        init=init,
     )
     say(
         f"best: {result.best}, epoch {result.epoch}, "

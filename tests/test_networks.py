@@ -1,0 +1,113 @@
+"""All networks through the shared tester, and what is CTMA's own."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ctma import create_model, list_models
+from ctma.errors import SettingError, UnknownNameError
+from ctma.models.ctma import pseudo_video
+from network_tester import NetworkTester
+
+
+class TestCTMA(NetworkTester):
+    name = "ctma"
+    arguments = {"video_len": 3}  # noqa: RUF012
+
+
+class TestCTMAS(NetworkTester):
+    name = "ctma-s"
+
+
+def macs(network):
+    image = torch.rand(1, 3, 256, 256)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(image, image)
+    return counter.get_total_flops() / 2
+
+
+def parameters(network):
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def test_ctma_has_the_published_size():
+    network = create_model("ctma")
+    assert parameters(network) == 30_475_203
+    assert macs(network) == pytest.approx(98.2e9, rel=0.005)
+
+
+def test_ctma_s_is_compact():
+    network = create_model("ctma-s")
+    assert parameters(network) <= 5e6
+    assert macs(network) <= 12e9
+
+
+def test_fusion_weighs_the_two_branches():
+    torch.manual_seed(0)
+    network = create_model("ctma-s", video_len=2, fusion=0.67).eval()
+    image = torch.rand(2, 1, 3, 64, 64)
+    with torch.no_grad():
+        stages = network.stages(*image)
+    expected = 0.67 * stages.unmasked_logits + 0.33 * stages.masked_logits
+    torch.testing.assert_close(stages.fused_logits, expected)
+
+
+def test_pseudo_video_leads_from_before_to_after_in_equal_steps():
+    before, after = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
+    video = pseudo_video(before, after, 5)
+    assert video.shape == (1, 3, 5, 4, 4)
+    torch.testing.assert_close(video[0, 0, :, 0, 0], torch.tensor([0, 0.25, 0.5, 0.75, 1]))
+
+
+def test_no_gradient_flows_through_the_coarse_mask():
+    network = create_model("ctma-s", video_len=2)
+    stages = network.stages(*torch.rand(2, 2, 3, 64, 64))
+    assert not stages.coarse_mask.requires_grad
+    assert set(stages.coarse_mask.unique().tolist()) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "resnet26d"])
+def test_any_timm_resnet_is_a_backbone(backbone):
+    network = create_model("ctma", backbone=backbone, video_len=2, temporal_width=8).eval()
+    with torch.no_grad():
+        difference = network.stages(*torch.rand(2, 1, 3, 96, 96)).difference
+    assert difference.shape == (1, 128, 12, 12)
+
+
+def test_pretrained_weights_come_from_a_file(tmp_path):
+    import timm
+
+    source = timm.create_model("resnet18")
+    torch.save(source.state_dict(), tmp_path / "resnet18.pth")
+    network = create_model("ctma", backbone="resnet18", pretrained=str(tmp_path / "resnet18.pth"))
+    found = network.difference_path.backbone.resnet.layer2[0].conv1.weight
+    torch.testing.assert_close(found, source.layer2[0].conv1.weight)
+
+
+def test_missing_pretrained_file_is_named():
+    with pytest.raises(SettingError, match=r"model\.pretrained.*nowhere\.pth"):
+        create_model("ctma", pretrained="nowhere.pth")
+
+
+def test_weights_that_cannot_be_downloaded_say_what_to_do(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HOME", "/nonexistent")
+    with pytest.raises(SettingError, match=r"model\.pretrained=FILE.*model\.pretrained=false"):
+        create_model("ctma", backbone="resnet14t.c3_in1k", pretrained=True)
+
+
+def test_unknown_names_suggest_the_nearest():
+    assert list_models() == ["ctma", "ctma-s"]
+    with pytest.raises(UnknownNameError, match=r"ctmo.*ctma"):
+        create_model("ctmo")
+    with pytest.raises(UnknownNameError, match=r"video_length.*video_len"):
+        create_model("ctma", video_length=4)
+    with pytest.raises(UnknownNameError, match=r"resnet35.*resnet34"):
+        create_model("ctma", backbone="resnet35")
+
+
+@pytest.mark.parametrize("bad", [{"video_len": 1}, {"fusion": 1.5}, {"backbone_stages": 5}])
+def test_impossible_arguments_are_refused(bad):
+    with pytest.raises(SettingError, match=next(iter(bad))):
+        create_model("ctma", **bad)

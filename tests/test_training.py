@@ -1,0 +1,296 @@
+"""Recipes, the loss, the schedule, and the engine."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+from conftest import write_pair
+from ctma import ChangeLogits, load_model
+from ctma.checkpoints import read_header
+from ctma.errors import DataError, OutputError, SettingError, UnknownNameError
+from ctma.training.engine import train
+from ctma.training.losses import change_loss
+from ctma.training.module import learning_rates
+from ctma.training.recipes import LossSettings, ScheduleSettings, list_recipes, load_recipe
+
+SMALL = [
+    "model.video_len=2",
+    "data.repeats=1",
+    "data.crop_size=64",
+    "data.batch_size=4",
+    "data.workers=0",
+    "trainer.epochs=2",
+]
+
+
+def small_recipe(*settings):
+    return load_recipe("levir-cd/ctma-s", [*SMALL, *settings])
+
+
+def logged(run, name):
+    """Values of a metric by (epoch, step), over all versions of a run's logs."""
+    values = {}
+    for path in sorted(run.glob("logs/version_*/metrics.csv")):
+        for row in csv.DictReader(path.open()):
+            if row.get(name):
+                values[int(row["epoch"]), int(row["step"])] = row[name]
+    return values
+
+
+# Recipes
+
+
+@pytest.mark.parametrize(
+    ("dataset", "lr", "step_size", "gamma", "epochs", "repeats", "fusion"),
+    [
+        ("svcd", 4e-4, 10, 0.1, 30, 7, 0.5),
+        ("levir-cd", 2e-3, 30, 0.2, 40, 2, 0.67),
+        ("whu-cd", 4e-4, 15, 0.2, 30, 7, 0.7),
+    ],
+)
+@pytest.mark.parametrize("network", ["ctma", "ctma-s"])
+def test_recipes_hold_the_published_figures(
+    dataset, network, lr, step_size, gamma, epochs, repeats, fusion
+):
+    recipe = load_recipe(f"{dataset}/{network}")
+    assert recipe.network == network
+    assert recipe.arguments["fusion"] == fusion
+    assert recipe.arguments["video_len"] == 8
+    assert (recipe.optimizer.name, recipe.optimizer.lr) == ("adam", lr)
+    assert recipe.optimizer.weight_decay == 0
+    assert (recipe.schedule.name, recipe.schedule.step_size) == ("step", step_size)
+    assert recipe.schedule.gamma == gamma
+    assert (recipe.trainer.epochs, recipe.data.repeats) == (epochs, repeats)
+    assert (recipe.data.batch_size, recipe.data.crop_size) == (8, 256)
+    assert recipe.data.augmentation == "paper"
+    assert (recipe.loss.class_weights, recipe.loss.coarse) == ((0.5, 0.5), 0.4)
+    assert recipe.loss.dice == 0
+
+
+def test_settings_change_a_recipe():
+    recipe = load_recipe("levir-cd/ctma", ["optimizer.lr=1e-3", "model.pretrained=false"])
+    assert recipe.optimizer.lr == 1e-3
+    assert recipe.arguments["pretrained"] is False
+
+
+def test_a_recipe_may_be_a_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("model: {name: ctma-s}\ntrainer: {epochs: 3}\n")
+    assert load_recipe(str(path)).trainer.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["optimizer.lrr=1"], r"optimizer\.lrr.*optimizer\.lr"),
+        (["optimiser.lr=1"], r"optimiser.*optimizer"),
+        (["model.videolen=3"], r"model\.videolen.*model\.video_len"),
+        (["model.name=cdma"], r"cdma.*ctma"),
+        (["data.augmentation=papers"], r"papers.*paper"),
+    ],
+)
+def test_unknown_keys_suggest_the_nearest(settings, expected):
+    with pytest.raises(UnknownNameError, match=expected):
+        load_recipe("levir-cd/ctma-s", settings)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["optimizer.lr=fast", "optimizer.lr=-1", "trainer.epochs=1.5", "model.video_len=long",
+     "data.batch_size=0", "schedule.name=cosine", "trainer.precision=half"],
+)  # fmt: skip
+def test_wrong_values_name_their_key(setting):
+    with pytest.raises(SettingError, match=setting.split("=")[0].replace(".", r"\.")):
+        load_recipe("levir-cd/ctma-s", [setting])
+
+
+def test_unknown_recipes_suggest_the_nearest():
+    assert {"svcd/ctma", "levir-cd/ctma", "whu-cd/ctma", "levir-cd/ctma-s"} <= set(list_recipes())
+    with pytest.raises(UnknownNameError, match="levir-cd/ctma"):
+        load_recipe("levir/ctma")
+
+
+@pytest.mark.parametrize("split", ["test", "train"])
+def test_the_best_checkpoint_is_never_picked_on_test_or_train(split):
+    with pytest.raises(SettingError, match="validation_split"):
+        load_recipe("levir-cd/ctma", [f"data.validation_split={split}"])
+
+
+# Loss and schedule, against values worked out by hand
+
+
+def test_loss_is_fused_plus_a_share_of_coarse():
+    # Zero logits cost ln 2 everywhere: ln 2 + 0.4 ln 2.
+    logits = ChangeLogits(torch.zeros(1, 1, 64, 64), (torch.zeros(1, 1, 8, 8),))
+    change = torch.ones(1, 1, 64, 64, dtype=torch.uint8)
+    assert change_loss(logits, change, LossSettings()).item() == pytest.approx(1.4 * 0.6931472)
+
+
+def test_coarse_logits_are_nearest_resized():
+    # One coarse cell of four says change with logit 2, and so does the label: each pixel
+    # costs ln(1 + e^-2) = 0.1269280 there; elsewhere logits of -2 cost the same.
+    coarse = torch.full((1, 1, 2, 2), -2.0)
+    coarse[0, 0, 0, 1] = 2.0
+    change = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
+    change[0, 0, :2, 2:] = 1
+    fine = torch.where(change == 1, 2.0, -2.0)
+    loss = change_loss(ChangeLogits(fine, (coarse,)), change, LossSettings())
+    assert loss.item() == pytest.approx(1.4 * 0.1269280, rel=1e-5)
+
+
+def test_change_counts_by_the_ratio_of_class_weights():
+    # Half the pixels are change; with weights 0.25/0.75 each of them counts 3 times:
+    # ln 2 (3 + 1) / 2.
+    logits = ChangeLogits(torch.zeros(1, 1, 2, 2))
+    change = torch.tensor([[[[1, 1], [0, 0]]]], dtype=torch.uint8)
+    loss = change_loss(logits, change, LossSettings(class_weights=(0.25, 0.75)))
+    assert loss.item() == pytest.approx(2 * 0.6931472)
+
+
+def rates(settings, epochs, start=0):
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=2e-3)
+    schedule = learning_rates(optimizer, settings, total_steps=epochs, epoch=start)
+    found = []
+    for _ in range(start, epochs):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_step_schedule_falls_as_published():
+    found = rates(ScheduleSettings(step_size=30, gamma=0.2), 40)
+    assert found[:30] == pytest.approx([2e-3] * 30)
+    assert found[30:] == pytest.approx([4e-4] * 10)
+
+
+@pytest.mark.parametrize("start", [1, 2, 3, 4, 7])
+def test_step_schedule_continues_where_it_stopped(start):
+    settings = ScheduleSettings(step_size=3, gamma=0.1)
+    assert rates(settings, 9, start) == pytest.approx(rates(settings, 9)[start:])
+
+
+# The engine
+
+
+@pytest.fixture(scope="module")
+def run(tiny_data, tmp_path_factory):
+    """A training of three epochs, with a learning rate that falls after each."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    recipe = small_recipe("trainer.epochs=3", "schedule.step_size=1", "schedule.gamma=0.5")
+    return folder, train(recipe, tiny_data, folder, accelerator="cpu")
+
+
+def test_a_run_leaves_checkpoints_logs_and_its_recipe(run):
+    folder, result = run
+    assert result.best == folder / "best.safetensors"
+    assert {"best.safetensors", "latest.ckpt", "recipe.yaml", "logs"} == set(os.listdir(folder))
+    assert len(logged(folder, "val_f1")) == 3
+    assert list(folder.glob("logs/version_0/events.out.tfevents*"))
+
+
+def test_the_best_checkpoint_says_where_it_comes_from(run, tiny_data):
+    folder, result = run
+    header = read_header(folder / "best.safetensors")
+    assert header.network == "ctma-s"
+    assert header.epoch == result.epoch
+    assert header.training_data["pairs"] == 8
+    assert len(header.training_data["fingerprint"]) == 16
+    assert header.recipe["name"] == "levir-cd/ctma-s"
+    (scores,) = header.scores
+    assert (scores["split"], scores["protocol"], scores["threshold"]) == ("val", "crops", 0.5)
+    best = max(logged(folder, "val_f1").values(), key=float)
+    assert scores["f1"] == pytest.approx(float(best))
+
+
+def test_a_second_training_in_the_same_folder_is_refused(run, tiny_data):
+    with pytest.raises(OutputError, match="--resume"):
+        train(small_recipe(), tiny_data, run[0], accelerator="cpu")
+
+
+def test_killed_in_mid_epoch_and_resumed_the_curve_is_the_uninterrupted_one(
+    run, tiny_data, tmp_path
+):
+    folder = tmp_path / "run"
+    settings = [*SMALL, "trainer.epochs=3", "schedule.step_size=1", "schedule.gamma=0.5"]
+    command = [sys.executable, "-m", "ctma", "train", "levir-cd/ctma-s", "--data", tiny_data]
+    command += ["-o", folder, "--accelerator", "cpu"]
+    command += [part for setting in settings for part in ("--set", setting)]
+    process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 200
+    while not (folder / "latest.ckpt").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = torch.load(folder / "latest.ckpt", weights_only=True)["epoch"]
+    assert kept < 2
+
+    subprocess.run([*map(str, command), "--resume"], check=True, capture_output=True)
+    resumed = logged(folder, "train_loss_epoch")
+    whole = logged(run[0], "train_loss_epoch")
+    assert {p: resumed[p] for p in resumed if p[0] > kept} == {
+        p: whole[p] for p in whole if p[0] > kept
+    }
+    scores = [logged(path, "val_f1") for path in (folder, run[0])]
+    assert {p: v for p, v in scores[0].items() if p[0] > kept} == {
+        p: v for p, v in scores[1].items() if p[0] > kept
+    }
+    weights = [torch.load(path / "latest.ckpt", weights_only=True) for path in (folder, run[0])]
+    for name, weight in weights[0]["state_dict"].items():
+        assert torch.equal(weight, weights[1]["state_dict"][name]), name
+
+
+def test_two_processes_train_and_score_as_one_to_the_last_pixel(tiny_data, tmp_path, ctma):
+    # Five validation pairs do not share evenly between two processes.
+    folder = tmp_path / "run"
+    settings = [part for setting in [*SMALL, "trainer.epochs=1"] for part in ("--set", setting)]
+    ctma("train", "levir-cd/ctma-s", "--data", tiny_data, "-o", folder, *settings,
+         "--devices", 2, "--accelerator", "cpu")  # fmt: skip
+    together = read_header(folder / "best.safetensors").scores[0]
+    alone = ctma(
+        "eval", folder / "best.safetensors", "--data", tiny_data, "--split", "val", "--json"
+    )
+    alone = json.loads(alone.stdout)
+    counts = ("true_positive", "false_positive", "false_negative", "true_negative")
+    assert {name: together[name] for name in counts} == {name: alone[name] for name in counts}
+    assert sum(alone[name] for name in counts) == 5 * 64 * 64
+
+
+def test_bf16_accumulation_and_early_stop_work(tiny_data, tmp_path):
+    # Without any change in the labels F1 stays at 0, and one epoch without a rise is enough.
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    for label in data.glob("*/label/*.png"):
+        Image.new("L", (64, 64)).save(label)
+    recipe = small_recipe(
+        "trainer.precision=bf16-mixed", "trainer.accumulate=2", "data.batch_size=2",
+        "trainer.patience=1", "trainer.epochs=6",
+    )  # fmt: skip
+    train(recipe, data, tmp_path / "run", accelerator="cpu")
+    assert len(logged(tmp_path / "run", "val_f1")) == 2
+
+
+def test_training_starts_from_given_weights(run, tiny_data, tmp_path):
+    start = run[0] / "best.safetensors"
+    recipe = small_recipe("optimizer.lr=1e-12", "trainer.epochs=1")
+    result = train(recipe, tiny_data, tmp_path / "tuned", init=start, accelerator="cpu")
+    found, expected = (load_model(path).coarse_head.weight for path in (result.best, start))
+    torch.testing.assert_close(found, expected)
+
+
+def test_training_without_validation_pairs_is_refused(tmp_path):
+    write_pair(tmp_path / "train", "a", *(torch.zeros(64, 64, 3, dtype=torch.uint8).numpy(),) * 2,
+               torch.zeros(64, 64, dtype=torch.uint8).numpy())  # fmt: skip
+    with pytest.raises(DataError, match="no split 'val'"):
+        train(small_recipe(), tmp_path, tmp_path / "run", accelerator="cpu")
+    assert not (tmp_path / "run").exists()
