@@ -203,11 +203,8 @@ def write_original(path: str | Path, network: ChangeNetwork, **content: Any) -> 
         **content: What else goes in, such as ``epoch``, ``optimizer``, ``max_acc``.
 
     Raises:
-        CheckpointError: If the network has no released implementation of the same form.
         OutputError: If the file cannot be written.
     """
-    if not network.original_names:
-        raise CheckpointError(f"{path}: {type(network).__name__} has no original implementation")
     state = {
         original_name(network, name): value.cpu() for name, value in network.state_dict().items()
     }
@@ -248,6 +245,8 @@ def convert_weights(
     network = load_model(source, **(arguments or {}))
     header: Header = network.header
     if target.suffix in _ORIGINAL_SUFFIXES:
+        if header.network != "ctma":
+            raise CheckpointError(f"{source}: {header.network} has no released implementation")
         write_original(target, network, epoch=header.epoch or 0)
         return header
     if ground_sample_distance is not None:

@@ -52,7 +52,19 @@ def run_guarded(command: Callable[[], object], *, debug: bool) -> None:
     except CtmaError as error:
         if debug:
             raise
-        errors.print(f"ctma: error: {' '.join(str(error).split())}", style="red", markup=False)
+        errors.print(f"ctma: error: {_one_line(error)}", style="red", markup=False)
         raise SystemExit(2) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _one_line(error: CtmaError) -> str:
+    """An error's message on one line.
+
+    An error from a loader's process comes wrapped in that process's traceback, whose last
+    line is the message.
+    """
+    message = str(error)
+    if "Traceback" in message:
+        message = message.strip().splitlines()[-1].partition(": ")[2]
+    return " ".join(message.split())

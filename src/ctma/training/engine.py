@@ -107,6 +107,7 @@ def train(
         devices=devices,
         accelerator=accelerator,
         precision=precision,
+        log_interval=_log_interval(recipe, len(training)),
     )
     trainer.fit(
         ChangeModule(network, recipe),
@@ -243,6 +244,11 @@ def create_trainer(
         )
     except MisconfigurationException as error:
         raise SettingError(f"{devices} devices on {accelerator}: {first_line(error)}") from error
+
+
+def _log_interval(recipe: Recipe, pairs: int) -> int:
+    """Ten steps, or an epoch where it has fewer."""
+    return max(1, min(10, pairs * recipe.data.repeats // recipe.data.batch_size))
 
 
 def _loggers(output: Path, tensorboard: bool) -> list[Logger]:

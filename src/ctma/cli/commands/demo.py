@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated
 
@@ -11,15 +12,23 @@ from ctma.cli.output import print_scores, progress, say
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")] = Path("demo"),
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A new folder.", show_default="demo, demo-2, …"),
+    ] = None,
 ) -> None:
     """Show the whole path on synthetic pairs: train, score, predict, draw. Four minutes."""
     from ctma.demo import run_demo
 
     with progress("Drawing synthetic pairs") as on_progress:
-        run = run_demo(output, on_progress)
+        run = run_demo(output or _free_folder(), on_progress)
     print_scores(run.record)
     say(f"F1        {100 * run.record['f1']:.2f} % on held-out pairs ({run.seconds:.0f} s in all)")
     say(f"checkpoint {run.checkpoint}")
     say(f"mask       {run.mask}")
     say(f"pictures   {run.sheet}")
+
+
+def _free_folder() -> Path:
+    names = chain(["demo"], (f"demo-{number}" for number in count(2)))
+    return next(Path(name) for name in names if not Path(name).exists())

@@ -1,0 +1,78 @@
+"""The public API: its names, and prediction on arrays."""
+
+import numpy as np
+import pytest
+import torch
+
+import ctma
+from conftest import random_image
+from ctma.errors import CtmaError, ImageError
+
+
+def test_the_public_names_are_these():
+    assert sorted(ctma.__all__) == [
+        "ChangeLogits",
+        "CtmaError",
+        "Prediction",
+        "create_model",
+        "list_models",
+        "load_model",
+        "predict",
+    ]
+    assert all(hasattr(ctma, name) for name in ctma.__all__)
+
+
+def test_every_public_name_is_documented():
+    assert all(getattr(ctma, name).__doc__ for name in ctma.__all__)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return ctma.load_model(tiny_model)
+
+
+@pytest.mark.parametrize("size", [64, 40, 130])
+def test_predict_gives_probability_and_mask_of_the_image_size(model, size):
+    before, after = random_image(1, size), random_image(2, size)
+    prediction = ctma.predict(before, after, model, threshold=0.3)
+    assert prediction.probability.shape == prediction.mask.shape == (size, size)
+    assert prediction.probability.dtype == np.float32
+    np.testing.assert_array_equal(prediction.mask, prediction.probability > 0.3)
+
+
+def test_predict_takes_floats_in_0_1_as_well(model):
+    before, after = random_image(1), random_image(2)
+    from_floats = ctma.predict(before / 255, after / 255, model)
+    np.testing.assert_allclose(
+        from_floats.probability, ctma.predict(before, after, model).probability, atol=1e-5
+    )
+
+
+def test_large_images_are_predicted_in_windows(model):
+    before, after = random_image(1, 1100), random_image(2, 1100)
+    prediction = ctma.predict(before, after, model)
+    assert prediction.probability.shape == (1100, 1100)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (np.zeros((64, 64, 3), np.uint8), np.zeros((64, 65, 3), np.uint8)),
+        (np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8)),
+        (np.zeros((64, 64, 4), np.uint8), np.zeros((64, 64, 4), np.uint8)),
+        (np.zeros((64, 64, 3), np.uint16), np.zeros((64, 64, 3), np.uint16)),
+        (np.full((64, 64, 3), 2.0), np.full((64, 64, 3), 2.0)),
+        (np.full((64, 64, 3), np.nan), np.full((64, 64, 3), np.nan)),
+    ],
+    ids=["unequal", "no bands", "four bands", "16 bits", "out of range", "nan"],
+)
+def test_arrays_that_cannot_be_used_are_refused(model, before, after):
+    with pytest.raises(ImageError):
+        ctma.predict(before, after, model)
+    assert issubclass(ImageError, CtmaError)
+
+
+def test_a_created_model_predicts_without_a_checkpoint():
+    torch.manual_seed(0)
+    model = ctma.create_model("ctma-s", video_len=2).eval()
+    assert ctma.predict(random_image(1), random_image(2), model).mask.shape == (64, 64)

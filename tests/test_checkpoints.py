@@ -1,0 +1,154 @@
+"""Checkpoints explain themselves and run no code."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from ctma import create_model, load_model
+from ctma.checkpoints import Header, convert_weights, read_header, read_original, save_model
+from ctma.errors import CheckpointError, OutputError
+
+
+def test_the_header_holds_what_is_needed_to_use_the_weights(tmp_path):
+    network = create_model("ctma-s", video_len=4)
+    header = Header(
+        network="ctma-s",
+        arguments={"video_len": 4},
+        ground_sample_distance=0.5,
+        threshold=0.4,
+        training_data={"name": "LEVIR-CD", "fingerprint": "0" * 16},
+        scores=[{"split": "val", "f1": 0.5}],
+    )
+    save_model(tmp_path / "m.safetensors", network, header)
+    found = load_model(tmp_path / "m.safetensors").header
+    assert found.ctma_version
+    assert found == header.model_copy(update={"ctma_version": found.ctma_version})
+    fields = {"network", "arguments", "bands", "scaling", "ground_sample_distance", "threshold",
+              "training_data", "scores", "ctma_version", "format_version"}  # fmt: skip
+    assert fields <= found.model_dump().keys()
+
+
+def rewritten(path, target, change=None, metadata=None):
+    """A copy of a checkpoint with changed weights or header."""
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    weights = load_file(path)
+    if change:
+        change(weights)
+    save_file(weights, target, metadata=metadata if metadata is not None else header)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda w: w.pop("coarse_head.bias"), r"coarse_head\.bias is missing"),
+        (lambda w: w.update(extra=torch.zeros(1)), "extra is surplus"),
+        (
+            lambda w: w.update({"coarse_head.bias": torch.zeros(2)}),
+            r"coarse_head\.bias is \(2,\), expected \(1,\)",
+        ),
+    ],
+    ids=["missing", "surplus", "misshapen"],
+)
+def test_weights_that_do_not_fit_are_named(tiny_model, tmp_path, change, expected):
+    with pytest.raises(CheckpointError, match=expected):
+        load_model(rewritten(tiny_model, tmp_path / "bad.safetensors", change))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({}, "no ctma header"),
+        ({"ctma": "{"}, "damaged ctma header"),
+        ({"ctma": "[]"}, "damaged ctma header"),
+        ({"ctma": '{"format_version": 1}'}, "damaged ctma header"),
+        ({"ctma": '{"format_version": 99, "network": "ctma"}'}, "format 99"),
+        ({"ctma": '{"format_version": 1, "network": "ctmx"}'}, "unknown network"),
+        ({"ctma": '{"format_version": 1, "network": "ctma"}'}, "weights do not fit"),
+    ],
+)
+def test_bad_headers_are_refused(tiny_model, tmp_path, metadata, expected):
+    with pytest.raises(CheckpointError, match=expected):
+        load_model(rewritten(tiny_model, tmp_path / "bad.safetensors", metadata=metadata))
+
+
+def test_damaged_files_are_refused(tiny_model, tmp_path, golden_file):
+    for source, name in ((tiny_model, "cut.safetensors"), (golden_file, "cut.pth")):
+        (tmp_path / name).write_bytes(source.read_bytes()[:20_000])
+        with pytest.raises(CheckpointError, match=f"{name}: not a whole"):
+            load_model(tmp_path / name)
+    for name in ("absent.safetensors", "absent.pth"):
+        with pytest.raises(CheckpointError, match="no such checkpoint"):
+            load_model(tmp_path / name)
+
+
+class Trap:
+    """Runs code when unpickled without care."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return open, (str(self.marker), "w")
+
+
+@pytest.mark.parametrize("kind", ["torch", "pickle"])
+def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, kind):
+    marker, path = tmp_path / "marker", tmp_path / "trap.pth"
+    content = {"state_dict": {"weight": torch.zeros(1)}, "trap": Trap(marker)}
+    if kind == "torch":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    with pytest.raises(CheckpointError, match=r"trap\.pth"):
+        load_model(path)
+    assert not marker.exists()
+
+
+def test_original_weights_go_there_and_back_unchanged(golden_file, golden_weights, tmp_path):
+    ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pth"
+    convert_weights(golden_file, ours, arguments={"fusion": 0.67}, ground_sample_distance=0.5)
+    assert read_header(ours).arguments == {"fusion": 0.67}
+    assert read_header(ours).ground_sample_distance == 0.5
+    convert_weights(ours, back)
+    content = read_original(back)
+    assert content.keys() == {"epoch", "state_dict", "optimizer", "max_acc"}
+    assert content["state_dict"].keys() == golden_weights.keys()
+    for name, weight in golden_weights.items():
+        assert torch.equal(content["state_dict"][name], weight), name
+
+
+def test_our_parameters_are_in_the_released_order(golden_weights):
+    from ctma.checkpoints import original_name
+
+    network = create_model("ctma")
+    assert [original_name(network, name) for name in network.state_dict()] == list(golden_weights)
+
+
+def test_a_plain_or_parallel_state_dict_is_read_too(golden_weights, tmp_path):
+    torch.save(golden_weights, tmp_path / "plain.pth")
+    parallel = {f"module.{name}": weight for name, weight in golden_weights.items()}
+    torch.save({"state_dict": parallel}, tmp_path / "parallel.pth")
+    for name in ("plain.pth", "parallel.pth"):
+        bias = load_model(tmp_path / name).coarse_head.bias
+        assert bias.item() == pytest.approx(0.3299)
+
+
+def test_original_weights_of_another_network_are_refused(tmp_path):
+    torch.save({"state_dict": {"conv.weight": torch.zeros(1)}}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=r"is missing.*more"):
+        load_model(tmp_path / "other.pth")
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    with pytest.raises(CheckpointError, match=r"empty\.pth"):
+        load_model(tmp_path / "empty.pth")
+
+
+def test_convert_refuses_what_it_cannot_do(tiny_model, tmp_path):
+    with pytest.raises(CheckpointError, match=r"\.pth to a \.safetensors"):
+        convert_weights(tiny_model, tmp_path / "other.safetensors")
+    with pytest.raises(OutputError, match="cannot write"):
+        save_model("/proc/nowhere/m.safetensors", create_model("ctma-s"), Header(network="ctma-s"))

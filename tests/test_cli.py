@@ -1,0 +1,244 @@
+"""The command line, as a user meets it: results, and one clear line for every mistake."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import random_image, write_pair
+from ctma.checkpoints import read_header
+
+SETTINGS = [
+    part
+    for setting in (
+        "model.video_len=2", "data.repeats=1", "data.crop_size=64", "data.workers=0",
+        "data.batch_size=4", "trainer.epochs=1",
+    )
+    for part in ("--set", setting)
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_data):
+    return tiny_data / "test/A/test_0000.png", tiny_data / "test/B/test_0000.png"
+
+
+def read(path):
+    return np.asarray(Image.open(path))
+
+
+def test_train_then_eval_then_predict(ctma, tiny_data, tmp_path, pair):
+    run = tmp_path / "run"
+    trained = ctma("train", "levir-cd/ctma-s", "--data", tiny_data, "-o", run, *SETTINGS,
+                   "--accelerator", "cpu")  # fmt: skip
+    assert "best.safetensors" in trained.stdout
+
+    scored = ctma("eval", run / "best.safetensors", "--data", tiny_data, "--split", "test",
+                  "--protocol", "sliding", "--threshold", "0.4", "--save-masks", tmp_path / "masks",
+                  "--figures", tmp_path / "figures")  # fmt: skip
+    record = json.loads((run / "scores-test-sliding.json").read_text())
+    assert {"split", "protocol", "threshold", "checkpoint", "data", "f1"} <= record.keys()
+    assert (record["split"], record["protocol"], record["threshold"]) == ("test", "sliding", 0.4)
+    for text in ("test", "sliding", "0.4", record["checkpoint"], record["data"]):
+        assert text in scored.stdout
+    masks = sorted((tmp_path / "masks").iterdir())
+    assert [mask.name for mask in masks] == [f"test_000{n}.png" for n in range(4)]
+    assert set(np.unique(read(masks[0]))) <= {0, 255}
+    assert Image.open(tmp_path / "figures/test-sliding.png").width > 500
+
+    ctma("predict", *pair, "--checkpoint", run / "best.safetensors", "-o", tmp_path / "out")
+    assert read(tmp_path / "out/mask/test_0000.png").shape == (64, 64)
+
+
+def test_predict_takes_two_folders_and_speaks_json(ctma, tiny_data, tiny_model, tmp_path):
+    folders = tiny_data / "test/A", tiny_data / "test/B"
+    result = ctma(
+        "predict", *folders, "-c", tiny_model, "-o", tmp_path, "--threshold", "0", "--json"
+    )
+    entries = json.loads(result.stdout)
+    assert [entry["name"] for entry in entries] == [f"test_000{n}" for n in range(4)]
+    for entry in entries:
+        assert read(entry["mask"]).min() == 255
+        assert entry["changed_share"] == 1
+        assert read(entry["probability"]).shape == (64, 64)
+
+
+def test_explain_draws_both_sheets(ctma, tiny_data, tiny_model, tmp_path, pair):
+    label = tiny_data / "test/label/test_0000.png"
+    ctma("explain", *pair, "-c", tiny_model, "-o", tmp_path / "sheet.png", "--label", label)
+    for name in ("sheet.png", "sheet.features.png"):
+        assert read(tmp_path / name).std() > 10
+
+
+def test_convert_and_info(ctma, golden_file, tmp_path):
+    ctma("convert", golden_file, tmp_path / "m.safetensors", "--fusion", "0.67", "--gsd", "0.5")
+    described = json.loads(ctma("info", tmp_path / "m.safetensors", "--json").stdout)
+    assert described["network"] == "ctma"
+    assert described["parameters"] == 30_475_203
+    assert described["arguments"] == {"fusion": 0.67}
+    assert described["ground_sample_distance"] == 0.5
+    assert "network: ctma" in ctma("info", tmp_path / "m.safetensors").stdout
+    ctma("convert", tmp_path / "m.safetensors", tmp_path / "back.pth")
+    assert "network: ctma" in ctma("info", tmp_path / "back.pth").stdout
+
+
+def test_check_says_what_it_finds(ctma, tiny_data, tmp_path):
+    assert "nothing found" in ctma("check", tiny_data).stdout
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    (data / "val/B/val_0002.png").unlink()
+    result = ctma("check", data, code=1)
+    assert "missing partner" in result.stdout
+    assert "val/val_0002" in result.stdout
+
+
+def test_prepare_cuts_levir_cd(ctma, tmp_path):
+    for split in ("train", "val", "test"):
+        images = (
+            random_image(1, 256),
+            random_image(2, 256),
+            random_image(3, 256)[..., 0] // 128 * 255,
+        )
+        write_pair(tmp_path / "raw" / split, f"{split}_1", *images)
+    assert (
+        "1 train, 1 val, 1 test"
+        in ctma("prepare", "levir-cd", tmp_path / "raw", tmp_path / "cut").stdout
+    )
+    assert (tmp_path / "cut/train/A/train_1/train_1_0.png").exists()
+
+
+# Mistakes: one line, exit code 2, no traceback, nothing half-written
+
+
+def refused(ctma, expected, *arguments, **options):
+    result = ctma(*arguments, code=2, **options)
+    *others, line = result.stderr.strip().splitlines()
+    assert line.startswith("ctma: error: ")
+    assert not [other for other in others if "Traceback" in other or "ctma: error" in other]
+    for text in expected if isinstance(expected, tuple) else (expected,):
+        assert text in line, line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("train", "levir/ctma"), ("unknown recipe", "levir-cd/ctma")),
+        (("train", "levir-cd/ctma-s", "--set", "optimizer.lrr=1"), ("unknown key", "optimizer.lr")),
+        (("train", "levir-cd/ctma-s", "--set", "optimizer.lr=fast"), "optimizer.lr"),
+        (("train", "levir-cd/ctma-s", "--set", "model.name=ctmo"), ("unknown network", "ctma")),
+        (
+            ("train", "levir-cd/ctma-s", "--set", "data.validation_split=test"),
+            "never picked on test",
+        ),
+        (("train", "levir-cd/ctma-s", "--set", "nonsense"), "key=value"),
+    ],
+)
+def test_train_refuses_a_bad_recipe(ctma, tiny_data, tmp_path, arguments, expected):
+    refused(ctma, expected, *arguments, "--data", tiny_data, "-o", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_refuses_bad_data(ctma, tiny_data, tmp_path):
+    def train(data, expected, workers=0):
+        refused(ctma, expected, "train", "levir-cd/ctma-s", "--data", data, "-o", tmp_path / "run",
+                "--accelerator", "cpu", *SETTINGS, "--set", f"data.workers={workers}")  # fmt: skip
+
+    train(tmp_path / "nowhere", "no such data folder")
+    (tmp_path / "empty").mkdir()
+    train(tmp_path / "empty", "no split 'train'")
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    (data / "train/label/train_0003.png").unlink()
+    train(data, ("train_0003", "missing"))
+    shutil.copy(data / "train/A/train_0003.png", data / "train/label")
+    image = data / "train/A/train_0005.png"
+    image.write_bytes(image.read_bytes()[:500])
+    train(data, ("train_0005.png", "cannot be read"))
+    Image.fromarray(random_image(1, 72)).save(image)
+    train(data, ("72 x 72", "64 x 64"), workers=1)
+
+
+def test_predict_refuses_bad_inputs(ctma, tiny_data, tiny_model, tmp_path, pair):
+    def predict(before, after, expected, model=tiny_model, out=tmp_path / "out"):
+        refused(ctma, expected, "predict", before, after, "-c", model, "-o", out)
+        assert not out.exists() or not list(out.rglob("*"))
+
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(pair[0].read_bytes()[:300])
+    predict(broken, pair[1], ("broken.png", "cannot be read"))
+    Image.fromarray(random_image(1, 70)).save(tmp_path / "large.png")
+    predict(pair[0], tmp_path / "large.png", ("70 x 70", "64 x 64"))
+    predict(pair[0], tmp_path / "absent.png", "no such file")
+    predict(pair[0], tiny_data, "two images or two folders")
+    (tmp_path / "empty").mkdir()
+    predict(tmp_path / "empty", tmp_path / "empty", "no images")
+    predict(*pair, "no such checkpoint", model=tmp_path / "absent.safetensors")
+    predict(
+        *pair,
+        "not a whole safetensors file",
+        model=shutil.copy(pair[0], tmp_path / "m.safetensors"),
+    )
+
+
+def test_outputs_that_cannot_be_written_are_named(ctma, tiny_data, tiny_model, tmp_path, pair):
+    (tmp_path / "file").write_text("in the way")
+    blocked = tmp_path / "file" / "out"
+    refused(ctma, ("cannot write", "file/out"), "predict", *pair, "-c", tiny_model, "-o", blocked)
+    refused(
+        ctma,
+        "cannot write",
+        "train",
+        "levir-cd/ctma-s",
+        "--data",
+        tiny_data,
+        "-o",
+        blocked,
+        *SETTINGS,
+    )
+    refused(ctma, "cannot write", "eval", tiny_model, "--data", tiny_data, "-o", blocked / "s.json")
+    refused(ctma, "cannot write", "explain", *pair, "-c", tiny_model, "-o", blocked / "sheet.png")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(ctma, tiny_model, tmp_path, pair):
+    # A limit on file size stands for a full disk: writing fails midway.
+    script = tmp_path / "limited.py"
+    script.write_text(
+        "import resource, runpy, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
+        "runpy.run_module('ctma', run_name='__main__')\n"
+    )
+    line = refused(ctma, "cannot write", "predict", *pair, "-c", tiny_model, "-o", tmp_path / "out",
+                   module="limited", env={"PYTHONPATH": str(tmp_path)})  # fmt: skip
+    assert "File too large" in line
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_a_checkpoint_of_another_network_is_refused(ctma, tiny_model, tmp_path, pair):
+    from test_checkpoints import rewritten
+
+    header = read_header(tiny_model).model_copy(update={"network": "ctma"}).model_dump_json()
+    other = rewritten(tiny_model, tmp_path / "other.safetensors", metadata={"ctma": header})
+    refused(ctma, "weights do not fit", "predict", *pair, "-c", other, "-o", tmp_path / "out")
+
+
+def test_debug_shows_the_traceback(ctma, tmp_path):
+    result = ctma("info", tmp_path / "absent.safetensors", "--debug", code=1)
+    assert "Traceback" in result.stderr
+
+
+def test_help_names_every_command(ctma):
+    commands = (
+        "demo",
+        "prepare",
+        "check",
+        "train",
+        "eval",
+        "predict",
+        "explain",
+        "convert",
+        "info",
+    )
+    text = ctma("--help").stdout
+    assert all(command in text for command in commands)

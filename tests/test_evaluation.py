@@ -1,0 +1,164 @@
+"""Metrics and protocols."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchmetrics.functional import classification as functional
+
+from ctma import ChangeLogits
+from ctma.data.readers import find_pairs
+from ctma.errors import SettingError, UnknownNameError
+from ctma.evaluation.evaluate import evaluate
+from ctma.evaluation.metrics import ConfusionMatrix, Scores
+from ctma.evaluation.protocols import crops, protocol, sliding, whole, windows
+from ctma.models import ChangeNetwork
+
+
+class MeanDifference(ChangeNetwork):
+    """A network without weights to learn: the pixel's own difference."""
+
+    bands = 3
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(20.0))
+
+    def forward(self, before, after):
+        difference = (after - before).abs().mean(dim=1, keepdim=True)
+        return ChangeLogits(self.scale * (difference - 0.3))
+
+
+# Metrics
+
+
+def test_scores_worked_out_by_hand():
+    scores = Scores(true_positive=30, false_positive=10, false_negative=20, true_negative=40)
+    assert scores.precision == 0.75
+    assert scores.recall == 0.6
+    assert scores.f1 == pytest.approx(2 * 0.75 * 0.6 / 1.35)
+    assert scores.iou == 0.5
+    assert scores.accuracy == 0.7
+    # Chance agrees on 0.4 * 0.5 + 0.6 * 0.5 = 0.5: kappa is (0.7 - 0.5) / 0.5.
+    assert scores.kappa == pytest.approx(0.4)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=25, deadline=None)
+def test_scores_agree_with_torchmetrics(seed):
+    rng = np.random.default_rng(seed)
+    truth, found = torch.from_numpy(rng.random((2, 500)) > rng.uniform(0.2, 0.8))
+    matrix = ConfusionMatrix(0.5)
+    matrix.update(found.float(), truth)
+    scores = matrix.scores()
+    for name, reference in {
+        "precision": functional.binary_precision,
+        "recall": functional.binary_recall,
+        "f1": functional.binary_f1_score,
+        "iou": functional.binary_jaccard_index,
+        "accuracy": functional.binary_accuracy,
+        "kappa": functional.binary_cohen_kappa,
+    }.items():
+        expected = reference(found.int(), truth.int()).item()
+        assert getattr(scores, name) == pytest.approx(expected, abs=1e-6), name
+
+
+def test_one_matrix_over_all_pixels_however_they_come():
+    rng = np.random.default_rng(0)
+    probability = torch.from_numpy(rng.random((6, 1, 50, 50), dtype=np.float32))
+    change = torch.from_numpy(rng.integers(0, 2, (6, 1, 50, 50), dtype=np.uint8))
+    at_once, in_parts = ConfusionMatrix(0.3), ConfusionMatrix(0.3)
+    at_once.update(probability, change)
+    for part in range(6):
+        in_parts.update(probability[part], change[part])
+    assert at_once.scores() == in_parts.scores()
+    assert at_once.scores().pixels == 6 * 50 * 50
+
+
+def test_change_begins_above_the_threshold():
+    matrix = ConfusionMatrix(0.5)
+    matrix.update(torch.tensor([0.5, 0.500001]), torch.tensor([1, 1]))
+    assert (matrix.scores().true_positive, matrix.scores().false_negative) == (1, 1)
+
+
+def test_counts_stay_exact_beyond_what_floats_can_hold():
+    scores = Scores(2**40 + 1, 1, 0, 2**50)
+    assert scores.pixels == 2**50 + 2**40 + 2
+    assert scores.precision < 1
+
+
+# Protocols
+
+SIZES = st.integers(64, 700)
+
+
+@given(height=SIZES, width=SIZES, stride=st.integers(16, 256))
+@settings(max_examples=60, deadline=None)
+def test_windows_cover_every_pixel_and_stay_inside(height, width, stride):
+    count = np.zeros((height, width), int)
+    for place in windows(height, width, 256, stride):
+        assert place.top + place.height <= height
+        assert place.left + place.width <= width
+        assert (place.height, place.width) == (min(256, height), min(256, width))
+        count[place.area] += 1
+    assert count.min() >= 1
+
+
+@pytest.mark.parametrize("name", ["crops", "whole", "sliding"])
+@pytest.mark.parametrize("size", [(64, 64), (256, 256), (300, 530), (40, 90)])
+def test_for_a_pixelwise_network_all_protocols_give_the_same(name, size):
+    network = MeanDifference()
+    before, after = torch.rand(2, 2, 3, *size, generator=torch.Generator().manual_seed(0))
+    expected = network(before, after).fine.sigmoid()
+    torch.testing.assert_close(protocol(name)(network, before, after), expected)
+
+
+def test_crops_see_each_square_alone_and_count_each_pixel_once():
+    class MeanOfWindow(MeanDifference):
+        def forward(self, before, after):
+            fine = after[:, :1] * 0 + after.mean(dim=(1, 2, 3), keepdim=True)
+            return ChangeLogits(fine)
+
+    after = torch.rand(1, 3, 256, 400, generator=torch.Generator().manual_seed(0))
+    probability = crops(MeanOfWindow(), after * 0, after)
+    first, moved_back = after[..., :256].mean(), after[..., 144:].mean()
+    torch.testing.assert_close(probability[0, 0, 0, 255], first.sigmoid())
+    torch.testing.assert_close(probability[0, 0, 0, 256], moved_back.sigmoid())
+
+
+def test_sliding_is_the_mean_over_windows():
+    class Ramp(MeanDifference):
+        def forward(self, before, after):
+            columns = torch.arange(after.shape[-1], dtype=torch.float32) / 256
+            return ChangeLogits(columns.expand(len(after), 1, after.shape[-2], -1))
+
+    image = torch.zeros(1, 3, 256, 320)
+    found = sliding(Ramp(), image, image)[0, 0, 0, 100]
+    expected = (torch.tensor(100 / 256).sigmoid() + torch.tensor(36 / 256).sigmoid()) / 2
+    torch.testing.assert_close(found, expected)
+
+
+def test_8_bit_images_are_scaled():
+    image = torch.randint(0, 256, (2, 1, 3, 64, 64), dtype=torch.uint8)
+    network = MeanDifference()
+    torch.testing.assert_close(whole(network, *image), whole(network, *(image / 255)))
+
+
+def test_unknown_protocols_and_thresholds_are_refused(tiny_data):
+    pairs = find_pairs(tiny_data, "val")
+    with pytest.raises(UnknownNameError, match=r"slidin.*sliding"):
+        protocol("slidin")
+    with pytest.raises(SettingError, match="threshold"):
+        evaluate(MeanDifference(), pairs, threshold=1.5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_scores_do_not_depend_on_the_batch(tiny_data, batch_size):
+    pairs = find_pairs(tiny_data, "val")
+    judged = []
+    scores = evaluate(MeanDifference(), pairs, batch_size=batch_size, on_pair=judged.append)
+    assert scores == evaluate(MeanDifference(), pairs)
+    assert [one.pair for one in judged] == pairs
+    found = sum(int((one.mask & one.change).sum()) for one in judged)
+    assert found == scores.true_positive
