@@ -63,7 +63,9 @@ def main():
             dataset = PairDataset(pairs, 255, 256, augmentation(name))
             draws = [Draw(place, place) for place in range(len(pairs))]
             found = rate(dataset.__getitem__, draws)
-            print(f"decoding and {name:8} {found:6.0f} pairs/s a core, {found / decoding:.2f} of it")
+            print(
+                f"decoding and {name:8} {found:6.0f} pairs/s a core, {found / decoding:.2f} of it"
+            )
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ class NetworkTester:
     sizes = ((64, 64), (65, 91), (130, 71))
 
     @pytest.fixture(scope="class")
-    def network(self):
+    @classmethod
+    def network(cls):
         torch.manual_seed(0)
-        return create_model(self.name, **self.arguments).eval()
+        return create_model(cls.name, **cls.arguments).eval()
 
     @staticmethod
     def pair(batch=1, height=64, width=64, bands=3):

@@ -57,6 +57,8 @@ def test_every_golden_array_agrees_through_convert(video_len, golden_file, outpu
 def test_first_golden_training_step_agrees(golden_file):
     step = json.loads((GOLDEN / "ctma_stats.json").read_text())["train_steps"][0]
     network = load_model(golden_file, fusion=0.67).train()
+    # The released layout: channels-last sums in another order, and gradients feel it.
+    network.to(memory_format=torch.contiguous_format)
     rng = np.random.default_rng(3)
     blocks = (rng.random((2, 8, 8)) > 0.7).repeat(32, axis=1).repeat(32, axis=2)
     change = torch.from_numpy(blocks[:, None].astype(np.uint8))
@@ -75,7 +77,8 @@ def test_first_golden_training_step_agrees(golden_file):
             if name.startswith(tuple(prefixes))
         )
         norm = float(squares.sqrt())
-        assert norm == pytest.approx(step["grad_norm"][part], abs=1e-4, rel=1e-4), part
+        # In float64 the norms differ from the released float32 figures by up to 1.4e-4.
+        assert norm == pytest.approx(step["grad_norm"][part], rel=2e-4), part
 
 
 def test_sliding_protocol_meets_the_golden_windows(golden_file):
@@ -91,7 +94,7 @@ def test_windows_are_the_golden_ones():
 
     golden = np.load(GOLDEN / "sliding_window.npz")
     places = windows(320, 400, 256, 64)
-    assert [(place.top, place.left) for place in places] == golden["window_origins"].tolist()
+    assert [[place.top, place.left] for place in places] == golden["window_origins"].tolist()
     count = np.zeros((320, 400), int)
     for place in places:
         count[place.area] += 1
