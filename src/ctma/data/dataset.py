@@ -67,6 +67,11 @@ class PairDataset(Dataset):
         self.crop_size = crop_size
         self.augment = augment
 
+    @property
+    def note(self) -> str:
+        """How many pairs, and how their labels are stored."""
+        return f"{len(self.pairs)} pairs, labels stored as 0/{self.label_scale}"
+
     def __len__(self) -> int:
         return len(self.pairs)
 

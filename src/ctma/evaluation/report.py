@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ctma.checkpoints import load_model
+from ctma.data.dataset import find_label_scale
 from ctma.data.images import save_image
 from ctma.data.readers import data_fingerprint, find_pairs
 from ctma.devices import find_device
 from ctma.evaluation.evaluate import Judged, evaluate
-from ctma.evaluation.metrics import Scores
 from ctma.figures.sheets import error_map, probability_map, save_sheet
 from ctma.files import file_fingerprint, write_json
 
@@ -101,14 +101,17 @@ def evaluate_checkpoint(
         precision=precision,
         on_pair=on_pair,
     )
-    record = score_record(
-        scores,
-        split=split,
-        protocol_name=protocol_name,
-        threshold=threshold,
-        checkpoint=file_fingerprint(checkpoint),
-        data=data_fingerprint(pairs),
-    )
+    record = {
+        "split": split,
+        "protocol": protocol_name,
+        "threshold": threshold,
+        "precision": precision,
+        "checkpoint": file_fingerprint(checkpoint),
+        "data": data_fingerprint(pairs),
+        "pairs": len(pairs),
+        "labels": f"0/{find_label_scale(pairs)}",
+        **scores.as_dict(),
+    }
     output = output or checkpoint.parent / f"scores-{split}-{protocol_name}.json"
     write_json(output, record)
     report = Report(record, [output] + ([masks] if masks else []))
@@ -117,29 +120,6 @@ def evaluate_checkpoint(
         examples.save(sheet, f"{split}: F1 {100 * scores.f1:.2f}, {protocol_name}")
         report.files.append(sheet)
     return report
-
-
-def score_record(
-    scores: Scores, *, split: str, protocol_name: str, threshold: float, checkpoint: str, data: str
-) -> dict[str, Any]:
-    """A score with everything that is needed to take it again.
-
-    Args:
-        scores: The scores.
-        split: The split they were taken on.
-        protocol_name: How the network was run.
-        threshold: Where change begins.
-        checkpoint: Fingerprint of the checkpoint's file, empty where it has none yet.
-        data: Fingerprint of the data.
-    """
-    return {
-        "split": split,
-        "protocol": protocol_name,
-        "threshold": threshold,
-        "checkpoint": checkpoint,
-        "data": data,
-        **scores.as_dict(),
-    }
 
 
 class _Examples:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,7 @@ def train(
     resume: bool = False,
     init: str | Path | None = None,
     callbacks: tuple[Callback, ...] = (),
+    on_note: Callable[[str], None] = lambda line: None,
 ) -> TrainingResult:
     """Trains by a recipe and keeps the best checkpoint by validation F1.
 
@@ -71,6 +74,7 @@ def train(
         resume: Continue from ``latest.ckpt`` where there is one.
         init: A checkpoint whose weights are where training starts, for fine-tuning.
         callbacks: Further callbacks for the trainer.
+        on_note: Called with a line on what was found in the data.
 
     Raises:
         CheckpointError: If the weights of ``init`` do not fit the recipe's network.
@@ -109,9 +113,11 @@ def train(
         precision=precision,
         log_interval=_log_interval(recipe, len(training)),
     )
+    pairs = PairsModule(training, validation, recipe.data, recipe.seed)
+    on_note(f"{pairs.training.note}; {pairs.validation.note}")
     trainer.fit(
         ChangeModule(network, recipe),
-        datamodule=PairsModule(training, validation, recipe.data, recipe.seed),
+        datamodule=pairs,
         ckpt_path=latest,
         weights_only=True,
     )
@@ -164,6 +170,7 @@ class CheckpointKeeper(Callback):
             "split": module.recipe.data.validation_split,
             "protocol": "crops",
             "threshold": module.validation_threshold,
+            "precision": module.trainer.precision,
             "data": self.validation_data,
             **scores.as_dict(),
         }
@@ -263,6 +270,8 @@ def _start(output: Path, recipe: Recipe, resume: bool) -> Path | None:
     latest = output / LATEST
     if latest.exists() and resume:
         _check_same_recipe(output / RECIPE, recipe)
+        if not zipfile.is_zipfile(latest):
+            raise CheckpointError(f"{latest}: damaged; start again in a new folder")
         return latest
     if latest.exists() and _first_process():
         raise OutputError(f"{output}: holds a training already; add --resume or name a new folder")

@@ -46,6 +46,7 @@ def train(
         precision=precision,
         resume=resume,
         init=init,
+        on_note=lambda line: say(f"train and {chosen.data.validation_split}: {line}"),
     )
     say(
         f"best: {result.best}, epoch {result.epoch}, "
