@@ -56,3 +56,7 @@ class MissingExtraError(CtmaError, ImportError):
     def __init__(self, package: str, extra: str):
         """Names the package that is missing and the extra that brings it."""
         super().__init__(f"{package} is not installed: pip install 'ctma[{extra}]'")
+
+
+class SceneError(CtmaError, ValueError):
+    """Two rasters that cannot be compared: no CRS, no overlap, too few bands, damage."""

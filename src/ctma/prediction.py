@@ -14,7 +14,7 @@ from torch import Tensor
 from ctma.data.dataset import read_pair, size_text, to_tensor
 from ctma.data.images import SUFFIXES, save_image
 from ctma.data.readers import Pair
-from ctma.devices import autocast, find_device
+from ctma.devices import autocast
 from ctma.errors import DataError, ImageError
 from ctma.evaluation.protocols import protocol, sliding
 from ctma.models import ChangeNetwork
@@ -78,7 +78,6 @@ def predict_files(
     model: ChangeNetwork,
     output: Path,
     *,
-    device: str = "auto",
     on_done: Callable[[int, int], None] = lambda done, total: None,
     **options: Any,
 ) -> list[dict[str, Any]]:
@@ -89,7 +88,6 @@ def predict_files(
         after: The same kind; in folders, partners have the same name without suffix.
         model: A network, as from ``load_model``.
         output: Gets ``mask/NAME.png`` (0/255) and ``probability/NAME.png`` (0 to 255).
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         on_done: Called after every pair with how many are done, and of how many.
         **options: For :func:`predict`.
 
@@ -101,7 +99,6 @@ def predict_files(
         ImageError: If an image is unreadable or sizes differ.
         OutputError: If a file cannot be written.
     """
-    model.to(find_device(device))
     pairs = partners(before, after)
     results: list[dict[str, Any]] = []
     for pair in pairs:

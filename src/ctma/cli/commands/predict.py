@@ -3,37 +3,85 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ctma.cli.commands.options import Checkpoint, Device, Json, Precision, Threshold
 from ctma.cli.output import print_json, progress, say
+from ctma.errors import MissingExtraError, SettingError
 
 
 def predict(
-    before: Annotated[Path, typer.Argument(help="An image, or a folder of images.")],
-    after: Annotated[Path, typer.Argument(help="The same kind, at the later date.")],
+    before: Annotated[str, typer.Argument(help="An image, a folder of images, or a raster.")],
+    after: Annotated[str, typer.Argument(help="The same kind, at the later date.")],
     checkpoint: Checkpoint,
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder.", metavar="DIR")],
     threshold: Threshold = None,
-    protocol: Annotated[str, typer.Option(help="auto, whole, crops or sliding.")] = "auto",
+    protocol: Annotated[
+        str, typer.Option(help="For images: auto, whole, crops or sliding.")
+    ] = "auto",
+    bands: Annotated[
+        str | None, typer.Option(help="For rasters: 3,2,1.", show_default="the first ones")
+    ] = None,
+    scale: Annotated[
+        str, typer.Option(help="For rasters: auto, or the stored values LOW,HIGH of 0 and 1.")
+    ] = "auto",
+    grid: Annotated[str, typer.Option(help="For rasters: before, after or finest.")] = "before",
+    min_area: Annotated[
+        float, typer.Option(min=0, help="For rasters: least area of a polygon, square metres.")
+    ] = 0.0,
+    simplify: Annotated[
+        float, typer.Option(min=0, help="For rasters: pixels by which to simplify polygons.")
+    ] = 0.0,
+    polygon_format: Annotated[
+        str, typer.Option("--format", help="For rasters: gpkg, geojson, fgb or parquet.")
+    ] = "gpkg",
     device: Device = "auto",
     precision: Precision = "32-true",
     as_json: Json = False,
 ) -> None:
-    """Find what changed: a mask and a probability for each pair of images."""
+    """Find what changed: a mask and a probability for each pair of images.
+
+    Rasters with a CRS give a georeferenced change map and polygons instead.
+    """
     from ctma.checkpoints import load_model
+    from ctma.devices import find_device
+
+    model = load_model(checkpoint).to(find_device(device))
+    if _are_scenes(before, after):
+        from ctma.scene.predict import predict_scene
+
+        with progress("Predicting") as on_progress:
+            result = predict_scene(
+                before,
+                after,
+                model,
+                output,
+                bands=_numbers("--bands", bands, int),
+                scale=_scale(scale),
+                grid=grid,
+                threshold=threshold,
+                min_area=min_area,
+                simplify=simplify,
+                polygon_format=polygon_format,
+                precision=precision,
+                on_progress=on_progress,
+            )
+        if as_json:
+            print_json(result.summary)
+        else:
+            _print_scene(result.summary, result.probability, result.mask, result.changes)
+        return
+
     from ctma.prediction import predict_files
 
-    model = load_model(checkpoint)
     with progress("Predicting") as on_progress:
         results = predict_files(
-            before,
-            after,
+            Path(before),
+            Path(after),
             model,
             output,
-            device=device,
             on_done=on_progress,
             threshold=threshold,
             protocol_name=protocol,
@@ -42,6 +90,54 @@ def predict(
     if as_json:
         print_json(results)
         return
-    for result in results[:10]:
-        say(f"{result['mask']}: {100 * result['changed_share']:.2f} % changed")
+    for one in results[:10]:
+        say(f"{one['mask']}: {100 * one['changed_share']:.2f} % changed")
     say(f"{len(results)} masks in {output / 'mask'}, probabilities in {output / 'probability'}")
+
+
+def _are_scenes(before: str, after: str) -> bool:
+    """Whether at least one of two inputs has a CRS; rasters elsewhere than on disk count."""
+    remote = any(
+        path.startswith(("/vsi", "http://", "https://", "s3://")) for path in (before, after)
+    )
+    tiffs = any(Path(path).suffix.lower() in {".tif", ".tiff", ".vrt"} for path in (before, after))
+    if not remote and not tiffs:
+        return False
+    try:
+        from ctma.scene.predict import is_scene
+    except ImportError as error:
+        if remote:
+            raise MissingExtraError(error.name or "rasterio", "scene") from error
+        return False
+    return remote or is_scene(before) or is_scene(after)
+
+
+def _scale(text: str) -> tuple[float, float] | None:
+    if text == "auto":
+        return None
+    numbers = _numbers("--scale", text, float)
+    if numbers is None or len(numbers) != 2:
+        raise SettingError(f"--scale {text}: expected auto, or two numbers such as 0,10000")
+    return numbers[0], numbers[1]
+
+
+def _numbers(option: str, text: str | None, kind: type) -> list[Any] | None:
+    if text is None:
+        return None
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError as error:
+        raise SettingError(f"{option} {text}: expected numbers with commas between") from error
+
+
+def _print_scene(summary: dict[str, Any], *paths: Path) -> None:
+    for date in ("before", "after"):
+        outside = summary[date]["outside_share"]
+        if outside > 0:
+            say(f"{100 * outside:.2f} % of {date} lies outside the common grid")
+    say(
+        f"{summary['changes']} changes, {summary['changed_area_m2']:.0f} m2, "
+        f"{100 * summary['changed_share']:.2f} % of the valid pixels"
+    )
+    for path in paths:
+        say(f"wrote {path}")

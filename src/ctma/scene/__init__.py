@@ -1,0 +1,1 @@
+"""Two rasters in, a georeferenced change map and polygons out."""

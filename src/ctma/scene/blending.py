@@ -1,0 +1,88 @@
+"""Windows over a scene, and the weights that blend them without seams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctma.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How windows lie over a scene.
+
+    Attributes:
+        size: Side of a window, pixels.
+        margin: Pixels at a window's border that do not count, unless the scene ends there.
+        ramp: Pixels over which one window fades into the next.
+    """
+
+    size: int = 512
+    margin: int = 16
+    ramp: int = 32
+
+    def __post_init__(self) -> None:
+        if self.stride <= 0:
+            raise SettingError(f"window {self.size}: too small for its margin and ramp")
+
+    @property
+    def stride(self) -> int:
+        """Step from one window to the next."""
+        return self.size - 2 * self.margin - self.ramp
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Windows along one direction.
+
+    Attributes:
+        origins: First pixel of each window.
+        side: Pixels of each window, the scene's own size where it is smaller.
+        weights: (windows, side); at every pixel of the scene they sum to one.
+    """
+
+    origins: list[int]
+    side: int
+    weights: NDArray[np.float64]
+
+    def finished(self, window: int) -> int:
+        """The first pixel that windows after this one still reach."""
+        following = window + 1
+        if following == len(self.origins):
+            return self.origins[window] + self.side
+        first = int(np.flatnonzero(self.weights[following])[0])
+        return self.origins[following] + first
+
+
+def axis(length: int, tiling: Tiling) -> Axis:
+    """Windows that cover ``length`` pixels; the last is moved back inside.
+
+    Args:
+        length: Pixels of the scene in this direction.
+        tiling: How windows lie.
+
+    Returns:
+        Windows with weights: zero in the margin, rising over the ramp, and divided by
+        their sum, so that the product of two axes sums to one over the scene.
+    """
+    side = min(tiling.size, length)
+    last = length - side
+    origins = [*range(0, last, tiling.stride), last]
+    weights = np.stack([_weights(origin, side, length, tiling) for origin in origins])
+    total = np.zeros(length)
+    for origin, weight in zip(origins, weights, strict=True):
+        total[origin : origin + side] += weight
+    for origin, weight in zip(origins, weights, strict=True):
+        weight /= total[origin : origin + side]
+    return Axis(origins, side, weights)
+
+
+def _weights(origin: int, side: int, length: int, tiling: Tiling) -> NDArray[np.float64]:
+    """Weights of one window before they are divided by their sum."""
+    rising = (np.arange(side) - tiling.margin + 0.5) / max(tiling.ramp, 1)
+    at_start = np.ones(side) if origin == 0 else rising.clip(0, 1)
+    at_end = np.ones(side) if origin + side == length else rising[::-1].clip(0, 1)
+    return np.minimum(at_start, at_end)

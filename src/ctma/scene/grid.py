@@ -1,0 +1,138 @@
+"""One grid for two rasters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from rasterio import DatasetReader
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.transform import Affine, array_bounds
+from rasterio.warp import calculate_default_transform, transform_bounds
+
+from ctma.errors import SceneError, UnknownNameError
+
+Bounds = tuple[float, float, float, float]
+GridChoice = Literal["before", "after", "finest"]
+
+SNAP = 1e-6
+"""Pixels by which a border may miss a pixel's edge and still be on it."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A north-up pixel grid on the ground.
+
+    Attributes:
+        crs: Its coordinate reference system.
+        transform: From (column, row) to coordinates.
+        width: Columns.
+        height: Rows.
+    """
+
+    crs: CRS
+    transform: Affine
+    width: int
+    height: int
+
+    @property
+    def bounds(self) -> Bounds:
+        """West, south, east, north."""
+        return array_bounds(self.height, self.width, self.transform)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """The common grid of two rasters, and what lies beyond it.
+
+    Attributes:
+        grid: The grid over the intersection.
+        outside_before: Share of the raster before that lies outside it.
+        outside_after: Share of the raster after that lies outside it.
+    """
+
+    grid: Grid
+    outside_before: float
+    outside_after: float
+
+
+def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "before") -> Overlap:
+    """The grid of one raster, cut to the intersection of both.
+
+    Args:
+        before: The raster before.
+        after: The raster after.
+        choice: Whose pixels are kept: ``before``, ``after``, or ``finest``, the one with
+            the smaller pixels on the ground.
+
+    Raises:
+        SceneError: If a raster has no CRS, or the two do not overlap.
+        UnknownNameError: If there is no such choice.
+    """
+    for raster in (before, after):
+        if raster.crs is None:
+            raise SceneError(f"{raster.name}: has no CRS, so its place is not known")
+    if choice not in get_args(GridChoice):
+        raise UnknownNameError("grid", choice, get_args(GridChoice))
+    own = {"before": _own_grid(before), "after": _own_grid(after)}
+    if choice == "finest":
+        choice = min(own, key=lambda date: _pixel_area(own[date], before.crs))
+    reference = own[choice]
+    extents = {date: _bounds_in(grid, reference.crs) for date, grid in own.items()}
+    grid = _cut(reference, _intersection(*extents.values()))
+    if grid is None:
+        raise SceneError(f"{before.name} and {after.name} do not overlap")
+    shares = {date: 1 - min(1.0, _area(grid.bounds) / _area(box)) for date, box in extents.items()}
+    return Overlap(grid, shares["before"], shares["after"])
+
+
+def _own_grid(raster: DatasetReader) -> Grid:
+    transform = raster.transform
+    if transform.b == transform.d == 0 and transform.a > 0 > transform.e:
+        return Grid(raster.crs, transform, raster.width, raster.height)
+    # Rotated or flipped: a north-up grid of like resolution.
+    upright, width, height = calculate_default_transform(
+        raster.crs, raster.crs, raster.width, raster.height, *raster.bounds
+    )
+    return Grid(raster.crs, upright, width, height)
+
+
+def _bounds_in(grid: Grid, crs: CRS) -> Bounds:
+    try:
+        return transform_bounds(grid.crs, crs, *grid.bounds, densify_pts=21)
+    except CRSError as error:
+        raise SceneError(f"cannot warp from {grid.crs} to {crs} ({error})") from error
+
+
+def _pixel_area(grid: Grid, crs: CRS) -> float:
+    return _area(_bounds_in(grid, crs)) / (grid.width * grid.height)
+
+
+def _area(bounds: Bounds) -> float:
+    west, south, east, north = bounds
+    return (east - west) * (north - south)
+
+
+def _intersection(first: Bounds, second: Bounds) -> Bounds:
+    return (
+        max(first[0], second[0]),
+        max(first[1], second[1]),
+        min(first[2], second[2]),
+        min(first[3], second[3]),
+    )
+
+
+def _cut(grid: Grid, box: Bounds) -> Grid | None:
+    """The pixels of a grid that lie wholly in a box, ``None`` where there are none."""
+    west, south, east, north = box
+    first_column, first_row = ~grid.transform @ (west, north)
+    last_column, last_row = ~grid.transform @ (east, south)
+    left, top = math.ceil(first_column - SNAP), math.ceil(first_row - SNAP)
+    width = min(math.floor(last_column + SNAP), grid.width) - left
+    height = min(math.floor(last_row + SNAP), grid.height) - top
+    if width <= 0 or height <= 0:
+        return None
+    transform = grid.transform @ Affine.translation(left, top)
+    return Grid(grid.crs, transform, width, height)

@@ -1,0 +1,150 @@
+"""Polygons of changes, made strip by strip, without the whole mask in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pyproj import Geod, Transformer
+from rasterio.features import shapes
+from rasterio.transform import Affine
+from scipy import ndimage
+from shapely import unary_union
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from ctma.scene.grid import Grid
+
+
+@dataclass
+class Change:
+    """One connected change.
+
+    Attributes:
+        parts: Its polygons, one or more a strip, in the grid's CRS.
+        pixels: How many.
+        total: Sum of their probabilities.
+        highest: The highest of them.
+    """
+
+    parts: list[BaseGeometry] = field(default_factory=list)
+    pixels: int = 0
+    total: float = 0.0
+    highest: float = 0.0
+
+    def absorb(self, other: Change) -> None:
+        """Takes in another change that turned out to be the same."""
+        self.parts += other.parts
+        self.pixels += other.pixels
+        self.total += other.total
+        self.highest = max(self.highest, other.highest)
+
+    @property
+    def geometry(self) -> BaseGeometry:
+        """All parts as one polygon."""
+        return self.parts[0] if len(self.parts) == 1 else unary_union(self.parts)
+
+
+class Tracer:
+    """Traces changes through strips of a mask, from top to bottom.
+
+    Pixels belong together when they share an edge. A change is given out once no further
+    strip can touch it, so that only open changes stay in memory.
+
+    Args:
+        grid: The grid of the whole mask.
+    """
+
+    def __init__(self, grid: Grid):
+        self.grid = grid
+        self.row = 0
+        self.above = np.zeros(grid.width, np.int64)
+        self.open: dict[int, Change] = {}
+
+    def add(self, mask: NDArray[np.uint8], probability: NDArray[np.float32]) -> Iterator[Change]:
+        """Takes the next strip; gives the changes that it closes.
+
+        Args:
+            mask: (rows, W), 1 is change.
+            probability: The same shape.
+        """
+        labels, found = self._trace(mask, probability)
+        merged = self._merge(labels[0], found)
+        for number in self.open.keys() - set(merged.values()):
+            yield self.open.pop(number)
+        bottom = np.unique(labels[-1][labels[-1] > 0]).tolist()
+        self.above = np.zeros_like(self.above)
+        still_open: dict[int, Change] = {}
+        for label in bottom:
+            still_open[merged[label]] = self.open[merged[label]]
+            self.above[labels[-1] == label] = merged[label]
+        for number in self.open.keys() - still_open.keys():
+            yield self.open[number]
+        self.open = still_open
+        self.row += len(mask)
+
+    def close(self) -> Iterator[Change]:
+        """Gives the changes that touch the last row."""
+        yield from self.open.values()
+        self.open = {}
+
+    def _trace(
+        self, mask: NDArray[np.uint8], probability: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int32], dict[int, Change]]:
+        labels, count = ndimage.label(mask)
+        labels = labels.astype(np.int32)
+        numbers = np.arange(1, count + 1)
+        pixels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+        totals = ndimage.sum_labels(probability, labels, numbers)
+        highest = ndimage.maximum(probability, labels, numbers) if count else []
+        found = {
+            int(number): Change([], int(size), float(total), float(high))
+            for number, size, total, high in zip(numbers, pixels, totals, highest, strict=True)
+        }
+        transform = self.grid.transform @ Affine.translation(0, self.row)
+        for geometry, number in shapes(labels, mask=mask.astype(bool), transform=transform):
+            found[int(number)].parts.append(shape(geometry))
+        return labels, found
+
+    def _merge(self, top: NDArray[np.int32], found: dict[int, Change]) -> dict[int, int]:
+        """Joins this strip's changes with the open ones above; gives their new numbers."""
+        offset = max(self.open, default=0)
+        leader = {number: number for number in self.open}
+        leader |= {offset + label: offset + label for label in found}
+        everything = self.open | {offset + label: change for label, change in found.items()}
+
+        def lead(number: int) -> int:
+            while leader[number] != number:
+                leader[number] = leader[leader[number]]
+                number = leader[number]
+            return number
+
+        touching = (self.above > 0) & (top > 0)
+        pairs = np.unique(np.stack([self.above[touching], top[touching]]), axis=1)
+        for upper, label in pairs.T.tolist():
+            first, second = lead(upper), lead(offset + label)
+            if first != second:
+                leader[second] = first
+                everything[first].absorb(everything.pop(second))
+        self.open = everything
+        return {label: lead(offset + label) for label in found}
+
+
+class GroundArea:
+    """Areas on the ellipsoid, in square metres, whatever the CRS.
+
+    Args:
+        grid: Its CRS is the geometries'.
+    """
+
+    def __init__(self, grid: Grid):
+        self.ellipsoid = Geod(ellps="WGS84")
+        self.to_degrees = Transformer.from_crs(grid.crs.to_wkt(), "EPSG:4326", always_xy=True)
+
+    def __call__(self, geometry: BaseGeometry) -> float:
+        """The area of a geometry, square metres."""
+        degrees = shapely.transform(geometry, self.to_degrees.transform, interleaved=False)
+        return abs(self.ellipsoid.geometry_area_perimeter(degrees)[0])

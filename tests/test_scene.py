@@ -1,0 +1,346 @@
+"""Two rasters in, a georeferenced change map and polygons out."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+rasterio = pytest.importorskip("rasterio")
+geopandas = pytest.importorskip("geopandas")
+
+from rasterio.crs import CRS  # noqa: E402
+from rasterio.features import shapes  # noqa: E402
+from rasterio.transform import Affine, from_origin  # noqa: E402
+from rasterio.warp import Resampling, reproject  # noqa: E402
+
+from ctma import ChangeLogits  # noqa: E402
+from ctma.errors import SettingError  # noqa: E402
+from ctma.models import ChangeNetwork  # noqa: E402
+from ctma.scene.blending import Tiling, axis  # noqa: E402
+from ctma.scene.grid import Grid, common_grid  # noqa: E402
+from ctma.scene.polygons import GroundArea, Tracer  # noqa: E402
+from ctma.scene.predict import predict_scene  # noqa: E402
+from ctma.scene.source import Source  # noqa: E402
+
+UTM = CRS.from_epsg(32643)
+
+
+class Neighbourhood(ChangeNetwork):
+    """A network that looks 8 pixels far: a blurred difference."""
+
+    bands = 3
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = torch.nn.Conv2d(3, 1, 17, padding=8)
+
+    def forward(self, before, after):
+        return ChangeLogits(4 * self.conv(after - before))
+
+
+def smooth(seed, height, width, bands=3):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(1, 256, (bands, height // 8 + 1, width // 8 + 1), dtype=np.uint8)
+    return coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width]
+
+
+def write_raster(path, pixels, transform=None, crs=UTM, **profile):
+    bands, height, width = pixels.shape
+    transform = transform or from_origin(500_000, 4_000_000, 0.5, 0.5)
+    profile = {"driver": "GTiff", "crs": crs, "transform": transform} | profile
+    shape = {"count": bands, "height": height, "width": width, "dtype": pixels.dtype}
+    with rasterio.open(path, "w", **shape, **profile) as raster:
+        raster.write(pixels)
+    return path
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return (
+        write_raster(tmp_path / "before.tif", smooth(1, 300, 420)),
+        write_raster(tmp_path / "after.tif", smooth(2, 300, 420)),
+    )
+
+
+def read(path):
+    with rasterio.open(path) as raster:
+        return raster.read(1)
+
+
+# Windows and weights
+
+
+@given(
+    length=st.integers(1, 3000),
+    size=st.integers(64, 600),
+    margin=st.integers(0, 20),
+    ramp=st.integers(0, 20),
+)
+@settings(max_examples=150, deadline=None)
+def test_weights_sum_to_one_and_never_use_a_margin(length, size, margin, ramp):
+    found = axis(length, Tiling(size, margin, ramp))
+    total = np.zeros(length)
+    for origin, weights in zip(found.origins, found.weights, strict=True):
+        total[origin : origin + found.side] += weights
+        if origin > 0:
+            assert (weights[:margin] == 0).all()
+        if origin + found.side < length:
+            assert (weights[found.side - margin :] == 0).all()
+    np.testing.assert_allclose(total, 1, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(300, 420), (130, 700), (64, 64), (40, 50)])
+def test_the_blended_scene_is_the_network_on_the_whole_scene(tmp_path, size):
+    network = Neighbourhood().eval()
+    images = [smooth(seed, *size) for seed in (1, 2)]
+    paths = [write_raster(tmp_path / f"{n}.tif", image) for n, image in enumerate(images)]
+    from ctma.scene import predict as room
+
+    grid = Grid(UTM, from_origin(500_000, 4_000_000, 0.5, 0.5), size[1], size[0])
+    sources = [Source(rasterio.open(path), grid, [1, 2, 3]) for path in paths]
+    scalings = [room.estimate_scaling(source, 255.0) for source in sources]
+    strips = room._blend(network, sources, scalings, Tiling(96, 8, 16), "32-true", lambda *_: None)
+    blended = np.concatenate([probability for probability, _ in strips])
+    with torch.no_grad():
+        inputs = (torch.from_numpy(image)[None] / 255 for image in images)
+        padded = [
+            torch.nn.functional.pad(
+                i, (0, max(0, 64 - size[1]), 0, max(0, 64 - size[0])), "replicate"
+            )
+            for i in inputs
+        ]
+        expected = network(*padded).fine[0, 0, : size[0], : size[1]].sigmoid().numpy()
+    np.testing.assert_allclose(blended, expected, atol=1e-6)
+
+
+def test_a_window_too_small_for_its_margin_is_refused():
+    with pytest.raises(SettingError, match="window 40"):
+        Tiling(40, 16, 16)
+
+
+# One grid
+
+
+def test_the_common_grid_is_the_intersection_on_the_pixels_of_before(tmp_path):
+    before = write_raster(tmp_path / "b.tif", smooth(1, 100, 100), from_origin(1000, 2000, 1, 1))
+    after = write_raster(
+        tmp_path / "a.tif", smooth(2, 90, 80), from_origin(1010.4, 1995.3, 1.1, 1.1)
+    )
+    with rasterio.open(before) as b, rasterio.open(after) as a:
+        overlap = common_grid(b, a)
+        finest = common_grid(b, a, "finest")
+        other = common_grid(b, a, "after")
+    assert overlap.grid.transform == from_origin(1011, 1995, 1, 1)
+    assert (overlap.grid.width, overlap.grid.height) == (87, 95)
+    assert overlap.outside_before == pytest.approx(1 - 87 * 95 / 1e4)
+    assert overlap.outside_after == pytest.approx(1 - 87 * 95 / (88 * 99))
+    assert finest.grid == overlap.grid
+    assert other.grid.transform.a == 1.1
+
+
+def test_warping_on_the_fly_is_what_gdal_warps(tmp_path):
+    pixels = smooth(3, 120, 130)
+    path = write_raster(tmp_path / "a.tif", pixels, from_origin(500_010.3, 3_999_990.8, 0.7, 0.7))
+    crs = CRS.from_epsg(32642)
+    with rasterio.open(path) as raster:
+        bounds = rasterio.warp.transform_bounds(raster.crs, crs, *raster.bounds)
+        transform = from_origin(bounds[0] + 20, bounds[3] - 20, 0.6, 0.6)
+        grid = Grid(crs, transform, 60, 50)
+        expected = np.zeros((3, 50, 60), np.uint8)
+        reproject(
+            rasterio.band(raster, [1, 2, 3]), expected, dst_transform=transform,
+            dst_crs=crs, resampling=Resampling.bilinear,
+        )  # fmt: skip
+        source = Source(rasterio.open(path), grid, [1, 2, 3])
+        values, valid = source.read(rasterio.windows.Window(0, 0, 60, 50))
+    assert valid.all()
+    assert np.abs(values.astype(int) - expected).max() <= 1
+
+
+def test_other_projections_and_resolutions_give_one_map(tmp_path):
+    before = write_raster(
+        tmp_path / "b.tif", smooth(1, 150, 150), from_origin(500_000, 4_000_000, 2, 2)
+    )
+    with rasterio.open(before) as raster:
+        west, south, east, north = rasterio.warp.transform_bounds(UTM, "EPSG:4326", *raster.bounds)
+    degrees = from_origin(west, north, (east - west) / 200, (north - south) / 200)
+    after = write_raster(tmp_path / "a.tif", smooth(2, 200, 200), degrees, CRS.from_epsg(4326))
+    result = predict_scene(before, after, Neighbourhood().eval(), tmp_path / "out")
+    with rasterio.open(result.mask) as raster:
+        assert raster.crs == UTM
+        assert raster.transform.a == 2
+    assert result.summary["after"]["outside_share"] < 0.05
+
+
+# Radiometry and holes
+
+
+def test_one_scaling_a_date_from_percentiles_over_the_whole_scene(tmp_path, pair):
+    bright = (smooth(2, 300, 420).astype(np.float32) / 40).astype(np.float32)
+    after = write_raster(tmp_path / "float.tif", bright)
+    result = predict_scene(pair[0], after, Neighbourhood().eval(), tmp_path / "out")
+    assert result.summary["before"]["scaling"] == {"low": (0.0,) * 3, "high": (255.0,) * 3}
+    scaling = result.summary["after"]["scaling"]
+    expected = np.percentile(bright.reshape(3, -1), (1, 99), axis=1)
+    np.testing.assert_allclose(scaling["low"], expected[0], rtol=0.02)
+    np.testing.assert_allclose(scaling["high"], expected[1], rtol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["nodata", "nan", "alpha"])
+def test_holes_stay_nodata(tmp_path, pair, kind):
+    pixels = smooth(2, 300, 420)
+    hole = np.s_[:, 50:150, 200:330]
+    if kind == "nodata":
+        pixels[hole] = 0
+        after = write_raster(tmp_path / "h.tif", pixels, nodata=0)
+    elif kind == "nan":
+        pixels = pixels.astype(np.float32)
+        pixels[hole] = np.nan
+        after = write_raster(tmp_path / "h.tif", pixels)
+    else:
+        alpha = np.full((1, 300, 420), 255, np.uint8)
+        alpha[hole] = 0
+        after = write_raster(
+            tmp_path / "h.tif", np.concatenate([pixels, alpha]), photometric="RGB", alpha="yes"
+        )
+    result = predict_scene(
+        pair[0], after, Neighbourhood().eval(), tmp_path / "out", tiling=Tiling(128, 8, 16)
+    )
+    for path in (result.probability, result.mask):
+        nodata = read(path) == 255
+        expected = np.zeros((300, 420), bool)
+        expected[hole[1:]] = True
+        assert (nodata == expected).all()
+    assert result.summary["valid_pixels"] == 300 * 420 - 100 * 130
+
+
+# Outputs
+
+
+def test_outputs_are_georeferenced_cogs_and_agree(tmp_path, pair):
+    result = predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", threshold=0.6)
+    with rasterio.open(result.probability) as probability, rasterio.open(result.mask) as mask:
+        for raster in (probability, mask):
+            assert raster.crs == UTM
+            assert raster.transform == from_origin(500_000, 4_000_000, 0.5, 0.5)
+            assert raster.nodata == 255
+            assert raster.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        stored = probability.read(1) * probability.scales[0]
+        changed = mask.read(1)
+    clear = np.abs(stored - 0.6) > 0.005
+    np.testing.assert_array_equal((stored > 0.6)[clear], changed[clear] == 1)
+    polygons = geopandas.read_file(result.changes)
+    assert polygons.crs == UTM
+    assert polygons.geometry.area.sum() == pytest.approx(changed.sum() * 0.25)
+    assert list(polygons["id"]) == list(range(1, len(polygons) + 1))
+    assert (polygons["max_probability"] >= 0.6).all()
+    assert (polygons["mean_probability"] <= polygons["max_probability"]).all()
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["changes"] == len(polygons)
+    assert summary["changed_pixels"] == changed.sum()
+    assert not list((tmp_path / "out").glob(".part*"))
+
+
+@pytest.mark.parametrize("kind", ["gpkg", "geojson", "fgb"])
+def test_polygon_formats_and_least_area(tmp_path, pair, kind):
+    result = predict_scene(
+        *pair,
+        Neighbourhood().eval(),
+        tmp_path / "out",
+        polygon_format=kind,
+        min_area=50,
+        simplify=1,
+    )
+    polygons = geopandas.read_file(result.changes)
+    assert len(polygons) > 0
+    assert polygons["area_m2"].min() >= 50
+
+
+def test_a_scene_without_change_gives_an_empty_layer(tmp_path, pair):
+    result = predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", threshold=1.0)
+    assert len(geopandas.read_file(result.changes)) == 0
+    assert result.summary["changes"] == 0
+
+
+@given(seed=st.integers(0, 2**32), density=st.floats(0.05, 0.7), data=st.data())
+@settings(max_examples=80, deadline=None)
+def test_changes_traced_by_strips_are_those_of_the_whole_mask(seed, density, data):
+    rng = np.random.default_rng(seed)
+    height, width = 24, 17
+    mask = (rng.random((height, width)) < density).astype(np.uint8)
+    probability = rng.random((height, width), dtype=np.float32)
+    grid = Grid(UTM, from_origin(0, height, 1, 1), width, height)
+    tracer, found, row = Tracer(grid), [], 0
+    while row < height:
+        rows = data.draw(st.integers(1, height - row))
+        found += tracer.add(mask[row : row + rows], probability[row : row + rows])
+        row += rows
+    found += tracer.close()
+
+    at_once = Tracer(grid)
+    whole = [*at_once.add(mask, probability), *at_once.close()]
+    expected = sorted((c.pixels, round(c.total, 3), round(c.highest, 5)) for c in whole)
+    assert sorted((c.pixels, round(c.total, 3), round(c.highest, 5)) for c in found) == expected
+    traced = sum(1 for _ in shapes(mask, mask=mask.astype(bool), transform=grid.transform))
+    assert len(found) == traced
+    for change in found:
+        assert change.geometry.area == pytest.approx(change.pixels)
+
+
+def test_areas_are_right_in_degrees_too():
+    from shapely.geometry import box
+
+    degrees = Grid(CRS.from_epsg(4326), from_origin(35, 34, 1e-4, 1e-4), 10, 10)
+    # A square of 0.01 degrees at 33.9 N: 1109.2 m by 925.2 m on the ellipsoid.
+    area = GroundArea(degrees)(box(35.0, 33.895, 35.01, 33.905))
+    assert area == pytest.approx(1109.2 * 924.9, rel=2e-3)
+
+
+# Bad rasters, through the command line
+
+
+def refused(ctma, expected, *arguments):
+    result = ctma("predict", *arguments, code=2)
+    *_, line = result.stderr.strip().splitlines()
+    assert line.startswith("ctma: error: ")
+    assert "Traceback" not in result.stderr
+    assert expected in line, line
+
+
+def test_rasters_with_a_crs_take_the_scene_path_by_themselves(ctma, pair, tiny_model, tmp_path):
+    result = ctma("predict", *pair, "-c", tiny_model, "-o", tmp_path / "out", "--json")
+    assert json.loads(result.stdout)["grid"]["width"] == 420
+    for name in ("probability.tif", "mask.tif", "changes.gpkg", "summary.json"):
+        assert (tmp_path / "out" / name).exists()
+
+
+def test_bad_rasters_are_one_clear_line(ctma, pair, tiny_model, tmp_path):
+    out = tmp_path / "out"
+
+    def predict(before, after, expected, *options):
+        refused(ctma, expected, before, after, "-c", tiny_model, "-o", out, *options)
+        assert not out.exists() or not list(out.iterdir())
+
+    far = write_raster(tmp_path / "far.tif", smooth(1, 99, 99), from_origin(9e5, 1e6, 1, 1))
+    bare = tmp_path / "bare.tif"
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
+        write_raster(bare, smooth(1, 99, 99), Affine.identity(), crs=None)
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(pair[0].read_bytes()[:150_000])
+    grey = write_raster(tmp_path / "grey.tif", smooth(1, 300, 420, bands=1))
+    empty = write_raster(tmp_path / "empty.tif", smooth(1, 300, 420) * 0, nodata=0)
+    predict(pair[0], far, "do not overlap")
+    predict(pair[0], bare, "has no CRS")
+    predict(pair[0], cut, "cut.tif")
+    predict(pair[0], grey, "has 1 bands")
+    predict(pair[0], empty, "no valid pixel")
+    predict(pair[0], tmp_path / "absent.tif", "absent.tif")
+    predict(*pair, "no band 7", "--bands", "1,2,7")
+    predict(*pair, "--bands names 2", "--bands", "1,2")
+    predict(*pair, "--scale", "--scale", "9,1")
+    predict(*pair, "unknown grid", "--grid", "coarsest")
+    predict(*pair, "unknown polygon format", "--format", "shp")
