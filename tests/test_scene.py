@@ -176,6 +176,37 @@ def test_other_projections_and_resolutions_give_one_map(tmp_path):
     assert result.summary["after"]["outside_share"] < 0.05
 
 
+# Registration
+
+
+@pytest.mark.parametrize("planted", [(3.4, 0.0), (-2.3, 1.7)])
+def test_a_planted_shift_is_found_and_taken_out(tmp_path, planted):
+    columns, rows = planted
+    before = write_raster(tmp_path / "b.tif", smooth(1, 400, 400), from_origin(5e5, 4e6, 1, 1))
+    # The same ground, drawn too far to the right and too low, with another light.
+    with rasterio.open(before) as raster:
+        shifted = np.zeros((3, 400, 400), np.uint8)
+        away = from_origin(5e5 - columns, 4e6 + rows, 1, 1)
+        reproject(
+            rasterio.band(raster, [1, 2, 3]), shifted, dst_transform=away, dst_crs=UTM,
+            resampling=Resampling.bilinear,
+        )  # fmt: skip
+    after = write_raster(
+        tmp_path / "a.tif", (shifted * 0.7).astype(np.uint8), from_origin(5e5, 4e6, 1, 1), nodata=0
+    )
+    network = Neighbourhood().eval()
+    warnings = []
+    result = predict_scene(before, after, network, tmp_path / "out", on_warning=warnings.append)
+    found = result.summary["shift_pixels"]
+    assert found["columns"] == pytest.approx(columns, abs=0.2)
+    assert found["rows"] == pytest.approx(rows, abs=0.2)
+    assert "shifted by" in warnings[0]
+    mended = predict_scene(before, after, network, tmp_path / "mended", coregister=True)
+    assert mended.summary["coregistered"]
+    still = predict_scene(before, before, network, tmp_path / "still")
+    assert still.summary["shift_pixels"] == {"columns": 0, "rows": 0}
+
+
 # Radiometry and holes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from rasterio import DatasetReader
@@ -41,6 +41,10 @@ class Grid:
     def bounds(self) -> Bounds:
         """West, south, east, north."""
         return array_bounds(self.height, self.width, self.transform)
+
+    def moved(self, columns: float, rows: float) -> Grid:
+        """The same grid, moved to the right and downwards by pixels."""
+        return replace(self, transform=self.transform @ Affine.translation(columns, rows))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from ctma.models import ChangeNetwork
 from ctma.scene.blending import Axis, Tiling, axis
 from ctma.scene.grid import Grid, common_grid
 from ctma.scene.polygons import Change, GroundArea, Tracer
+from ctma.scene.registration import NOTABLE, estimate_shift
 from ctma.scene.source import Scaling, Source, choose_bands, estimate_scaling, open_raster
 
 STEPS = 250
@@ -70,8 +71,10 @@ def predict_scene(
     simplify: float = 0.0,
     polygon_format: str = "gpkg",
     tiling: Tiling | None = None,
+    coregister: bool = False,
     precision: str = "32-true",
     on_progress: Progress = lambda done, total: None,
+    on_warning: Callable[[str], None] = lambda line: None,
 ) -> SceneResult:
     """Finds what changed between two georeferenced rasters.
 
@@ -92,8 +95,10 @@ def predict_scene(
         simplify: Pixels by which polygons may be simplified.
         polygon_format: ``gpkg``, ``geojson``, ``fgb`` or ``parquet``.
         tiling: How windows lie.
+        coregister: Take out the shift between the dates.
         precision: ``"32-true"`` or ``"bf16-mixed"``.
         on_progress: Called after every window with how many are done, and of how many.
+        on_warning: Called with a line where the dates are shifted by more than a pixel.
 
     Raises:
         SceneError: If the rasters cannot be compared or read.
@@ -109,11 +114,20 @@ def predict_scene(
     with ExitStack() as stack:
         rasters = [stack.enter_context(open_raster(str(path))) for path in (before, after)]
         overlap = common_grid(rasters[0], rasters[1], grid)
-        sources = []
-        for raster in rasters:
-            source = Source(raster, overlap.grid, choose_bands(raster, bands, model.bands))
-            stack.callback(source.close)
-            sources.append(source)
+        chosen = [choose_bands(raster, bands, model.bands) for raster in rasters]
+        sources = [
+            stack.enter_context(Source(raster, overlap.grid, numbers))
+            for raster, numbers in zip(rasters, chosen, strict=True)
+        ]
+        shift = estimate_shift(*sources)
+        if coregister:
+            moved = overlap.grid.moved(*shift)
+            sources[1] = stack.enter_context(Source(rasters[1], moved, chosen[1]))
+        elif shift.length > NOTABLE:
+            on_warning(
+                f"the dates are shifted by {shift.length:.1f} pixels "
+                f"({shift.columns:+.1f} columns, {shift.rows:+.1f} rows); add --coregister"
+            )
         full_scale = model.header.scaling if model.header else 255.0
         scalings = [_scaling(source, scale, full_scale) for source in sources]
         if threshold is None:
@@ -127,6 +141,8 @@ def predict_scene(
         "before": _input_summary(before, scalings[0], overlap.outside_before),
         "after": _input_summary(after, scalings[1], overlap.outside_after),
         "grid": _grid_summary(overlap.grid),
+        "shift_pixels": {"columns": round(shift.columns, 2), "rows": round(shift.rows, 2)},
+        "coregistered": coregister,
         "threshold": threshold,
         **counts,
         "seconds": round(time.monotonic() - start, 2),

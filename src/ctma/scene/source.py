@@ -47,7 +47,7 @@ class Source:
     """Bands of a raster, warped on the fly onto a grid.
 
     Args:
-        raster: An open raster; the source closes it.
+        raster: An open raster; it must stay open as long as the source is used.
         grid: The grid to read on.
         bands: Band numbers, from 1.
 
@@ -82,18 +82,19 @@ class Source:
         """
         return self._read(window=window)
 
-    def sample(self) -> tuple[NDArray, NDArray[np.bool_]]:
-        """A decimated read of the whole grid; as :meth:`read`."""
-        factor = max(1.0, max(self.warped.width, self.warped.height) / SAMPLE_SIDE)
+    def sample(self, side: int = SAMPLE_SIDE) -> tuple[NDArray, NDArray[np.bool_]]:
+        """A decimated read of the whole grid, at most ``side`` pixels long; as :meth:`read`."""
+        factor = max(1.0, max(self.warped.width, self.warped.height) / side)
         height, width = (
             max(1, round(side / factor)) for side in (self.warped.height, self.warped.width)
         )
         return self._read(out_shape=(height, width))
 
-    def close(self) -> None:
-        """Closes the raster."""
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.warped.close()
-        self.raster.close()
 
     def _read(
         self, window: Window | None = None, out_shape: tuple[int, int] | None = None

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ctma.cli.commands.options import Checkpoint, Device, Json, Precision, Threshold
-from ctma.cli.output import print_json, progress, say
+from ctma.cli.output import print_json, progress, say, warn
 from ctma.errors import MissingExtraError, SettingError
 
 
@@ -37,6 +37,9 @@ def predict(
     polygon_format: Annotated[
         str, typer.Option("--format", help="For rasters: gpkg, geojson, fgb or parquet.")
     ] = "gpkg",
+    coregister: Annotated[
+        bool, typer.Option("--coregister", help="For rasters: take out the dates' shift.")
+    ] = False,
     device: Device = "auto",
     precision: Precision = "32-true",
     as_json: Json = False,
@@ -65,8 +68,10 @@ def predict(
                 min_area=min_area,
                 simplify=simplify,
                 polygon_format=polygon_format,
+                coregister=coregister,
                 precision=precision,
                 on_progress=on_progress,
+                on_warning=warn,
             )
         if as_json:
             print_json(result.summary)
