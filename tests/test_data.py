@@ -60,6 +60,20 @@ def test_a_list_of_names_makes_a_split(tmp_path):
     assert len(find_pairs(tmp_path, "all")) == 3
 
 
+def test_names_may_hold_dots_and_lists_may_leave_off_suffixes(tmp_path):
+    write_split(tmp_path, ["scene.1", "scene.2"])
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/val.txt").write_text("scene.2\r\n\r\n")
+    assert [pair.name for pair in find_pairs(tmp_path, "val")] == ["scene.2"]
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    write_split(tmp_path, ["a"])
+    Image.fromarray(random_image(1)).save(tmp_path / "A/a.bmp")
+    with pytest.raises(DataError, match="have the same name"):
+        find_pairs(tmp_path, "all")
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif"])
 def test_all_image_formats_are_read(tmp_path, suffix):
     image = random_image(3)

@@ -107,7 +107,10 @@ def test_unknown_names_suggest_the_nearest():
         create_model("ctma", backbone="resnet35")
 
 
-@pytest.mark.parametrize("bad", [{"video_len": 1}, {"fusion": 1.5}, {"backbone_stages": 5}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"video_len": 1}, {"fusion": 1.5}, {"backbone_stages": 5}, {"spatial_widths": [8, 16]}],
+)
 def test_impossible_arguments_are_refused(bad):
     with pytest.raises(SettingError, match=next(iter(bad))):
         create_model("ctma", **bad)

@@ -9,6 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_NAMES = 10
+"""How many names are suggested where none is near."""
+
 
 class CtmaError(Exception):
     """Base of all errors that a user can mend."""
@@ -26,7 +29,7 @@ class UnknownNameError(CtmaError, ValueError):
             known: All names that exist.
         """
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:MOST_NAMES]
         super().__init__(f"unknown {kind} {name!r}: did you mean {', '.join(near)}?")
 
 

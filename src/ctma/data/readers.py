@@ -153,8 +153,8 @@ def _listed(root: Path, split: str, subset: str) -> Place | None:
     names = root / "list" / f"{split}.txt"
     if not names.is_file() or not (root / "A").is_dir():
         return None
-    lines = (line.strip() for line in names.read_text().splitlines())
-    return Place(root, [str(Path(line).with_suffix("")) for line in lines if line])
+    lines = (line.strip() for line in names.read_text(errors="replace").splitlines())
+    return Place(root, [_name(Path(line)) for line in lines if line])
 
 
 def _bare(root: Path, split: str, subset: str) -> Place | None:
@@ -182,14 +182,26 @@ def _complete(place: Place, *, labelled: bool) -> list[Pair]:
 
 
 def _images(folder: Path) -> dict[str, Path]:
-    """Image files below a folder by their path without suffix."""
+    """Image files below a folder by their path without suffix.
+
+    Raises:
+        DataError: If two files have the same name but for their suffix.
+    """
     images: dict[str, Path] = {}
     for parent, _, files in os.walk(folder):
         for file in files:
             path = Path(parent, file)
             if path.suffix.lower() in SUFFIXES and not file.startswith("."):
-                images[str(path.relative_to(folder).with_suffix(""))] = path
+                name = _name(path.relative_to(folder))
+                if name in images:
+                    raise DataError(f"{path}: and {images[name].name} have the same name")
+                images[name] = path
     return images
+
+
+def _name(path: Path) -> str:
+    """A pair's name: the path without an image's suffix."""
+    return str(path.with_suffix("") if path.suffix.lower() in SUFFIXES else path)
 
 
 def _require(wanted: list[str], have: dict[str, Path], folder: Path) -> None:

@@ -110,6 +110,11 @@ class CTMA(ChangeNetwork):
             raise ValueError(f"fusion is {fusion}, must be between 0 and 1")
         if not 1 <= backbone_stages <= 4:
             raise ValueError(f"backbone_stages is {backbone_stages}, must be between 1 and 4")
+        if len(spatial_widths) != 3 or min(*spatial_widths, temporal_width, bands) < 1:
+            raise ValueError(
+                f"spatial_widths is {list(spatial_widths)}, temporal_width {temporal_width}, bands "
+                f"{bands}: must be three numbers, one and one, all at least 1"
+            )
         self.bands = bands
         self.video_len = video_len
         self.fusion = fusion

@@ -101,6 +101,7 @@ def train(
     )
     keeper = CheckpointKeeper(output, header)
     if _first_process():
+        _keep_recipe(output, recipe)
         header.training_data["fingerprint"] = data_fingerprint(training)
         keeper.validation_data = data_fingerprint(validation)
 
@@ -266,7 +267,7 @@ def _loggers(output: Path, tensorboard: bool) -> list[Logger]:
 
 
 def _start(output: Path, recipe: Recipe, resume: bool) -> Path | None:
-    """Prepares the run's folder; returns the checkpoint to continue from, if any."""
+    """The checkpoint to continue from, if any."""
     latest = output / LATEST
     if latest.exists() and resume:
         _check_same_recipe(output / RECIPE, recipe)
@@ -275,10 +276,12 @@ def _start(output: Path, recipe: Recipe, resume: bool) -> Path | None:
         return latest
     if latest.exists() and _first_process():
         raise OutputError(f"{output}: holds a training already; add --resume or name a new folder")
-    if _first_process():
-        with whole_file(output / RECIPE) as part:
-            part.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     return None
+
+
+def _keep_recipe(output: Path, recipe: Recipe) -> None:
+    with whole_file(output / RECIPE) as part:
+        part.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
 def _check_same_recipe(path: Path, recipe: Recipe) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from ctma.checkpoints import load_model, read_original, write_original
 from ctma.data.readers import find_pairs
@@ -120,7 +120,7 @@ class OriginalConfig(_Keys):
     save_on: bool = False
     out_dir: str = ""
     criterion: Literal["WBCE"] = "WBCE"
-    weights: tuple[float, float] = (0.5, 0.5)
+    weights: tuple[PositiveFloat, PositiveFloat] = (0.5, 0.5)
     model: Literal["P2V"] = "P2V"
     out_type: Literal["logits"] = "logits"
     p2v_model: P2VModel = P2VModel()
@@ -164,11 +164,11 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Or
     if not path.is_file():
         raise SettingError(f"--exp_config {path}: no such file")
     stem, _, tag = path.stem.rpartition("_")
-    own = read_yaml(path.read_text(), str(path))
+    own = read_yaml(path.read_text(errors="replace"), str(path))
     base = path.with_name(f"{stem}{path.suffix}")
     inherited: dict[str, Any] = {}
     if base.is_file() and not (own | overrides).get("inherit_off"):
-        inherited = read_yaml(base.read_text(), str(base))
+        inherited = read_yaml(base.read_text(errors="replace"), str(base))
     content = {
         key: value for key, value in (inherited | own | overrides).items() if value is not None
     }

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from ctma.data.augmentation import augmentation
 from ctma.errors import SettingError, UnknownNameError
@@ -82,7 +82,7 @@ class LossSettings(_Settings):
         dice: Weight of a soft Dice part on the fused logits.
     """
 
-    class_weights: tuple[float, float] = (0.5, 0.5)
+    class_weights: tuple[PositiveFloat, PositiveFloat] = (0.5, 0.5)
     coarse: float = Field(0.4, ge=0)
     dice: float = Field(0.0, ge=0)
 
@@ -184,7 +184,7 @@ def _read(name: str) -> dict[str, Any]:
     if file.suffix in {".yaml", ".yml"}:
         if not file.is_file():
             raise SettingError(f"{name}: no such recipe file")
-        text = file.read_text()
+        text = file.read_text(errors="replace")
     elif name in list_recipes():
         text = (_FOLDER / f"{name}.yaml").read_text()
     else:
