@@ -68,6 +68,7 @@ def test_weights_that_do_not_fit_are_named(tiny_model, tmp_path, change, expecte
         ({"ctma": '{"format_version": 1}'}, "damaged ctma header"),
         ({"ctma": '{"format_version": 99, "network": "ctma"}'}, "format 99"),
         ({"ctma": '{"format_version": 1, "network": "ctmx"}'}, "unknown network"),
+        ({"ctma": '{"format_version": 1, "network": "ctma", "threshold": 7}'}, "damaged"),
         ({"ctma": '{"format_version": 1, "network": "ctma"}'}, "weights do not fit"),
     ],
 )
@@ -116,6 +117,7 @@ def test_original_weights_go_there_and_back_unchanged(golden_file, golden_weight
     assert read_header(ours).ground_sample_distance == 0.5
     convert_weights(ours, back)
     content = read_original(back)
+    assert content["epoch"] == 0
     assert content.keys() == {"epoch", "state_dict", "optimizer", "max_acc"}
     assert content["state_dict"].keys() == golden_weights.keys()
     for name, weight in golden_weights.items():

@@ -38,7 +38,7 @@ def test_train_then_eval_then_predict(ctma, tiny_data, tmp_path, pair):
     scored = ctma("eval", run / "best.safetensors", "--data", tiny_data, "--split", "test",
                   "--protocol", "sliding", "--threshold", "0.4", "--save-masks", tmp_path / "masks",
                   "--figures", tmp_path / "figures")  # fmt: skip
-    record = json.loads((run / "scores-test-sliding.json").read_text())
+    record = json.loads((run / "scores-test-sliding-0.4.json").read_text())
     assert {"split", "protocol", "threshold", "checkpoint", "data", "f1"} <= record.keys()
     assert (record["split"], record["protocol"], record["threshold"]) == ("test", "sliding", 0.4)
     for text in ("test", "sliding", "0.4", record["checkpoint"], record["data"]):
@@ -221,6 +221,33 @@ def test_a_checkpoint_of_another_network_is_refused(ctma, tiny_model, tmp_path, 
     header = read_header(tiny_model).model_copy(update={"network": "ctma"}).model_dump_json()
     other = rewritten(tiny_model, tmp_path / "other.safetensors", metadata={"ctma": header})
     refused(ctma, "weights do not fit", "predict", *pair, "-c", other, "-o", tmp_path / "out")
+
+
+def test_weights_on_a_full_disk_are_one_line(ctma, golden_file, tmp_path):
+    script = tmp_path / "limited.py"
+    script.write_text(
+        "import resource, runpy, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999))\n"
+        "runpy.run_module('ctma', run_name='__main__')\n"
+    )
+    refused(ctma, "cannot write", "convert", golden_file, tmp_path / "out/m.safetensors",
+            module="limited", env={"PYTHONPATH": str(tmp_path)})  # fmt: skip
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("name", ["sheet", "sheet.xyz"])
+def test_explain_refuses_a_name_without_a_format(ctma, tiny_model, tmp_path, pair, name):
+    refused(ctma, "ends in .png", "explain", *pair, "-c", tiny_model, "-o", tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_original_weights_predict_with_their_fusion(ctma, golden_file, tmp_path, pair):
+    for fusion in ("0", "1"):
+        ctma("predict", *pair, "-c", golden_file, "-o", tmp_path / fusion, "--fusion", fusion,
+             "--video-len", "2")  # fmt: skip
+    masks = [read(tmp_path / fusion / "probability/test_0000.png") for fusion in ("0", "1")]
+    assert (masks[0] != masks[1]).any()
 
 
 def test_debug_shows_the_traceback(ctma, tmp_path):

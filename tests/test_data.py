@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import struct
+import zlib
 from collections import Counter
 
 import numpy as np
@@ -67,6 +69,14 @@ def test_names_may_hold_dots_and_lists_may_leave_off_suffixes(tmp_path):
     assert [pair.name for pair in find_pairs(tmp_path, "val")] == ["scene.2"]
 
 
+def test_a_name_listed_twice_is_refused(tmp_path):
+    write_split(tmp_path, ["a"])
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/test.txt").write_text("a\na.png\n")
+    with pytest.raises(DataError, match="names a twice"):
+        find_pairs(tmp_path, "test")
+
+
 def test_two_files_of_one_name_are_refused(tmp_path):
     write_split(tmp_path, ["a"])
     Image.fromarray(random_image(1)).save(tmp_path / "A/a.bmp")
@@ -90,6 +100,25 @@ def test_labels_in_0_1_and_0_255_mean_the_same(tmp_path, scale):
     assert find_label_scale(pairs) == scale
     change = PairDataset(pairs, scale)[1].change
     np.testing.assert_array_equal(change[0].numpy(), LABEL // 255)
+
+
+def test_palette_labels_mean_their_indices(tmp_path):
+    write_pair(tmp_path, "a", random_image(1), random_image(2), LABEL)
+    label = Image.fromarray(LABEL // 255).convert("P")
+    label.putdata((LABEL // 255).ravel().tolist())
+    label.putpalette([0, 0, 0, 3, 200, 7])
+    label.save(tmp_path / "label/a.png")
+    pairs = find_pairs(tmp_path, "all")
+    assert find_label_scale(pairs) == 1
+    np.testing.assert_array_equal(PairDataset(pairs, 1)[0].change[0], LABEL // 255)
+
+
+@pytest.mark.parametrize("value", [2, 128])
+def test_labels_of_other_values_are_refused_not_read_as_stillness(tmp_path, value):
+    write_pair(tmp_path, "a", random_image(1), random_image(2), LABEL // 255 * np.uint8(value))
+    pairs = find_pairs(tmp_path, "all")
+    with pytest.raises(DataError, match=f"value {value}, expected 0 and 255"):
+        PairDataset(pairs, find_label_scale(pairs))[0]
 
 
 def test_missing_partners_and_splits_are_named(tmp_path):
@@ -116,7 +145,21 @@ def test_bad_images_are_named(tmp_path):
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:400])
     (tmp_path / "text.png").write_text("not an image")
     Image.fromarray(np.zeros((64, 64), np.uint16)).save(tmp_path / "deep.png")
-    for name, reason in (("cut", "cannot be read"), ("text", "cannot be read"), ("deep", "8 bits")):
+    # A 16-bit colour PNG, which Pillow reads but cannot write: one black pixel.
+    rows = zlib.compress(b"\0" + bytes(6))
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    png = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+    (tmp_path / "colour.png").write_bytes(b"\x89PNG\r\n\x1a\n" + png)
+    for name, reason in (
+        ("cut", "cannot be read"),
+        ("text", "cannot be read"),
+        ("deep", "8 bits"),
+        ("colour", "8 bits"),
+    ):
         with pytest.raises(ImageError, match=f"{name}.png.*{reason}"):
             read_image(tmp_path / f"{name}.png")
     with pytest.raises(ImageError, match="no such file"):
@@ -250,6 +293,14 @@ def test_levir_cd_is_cut_as_published(raw_levir, tmp_path):
         prepare_levir_cd(raw_levir, tmp_path / "cut")
 
 
+def test_scenes_that_cannot_be_cut_are_refused(tmp_path):
+    for split in ("train", "val", "test"):
+        write_split(tmp_path / "small" / split, ["a"])
+    with pytest.raises(DataError, match="64 x 64, a scene is cut at 256"):
+        prepare_levir_cd(tmp_path / "small", tmp_path / "cut")
+    assert not (tmp_path / "cut").exists()
+
+
 def write_whu(folder, height, width):
     rasterio = pytest.importorskip("rasterio")
     for name, bands in (("before/before", 3), ("after/after", 3), ("change label/change_label", 1)):
@@ -340,6 +391,14 @@ def test_the_doctor_finds_what_hurts(tmp_path):
         "train/same": "identical",
         "train/cut": "unreadable",
     }
+
+
+def test_the_doctor_goes_on_after_an_unreadable_label_and_finds_empty_splits(tmp_path):
+    write_split(tmp_path / "train", ["a", "b"], 255)
+    (tmp_path / "train/label/a.png").write_bytes(b"")
+    (tmp_path / "val/A").mkdir(parents=True)
+    found = {(finding.where, finding.kind) for finding in examine(tmp_path).findings}
+    assert found == {("train/a", "unreadable"), ("val", "empty split")}
 
 
 @pytest.mark.parametrize(

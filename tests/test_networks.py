@@ -84,6 +84,16 @@ def test_pretrained_weights_come_from_a_file(tmp_path):
     torch.testing.assert_close(found, source.layer2[0].conv1.weight)
 
 
+def test_pretrained_weights_that_do_not_fit_are_refused(tmp_path):
+    path = tmp_path / "foreign.pth"
+    torch.save({"a": torch.zeros(1)}, path)
+    with pytest.raises(SettingError, match=r"foreign\.pth: does not fit"):
+        create_model("ctma-s", pretrained=str(path))
+    path.write_text("text")
+    with pytest.raises(SettingError, match=r"foreign\.pth: no weights"):
+        create_model("ctma-s", pretrained=str(path))
+
+
 def test_missing_pretrained_file_is_named():
     with pytest.raises(SettingError, match=r"model\.pretrained.*nowhere\.pth"):
         create_model("ctma", pretrained="nowhere.pth")

@@ -36,6 +36,14 @@ def small_recipe(*settings):
     return load_recipe("levir-cd/ctma-s", [*SMALL, *settings])
 
 
+def without_change(data, target):
+    """A copy of a data set whose labels hold no change: F1 stays at 0."""
+    data = shutil.copytree(data, target)
+    for label in data.glob("*/label/*.png"):
+        Image.new("L", (64, 64)).save(label)
+    return data
+
+
 def logged(run, name):
     """Values of a metric by (epoch, step), over all versions of a run's logs."""
     values = {}
@@ -120,7 +128,7 @@ def test_unknown_recipes_suggest_the_nearest():
         load_recipe("levir/ctma")
 
 
-@pytest.mark.parametrize("split", ["test", "train"])
+@pytest.mark.parametrize("split", ["test", "train", "./test", "all"])
 def test_the_best_checkpoint_is_never_picked_on_test_or_train(split):
     with pytest.raises(SettingError, match="validation_split"):
         load_recipe("levir-cd/ctma", [f"data.validation_split={split}"])
@@ -252,6 +260,33 @@ def test_killed_in_mid_epoch_and_resumed_the_curve_is_the_uninterrupted_one(
         assert torch.equal(weight, weights[1]["state_dict"][name]), name
 
 
+def test_early_stop_is_not_forgotten_by_a_resume(tiny_data, tmp_path):
+    data = without_change(tiny_data, tmp_path / "data")
+    recipe = small_recipe("trainer.patience=2", "trainer.epochs=9")
+    train(recipe, data, tmp_path / "run", accelerator="cpu")
+    assert len(logged(tmp_path / "run", "val_f1")) == 3
+    train(recipe, data, tmp_path / "run", accelerator="cpu", resume=True)
+    assert len(logged(tmp_path / "run", "val_f1")) <= 4
+
+
+def test_resume_keeps_to_the_runs_own_recipe(tiny_data, tmp_path, ctma):
+    run = tmp_path / "run"
+    settings = [part for setting in SMALL for part in ("--set", setting)]
+    command = ["train", "levir-cd/ctma-s", "--data", tiny_data, "-o", run, "--accelerator", "cpu"]
+    ctma(*command, *settings, "--precision", "bf16-mixed")
+    ctma(*command, "--resume", "--set", "trainer.epochs=3")
+    assert len(logged(run, "val_f1")) == 3
+    header = read_header(run / "best.safetensors")
+    assert header.recipe["data"]["batch_size"] == 4
+    assert header.recipe["trainer"]["precision"] == "bf16-mixed"
+    result = ctma(*command, "--resume", "--set", "model.video_len=3", code=2)
+    assert "was trained with model" in result.stderr
+    other = ctma("train", "svcd/ctma-s", *command[2:], "--resume", code=2)
+    assert "was trained by levir-cd/ctma-s" in other.stderr
+    (run / "latest.ckpt").write_bytes((run / "latest.ckpt").read_bytes()[:9999])
+    assert "latest.ckpt: not a whole" in ctma(*command, "--resume", code=2).stderr
+
+
 def test_two_processes_train_and_score_as_one_to_the_last_pixel(tiny_data, tmp_path, ctma):
     # Five validation pairs do not share evenly between two processes.
     folder = tmp_path / "run"
@@ -269,10 +304,7 @@ def test_two_processes_train_and_score_as_one_to_the_last_pixel(tiny_data, tmp_p
 
 
 def test_bf16_accumulation_and_early_stop_work(tiny_data, tmp_path):
-    # Without any change in the labels F1 stays at 0, and one epoch without a rise is enough.
-    data = shutil.copytree(tiny_data, tmp_path / "data")
-    for label in data.glob("*/label/*.png"):
-        Image.new("L", (64, 64)).save(label)
+    data = without_change(tiny_data, tmp_path / "data")
     recipe = small_recipe(
         "trainer.precision=bf16-mixed", "trainer.accumulate=2", "data.batch_size=2",
         "trainer.patience=1", "trainer.epochs=6",
@@ -287,6 +319,23 @@ def test_training_starts_from_given_weights(run, tiny_data, tmp_path):
     result = train(recipe, tiny_data, tmp_path / "tuned", init=start, accelerator="cpu")
     found, expected = (load_model(path).coarse_head.weight for path in (result.best, start))
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "expected"),
+    [
+        (["model.bands=4"], {}, "3 bands"),
+        ([], {"devices": 6}, "6 devices"),
+        ([], {"accelerator": "abacus"}, "unknown accelerator"),
+        ([], {"precision": "half"}, r"trainer\.precision"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_and_leaves_nothing(
+    tiny_data, tmp_path, settings, options, expected
+):
+    with pytest.raises((SettingError, UnknownNameError), match=expected):
+        train(small_recipe(*settings), tiny_data, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_without_validation_pairs_is_refused(tmp_path):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ctma.errors import CheckpointError, CtmaError
+from ctma.errors import CheckpointError, CtmaError, OutputError
 from ctma.files import file_fingerprint, whole_file
 from ctma.models import ChangeNetwork, create_model
 from ctma.models.blocks import channels_last
@@ -52,9 +51,9 @@ class Header(BaseModel):
     network: str
     arguments: dict[str, Any] = Field(default_factory=dict)
     bands: list[str] = Field(default_factory=lambda: ["red", "green", "blue"])
-    scaling: float = 255.0
+    scaling: float = Field(255.0, gt=0)
     ground_sample_distance: float | None = None
-    threshold: float = 0.5
+    threshold: float = Field(0.5, ge=0, le=1)
     training_data: dict[str, Any] = Field(default_factory=dict)
     recipe: dict[str, Any] = Field(default_factory=dict)
     epoch: int | None = None
@@ -81,7 +80,10 @@ def save_model(path: str | Path, network: ChangeNetwork, header: Header) -> None
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
     with whole_file(path) as part:
-        save_file(weights, part, metadata={_HEADER_KEY: header.model_dump_json()})
+        try:
+            save_file(weights, part, metadata={_HEADER_KEY: header.model_dump_json()})
+        except SafetensorError as error:
+            raise OutputError(f"cannot write {path}: {first_line(error)}") from error
 
 
 def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
@@ -182,7 +184,7 @@ def read_original(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch raises pickle, zip, key, value and runtime errors for one and the same damage.
-        if zipfile.is_zipfile(path) and "weights_only" in str(error).lower():
+        if "weights_only" in str(error).lower():
             raise CheckpointError(
                 f"{path}: holds more than weights, and loading it would run code; refused"
             ) from error
@@ -209,9 +211,11 @@ def write_original(path: str | Path, network: ChangeNetwork, **content: Any) -> 
         original_name(network, name): value.cpu() for name, value in network.state_dict().items()
     }
     with whole_file(path) as part:
-        torch.save(
-            {"epoch": 0, "optimizer": {}, "max_acc": (0.0, 0), **content, "state_dict": state}, part
-        )
+        content = {"epoch": 0, "optimizer": {}, "max_acc": (0.0, 0)} | content
+        try:
+            torch.save(content | {"state_dict": state}, part)
+        except RuntimeError as error:
+            raise OutputError(f"cannot write {path}: {first_line(error)}") from error
 
 
 def convert_weights(
@@ -247,12 +251,19 @@ def convert_weights(
     if target.suffix in _ORIGINAL_SUFFIXES:
         if header.network != "ctma":
             raise CheckpointError(f"{source}: {header.network} has no released implementation")
-        write_original(target, network, epoch=header.epoch or 0)
+        write_original(target, network, **_original_progress(header))
         return header
     if ground_sample_distance is not None:
         header = header.model_copy(update={"ground_sample_distance": ground_sample_distance})
     save_model(target, network, header)
     return header
+
+
+def _original_progress(header: Header) -> dict[str, Any]:
+    """Epoch and best F1 as released files say them; epochs count from 0 there."""
+    epoch = max((header.epoch or 1) - 1, 0)
+    best = next((record["f1"] for record in header.scores if "f1" in record), 0.0)
+    return {"epoch": epoch, "max_acc": (best, epoch)}
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -294,5 +305,7 @@ def _are_weights(state: Any) -> bool:
     return (
         isinstance(state, Mapping)
         and bool(state)
-        and all(isinstance(value, Tensor) for value in state.values())
+        and all(
+            isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+        )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 
 import torch
@@ -20,6 +21,8 @@ def find_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+            raise RuntimeError(name)
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise SettingError(f"device {name!r} is not here; use auto or cpu") from error

@@ -36,12 +36,26 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         part = Path(name)
         try:
             yield part
-            part.chmod(0o666 & ~_umask())
+            part.chmod(0o666 & ~_UMASK)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
     except OutputError:
         raise
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check_writable(path: str | Path) -> None:
+    """Finds out early whether a file can be written.
+
+    Raises:
+        OutputError: If it cannot.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -73,7 +87,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
         try:
             yield part
-            part.chmod(0o777 & ~_umask())
+            part.chmod(0o777 & ~_UMASK)
             part.rename(path)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -104,6 +118,10 @@ def fingerprint(parts: Iterable[str]) -> str:
 
 
 def _umask() -> int:
+    """The process's umask; it can only be read by setting it, which threads must not see."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+_UMASK = _umask()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ctma.data.dataset import read_pair, size_text, to_tensor
 from ctma.data.images import SUFFIXES, save_image
-from ctma.data.readers import Pair
+from ctma.data.readers import Pair, images_by_name
 from ctma.devices import autocast
 from ctma.errors import DataError, ImageError
 from ctma.evaluation.protocols import protocol, sliding
@@ -131,10 +131,7 @@ def partners(before: Path, after: Path) -> list[Pair]:
         raise DataError(f"{before} and {after}: give two images or two folders")
     if not before.is_dir():
         return [Pair(before.stem, before, after, None)]
-    images = [
-        {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
-        for folder in (before, after)
-    ]
+    images = [images_by_name(folder) for folder in (before, after)]
     alone = sorted(images[0].keys() ^ images[1].keys())
     if alone:
         raise DataError(f"{before} and {after}: {alone[0]} is in one only ({len(alone)} such)")

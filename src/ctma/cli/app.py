@@ -54,6 +54,11 @@ def run_guarded(command: Callable[[], object], *, debug: bool) -> None:
             raise
         errors.print(f"ctma: error: {_one_line(error)}", style="red", markup=False)
         raise SystemExit(2) from error
+    except PermissionError as error:
+        if debug:
+            raise
+        errors.print(f"ctma: error: {error.filename}: permission denied", style="red", markup=False)
+        raise SystemExit(2) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

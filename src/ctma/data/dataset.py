@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,12 @@ from ctma.data.augmentation import Augmentation, Sample, none, random_crop
 from ctma.data.images import read_image, read_label
 from ctma.data.readers import Pair
 from ctma.errors import DataError, ImageError
+
+MINIMUM_SIZE = 64
+"""Pixels a side that a training image must have."""
+
+LOSSY = {".jpg", ".jpeg"}
+"""Labels of these suffixes hold values between 0 and 255; change is above 127."""
 
 
 class Batch(NamedTuple):
@@ -96,11 +103,15 @@ class PairDataset(Dataset):
         if pair.change is None:
             raise DataError(f"{pair.before}: this pair has no label")
         change = read_label(pair.change)
+        if min(change.shape) < MINIMUM_SIZE and self.crop_size is not None:
+            raise ImageError(
+                f"{pair.before}: {size_text(before)}, training takes 64 pixels and more"
+            )
         if change.shape != before.shape[:2]:
             raise ImageError(
                 f"{pair.change}: label of {size_text(change)}, its images are {size_text(before)}"
             )
-        return before, after, (change > self.label_scale // 2).astype(np.uint8)
+        return before, after, binary_label(change, self.label_scale, pair.change)
 
 
 class TrainingSampler(Sampler):
@@ -160,21 +171,48 @@ class ShareSampler(Sampler):
         return iter(self.share)
 
 
-def find_label_scale(pairs: Sequence[Pair]) -> int:
+def find_label_scale(pairs: Sequence[Pair], *, tolerant: bool = False) -> int:
     """Finds out whether labels are stored as 0/1 or as 0/255.
 
     The first label that holds any change decides. JPEG labels are 0/255: a compressed 0/1
     image would not survive.
 
+    Args:
+        pairs: Pairs of one data set.
+        tolerant: Pass over labels that cannot be read.
+
     Returns:
         1 or 255; 255 if no label holds any change.
     """
     for pair in pairs:
-        if pair.change is None or pair.change.suffix.lower() in {".jpg", ".jpeg"}:
+        if pair.change is None or pair.change.suffix.lower() in LOSSY:
             continue
-        if (largest := int(read_label(pair.change).max())) > 0:
+        try:
+            largest = int(read_label(pair.change).max())
+        except ImageError:
+            if not tolerant:
+                raise
+            continue
+        if largest > 0:
             return 1 if largest == 1 else 255
     return 255
+
+
+def binary_label(label: NDArray[np.uint8], scale: int, path: Path) -> NDArray[np.uint8]:
+    """A stored label in 0/1.
+
+    Args:
+        label: As stored, (H, W).
+        scale: The stored value of change, 1 or 255.
+        path: Where it was stored, for the error, and to tell lossy labels.
+
+    Raises:
+        DataError: If a label that is not lossy holds other values than 0 and ``scale``.
+    """
+    if path.suffix.lower() not in LOSSY and not ((label == 0) | (label == scale)).all():
+        odd = sorted(set(np.unique(label).tolist()) - {0, scale})
+        raise DataError(f"{path}: label of value {odd[0]}, expected 0 and {scale}")
+    return (label > scale // 2).astype(np.uint8)
 
 
 def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -225,4 +263,5 @@ def _to_tensors(sample: Sample, place: int) -> Batch:
 
 
 def size_text(image: NDArray) -> str:
+    """Height and width for a message."""
     return f"{image.shape[0]} x {image.shape[1]}"

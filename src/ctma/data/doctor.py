@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ctma.data.dataset import find_label_scale
+from ctma.data.dataset import LOSSY, find_label_scale
 from ctma.data.images import read_image, read_label
 from ctma.data.readers import Pair, files_by_role, split_places
 from ctma.errors import ImageError
@@ -35,8 +35,8 @@ class Finding:
     """One thing that is wrong.
 
     Attributes:
-        kind: What is wrong; one of ``unreadable``, ``missing partner``, ``unequal sizes``,
-            ``label values``, ``blank``, ``identical``, ``shared scene``.
+        kind: What is wrong; one of ``empty split``, ``unreadable``, ``missing partner``,
+            ``unequal sizes``, ``label values``, ``blank``, ``identical``, ``shared scene``.
         where: The pair, as ``split/name``, or two for a shared scene.
         what: One line.
         severity: ``error`` stops or falsifies a training, ``warning`` deserves a look.
@@ -89,7 +89,7 @@ def examine(
     diagnosis = Diagnosis()
     splits = _whole_pairs(Path(root), subset, diagnosis)
     everything = [(split, pair) for split, pairs in splits.items() for pair in pairs]
-    diagnosis.label_scale = find_label_scale([pair for _, pair in everything])
+    diagnosis.label_scale = find_label_scale([pair for _, pair in everything], tolerant=True)
     reports: list[_Report] = []
     with ThreadPoolExecutor() as pool:
         for report in pool.map(
@@ -145,6 +145,8 @@ def _whole_pairs(root: Path, subset: str, diagnosis: Diagnosis) -> dict[str, lis
                 paths = (files[kind][name] for kind in ("before", "after", "change"))
                 splits[split].append(Pair(name, *paths))
         diagnosis.pairs[split] = len(splits[split])
+        if not wanted:
+            diagnosis.findings.append(Finding("empty split", split, f"{folder}: no pairs here"))
     return splits
 
 
@@ -182,7 +184,7 @@ def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
 def _inspect_label(report: _Report, change: NDArray, path: Path, label_scale: int) -> None:
     report.changed_share = float((change > label_scale // 2).mean())
     values = np.unique(change)
-    lossy = path.suffix.lower() in {".jpg", ".jpeg"}
+    lossy = path.suffix.lower() in LOSSY
     tolerance = JPEG_TOLERANCE if lossy else 0
     odd = values[np.minimum(values, abs(values.astype(int) - label_scale)) > tolerance]
     if lossy:

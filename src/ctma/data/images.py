@@ -33,17 +33,11 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
 
 
 def read_label(path: str | Path) -> NDArray[np.uint8]:
-    """Reads a label image as it is stored, (H, W); see :func:`read_image` for errors."""
+    """Reads a label image as it is stored, (H, W); of a palette image, the indices.
+
+    Errors are those of :func:`read_image`.
+    """
     return _read(path, "L")
-
-
-def image_size(path: str | Path) -> tuple[int, int]:
-    """Height and width from a file's header; see :func:`read_image` for errors."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
 
 
 def save_image(path: str | Path, pixels: NDArray[np.uint8]) -> None:
@@ -55,15 +49,22 @@ def save_image(path: str | Path, pixels: NDArray[np.uint8]) -> None:
 def _read(path: str | Path, mode: str) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
-            if image.mode not in _8_BIT_MODES:
-                raise ImageError(
-                    f"{path}: pixels of mode {image.mode}, expected 8 bits; convert it first"
-                )
+            if image.mode not in _8_BIT_MODES or _png_bits(path) > 8:
+                raise ImageError(f"{path}: expected pixels of 8 bits; convert it first")
+            if mode == "L" and image.mode == "P":
+                return np.asarray(image)
             return np.asarray(image.convert(mode))
     except ImageError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
+
+
+def _png_bits(path: str | Path) -> int:
+    """Bits a sample of a PNG, from its header; Pillow cuts 16 bits to 8 without a word."""
+    with open(path, "rb") as file:
+        head = file.read(25)
+    return head[24] if head.startswith(b"\x89PNG") and len(head) == 25 else 8
 
 
 def _unreadable(path: str | Path, error: Exception) -> ImageError:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ctma.data.dataset import find_label_scale, read_pair
-from ctma.data.images import read_label, save_image
+from ctma.data.dataset import PairDataset, binary_label, find_label_scale, size_text
+from ctma.data.images import save_image
 from ctma.data.readers import SPLITS, Pair, find_pairs
 from ctma.errors import DataError, MissingExtraError, SettingError
 from ctma.files import whole_folder
@@ -61,8 +61,11 @@ def prepare_levir_cd(
     scenes = [(split, pair) for split, pairs in splits.items() for pair in pairs]
 
     def cut(folder: Path, split: str, scene: Pair) -> tuple[str, int]:
-        assert scene.change is not None
-        images = (*read_pair(scene), _as_0_255(read_label(scene.change), scale))
+        dataset = PairDataset([scene], scale)
+        *dates, change = dataset.read(0)
+        images = (*dates, change * np.uint8(255))
+        if min(change.shape) < CROP:
+            raise DataError(f"{scene.before}: {size_text(change)}, a scene is cut at {CROP} pixels")
         stride = TRAINING_STRIDE if split == "train" else CROP
         origins = list(_grid(images[0].shape[0], images[0].shape[1], stride))
         for number, (top, left) in enumerate(origins):
@@ -188,12 +191,15 @@ def _read_whu(source: Path) -> tuple[Array, ...]:
                 bands = raster.read(1) if name.startswith("change") else raster.read([1, 2, 3])
         except (RasterioIOError, IndexError) as error:
             raise DataError(f"{path}: cannot be read as a raster ({error})") from error
+        if bands.dtype != np.uint8:
+            raise DataError(f"{path}: values of {bands.dtype}, WHU-CD has 8 bits")
         images.append(bands if bands.ndim == 2 else bands.transpose(1, 2, 0))
     sizes = {image.shape[:2] for image in images}
     if len(sizes) > 1:
         raise DataError(f"{source}: rasters of different sizes: {sorted(sizes)}")
     before, after, label = images
-    return before, after, _as_0_255(label, 1 if label.max() <= 1 else 255)
+    change = binary_label(label, 1 if label.max() <= 1 else 255, source / names[2])
+    return before, after, change * np.uint8(255)
 
 
 def _cut(images: tuple[Array, ...], top: int, left: int) -> tuple[Array, ...]:
@@ -203,10 +209,6 @@ def _cut(images: tuple[Array, ...], top: int, left: int) -> tuple[Array, ...]:
 def _pad(image: Array, height: int, width: int) -> Array:
     padding = [(0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)]
     return np.pad(image, padding[: image.ndim])
-
-
-def _as_0_255(label: Array, scale: int) -> Array:
-    return np.where(label > scale // 2, 255, 0).astype(np.uint8)
 
 
 def _save_pair(folder: Path, name: str, images: tuple[Array, ...]) -> None:

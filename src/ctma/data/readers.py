@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,12 +115,16 @@ def data_fingerprint(pairs: list[Pair]) -> str:
 
 def files_by_role(folder: Path) -> dict[str, dict[str, Path]]:
     """Image files of ``before``, ``after`` and ``change`` below a folder, by pair name."""
-    labels = next((folder / name for name in _LABEL_FOLDERS if (folder / name).is_dir()), None)
+    labels = _label_folder(folder)
     return {
-        "before": _images(folder / "A"),
-        "after": _images(folder / "B"),
-        "change": _images(labels) if labels else {},
+        "before": images_by_name(folder / "A"),
+        "after": images_by_name(folder / "B"),
+        "change": images_by_name(labels) if labels else {},
     }
+
+
+def _label_folder(folder: Path) -> Path | None:
+    return next((folder / name for name in _LABEL_FOLDERS if (folder / name).is_dir()), None)
 
 
 def _folder(root: str | Path) -> Path:
@@ -153,7 +158,7 @@ def _listed(root: Path, split: str, subset: str) -> Place | None:
     names = root / "list" / f"{split}.txt"
     if not names.is_file() or not (root / "A").is_dir():
         return None
-    lines = (line.strip() for line in names.read_text(errors="replace").splitlines())
+    lines = (line.strip() for line in names.read_text("utf-8-sig", errors="replace").splitlines())
     return Place(root, [_name(Path(line)) for line in lines if line])
 
 
@@ -167,21 +172,24 @@ def _complete(place: Place, *, labelled: bool) -> list[Pair]:
     before, after, change = files.values()
     wanted = sorted(names if names is not None else before)
     if not wanted:
-        raise DataError(
-            f"{folder}: no pairs here, A holds no image ({', '.join(sorted(SUFFIXES))})"
-        )
+        where = "A holds no image" if names is None else "its list names none"
+        raise DataError(f"{folder}: no pairs here, {where}")
+    doubled = [name for name, following in pairwise(wanted) if name == following]
+    if doubled:
+        raise DataError(f"{folder}: its list names {doubled[0]} twice")
     _require(wanted, before, folder / "A")
     _require(wanted, after, folder / "B")
     if names is None:
         _require(sorted(after), before, folder / "A")
     if labelled:
-        if not change:
+        labels = _label_folder(folder)
+        if labels is None:
             raise DataError(f"{folder}: no labels, expected a folder {' or '.join(_LABEL_FOLDERS)}")
-        _require(wanted, change, folder / "label")
+        _require(wanted, change, labels)
     return [Pair(name, before[name], after[name], change.get(name)) for name in wanted]
 
 
-def _images(folder: Path) -> dict[str, Path]:
+def images_by_name(folder: Path) -> dict[str, Path]:
     """Image files below a folder by their path without suffix.
 
     Raises:
@@ -208,4 +216,4 @@ def _require(wanted: list[str], have: dict[str, Path], folder: Path) -> None:
     missing = [name for name in wanted if name not in have]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataError(f"{folder}: {missing[0]}{more} missing here, present in its partner folder")
+        raise DataError(f"{folder}: {missing[0]}{more} missing here, its partner is not")

@@ -18,6 +18,9 @@ from ctma.evaluation.metrics import ConfusionMatrix, Scores
 from ctma.evaluation.protocols import protocol
 from ctma.models import ChangeNetwork
 
+IMAGE_BANDS = 3
+"""Bands of the images that the readers give."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -65,11 +68,13 @@ def evaluate(
 
     Raises:
         UnknownNameError: If there is no such protocol.
-        SettingError: If the threshold is out of range.
+        SettingError: If the threshold is out of range, or the network takes other bands.
         ImageError: If an image is unreadable or sizes differ.
     """
     if not 0 <= threshold <= 1:
         raise SettingError(f"threshold {threshold} is not between 0 and 1")
+    if network.bands != IMAGE_BANDS:
+        raise SettingError(f"this network takes {network.bands} bands, images have {IMAGE_BANDS}")
     run = protocol(protocol_name)
     device = next(network.parameters()).device
     dataset = PairDataset(pairs, find_label_scale(pairs))

@@ -16,7 +16,7 @@ from ctma.data.readers import data_fingerprint, find_pairs
 from ctma.devices import find_device
 from ctma.evaluation.evaluate import Judged, evaluate
 from ctma.figures.sheets import error_map, probability_map, save_sheet
-from ctma.files import file_fingerprint, write_json
+from ctma.files import check_writable, file_fingerprint, write_json
 
 SHEET_PAIRS = 6
 
@@ -64,7 +64,7 @@ def evaluate_checkpoint(
         masks: A folder for masks, 0/255, one PNG a pair.
         figures: A folder for a sheet of the pairs with the most change or error.
         output: Where the scores go, ``scores-SPLIT-PROTOCOL.json`` beside the checkpoint
-            by default.
+            by default, with the threshold where it is not the checkpoint's.
         batch_size: Pairs at a time.
         workers: Loader processes.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
@@ -79,7 +79,10 @@ def evaluate_checkpoint(
     checkpoint = Path(checkpoint)
     network = load_model(checkpoint, **arguments).to(find_device(device))
     pairs = find_pairs(data, split, subset=subset)
-    threshold = network.header.threshold if threshold is None else threshold
+    default = network.header.threshold
+    threshold = default if threshold is None else threshold
+    output = output or checkpoint.parent / _scores_name(split, protocol_name, threshold, default)
+    check_writable(output)
     examples = _Examples()
     done = 0
 
@@ -107,12 +110,12 @@ def evaluate_checkpoint(
         "threshold": threshold,
         "precision": precision,
         "checkpoint": file_fingerprint(checkpoint),
+        "arguments": network.header.arguments,
         "data": data_fingerprint(pairs),
         "pairs": len(pairs),
         "labels": f"0/{find_label_scale(pairs)}",
         **scores.as_dict(),
     }
-    output = output or checkpoint.parent / f"scores-{split}-{protocol_name}.json"
     write_json(output, record)
     report = Report(record, [output] + ([masks] if masks else []))
     if figures is not None:
@@ -120,6 +123,12 @@ def evaluate_checkpoint(
         examples.save(sheet, f"{split}: F1 {100 * scores.f1:.2f}, {protocol_name}")
         report.files.append(sheet)
     return report
+
+
+def _scores_name(split: str, protocol_name: str, threshold: float, default: float) -> str:
+    """A file name of its own for every way of taking a score."""
+    ending = "" if threshold == default else f"-{threshold:g}"
+    return f"scores-{split}-{protocol_name}{ending}.json"
 
 
 class _Examples:

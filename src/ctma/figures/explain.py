@@ -9,11 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctma.checkpoints import load_model
-from ctma.data.dataset import PairDataset, find_label_scale, read_pair, to_tensor
-from ctma.data.readers import Pair
 from ctma.errors import SettingError
-from ctma.evaluation.protocols import unit_range
 from ctma.figures.sheets import error_map, heat, save_sheet
 from ctma.models import MINIMUM_SIZE, ChangeNetwork
 from ctma.models.ctma import CTMA
@@ -55,10 +51,12 @@ def save_explanation(
     """
     if not isinstance(model, CTMA):
         raise SettingError(f"explain shows the inside of CTMA, this is {type(model).__name__}")
+    if model.bands != before.shape[2]:
+        raise SettingError(f"this network takes {model.bands} bands, images have {before.shape[2]}")
     if min(before.shape[:2]) < MINIMUM_SIZE:
         raise SettingError(f"explain takes images of at least {MINIMUM_SIZE} pixels a side")
     device = next(model.parameters()).device
-    inputs = (unit_range(to_tensor(image)[None].to(device)) for image in (before, after))
+    inputs = (_to_input(image).to(device) for image in (before, after))
     stages = model.stages(*inputs)
     mask = (_plane(stages.fused_logits.sigmoid()) > threshold).astype(np.uint8)
 
@@ -83,42 +81,9 @@ def save_explanation(
     return [first, second]
 
 
-def explain_files(
-    before: Path,
-    after: Path,
-    checkpoint: Path,
-    output: Path,
-    *,
-    label: Path | None = None,
-    threshold: float | None = None,
-) -> list[Path]:
-    """:func:`save_explanation` from files.
-
-    Args:
-        before: An image.
-        after: The same size.
-        checkpoint: A checkpoint of ours or an original ``.pth``.
-        output: Where the first sheet goes.
-        label: A label image, 0/1 or 0/255.
-        threshold: The checkpoint's by default.
-
-    Raises:
-        ImageError: If an image is unreadable or sizes differ.
-        CheckpointError: If the checkpoint cannot be read.
-    """
-    model = load_model(checkpoint)
-    pair = Pair(before.stem, before, after, label)
-    change = None
-    if label is not None:
-        images = PairDataset([pair], find_label_scale([pair])).read(0)
-        change = images[2]
-    return save_explanation(
-        output,
-        *read_pair(pair),
-        model,
-        change=change,
-        threshold=model.header.threshold if threshold is None else threshold,
-    )
+def _to_input(image: Image) -> Tensor:
+    """(H, W, C) of 8 bits to (1, C, H, W) in [0, 1]."""
+    return torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]
 
 
 def _array(features: Tensor) -> NDArray[np.float32]:

@@ -10,10 +10,13 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ctma.errors import SettingError
 from ctma.files import whole_file
 
 FOUND, CLAIMED, MISSED = (255, 255, 255), (230, 60, 50), (60, 130, 245)
 """Colours of change found, change claimed where there is none, and change missed."""
+
+FORMATS = ("png", "jpg", "jpeg", "pdf", "svg", "tif", "tiff")
 
 Tile = NDArray[np.uint8]
 
@@ -30,8 +33,12 @@ def save_sheet(
         row_names: At the left of each row.
 
     Raises:
+        SettingError: If the suffix names no format.
         OutputError: If the file cannot be written.
     """
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise SettingError(f"{path}: expected a name that ends in .{', .'.join(FORMATS)}")
     columns = list(rows[0])
     figure = Figure(figsize=(2.2 * len(columns) + 0.4, 2.3 * len(rows) + 0.5), layout="constrained")
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
@@ -48,7 +55,7 @@ def save_sheet(
             axes[row][0].set_ylabel(row_names[row], fontsize=7)
     figure.suptitle(title, fontsize=10)
     with whole_file(path) as part:
-        figure.savefig(part, dpi=110)
+        figure.savefig(part, dpi=110, format=kind)
 
 
 def heat(values: NDArray[np.float32]) -> Tile:

@@ -51,16 +51,19 @@ def _create_resnet(name: str, bands: int, pretrained: bool | str | Path) -> Any:
     known = timm.list_models(module="resnet")
     if name.partition(".")[0] not in known:
         raise UnknownNameError("timm ResNet", name, known)
-    weights: dict = {"pretrained": bool(pretrained)}
-    if not isinstance(pretrained, bool):
-        if not Path(pretrained).is_file():
-            raise SettingError(f"model.pretrained: no such file: {pretrained}")
-        weights["pretrained_cfg_overlay"] = {"file": str(pretrained)}
     # timm trades strides for dilation at output_stride 8; the caller takes the dilation out.
+    options: dict[str, Any] = {
+        "in_chans": bands,
+        "num_classes": 0,
+        "global_pool": "",
+        "output_stride": 8,
+    }
+    if not isinstance(pretrained, bool):
+        resnet = timm.create_model(name, **options)
+        _load_file(resnet, Path(pretrained))
+        return resnet
     try:
-        return timm.create_model(
-            name, in_chans=bands, num_classes=0, global_pool="", output_stride=8, **weights
-        )
+        return timm.create_model(name, pretrained=pretrained, **options)
     except Exception as error:
         if not pretrained:
             raise
@@ -68,6 +71,29 @@ def _create_resnet(name: str, bands: int, pretrained: bool | str | Path) -> Any:
             f"no ImageNet weights for {name} ({_first_line(error)}): give a file with --set "
             "model.pretrained=FILE, or start without them: --set model.pretrained=false"
         ) from error
+
+
+def _load_file(resnet: Any, path: Path) -> None:
+    """Loads a state dict of the whole ResNet; its head is left out, all else must fit."""
+    if not path.is_file():
+        raise SettingError(f"model.pretrained: no such file: {path}")
+    try:
+        weights = timm.models.load_state_dict(str(path), weights_only=True)
+    except Exception as error:
+        # Damage comes as pickle, zip, key, value and runtime errors alike.
+        raise SettingError(
+            f"model.pretrained: {path}: no weights ({_first_line(error)})"
+        ) from error
+    body = {name: weight for name, weight in weights.items() if not name.startswith("fc.")}
+    first = resnet.pretrained_cfg["first_conv"] + ".weight"
+    if first in body:
+        bands = resnet.get_submodule(first.removesuffix(".weight")).in_channels
+        body[first] = timm.models.adapt_input_conv(bands, body[first])
+    try:
+        resnet.load_state_dict(body)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise SettingError(f"model.pretrained: {path}: does not fit ({reason})") from error
 
 
 def _first_line(error: Exception) -> str:

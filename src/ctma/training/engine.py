@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +11,29 @@ from typing import Any
 
 import lightning.pytorch as pl
 import yaml
-from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from ctma.checkpoints import Header, first_line, load_model, load_weights, save_model
+from ctma.checkpoints import (
+    Header,
+    first_line,
+    load_model,
+    load_weights,
+    read_original,
+    save_model,
+)
 from ctma.data.readers import data_fingerprint, find_pairs
-from ctma.errors import CheckpointError, OutputError, SettingError
+from ctma.errors import CheckpointError, OutputError, SettingError, UnknownNameError
+from ctma.evaluation.evaluate import IMAGE_BANDS
 from ctma.evaluation.metrics import Scores
 from ctma.files import whole_file
-from ctma.models import create_model
+from ctma.models import ChangeNetwork, create_model
 from ctma.models.blocks import channels_last
 from ctma.training.module import ChangeModule, PairsModule
-from ctma.training.recipes import Recipe
+from ctma.training.recipes import Recipe, check_recipe, load_recipe
 
+ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 BEST = "best.safetensors"
 LATEST = "latest.ckpt"
 RECIPE = "recipe.yaml"
@@ -83,9 +91,12 @@ def train(
         OutputError: If the folder cannot be written, or holds another training.
     """
     output = Path(output)
+    recipe = _checked(recipe, accelerator, precision)
     subset = recipe.data.subset
     training = find_pairs(data, recipe.data.training_split, subset=subset)
     validation = find_pairs(data, recipe.data.validation_split, subset=subset)
+    if devices > min(len(training), len(validation)):
+        raise SettingError(f"{devices} devices, but only {len(validation)} validation pairs")
     latest = _start(output, recipe, resume)
 
     seed_everything(recipe.seed)
@@ -93,6 +104,8 @@ def train(
     network = channels_last(create_model(recipe.network, **arguments))
     if init is not None and latest is None:
         load_weights(network, load_model(init).state_dict(), Path(init))
+    if latest is not None:
+        _check_latest(latest, network)
     header = Header(
         network=recipe.network,
         arguments={k: v for k, v in recipe.arguments.items() if k != "pretrained"},
@@ -111,7 +124,6 @@ def train(
         [keeper, *callbacks],
         devices=devices,
         accelerator=accelerator,
-        precision=precision,
         log_interval=_log_interval(recipe, len(training)),
     )
     pairs = PairsModule(training, validation, recipe.data, recipe.seed)
@@ -125,8 +137,11 @@ def train(
     return keeper.result()
 
 
-class CheckpointKeeper(Callback):
+class CheckpointKeeper(Checkpoint):
     """Writes ``latest.ckpt`` after every epoch and ``best.safetensors`` when F1 rises.
+
+    As one of Lightning's checkpoint callbacks it runs after all others, so that their
+    states, early stopping's among them, are kept as they are after the epoch.
 
     Args:
         output: The run's folder.
@@ -208,7 +223,6 @@ def create_trainer(
     *,
     devices: int = 1,
     accelerator: str = "auto",
-    precision: str | None = None,
     logs: bool = True,
     tensorboard: bool = True,
     log_interval: int = 10,
@@ -221,7 +235,6 @@ def create_trainer(
         callbacks: What keeps the checkpoints, and more.
         devices: How many processes share the work.
         accelerator: ``"auto"``, ``"cpu"`` or ``"gpu"``.
-        precision: Overrides the recipe's.
         logs: Whether to write CSV logs.
         tensorboard: Whether to write TensorBoard logs as well.
         log_interval: Steps between two lines.
@@ -238,14 +251,14 @@ def create_trainer(
             accelerator=accelerator,
             devices=devices,
             strategy="ddp" if devices > 1 else "auto",
-            precision=precision or settings.precision,  # type: ignore[arg-type]
+            precision=settings.precision,
             max_epochs=settings.epochs,
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.clip,
             callbacks=[ProgressBar(leave=True), *callbacks],
             logger=_loggers(output, tensorboard) if logs else False,
             log_every_n_steps=log_interval,
-            enable_checkpointing=False,
+            enable_checkpointing=True,
             enable_model_summary=False,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
@@ -271,8 +284,6 @@ def _start(output: Path, recipe: Recipe, resume: bool) -> Path | None:
     latest = output / LATEST
     if latest.exists() and resume:
         _check_same_recipe(output / RECIPE, recipe)
-        if not zipfile.is_zipfile(latest):
-            raise CheckpointError(f"{latest}: damaged; start again in a new folder")
         return latest
     if latest.exists() and _first_process():
         raise OutputError(f"{output}: holds a training already; add --resume or name a new folder")
@@ -285,9 +296,44 @@ def _keep_recipe(output: Path, recipe: Recipe) -> None:
 
 
 def _check_same_recipe(path: Path, recipe: Recipe) -> None:
-    """Refuses to continue another network; other settings may change on purpose."""
-    if path.exists() and (former := yaml.safe_load(path.read_text())["model"]) != recipe.model:
-        raise CheckpointError(f"{path.parent}: trains {former}, not {recipe.model}")
+    """Refuses to continue with another network, optimizer or schedule."""
+    if not path.exists():
+        return
+    former = load_recipe(str(path))
+    for name, found, wanted in (
+        ("model", former.model, recipe.model),
+        ("optimizer.name", former.optimizer.name, recipe.optimizer.name),
+        ("schedule.name", former.schedule.name, recipe.schedule.name),
+    ):
+        if found != wanted:
+            raise SettingError(f"{path.parent}: was trained with {name} {found}, not {wanted}")
+
+
+def _check_latest(path: Path, network: ChangeNetwork) -> None:
+    """Refuses to continue from what is not this network's training state."""
+    content = read_original(path)
+    prefix = "network."
+    weights = {
+        name.removeprefix(prefix): weight
+        for name, weight in content["state_dict"].items()
+        if name.startswith(prefix)
+    }
+    load_weights(network, weights, path)
+    if "pytorch-lightning_version" not in content:
+        raise CheckpointError(f"{path}: holds weights but no training state; use --init")
+
+
+def _checked(recipe: Recipe, accelerator: str, precision: str | None) -> Recipe:
+    """The recipe with the precision asked for, if it can be trained here."""
+    if accelerator not in ACCELERATORS:
+        raise UnknownNameError("accelerator", accelerator, ACCELERATORS)
+    if recipe.arguments.get("bands", IMAGE_BANDS) != IMAGE_BANDS:
+        raise SettingError(f"model.bands: images on disk have {IMAGE_BANDS} bands")
+    if precision is None:
+        return recipe
+    content = recipe.model_dump(mode="json")
+    content["trainer"]["precision"] = precision
+    return check_recipe(content)
 
 
 def _first_process() -> bool:

@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Checkpoint
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from ctma.checkpoints import load_model, read_original, write_original
 from ctma.data.readers import find_pairs
 from ctma.errors import CheckpointError, DataError, SettingError
+from ctma.evaluation.evaluate import IMAGE_BANDS
 from ctma.evaluation.metrics import Scores
 from ctma.evaluation.report import Report, evaluate_checkpoint
 from ctma.models import create_model
@@ -197,6 +198,8 @@ def train_original(
         OutputError: If the experiment's folder cannot be written.
     """
     recipe = to_recipe(config)
+    if config.p2v_model.in_ch != IMAGE_BANDS:
+        raise SettingError(f"p2v_model.in_ch: images on disk have {IMAGE_BANDS} bands")
     data = find_data(config)
     training = find_pairs(data, "train")
     validation = find_pairs(data, "val")
@@ -296,7 +299,7 @@ def find_data(config: OriginalConfig) -> Path:
     return folder
 
 
-class OriginalKeeper(Callback):
+class OriginalKeeper(Checkpoint):
     """Writes ``checkpoint_latest`` and ``model_best`` as the released implementation does.
 
     Args:
@@ -352,4 +355,6 @@ def _accelerator(device: str) -> str:
         return "auto"
     if kind == "cuda" and not torch.cuda.is_available():
         raise SettingError(f"device: {device!r} is not here; use auto or cpu")
-    return {"cuda": "gpu", "cpu": "cpu"}.get(kind, kind)
+    if kind not in {"cuda", "cpu", "mps"}:
+        raise SettingError(f"device: {device!r} is none of auto, cpu, cuda, cuda:N")
+    return "gpu" if kind == "cuda" else kind

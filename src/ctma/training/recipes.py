@@ -28,7 +28,7 @@ class DataSettings(_Settings):
 
     Attributes:
         subset: For SVCD, ``real``, ``with_shift`` or ``without_shift``.
-        training_split: The split that is trained on.
+        training_split: The split that is trained on; never ``test``.
         validation_split: The split that the best checkpoint is picked on; never ``test``.
         repeats: How often the training list is drawn in an epoch.
         batch_size: Pairs a step, in each process.
@@ -38,8 +38,8 @@ class DataSettings(_Settings):
     """
 
     subset: str = "real"
-    training_split: str = "train"
-    validation_split: str = "val"
+    training_split: Literal["train", "val"] = "train"
+    validation_split: Literal["train", "val", "test"] = "val"
     repeats: int = Field(1, ge=1)
     batch_size: int = Field(8, ge=1)
     crop_size: int = Field(256, ge=64)
@@ -51,7 +51,7 @@ class OptimizerSettings(_Settings):
     """The optimizer: Adam, or AdamW with decoupled weight decay."""
 
     name: Literal["adam", "adamw"] = "adam"
-    lr: float = Field(4e-4, gt=0)
+    lr: float = Field(4e-4, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(0.0, ge=0)
 
 
@@ -121,7 +121,7 @@ class Recipe(_Settings):
     schedule: ScheduleSettings = ScheduleSettings()
     loss: LossSettings = LossSettings()
     trainer: TrainerSettings = TrainerSettings()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**32 - 1)
 
     @property
     def network(self) -> str:

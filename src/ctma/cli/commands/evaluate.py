@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from ctma.cli.commands.options import Data, Device, Json, Precision, Subset, Threshold
+from ctma.cli.commands.options import (
+    Data,
+    Device,
+    Fusion,
+    Json,
+    Precision,
+    Subset,
+    Threshold,
+    VideoLength,
+    given,
+)
 from ctma.cli.output import print_json, print_scores, progress, say
 
 
@@ -36,6 +46,8 @@ def evaluate(
     subset: Subset = "real",
     batch_size: Annotated[int, typer.Option(min=1)] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
+    fusion: Fusion = None,
+    video_len: VideoLength = None,
     device: Device = "auto",
     precision: Precision = "32-true",
     as_json: Json = False,
@@ -59,6 +71,7 @@ def evaluate(
             device=device,
             precision=precision,
             on_progress=on_progress,
+            **given(fusion=fusion, video_len=video_len),
         )
     if as_json:
         print_json(report.record)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ctma.cli.commands.options import Checkpoint, Threshold
+from ctma.cli.commands.options import Checkpoint, Fusion, Threshold, VideoLength, given
 from ctma.cli.output import say
 
 
@@ -18,9 +18,22 @@ def explain(
     output: Annotated[Path, typer.Option("--output", "-o", help="A PNG.", metavar="FILE")],
     label: Annotated[Path | None, typer.Option(help="The label, shown beside.")] = None,
     threshold: Threshold = None,
+    fusion: Fusion = None,
+    video_len: VideoLength = None,
 ) -> None:
     """Draw the paper's two picture sheets: from coarse to final mask, and feature heat maps."""
-    from ctma.figures.explain import explain_files
+    from ctma.checkpoints import load_model
+    from ctma.data.dataset import PairDataset, find_label_scale, read_pair
+    from ctma.data.readers import Pair
+    from ctma.figures.explain import save_explanation
 
-    for path in explain_files(before, after, checkpoint, output, label=label, threshold=threshold):
+    model = load_model(checkpoint, **given(fusion=fusion, video_len=video_len))
+    pair = Pair(before.stem, before, after, label)
+    change = None
+    if label is not None:
+        change = PairDataset([pair], find_label_scale([pair])).read(0)[2]
+    if threshold is None:
+        threshold = model.header.threshold
+    written = save_explanation(output, *read_pair(pair), model, change=change, threshold=threshold)
+    for path in written:
         say(f"wrote {path}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,4 +21,22 @@ Threshold = Annotated[
     typer.Option(min=0, max=1, help="Change begins above it.", show_default="the checkpoint's"),
 ]
 Subset = Annotated[str, typer.Option(help="For SVCD: real, with_shift or without_shift.")]
+Fusion = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="For an original .pth, which does not say it: 0.5 SVCD, 0.67 LEVIR-CD, 0.7 WHU-CD.",
+        show_default="0.5",
+    ),
+]
+VideoLength = Annotated[
+    int | None,
+    typer.Option("--video-len", min=2, help="For an original .pth: frames.", show_default="8"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable output.")]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Those options that were given."""
+    return {name: value for name, value in options.items() if value is not None}

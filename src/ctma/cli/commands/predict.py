@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from ctma.cli.commands.options import Checkpoint, Device, Json, Precision, Threshold
+from ctma.cli.commands.options import (
+    Checkpoint,
+    Device,
+    Fusion,
+    Json,
+    Precision,
+    Threshold,
+    VideoLength,
+    given,
+)
 from ctma.cli.output import print_json, progress, say, warn
 from ctma.errors import MissingExtraError, SettingError
 
@@ -40,6 +49,8 @@ def predict(
     coregister: Annotated[
         bool, typer.Option("--coregister", help="For rasters: take out the dates' shift.")
     ] = False,
+    fusion: Fusion = None,
+    video_len: VideoLength = None,
     device: Device = "auto",
     precision: Precision = "32-true",
     as_json: Json = False,
@@ -51,7 +62,8 @@ def predict(
     from ctma.checkpoints import load_model
     from ctma.devices import find_device
 
-    model = load_model(checkpoint).to(find_device(device))
+    arguments = given(fusion=fusion, video_len=video_len)
+    model = load_model(checkpoint, **arguments).to(find_device(device))
     if _are_scenes(before, after):
         from ctma.scene.predict import predict_scene
 

@@ -18,7 +18,7 @@ def prepare(
     split: Annotated[
         str | None, typer.Option(help="For whu-cd: spatial or random; published figures mix both.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="For whu-cd --split random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="For whu-cd --split random.")] = 0,
 ) -> None:
     """Cut a published data set into 256-pixel patches, as published."""
     from ctma.data.preparation import prepare_levir_cd, prepare_whu_cd

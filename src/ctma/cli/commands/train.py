@@ -9,6 +9,7 @@ import typer
 
 from ctma.cli.commands.options import Data
 from ctma.cli.output import say
+from ctma.errors import SettingError
 
 
 def train(
@@ -33,10 +34,17 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue where RUN stopped.")] = False,
 ) -> None:
     """Train a network by a recipe; the best checkpoint is picked on validation."""
+    from ctma.training.engine import RECIPE
     from ctma.training.engine import train as run
     from ctma.training.recipes import load_recipe
 
-    chosen = load_recipe(recipe, settings or ())
+    kept = output / RECIPE
+    if resume and kept.exists():
+        chosen = load_recipe(str(kept), settings or ())
+        if chosen.name != recipe:
+            raise SettingError(f"{output}: was trained by {chosen.name}, not by {recipe}")
+    else:
+        chosen = load_recipe(recipe, settings or ())
     result = run(
         chosen,
         data,
