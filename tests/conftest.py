@@ -30,14 +30,14 @@ def _two_threads():
 def ctma():
     """Runs the command line in a process of its own."""
 
-    def run(*arguments, code=0, cwd=None, module="ctma", env=None):
+    def run(*arguments, code=0, cwd=None, module="ctma", env=None, timeout=300):
         result = subprocess.run(
             [sys.executable, "-m", module, *map(str, arguments)],
             capture_output=True,
             text=True,
             cwd=cwd,
             env=os.environ | {"COLUMNS": "200"} | (env or {}),
-            timeout=300,
+            timeout=timeout,
         )
         assert result.returncode == code, result.stdout + result.stderr
         return result

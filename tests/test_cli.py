@@ -151,7 +151,7 @@ def test_train_refuses_bad_data(ctma, tiny_data, tmp_path):
     data = shutil.copytree(tiny_data, tmp_path / "data")
     (data / "train/label/train_0003.png").unlink()
     train(data, ("train_0003", "missing"))
-    shutil.copy(data / "train/A/train_0003.png", data / "train/label")
+    shutil.copy(tiny_data / "train/label/train_0003.png", data / "train/label")
     image = data / "train/A/train_0005.png"
     image.write_bytes(image.read_bytes()[:500])
     train(data, ("train_0005.png", "cannot be read"))

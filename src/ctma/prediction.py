@@ -137,7 +137,7 @@ def partners(before: Path, after: Path) -> list[Pair]:
         raise DataError(f"{before} and {after}: {alone[0]} is in one only ({len(alone)} such)")
     if not images[0]:
         raise DataError(f"{before}: no images here ({', '.join(sorted(SUFFIXES))})")
-    return [Pair(name, images[0][name], images[1][name], None) for name in images[0]]
+    return [Pair(name, images[0][name], images[1][name], None) for name in sorted(images[0])]
 
 
 def to_8_bit(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
