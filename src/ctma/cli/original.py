@@ -38,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> None:
     config = load_config(arguments.exp_config, {key: _value(given[key]) for key in given})
     if arguments.command == "train":
         result = train_original(config, on_warning=warn)
-        say(f"best: {result.best}, epoch {result.epoch}, F1 {100 * result.scores.f1:.2f} on val")
+        say(f"best: {result.best}, epoch {result.epoch}, F1 {100 * result.f1:.2f} on val")
         return
     with progress("Scoring") as on_progress:
         report = evaluate_original(config, on_progress)

@@ -53,5 +53,5 @@ def print_scores(record: dict[str, Any]) -> None:
     names = ("f1", "precision", "recall", "iou", "accuracy", "kappa")
     table.add_row(*(f"{100 * record[name]:.2f}" for name in names))
     console.print(table)
-    say(f"{record['pairs']} pairs, labels stored as {record['labels']}, {record['precision']}")
+    say(f"{record['pairs']} pairs, labels stored as {record['labels']}, {record['arithmetic']}")
     say(f"checkpoint {record['checkpoint']}, data {record['data']} (fingerprints)")

@@ -108,7 +108,7 @@ def evaluate_checkpoint(
         "split": split,
         "protocol": protocol_name,
         "threshold": threshold,
-        "precision": precision,
+        "arithmetic": precision,
         "checkpoint": file_fingerprint(checkpoint),
         "arguments": network.header.arguments,
         "data": data_fingerprint(pairs),

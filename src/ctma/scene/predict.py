@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ import rasterio
 import rasterio.shutil
 import torch
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from ctma.devices import autocast
@@ -162,7 +163,11 @@ def is_scene(path: str | Path) -> bool:
     if Path(path).is_dir():
         return False
     try:
-        with rasterio.open(path) as raster:
+        # A TIFF without a CRS is an answer here, not a reason to warn.
+        with (
+            warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
+            rasterio.open(path) as raster,
+        ):
             return raster.crs is not None
     except RasterioError:
         return False

@@ -186,7 +186,7 @@ class CheckpointKeeper(Checkpoint):
             "split": module.recipe.data.validation_split,
             "protocol": "crops",
             "threshold": module.validation_threshold,
-            "precision": module.trainer.precision,
+            "arithmetic": module.trainer.precision,
             "data": self.validation_data,
             **scores.as_dict(),
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -20,11 +20,10 @@ from ctma.checkpoints import load_model, read_original, write_original
 from ctma.data.readers import find_pairs
 from ctma.errors import CheckpointError, DataError, SettingError
 from ctma.evaluation.evaluate import IMAGE_BANDS
-from ctma.evaluation.metrics import Scores
 from ctma.evaluation.report import Report, evaluate_checkpoint
 from ctma.models import create_model
 from ctma.models.blocks import channels_last
-from ctma.training.engine import TrainingResult, create_trainer, seed_everything
+from ctma.training.engine import create_trainer, seed_everything
 from ctma.training.module import ChangeModule, PairsModule, Start
 from ctma.training.recipes import Recipe, check_recipe, read_yaml, setting_error
 
@@ -68,7 +67,7 @@ class OriginalConfig(_Keys):
         num_epochs: Epochs.
         resume: A torch file to continue from or to score.
         anew: Take only the weights from ``resume``, and start at the first epoch.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu`` or ``cuda``.
         exp_dir: The experiment's folder.
         tag: Names the outputs; by default the last word of the configuration's name.
         suffix: Added to the outputs' names; by default the tag.
@@ -144,6 +143,20 @@ class OriginalConfig(_Keys):
         return self.exp_dir / "weights" / f"{name}{ending}.pth"
 
 
+class OriginalResult(NamedTuple):
+    """What a training leaves behind.
+
+    Attributes:
+        best: The checkpoint with the highest validation F1.
+        f1: That F1.
+        epoch: Its epoch, counted from 0.
+    """
+
+    best: Path
+    f1: float
+    epoch: int
+
+
 def boolean_keys() -> set[str]:
     """Keys that switch something."""
     return {key for key, field in OriginalConfig.model_fields.items() if field.annotation is bool}
@@ -185,7 +198,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Or
 
 def train_original(
     config: OriginalConfig, on_warning: Callable[[str], None] = lambda line: None
-) -> TrainingResult:
+) -> OriginalResult:
     """Trains by a released configuration.
 
     Args:
@@ -229,7 +242,7 @@ def train_original(
         ChangeModule(network, recipe, start),
         datamodule=PairsModule(training, validation, recipe.data, recipe.seed),
     )
-    return keeper.result()
+    return OriginalResult(config.output("model_best"), *keeper.best)
 
 
 def evaluate_original(
@@ -310,7 +323,6 @@ class OriginalKeeper(Checkpoint):
     def __init__(self, config: OriginalConfig, best: tuple[float, int]):
         self.config = config
         self.best = best
-        self.best_scores = Scores(0, 0, 0, 0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keeps what this epoch brought."""
@@ -319,15 +331,11 @@ class OriginalKeeper(Checkpoint):
         assert scores is not None
         epoch = trainer.current_epoch
         if scores.f1 > self.best[0] or not self.config.output("model_best").exists():
-            self.best, self.best_scores = (scores.f1, epoch), scores
+            self.best = (scores.f1, epoch)
             self._write("model_best", trainer, pl_module)
         last = epoch + 1 == self.config.num_epochs
         if last or (epoch + 1) % self.config.track_intvl == 0:
             self._write("checkpoint_latest", trainer, pl_module)
-
-    def result(self) -> TrainingResult:
-        """The best epoch so far, counted from 1."""
-        return TrainingResult(self.config.output("model_best"), self.best[1] + 1, self.best_scores)
 
     def _write(self, name: str, trainer: pl.Trainer, module: ChangeModule) -> None:
         optimizer = trainer.optimizers[0].state_dict() if self.config.save_optim else {}
@@ -356,5 +364,5 @@ def _accelerator(device: str) -> str:
     if kind == "cuda" and not torch.cuda.is_available():
         raise SettingError(f"device: {device!r} is not here; use auto or cpu")
     if kind not in {"cuda", "cpu", "mps"}:
-        raise SettingError(f"device: {device!r} is none of auto, cpu, cuda, cuda:N")
+        raise SettingError(f"device: {device!r} is none of auto, cpu, cuda")
     return "gpu" if kind == "cuda" else kind
