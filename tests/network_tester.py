@@ -54,10 +54,11 @@ class NetworkTester:
     def test_bf16_autocast_agrees_roughly(self, network):
         inputs = self.pair()
         with torch.no_grad():
-            exact = network(*inputs).fine.sigmoid()
+            exact = network(*inputs).fine
             with torch.autocast("cpu", torch.bfloat16):
-                rough = network(*inputs).fine.float().sigmoid()
-        assert (exact - rough).abs().mean() < 0.02
+                rough = network(*inputs).fine.float()
+        assert (exact - rough).std() < 0.1 * exact.std()
+        assert (exact - rough).mean().abs() < exact.std()
 
     def test_compiled_network_agrees(self, network):
         inputs = self.pair()
