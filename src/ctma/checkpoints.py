@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ctma.errors import CheckpointError, CtmaError, OutputError
+from ctma.errors import CheckpointError, CtmaError, OutputError, first_line
 from ctma.files import file_fingerprint, whole_file
 from ctma.models import ChangeNetwork, create_model
 from ctma.models.blocks import channels_last
@@ -287,11 +287,6 @@ def original_name(network: ChangeNetwork, name: str) -> str:
     for pattern, replacement in network.original_names:
         name = re.sub(pattern, replacement, name)
     return name
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, shortened."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def _from_original(network: ChangeNetwork, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

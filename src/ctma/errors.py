@@ -63,3 +63,8 @@ class MissingExtraError(CtmaError, ImportError):
 
 class SceneError(CtmaError, ValueError):
     """Two rasters that cannot be compared: no CRS, no overlap, too few bands, damage."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, shortened."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

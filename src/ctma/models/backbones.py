@@ -8,7 +8,7 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from ctma.errors import SettingError, UnknownNameError
+from ctma.errors import SettingError, UnknownNameError, first_line
 
 
 class ResNetFeatures(nn.Module):
@@ -68,7 +68,7 @@ def _create_resnet(name: str, bands: int, pretrained: bool | str | Path) -> Any:
         if not pretrained:
             raise
         raise SettingError(
-            f"no ImageNet weights for {name} ({_first_line(error)}): give a file with --set "
+            f"no ImageNet weights for {name} ({first_line(error)}): give a file with --set "
             "model.pretrained=FILE, or start without them: --set model.pretrained=false"
         ) from error
 
@@ -81,9 +81,7 @@ def _load_file(resnet: Any, path: Path) -> None:
         weights = timm.models.load_state_dict(str(path), weights_only=True)
     except Exception as error:
         # Damage comes as pickle, zip, key, value and runtime errors alike.
-        raise SettingError(
-            f"model.pretrained: {path}: no weights ({_first_line(error)})"
-        ) from error
+        raise SettingError(f"model.pretrained: {path}: no weights ({first_line(error)})") from error
     body = {name: weight for name, weight in weights.items() if not name.startswith("fc.")}
     first = resnet.pretrained_cfg["first_conv"] + ".weight"
     if first in body:
@@ -94,7 +92,3 @@ def _load_file(resnet: Any, path: Path) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise SettingError(f"model.pretrained: {path}: does not fit ({reason})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ctma.checkpoints import (
     Header,
-    first_line,
     load_model,
     load_weights,
     read_original,
     save_model,
 )
 from ctma.data.readers import data_fingerprint, find_pairs
-from ctma.errors import CheckpointError, OutputError, SettingError, UnknownNameError
+from ctma.errors import CheckpointError, OutputError, SettingError, UnknownNameError, first_line
 from ctma.evaluation.evaluate import IMAGE_BANDS
 from ctma.evaluation.metrics import Scores
 from ctma.files import whole_file
@@ -100,15 +99,16 @@ def train(
     latest = _start(output, recipe, resume)
 
     seed_everything(recipe.seed)
-    arguments = {k: v for k, v in recipe.arguments.items() if k != "pretrained" or latest is None}
-    network = channels_last(create_model(recipe.network, **arguments))
-    if init is not None and latest is None:
-        load_weights(network, load_model(init).state_dict(), Path(init))
+    arguments = {key: value for key, value in recipe.arguments.items() if key != "pretrained"}
+    at_start = recipe.arguments if latest is None else arguments
+    network = channels_last(create_model(recipe.network, **at_start))
     if latest is not None:
         _check_latest(latest, network)
+    elif init is not None:
+        load_weights(network, load_model(init).state_dict(), Path(init))
     header = Header(
         network=recipe.network,
-        arguments={k: v for k, v in recipe.arguments.items() if k != "pretrained"},
+        arguments=arguments,
         recipe=recipe.model_dump(mode="json"),
         training_data={"name": Path(data).resolve().name, "pairs": len(training)},
     )
@@ -163,7 +163,7 @@ class CheckpointKeeper(Checkpoint):
         assert scores is not None
         if not self.best_epoch or scores.f1 > Scores(**self.best_counts).f1:
             self.best_epoch = trainer.current_epoch + 1
-            self.best_counts = _counts(scores)
+            self.best_counts = asdict(scores)
             if trainer.is_global_zero:
                 save_model(self.output / BEST, pl_module.network, self._header(pl_module, scores))
         self._save_latest(trainer)
@@ -338,10 +338,3 @@ def _checked(recipe: Recipe, accelerator: str, precision: str | None) -> Recipe:
 
 def _first_process() -> bool:
     return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
-
-
-def _counts(scores: Scores) -> dict[str, int]:
-    return {
-        name: getattr(scores, name)
-        for name in ("true_positive", "false_positive", "false_negative", "true_negative")
-    }
