@@ -6,6 +6,7 @@ import torch
 
 from ctma import ChangeLogits, create_model, load_model
 from ctma.checkpoints import Header, save_model
+from ctma.models.blocks import fused
 
 
 class NetworkTester:
@@ -59,6 +60,13 @@ class NetworkTester:
                 rough = network(*inputs).fine.float()
         assert (exact - rough).std() < 0.1 * exact.std()
         assert (exact - rough).mean().abs() < exact.std()
+
+    def test_fused_network_agrees_and_leaves_the_original_alone(self, network):
+        inputs = self.pair()
+        with torch.no_grad():
+            expected = network(*inputs).fine
+            torch.testing.assert_close(fused(network)(*inputs).fine, expected, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(network(*inputs).fine, expected)
 
     def test_compiled_network_agrees(self, network):
         inputs = self.pair()

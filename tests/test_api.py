@@ -18,6 +18,8 @@ def test_the_public_names_are_these():
         "list_models",
         "load_model",
         "predict",
+        "predict_scene",
+        "predict_xarray",
     ]
     assert all(hasattr(ctma, name) for name in ctma.__all__)
 

@@ -1,5 +1,6 @@
 """Checkpoints explain themselves and run no code."""
 
+import json
 import pickle
 
 import pytest
@@ -8,7 +9,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ctma import create_model, load_model
-from ctma.checkpoints import Header, convert_weights, read_header, read_original, save_model
+from ctma.checkpoints import (
+    Header,
+    convert_weights,
+    find_checkpoint,
+    read_header,
+    read_original,
+    save_model,
+    shipped_models,
+)
 from ctma.errors import CheckpointError, OutputError
 
 
@@ -154,3 +163,15 @@ def test_convert_refuses_what_it_cannot_do(tiny_model, tmp_path):
         convert_weights(tiny_model, tmp_path / "other.safetensors")
     with pytest.raises(OutputError, match="cannot write"):
         save_model("/proc/nowhere/m.safetensors", create_model("ctma-s"), Header(network="ctma-s"))
+
+
+def test_a_shipped_checkpoint_is_taken_by_its_name(ctma):
+    assert shipped_models() == ["ctma-s"]
+    assert find_checkpoint("ctma-s").stat().st_size <= 12e6
+    header = json.loads(ctma("info", "ctma-s", "--json").stdout)
+    assert header["network"] == "ctma-s"
+    assert header["training_data"]["pairs"] > 0
+    assert header["temperature"] != 1.0
+    assert load_model("ctma-s").header.scores
+    missing = ctma("info", "ctma-xl", code=2)
+    assert "shipped by name: ctma-s" in missing.stderr

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conftest import SHARED_DATA, random_image, write_pair
-from ctma.data.augmentation import PAPER_CHOICES, augmentation, paper, shift
+from ctma.data.augmentation import PAPER_CHOICES, augmentation, paper, random_crop, shift
 from ctma.data.dataset import Draw, PairDataset, ShareSampler, TrainingSampler, find_label_scale
 from ctma.data.doctor import examine
 from ctma.data.images import read_image
@@ -431,3 +431,46 @@ def test_three_planted_leaks_in_real_pairs_are_found_and_nothing_else(tmp_path, 
     diagnosis = json.loads(ctma("check", data, "--json", code=1).stdout)
     found = {f["where"] for f in diagnosis["findings"] if f["kind"] == "shared scene"}
     assert found == {f"train/{name} and val/leak_{name}" for name in leaks}
+
+
+# What a crop is cut from
+
+
+def test_a_zoomed_crop_shows_more_or_less_ground():
+    rows = np.mgrid[:200, :200][0].astype(np.uint8)
+    sample = np.stack([rows] * 3, axis=-1), np.stack([rows] * 3, axis=-1), (rows > 99) * np.uint8(1)
+    for zoom in (0.5, 1.0, 2.0):
+        for seed in range(5):
+            before, after, change = random_crop(
+                sample, 64, np.random.default_rng(seed), (zoom, zoom)
+            )
+            assert before.shape == (64, 64, 3)
+            assert change.shape == (64, 64)
+            np.testing.assert_array_equal(before, after)
+            slope = (int(before[-8, 0, 0]) - int(before[8, 0, 0])) / 47
+            assert slope == pytest.approx(zoom, abs=0.05)
+            np.testing.assert_allclose(change[:, 0], before[:, 0, 0] > 99, atol=1)
+
+
+@given(row=st.integers(0, 199), column=st.integers(0, 149), seed=st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_a_focused_crop_holds_a_changed_pixel(row, column, seed):
+    change = np.zeros((200, 150), np.uint8)
+    change[row, column] = 1
+    image = np.zeros((200, 150, 3), np.uint8)
+    sample = random_crop((image, image, change), 64, np.random.default_rng(seed), focus=1.0)
+    assert sample[2].shape == (64, 64)
+    assert sample[2].sum() == 1
+
+
+def test_mild_augmentation_now_and_then_shows_one_image_twice():
+    image = random_image(1)
+    other = random_image(2)
+    stills = 0
+    for seed in range(400):
+        _, _, change = augmentation("mild")(
+            (image, other, LABEL // 255), np.random.default_rng(seed)
+        )
+        assert set(np.unique(change)) <= {0, 1}
+        stills += not change.any()
+    assert 3 <= stills <= 30

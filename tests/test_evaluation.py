@@ -1,4 +1,6 @@
-"""Metrics and protocols."""
+"""Metrics, protocols, calibration."""
+
+import json
 
 import numpy as np
 import pytest
@@ -7,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional import classification as functional
 
-from ctma import ChangeLogits
+from ctma import ChangeLogits, load_model
+from ctma.checkpoints import read_header
 from ctma.data.readers import find_pairs
 from ctma.errors import SettingError, UnknownNameError
+from ctma.evaluation.calibration import LogitHistogram, calibrate
 from ctma.evaluation.evaluate import evaluate
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
 from ctma.evaluation.protocols import crops, protocol, sliding, whole, windows
@@ -162,3 +166,73 @@ def test_scores_do_not_depend_on_the_batch(tiny_data, batch_size):
     assert [one.pair for one in judged] == pairs
     found = sum(int((one.mask & one.change).sum()) for one in judged)
     assert found == scores.true_positive
+
+
+# Calibration
+
+
+def overconfident(seed, temperature, shape=(300, 300)):
+    """Probabilities and labels of a network whose logits are too large by a factor."""
+    rng = np.random.default_rng(seed)
+    honest = rng.normal(-2, 2, shape)
+    change = (rng.random(shape) < 1 / (1 + np.exp(-honest))).astype(np.uint8)
+    claimed = 1 / (1 + np.exp(-temperature * honest))
+    return claimed.astype(np.float32), change
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0, 2.5])
+def test_temperature_scaling_undoes_what_is_claimed_too_much(temperature):
+    histogram = LogitHistogram()
+    for seed in range(3):
+        histogram.add(*overconfident(seed, temperature))
+    found = calibrate(histogram)
+    assert found.temperature == pytest.approx(temperature, rel=0.05)
+    assert found.error_after < 0.01
+    assert found.error_after <= found.error_before + 1e-3
+    assert found.f1_after >= found.f1_before
+
+
+def test_the_best_threshold_is_that_of_an_exhaustive_search():
+    probability, change = overconfident(0, 1.0)
+    histogram = LogitHistogram()
+    histogram.add(probability, change)
+    found = calibrate(histogram)
+    scaled = 1 / (1 + np.exp(-np.log(probability / (1 - probability)) / found.temperature))
+
+    def f1(threshold):
+        mask = scaled > threshold
+        both = (mask & (change == 1)).sum()
+        return 2 * both / (mask.sum() + change.sum())
+
+    best = max(f1(hundredth / 100) for hundredth in range(5, 96))
+    assert f1(found.threshold) == pytest.approx(best, abs=2e-3)
+    assert found.f1_after == pytest.approx(best, abs=2e-3)
+
+
+def test_a_calibrated_checkpoint_divides_its_logits(ctma, tiny_model, tiny_data, tmp_path):
+    calibrated = tmp_path / "calibrated.safetensors"
+    result = ctma(
+        "calibrate",
+        tiny_model,
+        "--data",
+        tiny_data,
+        "--data",
+        tiny_data,
+        "-o",
+        calibrated,
+        "--json",
+    )
+    found = json.loads(result.stdout)
+    header = read_header(calibrated)
+    assert (header.temperature, header.threshold) == (found["temperature"], found["threshold"])
+    assert header.calibration["split"] == "val"
+    before, after = torch.rand(2, 1, 3, 64, 64)
+    plain, scaled = load_model(tiny_model), load_model(calibrated)
+    with torch.no_grad():
+        logits = plain(before, after).fine
+    expected = (logits / found["temperature"]).sigmoid()
+    torch.testing.assert_close(whole(scaled, before, after), expected)
+    refused = ctma(
+        "calibrate", tiny_model, "--data", tiny_data, "-o", calibrated, "--split", "test", code=2
+    )
+    assert "nothing is chosen on the test split" in refused.stderr

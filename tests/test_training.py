@@ -344,3 +344,27 @@ def test_training_without_validation_pairs_is_refused(tmp_path):
     with pytest.raises(DataError, match="no split 'val'"):
         train(small_recipe(), tmp_path, tmp_path / "run", accelerator="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_sources_are_mixed_by_their_repeats_and_validated_on_the_first(tiny_data, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(tiny_data, tmp_path / "data" / name)
+    sources = [
+        {"folder": "one", "exclude": "*_0000"},
+        {"folder": "two", "repeats": 3, "zoom": [0.5, 1]},
+    ]
+    recipe = small_recipe(f"data.sources={json.dumps(sources)}", "trainer.epochs=1")
+    notes = []
+    result = train(
+        recipe, tmp_path / "data", tmp_path / "run", accelerator="cpu", on_note=notes.append
+    )
+    assert notes[0].startswith("7 pairs, labels stored as 0/255 + 8 pairs")
+    header = load_model(result.best).header
+    assert header.training_data["pairs"] == 15
+    assert sum(header.scores[0][kind] for kind in ("true_positive", "true_negative",
+               "false_positive", "false_negative")) == 5 * 64 * 64  # fmt: skip
+    with pytest.raises(DataError, match="left out"):
+        train(small_recipe('data.sources=[{"folder": "one", "exclude": "*"}]'),
+              tmp_path / "data", tmp_path / "none", accelerator="cpu")  # fmt: skip
+    with pytest.raises(SettingError, match="smallest side comes first"):
+        small_recipe('data.sources=[{"zoom": [2, 1]}]')

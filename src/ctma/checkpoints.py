@@ -26,6 +26,7 @@ from ctma.models.blocks import channels_last
 FORMAT_VERSION = 1
 _HEADER_KEY = "ctma"
 _ORIGINAL_SUFFIXES = {".pth", ".pt"}
+_SHIPPED = Path(__file__).parent / "weights"
 
 
 class Header(BaseModel):
@@ -38,6 +39,8 @@ class Header(BaseModel):
         scaling: The stored value that stands for 1.0 at the network's input.
         ground_sample_distance: Metres a pixel of the training data, where known.
         threshold: Change is where the probability exceeds it.
+        temperature: What logits are divided by before they become probabilities.
+        calibration: How temperature and threshold were found, where they were.
         training_data: Name, fingerprint and size of the data it was trained on.
         recipe: The full recipe it was trained with.
         epoch: Finished epochs, counted from 1.
@@ -54,12 +57,26 @@ class Header(BaseModel):
     scaling: float = Field(255.0, gt=0)
     ground_sample_distance: float | None = None
     threshold: float = Field(0.5, ge=0, le=1)
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    calibration: dict[str, Any] = Field(default_factory=dict)
     training_data: dict[str, Any] = Field(default_factory=dict)
     recipe: dict[str, Any] = Field(default_factory=dict)
     epoch: int | None = None
     scores: list[dict[str, Any]] = Field(default_factory=list)
     ctma_version: str = ""
     format_version: int = FORMAT_VERSION
+
+
+def shipped_models() -> list[str]:
+    """Names of the checkpoints that come with the package; they stand for their files."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.safetensors"))
+
+
+def find_checkpoint(checkpoint: str | Path) -> Path:
+    """The file of a checkpoint that is given by its path, or by its name if it is shipped."""
+    if str(checkpoint) in shipped_models():
+        return _SHIPPED / f"{checkpoint}.safetensors"
+    return Path(checkpoint)
 
 
 def save_model(path: str | Path, network: ChangeNetwork, header: Header) -> None:
@@ -90,7 +107,8 @@ def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
     """Loads a network with its weights, in evaluation mode.
 
     Args:
-        path: A checkpoint of ours, or a ``.pth`` file of the released implementation.
+        path: A checkpoint of ours, the name of a shipped one, or a ``.pth`` file of the
+            released implementation.
         **arguments: For a ``.pth`` file, what it does not say, such as ``fusion=0.67``.
 
     Returns:
@@ -100,7 +118,7 @@ def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
         CheckpointError: If the file is no checkpoint, would run code, or its weights do
             not fit the network it names.
     """
-    path = Path(path)
+    path = find_checkpoint(path)
     if path.suffix in _ORIGINAL_SUFFIXES:
         header = Header(network="ctma", arguments=arguments)
         network = create_model(header.network, **header.arguments)
@@ -116,6 +134,7 @@ def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
         weights = load_file(path)
     load_weights(network, weights, path)
     network.header = header
+    network.temperature = header.temperature
     return channels_last(network).eval()
 
 
@@ -125,9 +144,10 @@ def read_header(path: str | Path) -> Header:
     Raises:
         CheckpointError: If the file is missing, damaged or no checkpoint of ours.
     """
-    path = Path(path)
+    path = find_checkpoint(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint")
+        shipped = ", ".join(shipped_models())
+        raise CheckpointError(f"{path}: no such checkpoint; shipped by name: {shipped}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -240,7 +260,7 @@ def convert_weights(
         CheckpointError: If the kinds do not fit, or the source cannot be read.
         OutputError: If the target cannot be written.
     """
-    source, target = Path(source), Path(target)
+    source, target = find_checkpoint(source), Path(target)
     kinds = [_ORIGINAL_SUFFIXES, {".safetensors"}]
     if not any(source.suffix in a and target.suffix in b for a, b in (kinds, kinds[::-1])):
         raise CheckpointError(
@@ -272,6 +292,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If it cannot be read.
     """
+    path = find_checkpoint(path)
     network = load_model(path)
     return {
         "file": str(path),

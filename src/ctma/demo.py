@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from ctma.checkpoints import load_model
-from ctma.data.synthetic import write_synthetic
+from ctma.data.synthetic import synthetic_pair, write_synthetic
 from ctma.devices import fast_precision
 from ctma.evaluation.report import evaluate_checkpoint
+from ctma.figures.scenes import save_scene
 from ctma.prediction import predict_files
 from ctma.training.engine import train
 from ctma.training.recipes import load_recipe
 
 COUNTS = {"train": 320, "val": 24, "test": 48}
 SIZE = 128
+SCENE_SIZE, SCENE_SEED = 512, 1
+SCENE_PIXEL = 0.5
+"""Metres."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class DemoRun:
         mask: The mask of one held-out pair.
         sheet: Pictures of held-out pairs.
         seconds: How long everything took.
+        scene: What the shipped weights found in a georeferenced pair; ``None`` where the
+            extra ``scene`` is not installed.
     """
 
     record: dict[str, Any]
@@ -37,12 +43,30 @@ class DemoRun:
     mask: Path
     sheet: Path
     seconds: float
+    scene: DemoScene | None
+
+
+@dataclass(frozen=True)
+class DemoScene:
+    """What the demo's georeferenced pair leaves behind.
+
+    Attributes:
+        folder: GeoTIFFs, polygons and summary.
+        picture: Both dates, probability and polygons.
+        changes: How many polygons.
+    """
+
+    folder: Path
+    picture: Path
+    changes: int
 
 
 def run_demo(
     output: str | Path, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> DemoRun:
     """Draws synthetic pairs, trains CTMA-S on them, scores it, predicts and draws.
+
+    At the end the shipped weights look at a georeferenced pair of the same kind.
 
     Args:
         output: A folder that does not exist yet.
@@ -71,5 +95,31 @@ def run_demo(
         checkpoint=trained.best,
         mask=Path(str(predicted[0]["mask"])),
         sheet=report.files[-1],
+        scene=_predict_scene(output / "scene"),
         seconds=time.monotonic() - start,
     )
+
+
+def _predict_scene(folder: Path) -> DemoScene | None:
+    try:
+        import rasterio
+        from rasterio.transform import from_origin
+
+        from ctma.scene.overview import read_overview
+        from ctma.scene.predict import predict_scene
+    except ImportError:
+        return None
+    folder.mkdir(parents=True)
+    before, after, _ = synthetic_pair(SCENE_SIZE, SCENE_SEED)
+    paths = [folder / "before.tif", folder / "after.tif"]
+    for path, image in zip(paths, (before, after), strict=True):
+        with rasterio.open(
+            path, "w", driver="GTiff", dtype="uint8", count=3, width=SCENE_SIZE,
+            height=SCENE_SIZE, crs="EPSG:32643", photometric="RGB", compress="deflate",
+            transform=from_origin(500_000, 3_200_000, SCENE_PIXEL, SCENE_PIXEL),
+        ) as raster:  # fmt: skip
+            raster.write(image.transpose(2, 0, 1))
+    result = predict_scene(paths[0], paths[1], load_model("ctma-s"), folder / "found")
+    picture = folder / "found/overview.png"
+    save_scene(picture, *read_overview(result), title="A generated scene, seen by ctma-s")
+    return DemoScene(folder / "found", picture, result.summary["changes"])

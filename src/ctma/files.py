@@ -14,6 +14,9 @@ from typing import Any
 
 from ctma.errors import OutputError
 
+SPREAD_PIECES = 64
+"""Pieces of 1 MiB that the fingerprint of a large raster is taken from."""
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
@@ -107,6 +110,23 @@ def file_fingerprint(path: str | Path) -> str:
     """First 16 hexadecimal digits of the SHA-256 of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def spread_fingerprint(path: str | Path) -> str:
+    """A fingerprint of a file that may be huge: of its size and of pieces all over it.
+
+    Files up to ``SPREAD_PIECES`` pieces of 1 MiB have their :func:`file_fingerprint`.
+    """
+    piece = 2**20
+    size = os.path.getsize(path)
+    if size <= SPREAD_PIECES * piece:
+        return file_fingerprint(path)
+    digest = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as file:
+        for number in range(SPREAD_PIECES):
+            file.seek(number * (size - piece) // (SPREAD_PIECES - 1))
+            digest.update(file.read(piece))
+    return digest.hexdigest()[:16]
 
 
 def fingerprint(parts: Iterable[str]) -> str:

@@ -7,7 +7,18 @@ from collections.abc import Callable
 
 import typer
 
-from ctma.cli.commands import check, convert, demo, evaluate, explain, info, predict, prepare, train
+from ctma.cli.commands import (
+    calibrate,
+    check,
+    convert,
+    demo,
+    evaluate,
+    explain,
+    info,
+    predict,
+    prepare,
+    train,
+)
 from ctma.cli.output import errors
 from ctma.errors import CtmaError
 
@@ -24,6 +35,7 @@ app.command("prepare")(prepare.prepare)
 app.command("check")(check.check)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("calibrate")(calibrate.calibrate)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("convert")(convert.convert)

@@ -24,7 +24,7 @@ SHIFT_SHARE = 0.0625
 
 
 def augmentation(name: str) -> Augmentation:
-    """An augmentation by name: ``"paper"``, ``"strong"`` or ``"none"``.
+    """An augmentation by name: ``"paper"``, ``"mild"``, ``"strong"`` or ``"none"``.
 
     Raises:
         UnknownNameError: If there is no such augmentation.
@@ -34,12 +34,27 @@ def augmentation(name: str) -> Augmentation:
     return _AUGMENTATIONS[name]
 
 
-def random_crop(sample: Sample, size: int, rng: np.random.Generator) -> Sample:
-    """Cuts the same square of ``size`` pixels out of all three; smaller images stay whole."""
-    height, width = sample[0].shape[:2]
-    top = int(rng.integers(max(height - size, 0) + 1))
-    left = int(rng.integers(max(width - size, 0) + 1))
-    return _each(sample, lambda image: image[top : top + size, left : left + size])
+def random_crop(
+    sample: Sample,
+    size: int,
+    rng: np.random.Generator,
+    zoom: tuple[float, float] = (1.0, 1.0),
+    focus: float = 0.0,
+) -> Sample:
+    """Cuts the same square out of all three; smaller images stay whole.
+
+    Args:
+        sample: Both images and the label.
+        size: Side of the crop, pixels.
+        rng: Its chances.
+        zoom: Range of the side that is cut, in crop sizes; what was cut is resized to
+            ``size``.
+        focus: Odds that the square is laid over a changed pixel, where there is one.
+    """
+    side = size if zoom == (1.0, 1.0) else round(size * np.exp(rng.uniform(*np.log(zoom))))
+    focused = focus > 0 and rng.random() < focus
+    cut = _cut(sample, side, *_corner(sample[2], side, rng, focused))
+    return cut if side == size else _each_resized(cut, (size, size))
 
 
 def paper(sample: Sample, rng: np.random.Generator) -> Sample:
@@ -56,6 +71,22 @@ def paper(sample: Sample, rng: np.random.Generator) -> Sample:
     return _each(sample, _EXACT[choice])
 
 
+def mild(sample: Sample, rng: np.random.Generator) -> Sample:
+    """A gentle policy that a network can start on.
+
+    All eight flips and rotations, swapped dates, now and then light and colour of each
+    date alone, misregistration of up to 2 pixels, and one image as both dates.
+    """
+    sample = _swapped(_each(sample, _dihedral(rng)), rng)
+    if rng.random() < 0.03:
+        image, _, change = sample
+        sample = image, image, np.zeros_like(change)
+    before, after, change = _misregistered(sample, rng, odds=0.2)
+    if rng.random() < 0.4:
+        before, after = _recolour(before, rng), _recolour(after, rng)
+    return before, after, change
+
+
 def strong(sample: Sample, rng: np.random.Generator) -> Sample:
     """A wide policy for small data sets and for robust weights.
 
@@ -65,12 +96,7 @@ def strong(sample: Sample, rng: np.random.Generator) -> Sample:
     sample = _each(sample, _dihedral(rng))
     if rng.random() < 0.5:
         sample = _zoom(sample, rng)
-    before, after, change = sample
-    if rng.random() < 0.5:
-        before, after = after, before
-    if rng.random() < 0.3:
-        down, right = (int(step) for step in rng.integers(-2, 3, size=2))
-        after = np.roll(after, (down, right), axis=(0, 1))
+    before, after, change = _misregistered(_swapped(sample, rng), rng, odds=0.3)
     return _photometric(before, rng), _photometric(after, rng), change
 
 
@@ -99,7 +125,12 @@ _EXACT: dict[str, Callable[[Array], Array]] = {
 PAPER_CHOICES = (*_EXACT, "shift")
 """The seven of :func:`paper`."""
 
-_AUGMENTATIONS: dict[str, Augmentation] = {"paper": paper, "strong": strong, "none": none}
+_AUGMENTATIONS: dict[str, Augmentation] = {
+    "paper": paper,
+    "mild": mild,
+    "strong": strong,
+    "none": none,
+}
 
 
 def _each(sample: Sample, change: Callable[[Array], Array]) -> Sample:
@@ -117,15 +148,51 @@ def _dihedral(rng: np.random.Generator) -> Callable[[Array], Array]:
     return lambda image: np.rot90(image[:, ::-1] if mirrored else image, turns)
 
 
+def _cut(sample: Sample, side: int, top: int, left: int) -> Sample:
+    return _each(sample, lambda image: image[top : top + side, left : left + side])
+
+
+def _corner(change: Array, side: int, rng: np.random.Generator, focused: bool) -> tuple[int, int]:
+    """Row and column of a random square, if focused one that holds a random changed pixel."""
+    last = [max(length - side, 0) for length in change.shape]
+    first = [0, 0]
+    if focused and change.any():
+        pixel = np.unravel_index(rng.choice(np.flatnonzero(change)), change.shape)
+        first = [min(max(int(p) - side + 1, 0), high) for p, high in zip(pixel, last, strict=True)]
+        last = [min(int(p), high) for p, high in zip(pixel, last, strict=True)]
+    top, left = (int(rng.integers(low, high + 1)) for low, high in zip(first, last, strict=True))
+    return top, left
+
+
+def _swapped(sample: Sample, rng: np.random.Generator) -> Sample:
+    before, after, change = sample
+    return (after, before, change) if rng.random() < 0.5 else sample
+
+
+def _misregistered(sample: Sample, rng: np.random.Generator, odds: float) -> Sample:
+    before, after, change = sample
+    if rng.random() < odds:
+        down, right = (int(step) for step in rng.integers(-2, 3, size=2))
+        after = np.roll(after, (down, right), axis=(0, 1))
+    return before, after, change
+
+
 def _zoom(sample: Sample, rng: np.random.Generator) -> Sample:
     height, width = sample[0].shape[:2]
     share = rng.uniform(0.8, 1.0)
     top, left = (rng.uniform(0, size * (1 - share)) for size in (height, width))
     box = (left, top, left + width * share, top + height * share)
+    return _each_resized(sample, (width, height), box)
+
+
+def _each_resized(
+    sample: Sample, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> Sample:
+    """Resizes to (width, height) what is in the box: images smoothly, the label by nearest."""
 
     def resized(image: Array, resample: Image.Resampling) -> Array:
         source = Image.fromarray(np.ascontiguousarray(image))
-        return np.asarray(source.resize((width, height), resample, box))
+        return np.asarray(source.resize(size, resample, box))
 
     before, after, change = sample
     smooth, nearest = Image.Resampling.BILINEAR, Image.Resampling.NEAREST

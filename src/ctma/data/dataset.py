@@ -60,6 +60,8 @@ class PairDataset(Dataset):
         label_scale: The stored value of change, 1 or 255; see :func:`find_label_scale`.
         crop_size: Side of a random crop in pixels, ``None`` for none.
         augment: What is done to a drawn sample after cropping.
+        zoom: Range of the square that a crop is cut from, in crop sizes.
+        focus: Odds that a crop is laid over a changed pixel.
     """
 
     def __init__(
@@ -68,11 +70,15 @@ class PairDataset(Dataset):
         label_scale: int,
         crop_size: int | None = None,
         augment: Augmentation = none,
+        zoom: tuple[float, float] = (1.0, 1.0),
+        focus: float = 0.0,
     ):
         self.pairs = pairs
         self.label_scale = label_scale
         self.crop_size = crop_size
         self.augment = augment
+        self.zoom = zoom
+        self.focus = focus
 
     @property
     def note(self) -> str:
@@ -87,7 +93,7 @@ class PairDataset(Dataset):
             rng = np.random.default_rng(key.seed)
             sample = self.read(key.place)
             if self.crop_size is not None:
-                sample = random_crop(sample, self.crop_size, rng)
+                sample = random_crop(sample, self.crop_size, rng, self.zoom, self.focus)
             return _to_tensors(self.augment(sample, rng), key.place)
         return _to_tensors(self.read(key), key)
 
@@ -112,6 +118,35 @@ class PairDataset(Dataset):
                 f"{pair.change}: label of {size_text(change)}, its images are {size_text(before)}"
             )
         return before, after, binary_label(change, self.label_scale, pair.change)
+
+
+class Mixture(Dataset):
+    """Several data sets as one to draw from.
+
+    Args:
+        parts: Data sets, each with how often every pair of it is drawn.
+    """
+
+    def __init__(self, parts: Sequence[tuple[PairDataset, int]]):
+        self.parts = [part for part, _ in parts]
+        self.places = [
+            (part, place)
+            for part, repeats in parts
+            for _ in range(repeats)
+            for place in range(len(part))
+        ]
+
+    @property
+    def note(self) -> str:
+        """What the parts say of themselves."""
+        return " + ".join(part.note for part in self.parts)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, key: Draw) -> Batch:
+        part, place = self.places[key.place]
+        return part[Draw(place, key.seed)]
 
 
 class TrainingSampler(Sampler):

@@ -68,8 +68,8 @@ def whole(network: ChangeNetwork, before: Tensor, after: Tensor) -> Tensor:
     """The whole image at once; images below the least size are padded by their edge."""
     height, width = before.shape[-2:]
     before, after = (_at_least_minimum(unit_range(image)) for image in (before, after))
-    logits = network(before, after).fine.float()
-    return logits[..., :height, :width].sigmoid()
+    logits = network(before, after).fine
+    return network.probability(logits[..., :height, :width])
 
 
 @torch.no_grad()

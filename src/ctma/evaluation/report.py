@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ctma.checkpoints import load_model
+from ctma.checkpoints import find_checkpoint, load_model, shipped_models
 from ctma.data.dataset import find_label_scale
 from ctma.data.images import save_image
 from ctma.data.readers import data_fingerprint, find_pairs
@@ -55,7 +55,7 @@ def evaluate_checkpoint(
     """Scores a checkpoint on one split of a data folder and saves the score.
 
     Args:
-        checkpoint: A checkpoint of ours or an original ``.pth``.
+        checkpoint: A checkpoint of ours, the name of a shipped one, or an original ``.pth``.
         data: A data folder.
         split: Which split.
         protocol_name: ``"crops"``, ``"whole"`` or ``"sliding"``.
@@ -64,7 +64,8 @@ def evaluate_checkpoint(
         masks: A folder for masks, 0/255, one PNG a pair.
         figures: A folder for a sheet of the pairs with the most change or error.
         output: Where the scores go, ``scores-SPLIT-PROTOCOL.json`` beside the checkpoint
-            by default, with the threshold where it is not the checkpoint's.
+            (for a shipped one in the working directory) by default, with the threshold where
+            it is not the checkpoint's.
         batch_size: Pairs at a time.
         workers: Loader processes.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
@@ -76,12 +77,14 @@ def evaluate_checkpoint(
         CtmaError: For anything that a user can mend; see ``load_model``, ``find_pairs``
             and ``evaluate``.
     """
-    checkpoint = Path(checkpoint)
+    shipped = str(checkpoint) in shipped_models()
+    checkpoint = find_checkpoint(checkpoint)
     network = load_model(checkpoint, **arguments).to(find_device(device))
     pairs = find_pairs(data, split, subset=subset)
     default = network.header.threshold
     threshold = default if threshold is None else threshold
-    output = output or checkpoint.parent / _scores_name(split, protocol_name, threshold, default)
+    folder = Path() if shipped else checkpoint.parent
+    output = output or folder / _scores_name(split, protocol_name, threshold, default)
     check_writable(output)
     examples = _Examples()
     done = 0

@@ -58,7 +58,7 @@ def save_explanation(
     device = next(model.parameters()).device
     inputs = (_to_input(image).to(device) for image in (before, after))
     stages = model.stages(*inputs)
-    mask = (_plane(stages.fused_logits.sigmoid()) > threshold).astype(np.uint8)
+    mask = (_plane(model.probability(stages.fused_logits)) > threshold).astype(np.uint8)
 
     tiles: dict[str, Image] = {
         "before": before,

@@ -9,6 +9,7 @@ Shapes are given for images of H x W, B pairs and N frames.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -269,7 +270,11 @@ class TemporalAggregation(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """(B, C, T, h, w) to (B, C, h, w)."""
-        summary = torch.cat([video.mean(dim=2), video.amax(dim=2)], dim=1)
+        # Frame by frame: faster than reducing over the strided time axis, and the same to the
+        # last bit on any number of threads.
+        frames = video.unbind(dim=2)
+        mean = reduce(torch.add, frames) / len(frames)
+        summary = torch.cat([mean, reduce(torch.maximum, frames)], dim=1)
         return F.relu(self.mix(summary), inplace=True)
 
 

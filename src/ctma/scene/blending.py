@@ -15,7 +15,7 @@ class Tiling:
     """How windows lie over a scene.
 
     Attributes:
-        size: Side of a window, pixels.
+        size: Side of a window, pixels, about.
         margin: Pixels at a window's border that do not count, unless the scene ends there.
         ramp: Pixels over which one window fades into the next.
     """
@@ -46,7 +46,7 @@ class Axis:
 
     origins: list[int]
     side: int
-    weights: NDArray[np.float64]
+    weights: NDArray[np.float32]
 
     def finished(self, window: int) -> int:
         """The first pixel that windows after this one still reach."""
@@ -58,7 +58,10 @@ class Axis:
 
 
 def axis(length: int, tiling: Tiling) -> Axis:
-    """Windows that cover ``length`` pixels; the last is moved back inside.
+    """Windows that cover ``length`` pixels, evenly spread.
+
+    As many as windows of the tiling's size would make the least overlap, and as large as
+    they must be then: up to half as large again in a scene of one or two windows.
 
     Args:
         length: Pixels of the scene in this direction.
@@ -68,16 +71,22 @@ def axis(length: int, tiling: Tiling) -> Axis:
         Windows with weights: zero in the margin, rising over the ramp, and divided by
         their sum, so that the product of two axes sums to one over the scene.
     """
-    side = min(tiling.size, length)
-    last = length - side
-    origins = [*range(0, last, tiling.stride), last]
+    overlap = tiling.size - tiling.stride
+    count = max(1, round((length - overlap) / tiling.stride))
+    side = min(length, _rounded_up(-(-(length - overlap) // count) + overlap))
+    origins = [round(number * (length - side) / max(count - 1, 1)) for number in range(count)]
     weights = np.stack([_weights(origin, side, length, tiling) for origin in origins])
     total = np.zeros(length)
     for origin, weight in zip(origins, weights, strict=True):
         total[origin : origin + side] += weight
     for origin, weight in zip(origins, weights, strict=True):
         weight /= total[origin : origin + side]
-    return Axis(origins, side, weights)
+    return Axis(origins, side, weights.astype(np.float32))
+
+
+def _rounded_up(side: int) -> int:
+    """To a multiple of 8, the network's coarsest step."""
+    return -(-side // 8) * 8
 
 
 def _weights(origin: int, side: int, length: int, tiling: Tiling) -> NDArray[np.float64]:

@@ -8,9 +8,8 @@ from typing import Literal, get_args
 
 from rasterio import DatasetReader
 from rasterio.crs import CRS
-from rasterio.errors import CRSError
 from rasterio.transform import Affine, array_bounds
-from rasterio.warp import calculate_default_transform, transform_bounds
+from rasterio.warp import calculate_default_transform, transform, transform_bounds
 
 from ctma.errors import SceneError, UnknownNameError
 
@@ -104,14 +103,15 @@ def _own_grid(raster: DatasetReader) -> Grid:
 
 
 def _bounds_in(grid: Grid, crs: CRS) -> Bounds:
-    try:
-        return transform_bounds(grid.crs, crs, *grid.bounds, densify_pts=21)
-    except CRSError as error:
-        raise SceneError(f"cannot warp from {grid.crs} to {crs} ({error})") from error
+    return transform_bounds(grid.crs, crs, *grid.bounds, densify_pts=21)
 
 
 def _pixel_area(grid: Grid, crs: CRS) -> float:
-    return _area(_bounds_in(grid, crs)) / (grid.width * grid.height)
+    """Area of the middle pixel in a CRS; a bounding box would count what lies beside."""
+    column, row = grid.width / 2, grid.height / 2
+    corners = [grid.transform @ (column + x, row + y) for x, y in ((0, 0), (1, 0), (0, 1))]
+    xs, ys = transform(grid.crs, crs, *zip(*corners, strict=True))
+    return abs((xs[1] - xs[0]) * (ys[2] - ys[0]) - (xs[2] - xs[0]) * (ys[1] - ys[0]))
 
 
 def _area(bounds: Bounds) -> float:

@@ -13,6 +13,7 @@ from rasterio.features import shapes
 from rasterio.transform import Affine
 from scipy import ndimage
 from shapely import unary_union
+from shapely.affinity import affine_transform
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
@@ -24,12 +25,15 @@ class Change:
     """One connected change.
 
     Attributes:
-        parts: Its polygons, one or more a strip, in the grid's CRS.
+        transform: From (column, row) to the grid's coordinates.
+        parts: Its polygons, one or more a strip, in columns and rows: whole numbers, so that
+            parts of two strips meet exactly.
         pixels: How many.
         total: Sum of their probabilities.
         highest: The highest of them.
     """
 
+    transform: Affine
     parts: list[BaseGeometry] = field(default_factory=list)
     pixels: int = 0
     total: float = 0.0
@@ -44,8 +48,9 @@ class Change:
 
     @property
     def geometry(self) -> BaseGeometry:
-        """All parts as one polygon."""
-        return self.parts[0] if len(self.parts) == 1 else unary_union(self.parts)
+        """All parts as one polygon, in the grid's CRS."""
+        pixels = self.parts[0] if len(self.parts) == 1 else unary_union(self.parts)
+        return affine_transform(pixels, self.transform.to_shapely())
 
 
 class Tracer:
@@ -64,12 +69,12 @@ class Tracer:
         self.above = np.zeros(grid.width, np.int64)
         self.open: dict[int, Change] = {}
 
-    def add(self, mask: NDArray[np.uint8], probability: NDArray[np.float32]) -> Iterator[Change]:
+    def add(self, mask: NDArray[np.uint8], probability: NDArray) -> Iterator[Change]:
         """Takes the next strip; gives the changes that it closes.
 
         Args:
             mask: (rows, W), 1 is change.
-            probability: The same shape.
+            probability: The same shape, in whatever unit.
         """
         labels, found = self._trace(mask, probability)
         merged = self._merge(labels[0], found)
@@ -92,21 +97,27 @@ class Tracer:
         self.open = {}
 
     def _trace(
-        self, mask: NDArray[np.uint8], probability: NDArray[np.float32]
+        self, mask: NDArray[np.uint8], probability: NDArray
     ) -> tuple[NDArray[np.int32], dict[int, Change]]:
-        labels, count = ndimage.label(mask)
-        labels = labels.astype(np.int32)
+        labels = np.zeros(mask.shape, np.int32)
+        inside = mask.astype(bool)
+        count = ndimage.label(inside, output=labels) if inside.any() else 0
         numbers = np.arange(1, count + 1)
-        pixels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-        totals = ndimage.sum_labels(probability, labels, numbers)
-        highest = ndimage.maximum(probability, labels, numbers) if count else []
+        # Only changed pixels are counted: they are few.
+        owners, values = labels[inside], probability[inside]
+        pixels = np.bincount(owners, minlength=count + 1)[1:]
+        totals = np.bincount(owners, weights=values, minlength=count + 1)[1:]
+        highest = ndimage.maximum(values, owners, numbers) if count else []
         found = {
-            int(number): Change([], int(size), float(total), float(high))
+            int(number): Change(self.grid.transform, [], int(size), float(total), float(high))
             for number, size, total, high in zip(numbers, pixels, totals, highest, strict=True)
         }
-        transform = self.grid.transform @ Affine.translation(0, self.row)
-        for geometry, number in shapes(labels, mask=mask.astype(bool), transform=transform):
-            found[int(number)].parts.append(shape(geometry))
+        # One by one, so that the wide stillness between changes costs nothing.
+        for number, place in enumerate(ndimage.find_objects(labels), start=1):
+            own = labels[place] == number
+            corner = Affine.translation(place[1].start, self.row + place[0].start)
+            for geometry, _ in shapes(own.view(np.uint8), mask=own, transform=corner):
+                found[number].parts.append(shape(geometry))
         return labels, found
 
     def _merge(self, top: NDArray[np.int32], found: dict[int, Change]) -> dict[int, int]:

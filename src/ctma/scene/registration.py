@@ -12,9 +12,6 @@ from skimage.registration import phase_cross_correlation
 
 from ctma.scene.source import Source
 
-SAMPLE_SIDE = 2048
-"""Longest side of the decimated read that the shift is found on, pixels."""
-
 STEPS = 20
 """Parts of a (decimated) pixel to which the shift is found."""
 
@@ -48,21 +45,22 @@ def estimate_shift(before: Source, after: Source) -> Shift:
         before: The date before.
         after: The date after, on the same grid.
     """
-    edges = [_edges(*source.sample(SAMPLE_SIDE)) for source in (before, after)]
+    edges = [_edges(*source.overview) for source in (before, after)]
     found, _, _ = phase_cross_correlation(*edges, upsample_factor=STEPS, normalization="phase")
     height, width = edges[0].shape
     rows, columns = -found[0], -found[1]
     return Shift(
-        float(columns * before.warped.width / width), float(rows * before.warped.height / height)
+        float(columns * before.grid.width / width), float(rows * before.grid.height / height)
     )
 
 
-def _edges(values: NDArray, valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _edges(values: NDArray, valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Gradient magnitude of the mean band, tapered towards the borders."""
-    grey = values.astype(np.float64).mean(axis=0)
+    grey = values.mean(axis=0, dtype=np.float32)
     middle = np.median(grey[valid]) if valid.any() else 0.0
     grey = np.where(valid, grey, middle)
     edges = ndimage.gaussian_gradient_magnitude(grey, sigma=1.0)
     edges[~ndimage.binary_erosion(valid, iterations=3)] = 0
     height, width = edges.shape
-    return (edges - edges.mean()) * np.outer(np.hanning(height), np.hanning(width))
+    taper = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
+    return (edges - edges.mean()) * taper

@@ -6,6 +6,8 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +24,22 @@ from ctma.checkpoints import (
     read_original,
     save_model,
 )
-from ctma.data.readers import data_fingerprint, find_pairs
-from ctma.errors import CheckpointError, OutputError, SettingError, UnknownNameError, first_line
+from ctma.data.readers import Pair, data_fingerprint, find_pairs
+from ctma.errors import (
+    CheckpointError,
+    DataError,
+    OutputError,
+    SettingError,
+    UnknownNameError,
+    first_line,
+)
 from ctma.evaluation.evaluate import IMAGE_BANDS
 from ctma.evaluation.metrics import Scores
 from ctma.files import whole_file
 from ctma.models import ChangeNetwork, create_model
 from ctma.models.blocks import channels_last
 from ctma.training.module import ChangeModule, PairsModule
-from ctma.training.recipes import Recipe, check_recipe, load_recipe
+from ctma.training.recipes import DataSettings, Recipe, check_recipe, load_recipe
 
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 BEST = "best.safetensors"
@@ -91,10 +100,9 @@ def train(
     """
     output = Path(output)
     recipe = _checked(recipe, accelerator, precision)
-    subset = recipe.data.subset
-    training = find_pairs(data, recipe.data.training_split, subset=subset)
-    validation = find_pairs(data, recipe.data.validation_split, subset=subset)
-    if devices > min(len(training), len(validation)):
+    training, validation = _find_data(Path(data), recipe.data)
+    drawn = sum(map(len, training))
+    if devices > min(drawn, len(validation)):
         raise SettingError(f"{devices} devices, but only {len(validation)} validation pairs")
     latest = _start(output, recipe, resume)
 
@@ -110,12 +118,12 @@ def train(
         network=recipe.network,
         arguments=arguments,
         recipe=recipe.model_dump(mode="json"),
-        training_data={"name": Path(data).resolve().name, "pairs": len(training)},
+        training_data={"name": Path(data).resolve().name, "pairs": drawn},
     )
     keeper = CheckpointKeeper(output, header)
     if _first_process():
         _keep_recipe(output, recipe)
-        header.training_data["fingerprint"] = data_fingerprint(training)
+        header.training_data["fingerprint"] = data_fingerprint([*chain(*training)])
         keeper.validation_data = data_fingerprint(validation)
 
     trainer = create_trainer(
@@ -124,7 +132,7 @@ def train(
         [keeper, *callbacks],
         devices=devices,
         accelerator=accelerator,
-        log_interval=_log_interval(recipe, len(training)),
+        log_interval=_log_interval(recipe, drawn),
     )
     pairs = PairsModule(training, validation, recipe.data, recipe.seed)
     on_note(f"{pairs.training.note}; {pairs.validation.note}")
@@ -265,6 +273,21 @@ def create_trainer(
         )
     except MisconfigurationException as error:
         raise SettingError(f"{devices} devices on {accelerator}: {first_line(error)}") from error
+
+
+def _find_data(root: Path, settings: DataSettings) -> tuple[list[list[Pair]], list[Pair]]:
+    """The training pairs of each source, and the validation pairs of the first."""
+    training = []
+    for source in settings.sources:
+        folder = root / source.folder
+        pairs = find_pairs(folder, settings.training_split, subset=settings.subset)
+        if source.exclude is not None:
+            pairs = [pair for pair in pairs if not fnmatch(pair.name, source.exclude)]
+        if not pairs:
+            raise DataError(f"{folder}: every training pair is left out by {source.exclude!r}")
+        training.append(pairs)
+    first = root / settings.sources[0].folder
+    return training, find_pairs(first, settings.validation_split, subset=settings.subset)
 
 
 def _log_interval(recipe: Recipe, pairs: int) -> int:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from ctma.data.augmentation import augmentation
 from ctma.data.dataset import (
     Batch,
+    Mixture,
     PairDataset,
     ShareSampler,
     TrainingSampler,
@@ -28,7 +29,7 @@ from ctma.evaluation.metrics import ConfusionMatrix, Scores
 from ctma.evaluation.protocols import crops, unit_range
 from ctma.models import ChangeNetwork
 from ctma.training.losses import change_loss
-from ctma.training.recipes import DataSettings, Recipe, ScheduleSettings
+from ctma.training.recipes import DataSettings, Recipe, ScheduleSettings, SourceSettings
 
 
 @dataclass(frozen=True)
@@ -121,23 +122,23 @@ class PairsModule(pl.LightningDataModule):
     """Loaders over a training and a validation split, in this process's share.
 
     Args:
-        training: Labelled pairs to train on.
+        training: Labelled pairs to train on, one list for each of the recipe's sources.
         validation: Labelled pairs to pick the best checkpoint on.
         settings: The recipe's data part.
         seed: The recipe's seed.
     """
 
     def __init__(
-        self, training: list[Pair], validation: list[Pair], settings: DataSettings, seed: int
+        self, training: list[list[Pair]], validation: list[Pair], settings: DataSettings, seed: int
     ):
         super().__init__()
         self.settings = settings
         self.seed = seed
-        self.training = PairDataset(
-            training,
-            find_label_scale(training),
-            settings.crop_size,
-            augmentation(settings.augmentation),
+        self.training = Mixture(
+            [
+                (self._drawn(pairs, source), source.repeats)
+                for pairs, source in zip(training, settings.sources, strict=True)
+            ]
         )
         self.validation = PairDataset(validation, find_label_scale(validation))
 
@@ -153,12 +154,22 @@ class PairsModule(pl.LightningDataModule):
         sampler = ShareSampler(len(self.validation), *self._share())
         return self._loader(self.validation, sampler, collate_by_size)
 
+    def _drawn(self, pairs: list[Pair], source: SourceSettings) -> PairDataset:
+        return PairDataset(
+            pairs,
+            find_label_scale(pairs),
+            self.settings.crop_size,
+            augmentation(self.settings.augmentation),
+            source.zoom,
+            self.settings.focus,
+        )
+
     def _share(self) -> tuple[int, int]:
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
-    def _loader(self, dataset: PairDataset, sampler: Any, collate_fn: Any) -> DataLoader:
+    def _loader(self, dataset: PairDataset | Mixture, sampler: Any, collate_fn: Any) -> DataLoader:
         workers = self.settings.workers
         return DataLoader(
             dataset,

@@ -23,26 +23,54 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class SourceSettings(_Settings):
+    """One folder of training pairs.
+
+    Attributes:
+        folder: Relative to the data folder.
+        exclude: A pattern such as ``j_*`` of names that are left out.
+        repeats: How often its list is drawn, on top of the recipe's repeats.
+        zoom: Smallest and largest side of the square that a crop is cut from, in crop
+            sizes: a square of 0.5 is enlarged twice, one of 2 reduced by half.
+    """
+
+    folder: str = "."
+    exclude: str | None = None
+    repeats: int = Field(1, ge=1)
+    zoom: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)
+
+    @pydantic.field_validator("zoom")
+    @classmethod
+    def _ordered(cls, zoom: tuple[float, float]) -> tuple[float, float]:
+        if zoom[0] > zoom[1]:
+            raise ValueError("the smallest side comes first")
+        return zoom
+
+
 class DataSettings(_Settings):
     """What is drawn in an epoch.
 
     Attributes:
+        sources: Where the training pairs are; the validation pairs are the first one's.
         subset: For SVCD, ``real``, ``with_shift`` or ``without_shift``.
         training_split: The split that is trained on; never ``test``.
         validation_split: The split that the best checkpoint is picked on; never ``test``.
         repeats: How often the training list is drawn in an epoch.
         batch_size: Pairs a step, in each process.
         crop_size: Side of the random crop in pixels.
-        augmentation: ``paper`` (one of seven), ``strong`` or ``none``.
+        focus: Odds that a crop is laid over a changed pixel, where its pair has one.
+        augmentation: ``paper`` (one of seven), ``mild``, ``strong`` or ``none``.
         workers: Loader processes; 0 loads in the training process itself.
     """
 
+    sources: list[SourceSettings] = Field(default_factory=lambda: [SourceSettings()], min_length=1)
     subset: str = "real"
     training_split: Literal["train", "val"] = "train"
     validation_split: Literal["train", "val", "test"] = "val"
     repeats: int = Field(1, ge=1)
     batch_size: int = Field(8, ge=1)
     crop_size: int = Field(256, ge=64)
+    focus: float = Field(0.0, ge=0, le=1)
     augmentation: str = "paper"
     workers: int = Field(2, ge=0)
 

@@ -17,7 +17,7 @@ def demo(
         typer.Option("--output", "-o", help="A new folder.", show_default="demo, demo-2, …"),
     ] = None,
 ) -> None:
-    """Show the whole path on synthetic pairs: train, score, predict, draw. Four minutes."""
+    """Show the whole path on synthetic pairs: train, score, predict, draw, map. Four minutes."""
     from ctma.demo import run_demo
 
     with progress("Drawing synthetic pairs") as on_progress:
@@ -27,6 +27,11 @@ def demo(
     say(f"checkpoint {run.checkpoint}")
     say(f"mask       {run.mask}")
     say(f"pictures   {run.sheet}")
+    if run.scene is None:
+        say("no scene: pip install 'ctma[scene]' for GeoTIFFs and polygons")
+        return
+    say(f"scene      {run.scene.changes} changes that the shipped ctma-s found in a GeoTIFF pair:")
+    say(f"           {run.scene.folder}, picture {run.scene.picture}")
 
 
 def _free_folder() -> Path:

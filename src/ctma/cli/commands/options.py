@@ -11,7 +11,10 @@ Data = Annotated[Path, typer.Option("--data", help="A data folder.", metavar="DI
 Checkpoint = Annotated[
     Path,
     typer.Option(
-        "--checkpoint", "-c", help="A .safetensors checkpoint, or an original .pth.", metavar="FILE"
+        "--checkpoint",
+        "-c",
+        help="A .safetensors checkpoint, an original .pth, or ctma-s, which is shipped.",
+        metavar="FILE",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]

@@ -24,8 +24,8 @@ from ctma.errors import MissingExtraError, SettingError
 def predict(
     before: Annotated[str, typer.Argument(help="An image, a folder of images, or a raster.")],
     after: Annotated[str, typer.Argument(help="The same kind, at the later date.")],
-    checkpoint: Checkpoint,
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder.", metavar="DIR")],
+    checkpoint: Checkpoint = Path("ctma-s"),
     threshold: Threshold = None,
     protocol: Annotated[
         str, typer.Option(help="For images: auto, whole, crops or sliding.")
@@ -49,6 +49,19 @@ def predict(
     coregister: Annotated[
         bool, typer.Option("--coregister", help="For rasters: take out the dates' shift.")
     ] = False,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over four flipped views; four times slower.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="For rasters: share the work among processes.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="For rasters: a running dask scheduler.", metavar="tcp://HOST:PORT"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="For rasters: go on where a run into DIR stopped.")
+    ] = False,
     fusion: Fusion = None,
     video_len: VideoLength = None,
     device: Device = "auto",
@@ -65,6 +78,8 @@ def predict(
     arguments = given(fusion=fusion, video_len=video_len)
     model = load_model(checkpoint, **arguments).to(find_device(device))
     if _are_scenes(before, after):
+        from ctma.figures.scenes import save_scene
+        from ctma.scene.overview import read_overview
         from ctma.scene.predict import predict_scene
 
         with progress("Predicting") as on_progress:
@@ -81,23 +96,31 @@ def predict(
                 simplify=simplify,
                 polygon_format=polygon_format,
                 coregister=coregister,
+                tta=tta,
+                workers=workers,
+                cluster=cluster,
+                resume=resume,
                 precision=precision,
                 on_progress=on_progress,
                 on_warning=warn,
             )
+        picture = output / "overview.png"
+        title = f"{Path(before).name} and {Path(after).name}"
+        save_scene(picture, *read_overview(result), title=title)
         if as_json:
             print_json(result.summary)
         else:
-            _print_scene(result.summary, result.probability, result.mask, result.changes)
+            _print_scene(result.summary, result.probability, result.mask, result.changes, picture)
         return
 
+    from ctma.models.flips import FlipAverage
     from ctma.prediction import predict_files
 
     with progress("Predicting") as on_progress:
         results = predict_files(
             Path(before),
             Path(after),
-            model,
+            FlipAverage(model) if tta else model,
             output,
             on_done=on_progress,
             threshold=threshold,

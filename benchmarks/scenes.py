@@ -1,0 +1,244 @@
+"""Speed, memory and seams of whole scenes, each as a ratio within one run.
+
+    python benchmarks/scenes.py memory
+    python benchmarks/scenes.py speed --data DIR --checkpoint FILE
+    python benchmarks/scenes.py seams --scenes DIR --checkpoint FILE
+
+``DIR`` of ``speed`` is a data folder with a labelled split ``test``; that of ``seams`` holds
+rasters in pairs ``NAME_1.tif`` and ``NAME_2.tif`` in the order of their dates.
+"""
+
+import argparse
+import multiprocessing
+import re
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import torch
+from rasterio.transform import from_origin
+from rasterio.windows import Window
+
+from ctma import ChangeLogits, load_model, predict_scene
+from ctma.data.images import read_image, read_label
+from ctma.data.readers import find_pairs
+from ctma.evaluation.metrics import ConfusionMatrix
+from ctma.evaluation.protocols import sliding
+from ctma.models import ChangeNetwork
+from ctma.models.blocks import fused
+from ctma.scene.blending import Tiling, axis
+from ctma.scene.plan import Reader, make_plan
+from ctma.scene.windows import in_order, look
+
+SIZES = (5_000, 10_000, 20_000)
+
+
+class Trivial(ChangeNetwork):
+    """As little as a network can do: the difference of one band."""
+
+    bands = 3
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(8.0))
+
+    def forward(self, before, after):
+        return ChangeLogits(self.gain * (after[:, :1] - before[:, :1]).abs() - 4)
+
+
+def write_scene(path, size, seed):
+    """A scene of coarse blocks with noise, written strip by strip."""
+    rng = np.random.default_rng(seed)
+    profile = {
+        "driver": "GTiff", "dtype": "uint8", "count": 3, "width": size, "height": size,
+        "crs": "EPSG:32643", "transform": from_origin(500_000, 4_000_000, 0.5, 0.5),
+        "tiled": True, "blockxsize": 512, "blockysize": 512, "interleave": "pixel",
+    }  # fmt: skip
+    blocks = np.random.default_rng(0).integers(0, 100, (3, size // 100, size // 100), np.uint8)
+    changed = rng.random(blocks.shape[1:]) < 0.02 * seed
+    blocks[:, changed] += 140
+    with rasterio.open(path, "w", **profile) as raster:
+        for row, strip in enumerate(blocks.transpose(1, 0, 2)):
+            pixels = strip[:, None, :].repeat(100, axis=1).repeat(100, axis=2)
+            pixels = pixels + rng.integers(0, 8, pixels.shape, np.uint8)
+            raster.write(pixels, window=Window(0, 100 * row, size, 100))
+    return path
+
+
+def run_trivial(pair, output, report):
+    torch.set_num_threads(2)
+    start = time.monotonic()
+    result = predict_scene(*pair, Trivial().eval(), output)
+    seconds = time.monotonic() - start
+    status = Path("/proc/self/status").read_text()
+    peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 / 1e9
+    report.put((seconds, peak, result.summary["changes"]))
+
+
+def memory(_):
+    context = multiprocessing.get_context("spawn")
+    peaks = []
+    for size in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            pair = [write_scene(Path(folder) / f"{n}.tif", size, n) for n in (0, 1)]
+            report = context.Queue()
+            process = context.Process(target=run_trivial, args=(pair, Path(folder) / "o", report))
+            process.start()
+            seconds, peak, changes = report.get()
+            process.join()
+        peaks.append(peak)
+        print(
+            f"{size} x {size}: peak {peak:.2f} GB, {changes} changes, "
+            f"{size * size / seconds / 1e6:.1f} Mpx/s",
+            flush=True,
+        )
+    print(f"largest / smallest peak: {max(peaks) / min(peaks):.3f}")
+
+
+def georeferenced(path, image):
+    height, width, bands = image.shape
+    transform = from_origin(500_000, 4_000_000, 0.5, 0.5)
+    with rasterio.open(
+        path, "w", driver="GTiff", dtype="uint8", count=bands, width=width, height=height,
+        crs="EPSG:32643", transform=transform, tiled=True,
+    ) as raster:  # fmt: skip
+        raster.write(image.transpose(2, 0, 1))
+    return path
+
+
+def network_alone(pair, model, precision):
+    """Seconds that the windows of a scene take in the network, read before."""
+    plan, _ = make_plan(
+        *map(str, pair), model, bands=None, scale=None, grid="before", threshold=0.5,
+        tiling=Tiling(), coregister=False, precision=precision,
+    )  # fmt: skip
+    places = [
+        (i, j) for i in range(len(plan.rows.origins)) for j in range(len(plan.columns.origins))
+    ]
+    threads = torch.get_num_threads()
+    model = fused(model)
+    with Reader(plan) as reader:
+        images = [reader.read(place) for place in places]
+    start = time.monotonic()
+    for _ in in_order(lambda one: look(model, one, precision), iter(images), threads):
+        pass
+    seconds = time.monotonic() - start
+    torch.set_num_threads(threads)
+    return seconds
+
+
+def mosaic(pairs, across):
+    """Scenes of one size as one: before, after and label."""
+
+    def joined(images):
+        rows = [np.concatenate(images[i : i + across], 1) for i in range(0, len(images), across)]
+        return np.concatenate(rows)
+
+    before, after = (
+        joined([read_image(getattr(pair, date)) for pair in pairs]) for date in ("before", "after")
+    )
+    return before, after, joined([read_label(pair.change) > 127 for pair in pairs])
+
+
+def speed(options):
+    model = load_model(options.checkpoint)
+    threshold = model.header.threshold
+    pairs = find_pairs(options.data, "test")[: options.across**2]
+    *images, change = mosaic(pairs, options.across)
+    label = torch.from_numpy(change)[None, None].to(torch.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        rasters = [georeferenced(Path(folder) / f"{n}.tif", i) for n, i in enumerate(images)]
+        alone = network_alone(rasters, model, options.precision)
+        start = time.monotonic()
+        result = predict_scene(*rasters, model, Path(folder) / "out", precision=options.precision)
+        whole = time.monotonic() - start
+        with rasterio.open(result.mask) as raster:
+            mask = raster.read(1) == 1
+    height, width = mask.shape
+    print(f"{height} x {width}: {whole:.1f} s, {mask.size / whole / 1e6:.2f} Mpx/s")
+    print(f"outside the network: {100 * (1 - alone / whole):.1f} %", flush=True)
+    tensors = [torch.from_numpy(i.transpose(2, 0, 1).copy())[None] for i in images]
+    start = time.monotonic()
+    slid = sliding(model, *tensors)
+    print(f"sliding / ours: {(time.monotonic() - start) / whole:.1f} times the time")
+    agreeing = ((slid[0, 0].numpy() > threshold) == mask).mean()
+    print(f"agreement with sliding: {100 * agreeing:.2f} % of pixels")
+    for name, probability in (
+        ("ours", torch.from_numpy(mask.astype(np.float32))[None, None]),
+        ("sliding", slid),
+    ):
+        confusion = ConfusionMatrix(threshold)
+        confusion.update(probability, label)
+        print(f"F1 {name}: {100 * confusion.scores().f1:.2f}")
+
+
+def seams(options):
+    """Steps between neighbours where windows begin, against the same places in mid-window."""
+    model = load_model(options.checkpoint)
+    tilings = [Tiling(size) for size in (200, 256, 320, 400)]
+    at_borders, inside = [], []
+    for first in sorted(Path(options.scenes).glob("*_1.tif")):
+        second = first.with_name(first.name.replace("_1.tif", "_2.tif"))
+        maps = [probability_map(first, second, model, tiling) for tiling in tilings]
+        for direction in (0, 1):
+            borders = [{*edges(maps[0].shape[direction], tiling)} for tiling in tilings]
+            for own, places in enumerate(borders):
+                for place in places:
+                    others = [
+                        step(probability, place, direction)
+                        for probability, theirs in zip(maps, borders, strict=True)
+                        if not theirs & {place - 1, place, place + 1}
+                    ]
+                    if others:
+                        at_borders.append(step(maps[own], place, direction))
+                        inside.append(np.mean(others))
+    print(f"{len(inside)} borders, step {np.mean(at_borders):.6f}, inside {np.mean(inside):.6f}")
+    print(f"ratio {np.mean(at_borders) / np.mean(inside):.3f}")
+
+
+def probability_map(first, second, model, tiling):
+    with tempfile.TemporaryDirectory() as folder:
+        result = predict_scene(first, second, model, folder, tiling=tiling)
+        with rasterio.open(result.probability) as raster:
+            stored = raster.read(1)
+            return np.where(stored == 255, np.nan, stored / 250)
+
+
+def step(probability, place, direction):
+    """Mean absolute difference of the pixels on both sides of a line."""
+    near = np.take(probability, [place - 1, place], axis=direction)
+    return np.nanmean(np.abs(np.diff(near, axis=direction)))
+
+
+def edges(length, tiling):
+    """Pixels at which a window starts to count, or stops."""
+    found = axis(length, tiling)
+    for origin, weights in zip(found.origins, found.weights, strict=True):
+        inside = np.flatnonzero(weights)
+        for place in (origin + inside[0], origin + inside[-1] + 1):
+            if 0 < place < length:
+                yield int(place)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    commands.add_parser("memory").set_defaults(run=memory)
+    fast = commands.add_parser("speed")
+    fast.add_argument("--data", required=True)
+    fast.add_argument("--across", type=int, default=2, help="N x N scenes make one.")
+    fast.add_argument("--precision", default="32-true")
+    fast.set_defaults(run=speed)
+    smooth = commands.add_parser("seams")
+    smooth.add_argument("--scenes", required=True)
+    smooth.set_defaults(run=seams)
+    for command in (fast, smooth):
+        command.add_argument("--checkpoint", required=True)
+    options = parser.parse_args()
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()

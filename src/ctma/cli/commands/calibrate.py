@@ -1,0 +1,52 @@
+"""``ctma calibrate``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctma.cli.commands.options import Device, Json, Precision
+from ctma.cli.output import print_json, progress, say
+
+
+def calibrate(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    data: Annotated[
+        list[Path], typer.Option("--data", help="A data folder; may be repeated.", metavar="DIR")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The calibrated checkpoint.", metavar="FILE")
+    ],
+    split: Annotated[str, typer.Option(help="val or train, never test.")] = "val",
+    protocol: Annotated[str, typer.Option(help="crops, whole or sliding.")] = "crops",
+    device: Device = "auto",
+    precision: Precision = "32-true",
+    as_json: Json = False,
+) -> None:
+    """Make probabilities mean what they say: temperature and best threshold, found on val."""
+    from ctma.evaluation.calibration import calibrate_checkpoint
+
+    with progress("Calibrating") as on_progress:
+        found = calibrate_checkpoint(
+            checkpoint,
+            data,
+            output,
+            split=split,
+            protocol_name=protocol,
+            device=device,
+            precision=precision,
+            on_progress=on_progress,
+        )
+    if as_json:
+        print_json(asdict(found))
+        return
+    say(f"temperature {found.temperature:.3f}, threshold {found.threshold:.2f}")
+    say(
+        f"expected calibration error {100 * found.error_before:.2f} % before, "
+        f"{100 * found.error_after:.2f} % after"
+    )
+    say(f"F1 {100 * found.f1_before:.2f} at 0.5 before, {100 * found.f1_after:.2f} after")
+    say(f"wrote {output}")

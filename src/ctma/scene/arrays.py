@@ -1,0 +1,202 @@
+"""Scenes as ``xarray.DataArray``: lazy where they are dask-backed."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import dask
+import dask.array
+import numpy as np
+import odc.geo.xr  # noqa: F401  (gives DataArrays their .odc)
+import rioxarray  # noqa: F401  (gives DataArrays their .rio)
+import xarray
+from numpy.typing import NDArray
+
+from ctma.errors import SceneError, SettingError
+from ctma.models import ChangeNetwork
+from ctma.models.blocks import fused
+from ctma.scene.blending import Axis, Tiling, axis
+from ctma.scene.plan import Images
+from ctma.scene.source import OVERVIEW_SIDE, Scaling, percentile_scaling, unit_scaling
+from ctma.scene.windows import look
+
+
+def predict_xarray(
+    before: xarray.DataArray,
+    after: xarray.DataArray,
+    model: ChangeNetwork,
+    *,
+    scale: tuple[float, float] | None = None,
+    tiling: Tiling | None = None,
+    precision: str = "32-true",
+) -> xarray.DataArray:
+    """The change probability of two georeferenced arrays, on the grid of the first.
+
+    Windows, scaling and blending are those of ``ctma.predict_scene``. The result is lazy
+    where one of the arrays is dask-backed; only the percentiles of values that are not
+    8-bit are taken at once, from a thinned read, unless ``scale`` is given.
+
+    Args:
+        before: (band, y, x) with a CRS, as from ``rioxarray.open_rasterio``.
+        after: The same; warped where its grid is another.
+        model: A network, as from ``load_model``.
+        scale: Stored values that become 0 and 1; found for each date by default.
+        tiling: How windows lie.
+        precision: ``"32-true"`` or ``"bf16-mixed"``.
+
+    Returns:
+        (y, x) float32 in [0, 1], NaN where a date has no data; ``attrs["threshold"]`` is
+        the checkpoint's.
+
+    Raises:
+        SceneError: If the arrays cannot be compared.
+        SettingError: If the scale is out of order.
+    """
+    for name, date in (("before", before), ("after", after)):
+        _check(name, date, model)
+    lazy = any(dask.is_dask_collection(date) for date in (before, after))
+    full_scale = model.header.scaling if model.header else 255.0
+    images = []
+    for date in (before, after):
+        scaling = _scaling(date, scale, full_scale)
+        image = _on_grid(_holes_as_nan(date), before).chunk({date.dims[0]: -1})
+        low, high = (
+            np.array(ends, np.float32)[:, None, None] for ends in (scaling.low, scaling.high)
+        )
+        images.append(((image - low) / (high - low)).clip(0, 1).data)
+    probability = xarray.DataArray(
+        _blended(images, model, tiling or Tiling(), precision),
+        dims=before.dims[1:],
+        coords={
+            name: before.coords[name]
+            for name in (*before.dims[1:], "spatial_ref")
+            if name in before.coords
+        },
+        name="probability",
+        attrs={"threshold": model.header.threshold if model.header else 0.5},
+    ).rio.write_crs(before.rio.crs)
+    return probability if lazy else probability.compute()
+
+
+def _check(name: str, date: xarray.DataArray, model: ChangeNetwork) -> None:
+    if date.ndim != 3:
+        raise SceneError(f"{name}: has dimensions {date.dims}, expected (band, y, x)")
+    if date.sizes[date.dims[0]] != model.bands:
+        raise SceneError(
+            f"{name}: has {date.sizes[date.dims[0]]} bands, the network takes {model.bands}"
+        )
+    if date.rio.crs is None:
+        raise SceneError(f"{name}: has no CRS, so its place is not known; see .rio.write_crs")
+
+
+def _holes_as_nan(date: xarray.DataArray) -> xarray.DataArray:
+    values = date.astype(np.float32)
+    return values if date.rio.nodata is None else values.where(date != date.rio.nodata)
+
+
+def _on_grid(date: xarray.DataArray, like: xarray.DataArray) -> xarray.DataArray:
+    if date.odc.geobox == like.odc.geobox:
+        return date
+    if date.odc.geobox.extent.to_crs(like.rio.crs).disjoint(like.odc.geobox.extent):
+        raise SceneError("before and after do not overlap")
+    return date.odc.reproject(like.odc.geobox, resampling="bilinear", dst_nodata=np.nan)
+
+
+def _scaling(
+    date: xarray.DataArray, scale: tuple[float, float] | None, full_scale: float
+) -> Scaling:
+    bands = date.shape[0]
+    if scale is not None:
+        if not scale[0] < scale[1]:
+            raise SettingError(f"scale {scale}: the first must be below the second")
+        return Scaling((scale[0],) * bands, (scale[1],) * bands)
+    if date.dtype == np.uint8:
+        return unit_scaling(bands, full_scale)
+    step = max(1, max(date.shape[1:]) // OVERVIEW_SIDE)
+    sample = _holes_as_nan(date)[:, ::step, ::step].compute().to_numpy()
+    valid = np.isfinite(sample).all(axis=0)
+    if not valid.any():
+        raise SceneError("a date has no valid pixel")
+    return percentile_scaling(sample[:, valid])
+
+
+def _blended(images: list[Any], model: ChangeNetwork, tiling: Tiling, precision: str) -> Any:
+    """A lazy (H, W) array whose chunks are blended from the windows that reach them."""
+    height, width = images[0].shape[1:]
+    rows, columns = axis(height, tiling), axis(width, tiling)
+    shared = dask.delayed(fused(model), pure=False, traverse=False)
+    windows = {
+        (i, j): dask.delayed(_look)(
+            shared, *(image[:, *_area(rows, i), *_area(columns, j)] for image in images), precision
+        )
+        for i, j in product(range(len(rows.origins)), range(len(columns.origins)))
+    }
+    cells = [
+        [
+            dask.array.from_delayed(
+                dask.delayed(_cell)(
+                    top, left,
+                    [
+                        (windows[i, j], rows.origins[i], columns.origins[j],
+                         rows.weights[i], columns.weights[j])
+                        for i, j in product(_reaching(rows, *top), _reaching(columns, *left))
+                    ],
+                ),
+                (top[1] - top[0], left[1] - left[0]),
+                np.float32,
+            )
+            for left in _cells(columns)
+        ]
+        for top in _cells(rows)
+    ]  # fmt: skip
+    return dask.array.block(cells)
+
+
+def _look(
+    model: ChangeNetwork, before: NDArray, after: NDArray, precision: str
+) -> NDArray[np.float32]:
+    good = [np.isfinite(image).all(axis=0) for image in (before, after)]
+    before, after = (
+        np.where(valid, image, 0).astype(np.float32)
+        for valid, image in zip(good, (before, after), strict=True)
+    )
+    return look(model, Images(before, after, good[0] & good[1]), precision)
+
+
+def _cell(
+    rows: tuple[int, int], columns: tuple[int, int], windows: list[tuple[Any, ...]]
+) -> NDArray[np.float32]:
+    """The part of the scene between two rows and two columns."""
+    (top, bottom), (left, right) = rows, columns
+    total = np.zeros((bottom - top, right - left), np.float32)
+    valid = np.zeros(total.shape, bool)
+    for window, row, column, row_weights, column_weights in windows:
+        height, width = window.shape
+        first, last = max(top, row), min(bottom, row + height)
+        start, end = max(left, column), min(right, column + width)
+        here = np.s_[first - top : last - top, start - left : end - left]
+        there = np.s_[first - row : last - row, start - column : end - column]
+        weights = np.outer(row_weights[there[0]], column_weights[there[1]])
+        total[here] += weights * np.nan_to_num(window[there])
+        valid[here] |= ~np.isnan(window[there])
+    total[~valid] = np.nan
+    return total
+
+
+def _area(along: Axis, window: int) -> tuple[slice]:
+    return (slice(along.origins[window], along.origins[window] + along.side),)
+
+
+def _cells(along: Axis) -> list[tuple[int, int]]:
+    """First and last pixel of what each window finishes; empty ones left out."""
+    ends = [along.finished(window) for window in range(len(along.origins))]
+    return [(start, end) for start, end in zip([0, *ends], ends, strict=False) if start < end]
+
+
+def _reaching(along: Axis, start: int, end: int) -> list[int]:
+    return [
+        window
+        for window, origin in enumerate(along.origins)
+        if origin < end and origin + along.side > start
+    ]

@@ -1,0 +1,238 @@
+"""Everything a run over a scene depends on, settled before it starts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from ctma.files import fingerprint
+from ctma.models import ChangeNetwork
+from ctma.scene.blending import Axis, Tiling, axis
+from ctma.scene.grid import Grid, Overlap, common_grid
+from ctma.scene.registration import Shift, estimate_shift
+from ctma.scene.source import (
+    Scaling,
+    Source,
+    choose_bands,
+    estimate_scaling,
+    open_raster,
+    raster_errors,
+)
+
+Place = tuple[int, int]
+"""A window: its number from the top, and its number from the left."""
+
+
+class Images(NamedTuple):
+    """What a network is shown of a window.
+
+    Attributes:
+        before: (bands, H, W) in [0, 1], 0 where there is no data.
+        after: The same shape.
+        valid: Where both dates have data, (H, W).
+    """
+
+    before: NDArray[np.float32]
+    after: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Date:
+    """How one date is read.
+
+    Attributes:
+        path: A raster: a file, a URL of a COG, or a ``/vsi…`` path.
+        bands: Band numbers, from 1.
+        grid: The grid it is read on; for a date that was moved, not quite the scene's.
+        scaling: Over the whole scene.
+    """
+
+    path: str
+    bands: tuple[int, ...]
+    grid: Grid
+    scaling: Scaling
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run over a scene; small and plain, so that it can travel to other machines.
+
+    Attributes:
+        before: The date before; its grid is the scene's.
+        after: The date after.
+        tiling: How windows lie.
+        precision: ``"32-true"`` or ``"bf16-mixed"``.
+        threshold: Change is where the probability exceeds it.
+    """
+
+    before: Date
+    after: Date
+    tiling: Tiling
+    precision: str
+    threshold: float
+
+    @property
+    def grid(self) -> Grid:
+        """The scene's grid."""
+        return self.before.grid
+
+    @property
+    def rows(self) -> Axis:
+        """Windows from top to bottom."""
+        return axis(self.grid.height, self.tiling)
+
+    @property
+    def columns(self) -> Axis:
+        """Windows from left to right."""
+        return axis(self.grid.width, self.tiling)
+
+    def identity(self, model: ChangeNetwork, settings: str) -> str:
+        """A fingerprint of all that the outputs depend on: inputs, settings and weights."""
+        stamps = [_stamp(date.path) for date in (self.before, self.after)]
+        return fingerprint([repr(self), settings, *stamps, _weights_fingerprint(model)])
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found out about two rasters on the way to a plan.
+
+    Attributes:
+        overlap: Their common grid.
+        shift: How far the date after lies from the date before.
+    """
+
+    overlap: Overlap
+    shift: Shift
+
+
+def make_plan(
+    before: str,
+    after: str,
+    model: ChangeNetwork,
+    *,
+    bands: Sequence[int] | None,
+    scale: tuple[float, float] | None,
+    grid: str,
+    threshold: float,
+    tiling: Tiling,
+    coregister: bool,
+    precision: str,
+) -> tuple[Plan, Findings]:
+    """Settles grid, bands, shift and scaling of two rasters; arguments as in ``predict_scene``.
+
+    Raises:
+        SceneError: If the rasters cannot be compared or read.
+    """
+    paths = (before, after)
+    full_scale = model.header.scaling if model.header else 255.0
+    with ExitStack() as stack:
+        rasters = [stack.enter_context(open_raster(path)) for path in paths]
+        with raster_errors(f"{before} and {after}: cannot be brought onto one grid"):
+            overlap = common_grid(rasters[0], rasters[1], grid)
+        chosen = [choose_bands(raster, bands, model.bands) for raster in rasters]
+        grids = [overlap.grid, overlap.grid]
+        sources = [
+            stack.enter_context(Source(*parts))
+            for parts in zip(rasters, grids, chosen, strict=True)
+        ]
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(lambda source: source.overview, sources))
+        shift = estimate_shift(*sources)
+        if coregister:
+            grids[1] = overlap.grid.moved(*shift)
+            sources[1] = stack.enter_context(Source(rasters[1], grids[1], chosen[1]))
+        scalings = [_scaling(source, scale, full_scale) for source in sources]
+    first, second = (
+        Date(path, tuple(numbers), own, scaling)
+        for path, numbers, own, scaling in zip(paths, chosen, grids, scalings, strict=True)
+    )
+    return Plan(first, second, tiling, precision, threshold), Findings(overlap, shift)
+
+
+class Reader:
+    """Reads windows of both dates of a plan.
+
+    Args:
+        plan: The plan.
+
+    Raises:
+        SceneError: If a raster cannot be opened.
+    """
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.rows, self.columns = plan.rows, plan.columns
+        with ExitStack() as stack:
+            self.sources = [
+                stack.enter_context(
+                    Source(stack.enter_context(open_raster(date.path)), date.grid, date.bands)
+                )
+                for date in (plan.before, plan.after)
+            ]
+            self.thread = stack.enter_context(ThreadPoolExecutor(1))
+            self.files = stack.pop_all()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.files.close()
+
+    def read(self, place: Place) -> Images:
+        """The images of a window.
+
+        Raises:
+            SceneError: If a block cannot be decoded.
+        """
+        i, j = place
+        window = Window(
+            self.columns.origins[j], self.rows.origins[i], self.columns.side, self.rows.side
+        )
+        after = self.thread.submit(_scaled, self.sources[1], self.plan.after.scaling, window)
+        image, valid = _scaled(self.sources[0], self.plan.before.scaling, window)
+        other, good = after.result()
+        return Images(image, other, valid & good)
+
+
+def _scaled(
+    source: Source, scaling: Scaling, window: Window
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """One date of a window, 0 where there is no data, and where there is some."""
+    values, valid = source.read(window)
+    image = scaling.apply(values)
+    if not valid.all():
+        image *= valid
+    return image, valid
+
+
+def _scaling(source: Source, scale: tuple[float, float] | None, full_scale: float) -> Scaling:
+    if scale is None:
+        return estimate_scaling(source, full_scale)
+    low, high = ((value,) * len(source.bands) for value in scale)
+    return Scaling(low, high)
+
+
+def _stamp(path: str) -> str:
+    """Tells one state of an input from another without reading all of it."""
+    file = Path(path)
+    if not file.is_file():
+        return path
+    state = file.stat()
+    return f"{file.resolve()} {state.st_size} {state.st_mtime_ns}"
+
+
+def _weights_fingerprint(model: ChangeNetwork) -> str:
+    digest = hashlib.sha256(type(model).__qualname__.encode())
+    for name, weight in model.state_dict().items():
+        digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

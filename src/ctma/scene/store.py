@@ -1,0 +1,123 @@
+"""What an interrupted run has finished, kept so that it can be resumed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctma.errors import OutputError, SettingError
+from ctma.files import whole_file
+from ctma.scene.plan import Place
+
+FOLDER = ".ctma-unfinished"
+
+
+class Store:
+    """Finished windows and strips, each in a file that is whole or not there.
+
+    Args:
+        output: The output folder; the store is a hidden folder in it until the run ends.
+        identity: What the outputs depend on; only an equal run may be resumed.
+        resume: Keep what is there; otherwise it is removed.
+
+    Raises:
+        SettingError: If another run's work is there and is to be resumed.
+        OutputError: If the folder cannot be written.
+    """
+
+    def __init__(self, output: Path, identity: str, resume: bool):
+        self.folder = output / FOLDER
+        mark = self.folder / "identity"
+        former = mark.read_text() if mark.is_file() else None
+        if resume and former not in (None, identity):
+            raise SettingError(
+                f"{output}: holds the unfinished run of other inputs or settings; "
+                "repeat those, or start anew without --resume"
+            )
+        try:
+            if former != identity or not resume:
+                discard(output)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for part in self.folder.glob(".part-*"):
+                part.unlink()
+        except OSError as error:
+            raise OutputError(f"cannot write {output}: {error.strerror}") from error
+        with whole_file(mark) as part:
+            part.write_text(identity)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing worth resuming is there."""
+        return not any(self.folder.glob("*.npy"))
+
+    def scratch(self, name: str) -> Path:
+        """A path for a file that is written anew by every run."""
+        path = self.folder / name
+        path.unlink(missing_ok=True)
+        return path
+
+    def window(self, place: Place) -> NDArray[np.float32] | None:
+        """A finished window, or ``None``."""
+        return _load(self._window(place))
+
+    def has_window(self, place: Place) -> bool:
+        """Whether a window is finished."""
+        return self.window(place) is not None
+
+    def keep_window(self, place: Place, window: NDArray[np.float32]) -> None:
+        """Keeps a finished window."""
+        _save(self._window(place), window)
+
+    def forget_window(self, place: Place) -> None:
+        """Drops a window that no strip needs any more."""
+        self._window(place).unlink(missing_ok=True)
+
+    def strip(self, row: int) -> NDArray[np.uint8] | None:
+        """A finished strip, or ``None``."""
+        return _load(self._strip(row))
+
+    def has_strip(self, row: int) -> bool:
+        """Whether a strip is finished."""
+        return self.strip(row) is not None
+
+    def keep_strip(self, row: int, strip: NDArray[np.uint8]) -> None:
+        """Keeps a finished strip."""
+        _save(self._strip(row), strip)
+
+    def remove(self) -> None:
+        """Leaves nothing behind."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _window(self, place: Place) -> Path:
+        return self.folder / f"window-{place[0]}-{place[1]}.npy"
+
+    def _strip(self, row: int) -> Path:
+        return self.folder / f"strip-{row}.npy"
+
+
+def discard(output: Path, identity: str | None = None) -> None:
+    """Removes what an interrupted run, or only the one named, has left in an output folder."""
+    mark = output / FOLDER / "identity"
+    if identity is not None and (not mark.is_file() or mark.read_text() != identity):
+        return
+    shutil.rmtree(output / FOLDER, ignore_errors=True)
+
+
+def _load(path: Path) -> NDArray | None:
+    """A finished piece; one that a power cut left without its content is none."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError):
+        return None
+
+
+def _save(path: Path, content: NDArray) -> None:
+    # Not by numpy.save, which hides why a disk refused.
+    with whole_file(path) as part, part.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, np.lib.format.header_data_from_array_1_0(content)
+        )
+        file.write(np.ascontiguousarray(content).data)

@@ -1,0 +1,249 @@
+"""Strips to files that GIS programs open: COGs and polygons."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pyogrio
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from ctma.errors import MissingExtraError, OutputError, first_line
+from ctma.scene.grid import Grid
+from ctma.scene.polygons import Change, GroundArea, Tracer
+from ctma.scene.store import Store
+from ctma.scene.strips import NO_DATA, STEPS
+
+BLOCK = 512
+CHUNK = 5000
+"""Polygons that are gathered in memory before they are written."""
+
+TRACED_ROWS = 128
+"""Rows whose changes are traced at a time."""
+
+DRIVERS = {
+    "gpkg": "GPKG",
+    "geojson": "GeoJSON",
+    "fgb": "FlatGeobuf",
+    "parquet": "Parquet",
+}
+"""Polygon formats; each is also its file's suffix."""
+
+RASTERS = {"probability.tif": "average", "mask.tif": "nearest"}
+"""Raster files, each with how its overviews are made; a mode would wipe out rare change."""
+
+SUMMARY = "summary.json"
+
+_COLUMNS = ["id", "area_m2", "mean_probability", "max_probability", "geometry"]
+
+
+@dataclass(frozen=True)
+class PolygonSettings:
+    """How polygons are written.
+
+    Attributes:
+        min_area: Square metres below which a change is no polygon.
+        simplify: Pixels by which polygons may be simplified.
+        form: One of ``DRIVERS``.
+    """
+
+    min_area: float = 0.0
+    simplify: float = 0.0
+    form: str = "gpkg"
+
+
+def write_scene(
+    strips: Iterable[NDArray[np.uint8]],
+    grid: Grid,
+    store: Store,
+    output: Path,
+    settings: PolygonSettings,
+) -> dict[str, Any]:
+    """Writes rasters and polygons; they get their names once all of them are whole.
+
+    Args:
+        strips: From top to bottom, as :func:`ctma.scene.strips.blend` gives them.
+        grid: The scene's grid.
+        store: Has room for files in the making.
+        output: The folder, on the store's file system.
+        settings: How polygons are written.
+
+    Returns:
+        Changed area, share and number.
+
+    Raises:
+        OutputError: If something cannot be written.
+    """
+    layer = PolygonLayer(store.scratch("traced.gpkg"), grid, settings)
+    names = [*RASTERS, f"changes.{settings.form}"]
+    parts = [store.scratch(name) for name in names]
+    try:
+        pixels = _write_rasters(strips, grid, store, layer, parts)
+        layer.close()
+        _convert(layer.path, parts[-1], settings.form)
+        for former in (SUMMARY, *(f"changes.{form}" for form in DRIVERS)):
+            (output / former).unlink(missing_ok=True)
+        for name, part in zip(names, parts, strict=True):
+            os.replace(part, output / name)
+    except (RasterioError, DataSourceError, DataLayerError) as error:
+        raise OutputError(f"cannot write {output}: {first_line(error)}") from error
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
+    return {**pixels, "changes": layer.count, "changed_area_m2": round(layer.area, 2)}
+
+
+class PolygonLayer:
+    """Polygons on their way to a GeoPackage, a chunk in memory at a time.
+
+    Args:
+        path: The GeoPackage.
+        grid: The scene's grid.
+        settings: How polygons are written.
+    """
+
+    def __init__(self, path: Path, grid: Grid, settings: PolygonSettings):
+        self.path = path
+        self.crs = grid.crs.to_wkt()
+        self.min_area = settings.min_area
+        self.tolerance = settings.simplify * abs(grid.transform.a)
+        self.ground_area = GroundArea(grid)
+        self.records: list[dict[str, Any]] = []
+        self.count = 0
+        self.area = 0.0
+
+    def add(self, changes: Iterator[Change]) -> None:
+        """Takes in changes whose probabilities are in steps, as they are stored."""
+        for change in changes:
+            geometry = change.geometry
+            area = self.ground_area(geometry)
+            if area < self.min_area:
+                continue
+            self.count += 1
+            self.area += area
+            if self.tolerance:
+                geometry = geometry.simplify(self.tolerance)
+            self.records.append(
+                {
+                    "id": self.count,
+                    "area_m2": round(area, 2),
+                    "mean_probability": round(change.total / change.pixels / STEPS, 4),
+                    "max_probability": round(change.highest / STEPS, 4),
+                    "geometry": geometry,
+                }
+            )
+            if len(self.records) >= CHUNK:
+                self._flush()
+
+    def close(self) -> None:
+        """Writes what is left; a scene without changes gives an empty layer."""
+        if self.records or not self.count:
+            self._flush()
+
+    def _flush(self) -> None:
+        frame = geopandas.GeoDataFrame(
+            self.records, columns=_COLUMNS, geometry="geometry", crs=self.crs
+        )
+        with _fixed_date():
+            pyogrio.write_dataframe(
+                frame.astype({"id": "int64"} | dict.fromkeys(_COLUMNS[1:4], "float64")),
+                self.path,
+                driver="GPKG",
+                layer="changes",
+                geometry_type="Polygon",
+                append=self.path.exists(),
+            )
+        self.records = []
+
+
+def _write_rasters(
+    strips: Iterable[NDArray[np.uint8]],
+    grid: Grid,
+    store: Store,
+    layer: PolygonLayer,
+    parts: list[Path],
+) -> dict[str, Any]:
+    tracer = Tracer(grid)
+    plains = [store.scratch(f"plain-{name}") for name in RASTERS]
+    changed = seen = row = 0
+    profile = {
+        "driver": "GTiff", "dtype": "uint8", "count": 1, "nodata": NO_DATA, "tiled": True,
+        "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "if_safer",
+        "crs": grid.crs, "transform": grid.transform,
+        "width": grid.width, "height": grid.height,
+    }  # fmt: skip
+    with ExitStack() as files:
+        rasters = [files.enter_context(rasterio.open(path, "w", **profile)) for path in plains]
+        rasters[0].scales = (1 / STEPS,)
+        for strip in strips:
+            stored, mask = strip
+            for raster, values in zip(rasters, strip, strict=True):
+                raster.write(values, 1, window=Window(0, row, grid.width, len(values)))
+            for first in range(0, len(mask), TRACED_ROWS):
+                traced = slice(first, first + TRACED_ROWS)
+                change = mask[traced] == 1
+                layer.add(tracer.add(change.view(np.uint8), stored[traced]))
+                changed += int(np.count_nonzero(change))
+            seen += int(np.count_nonzero(mask != NO_DATA))
+            row += len(mask)
+    layer.add(tracer.close())
+    for plain, part, resampling in zip(plains, parts, RASTERS.values(), strict=False):
+        _to_cog(plain, part, resampling)
+    return {
+        "valid_pixels": seen,
+        "changed_pixels": changed,
+        "changed_share": changed / seen if seen else 0.0,
+    }
+
+
+def _to_cog(plain: Path, target: Path, resampling: str) -> None:
+    rasterio.shutil.copy(
+        plain, target, driver="COG", compress="lzw", bigtiff="if_safer",
+        num_threads="all_cpus", overview_resampling=resampling,
+    )  # fmt: skip
+    plain.unlink()
+
+
+def _convert(traced: Path, target: Path, polygon_format: str) -> None:
+    """The GeoPackage itself, or the same polygons in another format."""
+    if polygon_format == "gpkg":
+        os.replace(traced, target)
+    elif polygon_format == "parquet":
+        try:
+            geopandas.read_file(traced).to_parquet(target)
+        except ImportError as error:
+            raise MissingExtraError("pyarrow", "scene") from error
+    else:
+        with pyogrio.open_arrow(traced, use_pyarrow=False) as (described, polygons):
+            pyogrio.write_arrow(
+                polygons,
+                target,
+                driver=DRIVERS[polygon_format],
+                layer="changes",
+                geometry_type="Polygon",
+                geometry_name=described["geometry_name"],
+                crs=described["crs"],
+            )
+
+
+@contextmanager
+def _fixed_date() -> Iterator[None]:
+    """Equal runs shall give equal bytes, but GeoPackages note their date; summary.json has it."""
+    former = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": former})
