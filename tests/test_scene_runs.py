@@ -166,10 +166,10 @@ def test_a_full_disk_is_one_line_and_can_be_resumed(ctma, tiny_model, pair, tmp_
     """A limit on the size of files stands for the full disk."""
     import resource
 
-    big = [write_raster(tmp_path / f"{n}.tif", smooth(n, 700, 1400)) for n in (1, 2)]
+    big = [write_raster(tmp_path / f"{n}.tif", smooth(n, 896, 1744)) for n in (1, 2)]
     arguments = ("predict", *big, "-c", tiny_model, "-o", tmp_path / "out", "--json")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # Windows are about 1 MB, the finished rasters more.
+    # Windows are about 1 MB, strips of the scene more.
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_300_000, limits[1]))
     try:
         result = ctma(*arguments, code=2)
@@ -191,10 +191,19 @@ def test_workers_give_the_same_bytes(ctma, tiny_model, tmp_path):
     assert outputs(tmp_path / "alone") == outputs(tmp_path / "shared")
 
 
+def test_processes_started_after_workers_keep_their_threads(pair, expected, tmp_path):
+    threads = os.environ.get("OMP_NUM_THREADS")
+    predict_scene(*pair, Slow().eval(), tmp_path, tiling=TILING, workers=1)
+    assert outputs(tmp_path) == expected
+    assert os.environ.get("OMP_NUM_THREADS") == threads
+
+
 def test_a_killed_worker_of_a_running_cluster_loses_nothing(pair, expected, tmp_path):
+    import dask
     from distributed import Client, LocalCluster
 
     with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": {}}),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):

@@ -113,6 +113,7 @@ def connect(workers: int | None, address: str | None) -> Iterator[Client]:
         SettingError: If no scheduler answers.
     """
     try:
+        import dask
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise MissingExtraError("distributed", "dask") from error
@@ -125,6 +126,8 @@ def connect(workers: int | None, address: str | None) -> Iterator[Client]:
             yield client
         return
     with (
+        # Else dask would leave its choice of threads in this process's environment.
+        dask.config.set({"distributed.nanny.pre-spawn-environ": {}}),
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
