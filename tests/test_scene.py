@@ -489,3 +489,22 @@ def test_parquet_and_its_picture_are_written_and_former_polygons_go(
     assert not (out / "changes.gpkg").exists()
     summary = json.loads((out / "summary.json").read_text())
     assert len(geopandas.read_parquet(out / "changes.parquet")) == summary["changes"]
+    predict_scene(*pair, Neighbourhood().eval(), out)
+    assert not (out / "overview.png").exists(), "a picture of another result"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"threshold": 1.5},
+        {"min_area": -1.0},
+        {"simplify": float("nan")},
+        {"workers": 0},
+        {"scale": (1.0, float("inf"))},
+    ],
+)
+def test_settings_out_of_range_are_refused(pair, tmp_path, setting):
+    (name,) = setting
+    with pytest.raises(SettingError, match=name.replace("_", "-")):
+        predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", **setting)
+    assert not (tmp_path / "out").exists()

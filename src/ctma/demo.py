@@ -107,6 +107,7 @@ def _predict_scene(folder: Path) -> DemoScene | None:
 
         from ctma.scene.overview import read_overview
         from ctma.scene.predict import predict_scene
+        from ctma.scene.writing import PICTURE
     except ImportError:
         return None
     folder.mkdir(parents=True)
@@ -120,6 +121,6 @@ def _predict_scene(folder: Path) -> DemoScene | None:
         ) as raster:  # fmt: skip
             raster.write(image.transpose(2, 0, 1))
     result = predict_scene(paths[0], paths[1], load_model("ctma-s"), folder / "found")
-    picture = folder / "found/overview.png"
+    picture = folder / "found" / PICTURE
     save_scene(picture, *read_overview(result), title="A generated scene, seen by ctma-s")
     return DemoScene(folder / "found", picture, result.summary["changes"])

@@ -112,6 +112,7 @@ def predict_scene(
         OutputError: If the folder cannot be written.
     """
     _check_settings(polygon_format, scale, workers, cluster)
+    _check_ranges(threshold, min_area, simplify)
     start = time.monotonic()
     output = Path(output)
     if threshold is None:
@@ -213,8 +214,18 @@ def _check_settings(
         raise SettingError(
             f"--scale {scale[0]},{scale[1]}: the first must be below the second, both finite"
         )
+    if workers is not None and workers < 1:
+        raise SettingError(f"--workers {workers}: at least 1")
     if workers is not None and cluster is not None:
         raise SettingError("--workers starts a cluster, --cluster uses a running one: give one")
+
+
+def _check_ranges(threshold: float | None, min_area: float, simplify: float) -> None:
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise SettingError(f"--threshold {threshold}: between 0 and 1")
+    for name, value in (("--min-area", min_area), ("--simplify", simplify)):
+        if not 0 <= value < math.inf:
+            raise SettingError(f"{name} {value}: finite, and not below 0")
 
 
 def _address(path: str | Path) -> str:

@@ -45,6 +45,9 @@ RASTERS = {"probability.tif": "average", "mask.tif": "nearest"}
 
 SUMMARY = "summary.json"
 
+PICTURE = "overview.png"
+"""What the command line draws of a result."""
+
 _COLUMNS = ["id", "area_m2", "mean_probability", "max_probability", "geometry"]
 
 
@@ -92,7 +95,7 @@ def write_scene(
         pixels = _write_rasters(strips, grid, store, layer, parts)
         layer.close()
         _convert(layer.path, parts[-1], settings.form)
-        for former in (SUMMARY, *(f"changes.{form}" for form in DRIVERS)):
+        for former in (SUMMARY, PICTURE, *(f"changes.{form}" for form in DRIVERS)):
             (output / former).unlink(missing_ok=True)
         for name, part in zip(names, parts, strict=True):
             os.replace(part, output / name)

@@ -81,6 +81,7 @@ def predict(
         from ctma.figures.scenes import save_scene
         from ctma.scene.overview import read_overview
         from ctma.scene.predict import predict_scene
+        from ctma.scene.writing import PICTURE
 
         with progress("Predicting") as on_progress:
             result = predict_scene(
@@ -104,7 +105,7 @@ def predict(
                 on_progress=on_progress,
                 on_warning=warn,
             )
-        picture = output / "overview.png"
+        picture = output / PICTURE
         title = f"{Path(before).name} and {Path(after).name}"
         save_scene(picture, *read_overview(result), title=title)
         if as_json:
