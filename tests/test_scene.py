@@ -454,7 +454,7 @@ def test_masks_in_files_beside_a_raster_are_holes_too(tmp_path, pair):
     after = write_raster(tmp_path / "masked.tif", smooth(2, 300, 420))
     mask = np.full((300, 420), 255, np.uint8)
     mask[:, :140] = 0
-    with rasterio.open(after, "r+") as raster:
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(after, "r+") as raster:
         raster.write_mask(mask)
     assert (tmp_path / "masked.tif.msk").exists()
     result = predict_scene(pair[0], after, Neighbourhood().eval(), tmp_path / "out")
