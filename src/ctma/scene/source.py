@@ -33,7 +33,8 @@ SLAB_ROWS = 512
 
 PERCENTILES = (1.0, 99.0)
 
-CACHE_BYTES = 96 * 2**20
+CACHE_BYTES = 32 * 2**20
+"""Room for the blocks that neighbouring windows share."""
 
 
 @dataclass(frozen=True)
