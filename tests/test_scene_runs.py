@@ -19,7 +19,7 @@ rasterio = pytest.importorskip("rasterio")
 pytest.importorskip("distributed")
 
 from ctma import load_model, predict_scene, predict_xarray  # noqa: E402
-from ctma.errors import SettingError  # noqa: E402
+from ctma.errors import OutputError, SettingError  # noqa: E402
 from ctma.scene.blending import Tiling  # noqa: E402
 from test_scene import (  # noqa: E402
     Neighbourhood,
@@ -99,6 +99,22 @@ def test_killed_at_random_moments_and_resumed_the_files_are_the_same(pair, expec
     assert kills == 20
     assert outputs(output) == expected
     assert not (output / ".ctma-unfinished").exists()
+
+
+def test_a_second_run_into_the_folder_of_one_at_work_is_refused(pair, expected, tmp_path):
+    output = tmp_path / "out"
+    refusals = []
+
+    def begin_another(done, total):
+        if not refusals:
+            with pytest.raises(OutputError, match="another run is writing there") as refusal:
+                predict_scene(*pair, Slow().eval(), output, tiling=TILING)
+            refusals.append(refusal)
+
+    predict_scene(*pair, Slow().eval(), output, tiling=TILING, on_progress=begin_another)
+    assert refusals
+    assert outputs(output) == expected
+    assert not list(output.glob(".*"))
 
 
 def test_a_resumed_run_does_no_finished_window_again(pair, expected, tmp_path):

@@ -27,7 +27,7 @@ from ctma.scene.grid import Grid
 from ctma.scene.plan import Date, Plan, make_plan
 from ctma.scene.registration import NOTABLE
 from ctma.scene.source import raster_settings
-from ctma.scene.store import Store, discard
+from ctma.scene.store import Store, discard, sole_run
 from ctma.scene.strips import blend
 from ctma.scene.windows import Cluster, Local, ahead, connect
 from ctma.scene.writing import DRIVERS, RASTERS, SUMMARY, PolygonSettings, write_scene
@@ -117,7 +117,11 @@ def predict_scene(
     output = Path(output)
     if threshold is None:
         threshold = model.header.threshold if model.header else 0.5
-    with raster_settings(str(before), str(after)), ThreadPoolExecutor(2) as threads:
+    with (
+        raster_settings(str(before), str(after)),
+        ThreadPoolExecutor(2) as threads,
+        ExitStack() as stack,
+    ):
         fingerprints = [threads.submit(_input_fingerprint, path) for path in (before, after)]
         plan, findings = make_plan(
             _address(before),
@@ -145,21 +149,21 @@ def predict_scene(
             discard(output, identity)
             return _result(output, polygon_format, finished, plan)
         check_writable(output / SUMMARY)
+        stack.enter_context(sole_run(output))
         store = Store(output, identity, resume)
-        with ExitStack() as stack:
-            network = fused(network)
-            predictor: Local | Cluster = Local(plan, network)
-            if workers is not None or cluster is not None:
-                client = stack.enter_context(connect(workers, cluster))
-                predictor = Cluster(plan, network, client)
-            try:
-                with (
-                    closing(blend(plan, store, predictor, on_progress)) as blended,
-                    closing(ahead(blended)) as strips,
-                ):
-                    counts = write_scene(strips, plan.grid, store, output, how)
-            except CtmaError as error:
-                raise _resumable(error, store) from error
+        network = fused(network)
+        predictor: Local | Cluster = Local(plan, network)
+        if workers is not None or cluster is not None:
+            client = stack.enter_context(connect(workers, cluster))
+            predictor = Cluster(plan, network, client)
+        try:
+            with (
+                closing(blend(plan, store, predictor, on_progress)) as blended,
+                closing(ahead(blended)) as strips,
+            ):
+                counts = write_scene(strips, plan.grid, store, output, how)
+        except CtmaError as error:
+            raise _resumable(error, store) from error
         summary = {
             "before": _input_summary(
                 plan.before, fingerprints[0].result(), findings.overlap.outside_before
