@@ -139,6 +139,17 @@ def test_a_window_too_small_for_its_margin_is_refused():
 # One grid
 
 
+def test_the_share_outside_a_rotated_raster_counts_its_pixels_not_its_box(tmp_path):
+    turned = from_origin(1000, 2000, 1, 1) @ Affine.rotation(45)
+    wide = write_raster(tmp_path / "w.tif", smooth(1, 400, 400), from_origin(800, 2200, 1, 1))
+    after = write_raster(tmp_path / "a.tif", smooth(2, 100, 100), turned)
+    with rasterio.open(wide) as w, rasterio.open(after) as a:
+        overlap = common_grid(w, a)
+    box = overlap.grid.width * overlap.grid.height
+    assert overlap.outside_before == pytest.approx(1 - box / 400**2, abs=1e-9)
+    assert overlap.outside_after < 0.02
+
+
 def test_the_common_grid_is_the_intersection_on_the_pixels_of_before(tmp_path):
     before = write_raster(tmp_path / "b.tif", smooth(1, 100, 100), from_origin(1000, 2000, 1, 1))
     after = write_raster(

@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
+import shapely
+from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.crs import CRS
 from rasterio.transform import Affine, array_bounds
@@ -87,8 +90,7 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
     grid = _cut(reference, _intersection(*extents.values()))
     if grid is None:
         raise SceneError(f"{before.name} and {after.name} do not overlap")
-    shares = {date: 1 - min(1.0, _area(grid.bounds) / _area(box)) for date, box in extents.items()}
-    return Overlap(grid, shares["before"], shares["after"])
+    return Overlap(grid, _share_outside(before, grid), _share_outside(after, grid))
 
 
 def _own_grid(raster: DatasetReader) -> Grid:
@@ -114,9 +116,19 @@ def _pixel_area(grid: Grid, crs: CRS) -> float:
     return abs((xs[1] - xs[0]) * (ys[2] - ys[0]) - (xs[2] - xs[0]) * (ys[1] - ys[0]))
 
 
-def _area(bounds: Bounds) -> float:
-    west, south, east, north = bounds
-    return (east - west) * (north - south)
+def _share_outside(raster: DatasetReader, grid: Grid) -> float:
+    """Share of a raster's pixels that lie outside a grid."""
+
+    def to_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = np.array(transform(grid.crs, raster.crs, *points.T))
+        return np.stack(~raster.transform @ (x, y), axis=-1)
+
+    outline = shapely.box(*grid.bounds)
+    # Straight lines of one projection are curves in another.
+    outline = shapely.segmentize(outline, outline.length / 100)
+    pixels = shapely.transform(outline, to_pixels)
+    inside = shapely.clip_by_rect(pixels, 0, 0, raster.width, raster.height).area
+    return max(0.0, 1 - inside / (raster.width * raster.height))
 
 
 def _intersection(first: Bounds, second: Bounds) -> Bounds:
