@@ -2,7 +2,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install
+RUNS ?= runs
+
+.PHONY: demo test lint weights install
 
 demo: install
 	$(BIN)/ctma demo
@@ -14,6 +16,15 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The shipped weights, from random ones; DATA holds levir_cd_05m and levir_cd_1m. After an
+# interruption the same command goes on.
+weights: install
+	$(BIN)/ctma train shipped/ctma-s-start --data $(DATA) -o $(RUNS)/ctma-s-start --resume
+	$(BIN)/ctma train shipped/ctma-s --data $(DATA) -o $(RUNS)/ctma-s --resume \
+		--init $(RUNS)/ctma-s-start/best.safetensors
+	$(BIN)/ctma calibrate $(RUNS)/ctma-s/best.safetensors --data $(DATA)/levir_cd_05m \
+		-o $(RUNS)/ctma-s.safetensors
 
 install: $(VENV)/installed
 

@@ -9,33 +9,61 @@ import argparse
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ctma import load_model
-from ctma.data.dataset import PairDataset, find_label_scale
+from ctma.data.dataset import PairDataset, find_label_scale, to_tensor
 from ctma.data.readers import find_pairs
 from ctma.devices import autocast, fast_precision
 from ctma.evaluation.metrics import ConfusionMatrix
 from ctma.evaluation.protocols import crops
 
 
-def moved(image, pixels):
-    return np.pad(image, ((pixels, 0), (pixels, 0), (0, 0)), "edge")[:-pixels, :-pixels]
+def moved(pixels):
+    def condition(before, after, change):
+        padded = np.pad(after, ((pixels, 0), (pixels, 0), (0, 0)), "edge")
+        return before, padded[:-pixels, :-pixels], change
+
+    return condition
 
 
-def lit(image, gain, offset, gamma):
-    return (255 * np.clip((image / 255) ** gamma * gain + offset, 0, 1)).astype(np.uint8)
+def lit(gain=1.0, offset=0.0):
+    def condition(before, after, change):
+        values = 255 * np.clip(after / 255 * gain + offset, 0, 1)
+        return before, values.astype(np.uint8), change
+
+    return condition
+
+
+def cast(*gains):
+    return lit(np.array(gains))
+
+
+def seen_at(factor):
+    def condition(before, after, change):
+        size = [round(length / factor) for length in change.shape[::-1]]
+        smooth, nearest = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
+        parts = ((before, smooth), (after, smooth), (change, nearest))
+        return [np.asarray(Image.fromarray(part).resize(size, how)) for part, how in parts]
+
+    return condition
 
 
 CONDITIONS = {
-    "as it is": lambda before, after: (before, after),
-    "dates swapped": lambda before, after: (after, before),
-    "after moved by 1 pixel, right and down": lambda before, after: (before, moved(after, 1)),
-    "after moved by 2 pixels, right and down": lambda before, after: (before, moved(after, 2)),
-    "after darker (gain 0.75)": lambda b, a: (b, lit(a, 0.75, 0, 1)),
-    "after brighter (gain 1.2, offset 0.05)": lambda b, a: (b, lit(a, 1.2, 0.05, 1)),
-    "after reddish": lambda b, a: (b, lit(a, np.array([1.15, 1.0, 0.85]), 0, 1)),
-    "identical (before twice)": lambda before, after: (before, before),
-    "identical (after twice)": lambda before, after: (after, after),
+    "as it is": lambda before, after, change: (before, after, change),
+    "dates swapped": lambda before, after, change: (after, before, change),
+    "after moved by 1 pixel, right and down": moved(1),
+    "after moved by 2 pixels, right and down": moved(2),
+    "after darker (gain 0.75)": lit(0.75),
+    "after brighter (gain 1.2, offset 0.05)": lit(1.2, 0.05),
+    "after reddish (red 1.15, blue 0.85)": cast(1.15, 1.0, 0.85),
+    "after bluish (red 0.85, blue 1.15)": cast(0.85, 1.0, 1.15),
+    "after greenish (green 1.15)": cast(1.0, 1.15, 1.0),
+    "both at 0.6 of the pixel size": seen_at(0.6),
+    "both at 1.6 times the pixel size": seen_at(1.6),
+    "both at 2.4 times the pixel size": seen_at(2.4),
+    "identical (before twice)": lambda b, a, change: (b, b, np.zeros_like(change)),
+    "identical (after twice)": lambda b, a, change: (a, a, np.zeros_like(change)),
 }
 
 
@@ -54,14 +82,11 @@ def main():
         confusion = ConfusionMatrix(model.header.threshold)
         claimed = pixels = 0
         for number in range(len(dataset)):
-            before, after, change = dataset.read(number)
-            images = [
-                torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
-                for image in condition(before, after)
-            ]
+            *images, change = condition(*dataset.read(number))
+            images = [to_tensor(image)[None] for image in images]
             with autocast(torch.device("cpu"), fast_precision()):
                 probability = crops(model, *images)
-            confusion.update(probability, torch.from_numpy(change)[None, None])
+            confusion.update(probability, to_tensor(change)[None])
             claimed += int((probability > model.header.threshold).sum())
             pixels += change.size
         if name.startswith("identical"):

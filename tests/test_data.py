@@ -8,6 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -241,6 +242,27 @@ def test_a_drawn_sample_is_a_function_of_its_seed(tiny_data):
     assert any(not np.array_equal(first.before, dataset[Draw(2, s)].before) for s in range(5))
 
 
+def test_changed_pixels_of_another_pair_are_laid_over_both_dates(tmp_path):
+    write_split(tmp_path / "train", ["a", "b"], scale=255)
+    donor = LABEL[::-1]
+    write_pair(tmp_path / "train", "b", random_image(7), random_image(8), donor)
+    pairs = find_pairs(tmp_path, "train")
+    plain, mixed = (PairDataset(pairs, 255, 64, paste=odds) for odds in (0, 1))
+    own = plain[Draw(0, 1)]
+    seen = set()
+    for seed in range(20):
+        found = mixed[Draw(0, seed)]
+        other = plain[Draw(1, 0)] if (found.change != own.change).any() else own
+        laid = other.change[0] == 1
+        for date in ("before", "after"):
+            image = getattr(found, date)
+            assert torch.equal(image[:, laid], getattr(other, date)[:, laid])
+            assert torch.equal(image[:, ~laid], getattr(own, date)[:, ~laid])
+        assert torch.equal(found.change, own.change | other.change)
+        seen.add(other is own)
+    assert seen == {True, False}
+
+
 # Samplers
 
 
@@ -463,14 +485,13 @@ def test_a_focused_crop_holds_a_changed_pixel(row, column, seed):
     assert sample[2].sum() == 1
 
 
-def test_mild_augmentation_now_and_then_shows_one_image_twice():
+@pytest.mark.parametrize("name", ["mild", "strong"])
+def test_some_augmentations_now_and_then_show_one_image_twice(name):
     image = random_image(1)
     other = random_image(2)
     stills = 0
     for seed in range(400):
-        _, _, change = augmentation("mild")(
-            (image, other, LABEL // 255), np.random.default_rng(seed)
-        )
+        _, _, change = augmentation(name)((image, other, LABEL // 255), np.random.default_rng(seed))
         assert set(np.unique(change)) <= {0, 1}
         stills += not change.any()
     assert 3 <= stills <= 30

@@ -11,12 +11,14 @@ import time
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
 from conftest import write_pair
 from ctma import ChangeLogits, load_model
 from ctma.checkpoints import read_header
 from ctma.errors import DataError, OutputError, SettingError, UnknownNameError
+from ctma.files import file_fingerprint
 from ctma.training.engine import train
 from ctma.training.losses import change_loss
 from ctma.training.module import learning_rates
@@ -212,6 +214,8 @@ def test_the_best_checkpoint_says_where_it_comes_from(run, tiny_data):
     header = read_header(folder / "best.safetensors")
     assert header.network == "ctma-s"
     assert header.epoch == result.epoch
+    assert header.ground_sample_distance == 0.5
+    assert header.initial_weights == {}
     assert header.training_data["pairs"] == 8
     assert len(header.training_data["fingerprint"]) == 16
     assert header.recipe["name"] == "levir-cd/ctma-s"
@@ -313,12 +317,62 @@ def test_bf16_accumulation_and_early_stop_work(tiny_data, tmp_path):
     assert len(logged(tmp_path / "run", "val_f1")) == 2
 
 
+def test_what_is_kept_is_the_moving_average_of_the_weights(tiny_data, tmp_path):
+    # Four steps; the average starts as the weights after the first.
+    steps = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            steps.append(module.network.coarse_head.weight.detach().clone())
+
+    recipe = small_recipe("data.batch_size=2", "trainer.epochs=1", "trainer.average=0.9")
+    result = train(recipe, tiny_data, tmp_path / "run", accelerator="cpu", callbacks=(Watch(),))
+    assert len(steps) == 4
+    expected = steps[0]
+    for weight in steps[1:]:
+        expected = 0.9 * expected + 0.1 * weight
+    torch.testing.assert_close(load_model(result.best).coarse_head.weight, expected)
+
+
+def test_a_moving_average_is_taken_up_again_by_a_resume(tiny_data, tmp_path):
+    whole = train_with_average(tiny_data, tmp_path / "whole", epochs=2)
+    parts = train_with_average(tiny_data, tmp_path / "parts", epochs=1)
+    parts = train_with_average(tiny_data, tmp_path / "parts", epochs=2, resume=True)
+    assert whole.keys() == parts.keys()
+    assert any(name.startswith("average.") for name in whole)
+    for name, weight in whole.items():
+        assert torch.equal(weight, parts[name]), name
+
+
+def train_with_average(data, run, epochs, resume=False):
+    recipe = small_recipe(f"trainer.epochs={epochs}", "trainer.average=0.9")
+    train(recipe, data, run, accelerator="cpu", resume=resume)
+    return torch.load(run / "latest.ckpt", weights_only=True)["state_dict"]
+
+
 def test_training_starts_from_given_weights(run, tiny_data, tmp_path):
     start = run[0] / "best.safetensors"
     recipe = small_recipe("optimizer.lr=1e-12", "trainer.epochs=1")
     result = train(recipe, tiny_data, tmp_path / "tuned", init=start, accelerator="cpu")
     found, expected = (load_model(path).coarse_head.weight for path in (result.best, start))
     torch.testing.assert_close(found, expected)
+    initial = {"name": "best.safetensors", "fingerprint": file_fingerprint(start)}
+    assert read_header(result.best).initial_weights == initial
+
+
+def test_a_resumed_training_remembers_where_it_began(run, tiny_data, tmp_path):
+    folder = tmp_path / "tuned"
+    start = run[0] / "best.safetensors"
+    first = train(
+        small_recipe("trainer.epochs=1"), tiny_data, folder, init=start, accelerator="cpu"
+    )
+    initial = read_header(first.best).initial_weights
+    assert initial["fingerprint"] == file_fingerprint(start)
+    # Change that counts a hundred times is found, so that there is a better epoch to keep.
+    eager = small_recipe("trainer.epochs=8", "loss.class_weights=[0.01, 0.99]")
+    resumed = train(eager, tiny_data, folder, accelerator="cpu", resume=True)
+    assert resumed.epoch > 1
+    assert read_header(resumed.best).initial_weights == initial
 
 
 @pytest.mark.parametrize(
@@ -368,3 +422,32 @@ def test_sources_are_mixed_by_their_repeats_and_validated_on_the_first(tiny_data
               tmp_path / "data", tmp_path / "none", accelerator="cpu")  # fmt: skip
     with pytest.raises(SettingError, match="smallest side comes first"):
         small_recipe('data.sources=[{"zoom": [2, 1]}]')
+
+
+@pytest.fixture(scope="module")
+def shipped_data(tiny_data, tmp_path_factory):
+    """A folder laid out as the recipes of the shipped weights want it, some views jittered."""
+    folder = tmp_path_factory.mktemp("shipped")
+    for name in ("levir_cd_05m", "levir_cd_1m"):
+        shutil.copytree(tiny_data, folder / name)
+    for path in folder.glob("levir_cd_05m/train/*/*_0001.png"):
+        path.rename(path.with_name(f"j_{path.name}"))
+    return folder
+
+
+def test_the_recipes_of_the_shipped_weights_run_and_give_the_same_curve_again(
+    shipped_data, tmp_path
+):
+    small = ["data.crop_size=64", "model.video_len=2", "trainer.epochs=1"]
+    start = train(load_recipe("shipped/ctma-s-start", [*small, "trainer.precision=32-true"]),
+                  shipped_data, tmp_path / "start", accelerator="cpu")  # fmt: skip
+    recipe = load_recipe("shipped/ctma-s", [*small, "trainer.epochs=2"])
+    for run in ("one", "two"):
+        train(recipe, shipped_data, tmp_path / run, init=start.best, accelerator="cpu")
+    for metric in ("train_loss_epoch", "val_f1"):
+        curves = [logged(tmp_path / run, metric) for run in ("one", "two")]
+        assert len(curves[0]) == 2
+        assert curves[0] == curves[1]
+    weights = [load_model(tmp_path / run / "best.safetensors") for run in ("one", "two")]
+    for name, weight in weights[0].state_dict().items():
+        assert torch.equal(weight, weights[1].state_dict()[name]), name

@@ -42,6 +42,7 @@ class Header(BaseModel):
         temperature: What logits are divided by before they become probabilities.
         calibration: How temperature and threshold were found, where they were.
         training_data: Name, fingerprint and size of the data it was trained on.
+        initial_weights: Name and fingerprint of the checkpoint where training began, if any.
         recipe: The full recipe it was trained with.
         epoch: Finished epochs, counted from 1.
         scores: Scores taken, each with its split, protocol, threshold and data fingerprint.
@@ -60,6 +61,7 @@ class Header(BaseModel):
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     calibration: dict[str, Any] = Field(default_factory=dict)
     training_data: dict[str, Any] = Field(default_factory=dict)
+    initial_weights: dict[str, str] = Field(default_factory=dict)
     recipe: dict[str, Any] = Field(default_factory=dict)
     epoch: int | None = None
     scores: list[dict[str, Any]] = Field(default_factory=list)

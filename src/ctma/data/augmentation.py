@@ -57,6 +57,16 @@ def random_crop(
     return cut if side == size else _each_resized(cut, (size, size))
 
 
+def pasted(sample: Sample, donor: Sample) -> Sample:
+    """Lays the changed pixels of another sample of the same size over this one, at both dates.
+
+    Both dates get the same outline, so that it is no sign of change by itself.
+    """
+    changed = donor[2][..., None] != 0
+    before, after = (np.where(changed, donor[date], sample[date]) for date in (0, 1))
+    return before, after, sample[2] | donor[2]
+
+
 def paper(sample: Sample, rng: np.random.Generator) -> Sample:
     """Exactly one of the paper's seven, with equal odds.
 
@@ -77,10 +87,7 @@ def mild(sample: Sample, rng: np.random.Generator) -> Sample:
     All eight flips and rotations, swapped dates, now and then light and colour of each
     date alone, misregistration of up to 2 pixels, and one image as both dates.
     """
-    sample = _swapped(_each(sample, _dihedral(rng)), rng)
-    if rng.random() < 0.03:
-        image, _, change = sample
-        sample = image, image, np.zeros_like(change)
+    sample = _stilled(_swapped(_each(sample, _dihedral(rng)), rng), rng)
     before, after, change = _misregistered(sample, rng, odds=0.2)
     if rng.random() < 0.4:
         before, after = _recolour(before, rng), _recolour(after, rng)
@@ -90,13 +97,15 @@ def mild(sample: Sample, rng: np.random.Generator) -> Sample:
 def strong(sample: Sample, rng: np.random.Generator) -> Sample:
     """A wide policy for small data sets and for robust weights.
 
-    All eight flips and rotations, zoom by up to 1.25, swapped dates; then, for each date
-    alone, light and colour, blur, noise and JPEG; misregistration of up to 2 pixels.
+    All eight flips and rotations, zoom by up to 1.25, swapped dates, now and then one image
+    as both; then, for each date alone, light, colour casts, blur, noise and JPEG;
+    misregistration of up to 2 pixels.
     """
     sample = _each(sample, _dihedral(rng))
     if rng.random() < 0.5:
         sample = _zoom(sample, rng)
-    before, after, change = _misregistered(_swapped(sample, rng), rng, odds=0.3)
+    sample = _stilled(_swapped(sample, rng), rng)
+    before, after, change = _misregistered(sample, rng, odds=0.3)
     return _photometric(before, rng), _photometric(after, rng), change
 
 
@@ -169,6 +178,12 @@ def _swapped(sample: Sample, rng: np.random.Generator) -> Sample:
     return (after, before, change) if rng.random() < 0.5 else sample
 
 
+def _stilled(sample: Sample, rng: np.random.Generator) -> Sample:
+    """Now and then one image as both dates, with nothing changed."""
+    image, _, change = sample
+    return (image, image, np.zeros_like(change)) if rng.random() < 0.03 else sample
+
+
 def _misregistered(sample: Sample, rng: np.random.Generator, odds: float) -> Sample:
     before, after, change = sample
     if rng.random() < odds:
@@ -201,7 +216,7 @@ def _each_resized(
 
 def _photometric(image: Array, rng: np.random.Generator) -> Array:
     if rng.random() < 0.7:
-        image = _recolour(image, rng)
+        image = _recolour(image, rng, cast=0.12)
     kind = rng.random()
     if kind < 0.1:
         image = _reduce(image, rng)
@@ -213,10 +228,13 @@ def _photometric(image: Array, rng: np.random.Generator) -> Array:
     return image
 
 
-def _recolour(image: Array, rng: np.random.Generator) -> Array:
-    """Gamma for all bands, gain and offset for each, through one lookup table a band."""
+def _recolour(image: Array, rng: np.random.Generator, cast: float = 0.05) -> Array:
+    """Gamma for all bands, gain and offset for each, through one lookup table a band.
+
+    A band's own gain varies by ``cast``, the standard deviation of its logarithm.
+    """
     levels = np.linspace(0, 1, 256) ** np.exp(rng.normal(0, 0.2))
-    gains = np.exp(rng.normal(0, 0.15)) * np.exp(rng.normal(0, 0.05, image.shape[2]))
+    gains = np.exp(rng.normal(0, 0.15)) * np.exp(rng.normal(0, cast, image.shape[2]))
     offsets = rng.normal(0, 0.05) + rng.normal(0, 0.02, image.shape[2])
     tables = np.clip(255 * (levels[:, None] * gains + offsets), 0, 255).astype(np.uint8)
     return np.stack([tables[image[..., band], band] for band in range(image.shape[2])], axis=-1)

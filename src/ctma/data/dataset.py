@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ctma.data.augmentation import Augmentation, Sample, none, random_crop
+from ctma.data.augmentation import Augmentation, Sample, none, pasted, random_crop
 from ctma.data.images import read_image, read_label
 from ctma.data.readers import Pair
 from ctma.errors import DataError, ImageError
@@ -62,6 +62,7 @@ class PairDataset(Dataset):
         augment: What is done to a drawn sample after cropping.
         zoom: Range of the square that a crop is cut from, in crop sizes.
         focus: Odds that a crop is laid over a changed pixel.
+        paste: Odds that the changed pixels of another pair are laid over a crop.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class PairDataset(Dataset):
         augment: Augmentation = none,
         zoom: tuple[float, float] = (1.0, 1.0),
         focus: float = 0.0,
+        paste: float = 0.0,
     ):
         self.pairs = pairs
         self.label_scale = label_scale
@@ -79,6 +81,7 @@ class PairDataset(Dataset):
         self.augment = augment
         self.zoom = zoom
         self.focus = focus
+        self.paste = paste
 
     @property
     def note(self) -> str:
@@ -91,11 +94,19 @@ class PairDataset(Dataset):
     def __getitem__(self, key: int | Draw) -> Batch:
         if isinstance(key, Draw):
             rng = np.random.default_rng(key.seed)
-            sample = self.read(key.place)
-            if self.crop_size is not None:
-                sample = random_crop(sample, self.crop_size, rng, self.zoom, self.focus)
+            sample = self._crop(key.place, rng, self.focus)
+            if self.paste and rng.random() < self.paste:
+                donor = self._crop(int(rng.integers(len(self))), rng, focus=1.0)
+                if donor[2].shape == sample[2].shape:
+                    sample = pasted(sample, donor)
             return _to_tensors(self.augment(sample, rng), key.place)
         return _to_tensors(self.read(key), key)
+
+    def _crop(self, index: int, rng: np.random.Generator, focus: float) -> Sample:
+        sample = self.read(index)
+        if self.crop_size is None:
+            return sample
+        return random_crop(sample, self.crop_size, rng, self.zoom, focus)
 
     def read(self, index: int) -> Sample:
         """Both images (H, W, 3) and the label (H, W) in 0/1, uint8.

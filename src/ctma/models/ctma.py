@@ -147,7 +147,8 @@ class CTMA(ChangeNetwork):
     def stages(self, before: Tensor, after: Tensor) -> Stages:
         """The forward pass with everything it finds on the way; inputs as in ``forward``."""
         self.check_inputs(before, after)
-        pair = torch.cat([before, after], dim=1)
+        # The decoders join it with features in this layout; mixed ones are copied at every join.
+        pair = torch.cat([before, after], dim=1).to(memory_format=torch.channels_last)
 
         videos = self.temporal_encoder(pseudo_video(before, after, self.video_len))
         motion = (self.tams[0](videos[0]), self.tams[1](videos[1]))

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ctma.checkpoints import (
     Header,
+    find_checkpoint,
     load_model,
     load_weights,
     read_original,
@@ -35,7 +36,7 @@ from ctma.errors import (
 )
 from ctma.evaluation.evaluate import IMAGE_BANDS
 from ctma.evaluation.metrics import Scores
-from ctma.files import whole_file
+from ctma.files import file_fingerprint, whole_file
 from ctma.models import ChangeNetwork, create_model
 from ctma.models.blocks import channels_last
 from ctma.training.module import ChangeModule, PairsModule
@@ -108,15 +109,18 @@ def train(
 
     seed_everything(recipe.seed)
     arguments = {key: value for key, value in recipe.arguments.items() if key != "pretrained"}
+    initial: dict[str, str] = {}
     at_start = recipe.arguments if latest is None else arguments
     network = channels_last(create_model(recipe.network, **at_start))
     if latest is not None:
         _check_latest(latest, network)
     elif init is not None:
-        load_weights(network, load_model(init).state_dict(), Path(init))
+        initial = _load_initial(network, find_checkpoint(init))
     header = Header(
         network=recipe.network,
         arguments=arguments,
+        ground_sample_distance=recipe.data.ground_sample_distance,
+        initial_weights=initial,
         recipe=recipe.model_dump(mode="json"),
         training_data={"name": Path(data).resolve().name, "pairs": drawn},
     )
@@ -173,17 +177,23 @@ class CheckpointKeeper(Checkpoint):
             self.best_epoch = trainer.current_epoch + 1
             self.best_counts = asdict(scores)
             if trainer.is_global_zero:
-                save_model(self.output / BEST, pl_module.network, self._header(pl_module, scores))
+                save_model(self.output / BEST, pl_module.kept, self._header(pl_module, scores))
         self._save_latest(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """What resuming needs to know of the best epoch."""
-        return {"best_epoch": self.best_epoch, "best_counts": self.best_counts}
+        """What resuming needs to know of the best epoch, and of what came before it."""
+        return {
+            "best_epoch": self.best_epoch,
+            "best_counts": self.best_counts,
+            "initial_weights": self.header.initial_weights,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up where a former process stopped."""
         self.best_epoch = state_dict["best_epoch"]
         self.best_counts = state_dict["best_counts"]
+        initial = {"initial_weights": state_dict["initial_weights"]}
+        self.header = self.header.model_copy(update=initial)
 
     def result(self) -> TrainingResult:
         """The best epoch so far."""
@@ -311,6 +321,12 @@ def _start(output: Path, recipe: Recipe, resume: bool) -> Path | None:
     if latest.exists() and _first_process():
         raise OutputError(f"{output}: holds a training already; add --resume or name a new folder")
     return None
+
+
+def _load_initial(network: ChangeNetwork, path: Path) -> dict[str, str]:
+    """Gives a network the weights of a checkpoint; returns what the header says of it."""
+    load_weights(network, load_model(path).state_dict(), path)
+    return {"name": path.name, "fingerprint": file_fingerprint(path)}
 
 
 def _keep_recipe(output: Path, recipe: Recipe) -> None:

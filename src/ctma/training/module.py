@@ -11,6 +11,7 @@ import torch.distributed
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR, StepLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from ctma.data.augmentation import augmentation
@@ -61,8 +62,17 @@ class ChangeModule(pl.LightningModule):
         self.start = start or Start()
         self.network = network
         self.recipe = recipe
+        self.average = _moving_average(network, recipe.trainer.average)
         self.confusion = ConfusionMatrix(self.validation_threshold)
         self.validation_scores: Scores | None = None
+
+    @property
+    def kept(self) -> ChangeNetwork:
+        """The network that is validated and saved: the trained one, or its moving average."""
+        if self.average is None:
+            return self.network
+        assert isinstance(self.average.module, ChangeNetwork)
+        return self.average.module
 
     def on_fit_start(self) -> None:
         """Counts the epochs of a former training as done."""
@@ -81,16 +91,22 @@ class ChangeModule(pl.LightningModule):
         self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=rows)
         return loss
 
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """A step of the optimizer, and of the moving average behind it."""
+        super().optimizer_step(*arguments, **named)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+
     def on_validation_epoch_start(self) -> None:
         """Gives all processes the first one's batch statistics, so that they score one network."""
         if torch.distributed.is_initialized():
-            for buffer in self.network.buffers():
+            for buffer in self.kept.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batches: list[Batch], _: int) -> None:
         """Counts the pixels of some pairs."""
         for batch in batches:
-            self.confusion.update(crops(self.network, batch.before, batch.after), batch.change)
+            self.confusion.update(crops(self.kept, batch.before, batch.after), batch.change)
 
     def on_validation_epoch_end(self) -> None:
         """Takes the scores over all pixels of all processes."""
@@ -116,6 +132,13 @@ class ChangeModule(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": interval},
         }
+
+
+def _moving_average(network: ChangeNetwork, decay: float | None) -> AveragedModel | None:
+    if decay is None:
+        return None
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return average.requires_grad_(False)
 
 
 class PairsModule(pl.LightningDataModule):
@@ -162,6 +185,7 @@ class PairsModule(pl.LightningDataModule):
             augmentation(self.settings.augmentation),
             source.zoom,
             self.settings.focus,
+            self.settings.paste,
         )
 
     def _share(self) -> tuple[int, int]:

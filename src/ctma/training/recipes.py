@@ -59,8 +59,10 @@ class DataSettings(_Settings):
         batch_size: Pairs a step, in each process.
         crop_size: Side of the random crop in pixels.
         focus: Odds that a crop is laid over a changed pixel, where its pair has one.
+        paste: Odds that the changed pixels of another pair are laid over a crop.
         augmentation: ``paper`` (one of seven), ``mild``, ``strong`` or ``none``.
         workers: Loader processes; 0 loads in the training process itself.
+        ground_sample_distance: Metres a pixel of the pairs, where known; kept in checkpoints.
     """
 
     sources: list[SourceSettings] = Field(default_factory=lambda: [SourceSettings()], min_length=1)
@@ -71,8 +73,10 @@ class DataSettings(_Settings):
     batch_size: int = Field(8, ge=1)
     crop_size: int = Field(256, ge=64)
     focus: float = Field(0.0, ge=0, le=1)
+    paste: float = Field(0.0, ge=0, le=1)
     augmentation: str = "paper"
     workers: int = Field(2, ge=0)
+    ground_sample_distance: float | None = Field(None, gt=0, allow_inf_nan=False)
 
 
 class OptimizerSettings(_Settings):
@@ -124,6 +128,8 @@ class TrainerSettings(_Settings):
         accumulate: Batches whose gradients are added up for one step.
         patience: Epochs without a better validation F1 after which to stop, or ``null``.
         clip: Largest gradient norm, or ``null``.
+        average: Decay a step of the moving average of the weights, which is then what is
+            validated and kept, or ``null`` for the weights themselves.
     """
 
     epochs: int = Field(30, ge=1)
@@ -131,6 +137,7 @@ class TrainerSettings(_Settings):
     accumulate: int = Field(1, ge=1)
     patience: int | None = Field(None, ge=1)
     clip: float | None = Field(None, gt=0)
+    average: float | None = Field(None, gt=0, lt=1)
 
 
 class Recipe(_Settings):
