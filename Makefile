@@ -1,7 +1,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-
 RUNS ?= runs
 
 .PHONY: demo test lint weights install
@@ -20,6 +19,7 @@ lint: install
 # The shipped weights, from random ones; DATA holds levir_cd_05m and levir_cd_1m. After an
 # interruption the same command goes on.
 weights: install
+	$(if $(DATA),,$(error name the data: make weights DATA=DIR))
 	$(BIN)/ctma train shipped/ctma-s-start --data $(DATA) -o $(RUNS)/ctma-s-start --resume
 	$(BIN)/ctma train shipped/ctma-s --data $(DATA) -o $(RUNS)/ctma-s --resume \
 		--init $(RUNS)/ctma-s-start/best.safetensors
