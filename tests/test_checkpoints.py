@@ -158,9 +158,29 @@ def test_original_weights_of_another_network_are_refused(tmp_path):
         load_model(tmp_path / "empty.pth")
 
 
+@pytest.mark.parametrize("kind", ["ours", "original"])
+def test_half_precision_halves_the_file_and_hardly_moves_the_logits(
+    kind, tiny_model, golden_file, tmp_path
+):
+    source = {"ours": tiny_model, "original": golden_file}[kind]
+    target = tmp_path / "half.safetensors"
+    convert_weights(source, target, half=True)
+    full, half = load_model(source), load_model(target)
+    assert target.stat().st_size < 0.52 * source.stat().st_size
+    assert half.header.arguments == full.header.arguments
+    assert {weight.dtype for weight in half.parameters()} == {torch.float32}
+    torch.manual_seed(0)
+    before, after = torch.rand(2, 1, 3, 64, 64).unbind()
+    with torch.no_grad():
+        found, expected = (network(before, after).fine for network in (half, full))
+    assert (found - expected).abs().max() < 0.01 * expected.abs().max()
+
+
 def test_convert_refuses_what_it_cannot_do(tiny_model, tmp_path):
     with pytest.raises(CheckpointError, match=r"\.pth to a \.safetensors"):
         convert_weights(tiny_model, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"with --half, either to a \.safetensors"):
+        convert_weights(tiny_model, tmp_path / "other.pth", half=True)
     with pytest.raises(OutputError, match="cannot write"):
         save_model("/proc/nowhere/m.safetensors", create_model("ctma-s"), Header(network="ctma-s"))
 

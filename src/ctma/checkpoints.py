@@ -81,13 +81,17 @@ def find_checkpoint(checkpoint: str | Path) -> Path:
     return Path(checkpoint)
 
 
-def save_model(path: str | Path, network: ChangeNetwork, header: Header) -> None:
+def save_model(
+    path: str | Path, network: ChangeNetwork, header: Header, *, half: bool = False
+) -> None:
     """Writes a checkpoint, whole or not at all.
 
     Args:
         path: A ``.safetensors`` path.
         network: The network whose weights are kept.
         header: What they are.
+        half: Keep kernels in float16, for a file of half the size; they are loaded as
+            float32. Vectors, batch statistics among them, stay as they are.
 
     Raises:
         OutputError: If the file cannot be written.
@@ -98,6 +102,8 @@ def save_model(path: str | Path, network: ChangeNetwork, header: Header) -> None
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
+    if half:
+        weights = {name: w.half() if w.ndim > 1 else w for name, w in weights.items()}
     with whole_file(path) as part:
         try:
             save_file(weights, part, metadata={_HEADER_KEY: header.model_dump_json()})
@@ -246,14 +252,16 @@ def convert_weights(
     *,
     arguments: Mapping[str, Any] | None = None,
     ground_sample_distance: float | None = None,
+    half: bool = False,
 ) -> Header:
     """Converts an original ``.pth`` to a checkpoint of ours, or a checkpoint back.
 
     Args:
         source: What is converted; its suffix says what it is.
-        target: The other kind.
+        target: The other kind; with ``half``, a checkpoint of ours in any case.
         arguments: For a ``.pth``, what it does not say, such as ``fusion=0.67``.
         ground_sample_distance: Metres a pixel, for the header.
+        half: Keep kernels in float16, see :func:`save_model`.
 
     Returns:
         The header of the checkpoint.
@@ -263,10 +271,12 @@ def convert_weights(
         OutputError: If the target cannot be written.
     """
     source, target = find_checkpoint(source), Path(target)
-    kinds = [_ORIGINAL_SUFFIXES, {".safetensors"}]
-    if not any(source.suffix in a and target.suffix in b for a, b in (kinds, kinds[::-1])):
+    ours = {".safetensors"}
+    routes = ((_ORIGINAL_SUFFIXES, ours), (ours, ours if half else _ORIGINAL_SUFFIXES))
+    if not any(source.suffix in a and target.suffix in b for a, b in routes):
         raise CheckpointError(
-            f"{source} to {target}: convert takes a .pth to a .safetensors, or the other way"
+            f"{source} to {target}: convert takes a .pth to a .safetensors, or the other way; "
+            "with --half, either to a .safetensors"
         )
     network = load_model(source, **(arguments or {}))
     header: Header = network.header
@@ -277,7 +287,7 @@ def convert_weights(
         return header
     if ground_sample_distance is not None:
         header = header.model_copy(update={"ground_sample_distance": ground_sample_distance})
-    save_model(target, network, header)
+    save_model(target, network, header, half=half)
     return header
 
 

@@ -19,8 +19,11 @@ def convert(
     ground_sample_distance: Annotated[
         float | None, typer.Option("--gsd", help="Metres a pixel, kept in the header.")
     ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Keep kernels in float16: half the size.")
+    ] = False,
 ) -> None:
-    """Convert weights of the released implementation to ours, or back."""
+    """Convert weights of the released implementation to ours, or back; or ours to half size."""
     from ctma.checkpoints import convert_weights
 
     header = convert_weights(
@@ -28,5 +31,6 @@ def convert(
         target,
         arguments=given(fusion=fusion, video_len=video_len),
         ground_sample_distance=ground_sample_distance,
+        half=half,
     )
     say(f"wrote {target}: {header.network} {header.arguments}")
