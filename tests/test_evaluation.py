@@ -1,12 +1,14 @@
 """Metrics, protocols, calibration."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 from torchmetrics.functional import classification as functional
 
 from ctma import ChangeLogits, load_model
@@ -166,6 +168,26 @@ def test_scores_do_not_depend_on_the_batch(tiny_data, batch_size):
     assert [one.pair for one in judged] == pairs
     found = sum(int((one.mask & one.change).sum()) for one in judged)
     assert found == scores.true_positive
+
+
+def test_averaged_over_flipped_views_a_mirrored_data_set_scores_alike(
+    ctma, tiny_model, tiny_data, tmp_path
+):
+    mirrored = shutil.copytree(tiny_data, tmp_path / "mirrored")
+    for path in mirrored.glob("val/*/*.png"):
+        ImageOps.mirror(Image.open(path)).save(path)
+    model = shutil.copy(tiny_model, tmp_path)
+    counts = {}
+    for options in ([], ["--tta"]):
+        for data in (tiny_data, mirrored):
+            command = ["eval", model, "--data", data, "--split", "val", "--threshold", "0.484"]
+            record = json.loads(ctma(*command, "--json", *options).stdout)
+            assert record["tta"] == bool(options)
+            counts[bool(options), data] = record["true_positive"], record["false_positive"]
+    assert counts[True, tiny_data] == counts[True, mirrored]
+    assert counts[False, tiny_data] != counts[False, mirrored]
+    names = {path.name for path in tmp_path.glob("scores-*")}
+    assert names == {"scores-val-crops-0.484.json", "scores-val-crops-0.484-tta.json"}
 
 
 # Calibration

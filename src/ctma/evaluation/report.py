@@ -17,6 +17,7 @@ from ctma.devices import find_device
 from ctma.evaluation.evaluate import Judged, evaluate
 from ctma.figures.sheets import error_map, probability_map, save_sheet
 from ctma.files import check_writable, file_fingerprint, write_json
+from ctma.models.flips import FlipAverage
 
 SHEET_PAIRS = 6
 
@@ -41,6 +42,7 @@ def evaluate_checkpoint(
     *,
     protocol_name: str = "crops",
     threshold: float | None = None,
+    tta: bool = False,
     subset: str = "real",
     masks: Path | None = None,
     figures: Path | None = None,
@@ -60,12 +62,13 @@ def evaluate_checkpoint(
         split: Which split.
         protocol_name: ``"crops"``, ``"whole"`` or ``"sliding"``.
         threshold: Change is where the probability exceeds it; the checkpoint's by default.
+        tta: Average over flipped views; takes four times as long.
         subset: For SVCD, which sub-set.
         masks: A folder for masks, 0/255, one PNG a pair.
         figures: A folder for a sheet of the pairs with the most change or error.
         output: Where the scores go, ``scores-SPLIT-PROTOCOL.json`` beside the checkpoint
             (for a shipped one in the working directory) by default, with the threshold where
-            it is not the checkpoint's.
+            it is not the checkpoint's, and with ``tta`` where views were averaged.
         batch_size: Pairs at a time.
         workers: Loader processes.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
@@ -84,7 +87,7 @@ def evaluate_checkpoint(
     default = network.header.threshold
     threshold = default if threshold is None else threshold
     folder = Path() if shipped else checkpoint.parent
-    output = output or folder / _scores_name(split, protocol_name, threshold, default)
+    output = output or folder / _scores_name(split, protocol_name, threshold, default, tta)
     check_writable(output)
     examples = _Examples()
     done = 0
@@ -98,7 +101,7 @@ def evaluate_checkpoint(
         on_progress(done, len(pairs))
 
     scores = evaluate(
-        network,
+        FlipAverage(network) if tta else network,
         pairs,
         protocol_name=protocol_name,
         threshold=threshold,
@@ -111,6 +114,7 @@ def evaluate_checkpoint(
         "split": split,
         "protocol": protocol_name,
         "threshold": threshold,
+        "tta": tta,
         "arithmetic": precision,
         "checkpoint": file_fingerprint(checkpoint),
         "arguments": network.header.arguments,
@@ -128,10 +132,13 @@ def evaluate_checkpoint(
     return report
 
 
-def _scores_name(split: str, protocol_name: str, threshold: float, default: float) -> str:
+def _scores_name(
+    split: str, protocol_name: str, threshold: float, default: float, tta: bool
+) -> str:
     """A file name of its own for every way of taking a score."""
     ending = "" if threshold == default else f"-{threshold:g}"
-    return f"scores-{split}-{protocol_name}{ending}.json"
+    views = "-tta" if tta else ""
+    return f"scores-{split}-{protocol_name}{ending}{views}.json"
 
 
 class _Examples:

@@ -10,6 +10,7 @@ import typer
 from ctma.cli.commands.options import (
     Data,
     Device,
+    FlipViews,
     Fusion,
     Json,
     Precision,
@@ -27,6 +28,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
     protocol: Annotated[str, typer.Option(help="crops, whole or sliding.")] = "crops",
     threshold: Threshold = None,
+    tta: FlipViews = False,
     save_masks: Annotated[
         Path | None, typer.Option(help="Write masks here.", metavar="DIR")
     ] = None,
@@ -62,6 +64,7 @@ def evaluate(
             split,
             protocol_name=protocol,
             threshold=threshold,
+            tta=tta,
             subset=subset,
             masks=save_masks,
             figures=figures,

@@ -23,6 +23,9 @@ Threshold = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Change begins above it.", show_default="the checkpoint's"),
 ]
+FlipViews = Annotated[
+    bool, typer.Option("--tta", help="Average over four flipped views; four times slower.")
+]
 Subset = Annotated[str, typer.Option(help="For SVCD: real, with_shift or without_shift.")]
 Fusion = Annotated[
     float | None,

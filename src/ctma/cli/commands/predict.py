@@ -10,6 +10,7 @@ import typer
 from ctma.cli.commands.options import (
     Checkpoint,
     Device,
+    FlipViews,
     Fusion,
     Json,
     Precision,
@@ -49,9 +50,7 @@ def predict(
     coregister: Annotated[
         bool, typer.Option("--coregister", help="For rasters: take out the dates' shift.")
     ] = False,
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Average over four flipped views; four times slower.")
-    ] = False,
+    tta: FlipViews = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="For rasters: share the work among processes.")
     ] = None,
