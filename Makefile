@@ -20,10 +20,10 @@ lint: install
 # interruption the same command goes on.
 weights: install
 	$(if $(DATA),,$(error name the data: make weights DATA=DIR))
-	$(BIN)/ctma train shipped/ctma-s-start --data $(DATA) -o $(RUNS)/ctma-s-start --resume
-	$(BIN)/ctma train shipped/ctma-s --data $(DATA) -o $(RUNS)/ctma-s --resume \
+	$(BIN)/ctma train shipped/ctma-s-start --data "$(DATA)" -o $(RUNS)/ctma-s-start --resume
+	$(BIN)/ctma train shipped/ctma-s --data "$(DATA)" -o $(RUNS)/ctma-s --resume \
 		--init $(RUNS)/ctma-s-start/best.safetensors
-	$(BIN)/ctma calibrate $(RUNS)/ctma-s/best.safetensors --data $(DATA)/levir_cd_05m \
+	$(BIN)/ctma calibrate $(RUNS)/ctma-s/best.safetensors --data "$(DATA)/levir_cd_05m" \
 		-o $(RUNS)/ctma-s.safetensors
 
 install: $(VENV)/installed

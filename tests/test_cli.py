@@ -81,6 +81,10 @@ def test_convert_and_info(ctma, golden_file, tmp_path):
     assert described["arguments"] == {"fusion": 0.67}
     assert described["ground_sample_distance"] == 0.5
     assert "network: ctma" in ctma("info", tmp_path / "m.safetensors").stdout
+    ctma("convert", tmp_path / "m.safetensors", tmp_path / "half.safetensors", "--half")
+    half = json.loads(ctma("info", tmp_path / "half.safetensors", "--json").stdout)
+    assert half["bytes"] <= 65e6
+    assert half["arguments"] == {"fusion": 0.67}
     ctma("convert", tmp_path / "m.safetensors", tmp_path / "back.pth")
     assert "network: ctma" in ctma("info", tmp_path / "back.pth").stdout
 

@@ -214,7 +214,7 @@ def test_the_best_checkpoint_says_where_it_comes_from(run, tiny_data):
     header = read_header(folder / "best.safetensors")
     assert header.network == "ctma-s"
     assert header.epoch == result.epoch
-    assert header.ground_sample_distance == 0.5
+    assert header.ground_sample_distance is None
     assert header.initial_weights == {}
     assert header.training_data["pairs"] == 8
     assert len(header.training_data["fingerprint"]) == 16
@@ -285,6 +285,8 @@ def test_resume_keeps_to_the_runs_own_recipe(tiny_data, tmp_path, ctma):
     assert header.recipe["trainer"]["precision"] == "bf16-mixed"
     result = ctma(*command, "--resume", "--set", "model.video_len=3", code=2)
     assert "was trained with model" in result.stderr
+    result = ctma(*command, "--resume", "--set", "trainer.average=0.9", code=2)
+    assert "was trained with trainer.average None, not 0.9" in result.stderr
     other = ctma("train", "svcd/ctma-s", *command[2:], "--resume", code=2)
     assert "was trained by levir-cd/ctma-s" in other.stderr
     (run / "latest.ckpt").write_bytes((run / "latest.ckpt").read_bytes()[:9999])
@@ -430,7 +432,7 @@ def shipped_data(tiny_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shipped")
     for name in ("levir_cd_05m", "levir_cd_1m"):
         shutil.copytree(tiny_data, folder / name)
-    for path in folder.glob("levir_cd_05m/train/*/*_0001.png"):
+    for path in sorted(folder.glob("levir_cd_05m/train/*/*_0001.png")):
         path.rename(path.with_name(f"j_{path.name}"))
     return folder
 
@@ -449,5 +451,6 @@ def test_the_recipes_of_the_shipped_weights_run_and_give_the_same_curve_again(
         assert len(curves[0]) == 2
         assert curves[0] == curves[1]
     weights = [load_model(tmp_path / run / "best.safetensors") for run in ("one", "two")]
+    assert weights[0].header.ground_sample_distance == 0.5
     for name, weight in weights[0].state_dict().items():
         assert torch.equal(weight, weights[1].state_dict()[name]), name

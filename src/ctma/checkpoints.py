@@ -94,6 +94,7 @@ def save_model(
             float32. Vectors, batch statistics among them, stay as they are.
 
     Raises:
+        CheckpointError: If a weight is too large for half precision.
         OutputError: If the file cannot be written.
     """
     from ctma import __version__
@@ -103,12 +104,20 @@ def save_model(
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
     if half:
-        weights = {name: w.half() if w.ndim > 1 else w for name, w in weights.items()}
+        weights = {name: _halved(name, weight) for name, weight in weights.items()}
     with whole_file(path) as part:
         try:
             save_file(weights, part, metadata={_HEADER_KEY: header.model_dump_json()})
         except SafetensorError as error:
             raise OutputError(f"cannot write {path}: {first_line(error)}") from error
+
+
+def _halved(name: str, weight: Tensor) -> Tensor:
+    if weight.ndim < 2 or not weight.is_floating_point():
+        return weight
+    if weight.abs().max() > torch.finfo(torch.float16).max:
+        raise CheckpointError(f"{name}: too large for half precision; keep float32")
+    return weight.half()
 
 
 def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
@@ -267,7 +276,8 @@ def convert_weights(
         The header of the checkpoint.
 
     Raises:
-        CheckpointError: If the kinds do not fit, or the source cannot be read.
+        CheckpointError: If the kinds do not fit, the source cannot be read, or a weight is
+            too large for half precision.
         OutputError: If the target cannot be written.
     """
     source, target = find_checkpoint(source), Path(target)

@@ -62,7 +62,7 @@ class PairDataset(Dataset):
         augment: What is done to a drawn sample after cropping.
         zoom: Range of the square that a crop is cut from, in crop sizes.
         focus: Odds that a crop is laid over a changed pixel.
-        paste: Odds that the changed pixels of another pair are laid over a crop.
+        paste: Odds that the changed pixels of a pair drawn at random are laid over a crop.
     """
 
     def __init__(

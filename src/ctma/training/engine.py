@@ -192,7 +192,7 @@ class CheckpointKeeper(Checkpoint):
         """Takes up where a former process stopped."""
         self.best_epoch = state_dict["best_epoch"]
         self.best_counts = state_dict["best_counts"]
-        initial = {"initial_weights": state_dict["initial_weights"]}
+        initial = {"initial_weights": state_dict.get("initial_weights", {})}
         self.header = self.header.model_copy(update=initial)
 
     def result(self) -> TrainingResult:
@@ -343,6 +343,7 @@ def _check_same_recipe(path: Path, recipe: Recipe) -> None:
         ("model", former.model, recipe.model),
         ("optimizer.name", former.optimizer.name, recipe.optimizer.name),
         ("schedule.name", former.schedule.name, recipe.schedule.name),
+        ("trainer.average", former.trainer.average, recipe.trainer.average),
     ):
         if found != wanted:
             raise SettingError(f"{path.parent}: was trained with {name} {found}, not {wanted}")

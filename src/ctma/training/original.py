@@ -341,7 +341,7 @@ class OriginalKeeper(Checkpoint):
         optimizer = trainer.optimizers[0].state_dict() if self.config.save_optim else {}
         write_original(
             self.config.output(name),
-            module.network,
+            module.kept,
             epoch=trainer.current_epoch,
             optimizer=optimizer,
             max_acc=self.best,

@@ -59,7 +59,7 @@ class DataSettings(_Settings):
         batch_size: Pairs a step, in each process.
         crop_size: Side of the random crop in pixels.
         focus: Odds that a crop is laid over a changed pixel, where its pair has one.
-        paste: Odds that the changed pixels of another pair are laid over a crop.
+        paste: Odds that the changed pixels of a pair drawn at random are laid over a crop.
         augmentation: ``paper`` (one of seven), ``mild``, ``strong`` or ``none``.
         workers: Loader processes; 0 loads in the training process itself.
         ground_sample_distance: Metres a pixel of the pairs, where known; kept in checkpoints.
