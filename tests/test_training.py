@@ -204,7 +204,8 @@ def run(tiny_data, tmp_path_factory):
 def test_a_run_leaves_checkpoints_logs_and_its_recipe(run):
     folder, result = run
     assert result.best == folder / "best.safetensors"
-    assert {"best.safetensors", "latest.ckpt", "recipe.yaml", "logs"} == set(os.listdir(folder))
+    weights = {"best.safetensors", "latest.safetensors", "latest.ckpt"}
+    assert weights | {"recipe.yaml", "logs"} == set(os.listdir(folder))
     assert len(logged(folder, "val_f1")) == 3
     assert list(folder.glob("logs/version_0/events.out.tfevents*"))
 
@@ -329,6 +330,11 @@ def test_what_is_kept_is_the_moving_average_of_the_weights(tiny_data, tmp_path):
 
     recipe = small_recipe("data.batch_size=2", "trainer.epochs=1", "trainer.average=0.9")
     result = train(recipe, tiny_data, tmp_path / "run", accelerator="cpu", callbacks=(Watch(),))
+    latest = load_model(tmp_path / "run" / "latest.safetensors")
+    torch.testing.assert_close(
+        latest.coarse_head.weight, load_model(result.best).coarse_head.weight
+    )
+    assert latest.header.epoch == 1
     assert len(steps) == 4
     expected = steps[0]
     for weight in steps[1:]:
@@ -443,9 +449,12 @@ def test_the_recipes_of_the_shipped_weights_run_and_give_the_same_curve_again(
     small = ["data.crop_size=64", "model.video_len=2", "trainer.epochs=1"]
     start = train(load_recipe("shipped/ctma-s-start", [*small, "trainer.precision=32-true"]),
                   shipped_data, tmp_path / "start", accelerator="cpu")  # fmt: skip
+    train(load_recipe("shipped/ctma-s-wide", small), shipped_data, tmp_path / "wide",
+          init=start.best, accelerator="cpu")  # fmt: skip
     recipe = load_recipe("shipped/ctma-s", [*small, "trainer.epochs=2"])
+    latest = tmp_path / "wide" / "latest.safetensors"
     for run in ("one", "two"):
-        train(recipe, shipped_data, tmp_path / run, init=start.best, accelerator="cpu")
+        train(recipe, shipped_data, tmp_path / run, init=latest, accelerator="cpu")
     for metric in ("train_loss_epoch", "val_f1"):
         curves = [logged(tmp_path / run, metric) for run in ("one", "two")]
         assert len(curves[0]) == 2

@@ -45,6 +45,7 @@ from ctma.training.recipes import DataSettings, Recipe, check_recipe, load_recip
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 BEST = "best.safetensors"
 LATEST = "latest.ckpt"
+LATEST_WEIGHTS = "latest.safetensors"
 RECIPE = "recipe.yaml"
 
 
@@ -78,8 +79,9 @@ def train(
 ) -> TrainingResult:
     """Trains by a recipe and keeps the best checkpoint by validation F1.
 
-    The output folder gets ``best.safetensors``, ``latest.ckpt`` (for resuming),
-    ``recipe.yaml`` and ``logs/`` with CSV and TensorBoard logs.
+    The output folder gets ``best.safetensors``, ``latest.safetensors`` (the weights after
+    the last epoch), ``latest.ckpt`` (for resuming), ``recipe.yaml`` and ``logs/`` with CSV
+    and TensorBoard logs.
 
     Args:
         recipe: What to train, and how.
@@ -150,7 +152,7 @@ def train(
 
 
 class CheckpointKeeper(Checkpoint):
-    """Writes ``latest.ckpt`` after every epoch and ``best.safetensors`` when F1 rises.
+    """Writes ``latest.*`` after every epoch and ``best.safetensors`` when F1 rises.
 
     As one of Lightning's checkpoint callbacks it runs after all others, so that their
     states, early stopping's among them, are kept as they are after the epoch.
@@ -173,11 +175,16 @@ class CheckpointKeeper(Checkpoint):
         assert isinstance(pl_module, ChangeModule)
         scores = pl_module.validation_scores
         assert scores is not None
+        epoch = trainer.current_epoch + 1
+        files = [LATEST_WEIGHTS]
         if not self.best_epoch or scores.f1 > Scores(**self.best_counts).f1:
-            self.best_epoch = trainer.current_epoch + 1
+            self.best_epoch = epoch
             self.best_counts = asdict(scores)
-            if trainer.is_global_zero:
-                save_model(self.output / BEST, pl_module.kept, self._header(pl_module, scores))
+            files.append(BEST)
+        if trainer.is_global_zero:
+            header = self._header(pl_module, epoch, scores)
+            for name in files:
+                save_model(self.output / name, pl_module.kept, header)
         self._save_latest(trainer)
 
     def state_dict(self) -> dict[str, Any]:
@@ -199,7 +206,7 @@ class CheckpointKeeper(Checkpoint):
         """The best epoch so far."""
         return TrainingResult(self.output / BEST, self.best_epoch, Scores(**self.best_counts))
 
-    def _header(self, module: ChangeModule, scores: Scores) -> Header:
+    def _header(self, module: ChangeModule, epoch: int, scores: Scores) -> Header:
         record = {
             "split": module.recipe.data.validation_split,
             "protocol": "crops",
@@ -208,7 +215,7 @@ class CheckpointKeeper(Checkpoint):
             "data": self.validation_data,
             **scores.as_dict(),
         }
-        return self.header.model_copy(update={"epoch": self.best_epoch, "scores": [record]})
+        return self.header.model_copy(update={"epoch": epoch, "scores": [record]})
 
     def _save_latest(self, trainer: pl.Trainer) -> None:
         """Every process takes part in the saving; the first one writes."""
