@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
 
-.PHONY: demo test lint weights install
+.PHONY: demo test lint weights data-named install
 
 demo: install
 	$(BIN)/ctma demo
@@ -18,8 +18,7 @@ lint: install
 
 # The shipped weights, from random ones; DATA holds levir_cd_05m and levir_cd_1m. After an
 # interruption the same command goes on.
-weights: install
-	$(if $(DATA),,$(error name the data: make weights DATA=DIR))
+weights: data-named install
 	$(BIN)/ctma train shipped/ctma-s-start --data "$(DATA)" -o $(RUNS)/start --resume
 	$(BIN)/ctma train shipped/ctma-s-wide --data "$(DATA)" -o $(RUNS)/wide --resume \
 		--init $(RUNS)/start/best.safetensors
@@ -27,6 +26,9 @@ weights: install
 		--init $(RUNS)/wide/latest.safetensors
 	$(BIN)/ctma calibrate $(RUNS)/ctma-s/best.safetensors --data "$(DATA)/levir_cd_05m" \
 		-o $(RUNS)/ctma-s.safetensors
+
+data-named:
+	$(if $(DATA),,$(error name the data: make weights DATA=DIR))
 
 install: $(VENV)/installed
 

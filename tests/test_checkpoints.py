@@ -187,6 +187,8 @@ def test_convert_refuses_what_it_cannot_do(tiny_model, tmp_path):
         convert_weights(tiny_model, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match=r"with --half, either to a \.safetensors"):
         convert_weights(tiny_model, tmp_path / "other.pth", half=True)
+    with pytest.raises(CheckpointError, match="would be overwritten"):
+        convert_weights(tiny_model, tiny_model, half=True)
     with pytest.raises(OutputError, match="cannot write"):
         save_model("/proc/nowhere/m.safetensors", create_model("ctma-s"), Header(network="ctma-s"))
 

@@ -276,11 +276,13 @@ def convert_weights(
         The header of the checkpoint.
 
     Raises:
-        CheckpointError: If the kinds do not fit, the source cannot be read, or a weight is
-            too large for half precision.
+        CheckpointError: If the kinds do not fit, source and target are one, the source cannot
+            be read, or a weight is too large for half precision.
         OutputError: If the target cannot be written.
     """
     source, target = find_checkpoint(source), Path(target)
+    if source.resolve() == target.resolve():
+        raise CheckpointError(f"{source}: would be overwritten; name another file")
     ours = {".safetensors"}
     routes = ((_ORIGINAL_SUFFIXES, ours), (ours, ours if half else _ORIGINAL_SUFFIXES))
     if not any(source.suffix in a and target.suffix in b for a, b in routes):

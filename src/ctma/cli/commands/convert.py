@@ -12,8 +12,10 @@ from ctma.cli.output import say
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="original.pth, or ours.safetensors.")],
-    target: Annotated[Path, typer.Argument(help="The other kind.")],
+    source: Annotated[
+        Path, typer.Argument(help="original.pth, or a .safetensors (its name, if shipped).")
+    ],
+    target: Annotated[Path, typer.Argument(help="The other kind; with --half a .safetensors.")],
     fusion: Fusion = None,
     video_len: VideoLength = None,
     ground_sample_distance: Annotated[
