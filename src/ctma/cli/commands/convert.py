@@ -12,9 +12,7 @@ from ctma.cli.output import say
 
 
 def convert(
-    source: Annotated[
-        Path, typer.Argument(help="original.pth, or a .safetensors (its name, if shipped).")
-    ],
+    source: Annotated[Path, typer.Argument(help="original.pth, a .safetensors, or ctma-s.")],
     target: Annotated[Path, typer.Argument(help="The other kind; with --half a .safetensors.")],
     fusion: Fusion = None,
     video_len: VideoLength = None,
