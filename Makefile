@@ -20,10 +20,8 @@ lint: install
 # interruption the same command goes on.
 weights: data-named install
 	$(BIN)/ctma train shipped/ctma-s-start --data "$(DATA)" -o $(RUNS)/start --resume
-	$(BIN)/ctma train shipped/ctma-s-wide --data "$(DATA)" -o $(RUNS)/wide --resume \
-		--init $(RUNS)/start/best.safetensors
 	$(BIN)/ctma train shipped/ctma-s --data "$(DATA)" -o $(RUNS)/ctma-s --resume \
-		--init $(RUNS)/wide/latest.safetensors
+		--init $(RUNS)/start/best.safetensors
 	$(BIN)/ctma calibrate $(RUNS)/ctma-s/best.safetensors --data "$(DATA)/levir_cd_05m" \
 		-o $(RUNS)/ctma-s.safetensors
 

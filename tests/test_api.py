@@ -50,6 +50,20 @@ def test_predict_takes_floats_in_0_1_as_well(model):
     )
 
 
+@pytest.mark.parametrize("size", [100, 130])
+@pytest.mark.parametrize("distance", [0.02, 0.3, 0.55, 0.8, 1.2, 5.0])
+def test_predict_brings_images_to_the_distance_the_network_was_trained_at(
+    tiny_model, size, distance
+):
+    model = ctma.load_model(tiny_model)
+    model.header = model.header.model_copy(update={"ground_sample_distance": 0.5})
+    before, after = random_image(1, size), random_image(2, size)
+    plain = ctma.predict(before, after, model).probability
+    seen = ctma.predict(before, after, model, ground_sample_distance=distance).probability
+    assert seen.shape == plain.shape
+    assert np.array_equal(seen, plain) == (distance in {0.55, 5.0})
+
+
 def test_large_images_are_predicted_in_windows(model):
     before, after = random_image(1, 1100), random_image(2, 1100)
     prediction = ctma.predict(before, after, model)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torchmetrics.functional import classification as functional
 
-from ctma import ChangeLogits, load_model
-from ctma.checkpoints import read_header
+from ctma import ChangeLogits, create_model, load_model
+from ctma.checkpoints import Header, read_header, save_model
 from ctma.data.readers import find_pairs
 from ctma.errors import SettingError, UnknownNameError
 from ctma.evaluation.calibration import LogitHistogram, calibrate
@@ -188,6 +188,33 @@ def test_averaged_over_flipped_views_a_mirrored_data_set_scores_alike(
     assert counts[False, tiny_data] != counts[False, mirrored]
     names = {path.name for path in tmp_path.glob("scores-*")}
     assert names == {"scores-val-crops-0.484.json", "scores-val-crops-0.484-tta.json"}
+
+
+def test_with_their_distance_given_images_are_scored_as_the_network_knows_them(
+    ctma, tiny_data, tmp_path
+):
+    torch.manual_seed(0)
+    model = tmp_path / "model.safetensors"
+    network = create_model("ctma-s", video_len=2)
+    header = Header(
+        network="ctma-s",
+        arguments={"video_len": 2},
+        ground_sample_distance=0.5,
+        threshold=0.484,
+    )
+    save_model(model, network, header)
+    command = ["eval", model, "--data", tiny_data, "--split", "val", "--json"]
+    records = [
+        json.loads(ctma(*command, *options).stdout)
+        for options in ([], ["--gsd", "0.5"], ["--gsd", "1"])
+    ]
+    assert [record["ground_sample_distance"] for record in records] == [None, 0.5, 1]
+    counts = [(record["true_positive"], record["false_positive"]) for record in records]
+    assert counts[0] == counts[1] != counts[2]
+    names = {path.name for path in tmp_path.glob("scores-*")}
+    assert names == {f"scores-val-crops{ending}.json" for ending in ("", "-0.5m", "-1m")}
+    refused = ctma(*command, "--gsd", "0", code=2)
+    assert "--gsd 0" in refused.stderr
 
 
 # Calibration

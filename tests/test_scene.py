@@ -50,6 +50,12 @@ class Neighbourhood(ChangeNetwork):
         return ChangeLogits(4 * self.conv(after - before))
 
 
+def trained_at(ground_sample_distance):
+    network = Neighbourhood().eval()
+    network.header = Header(network="test", ground_sample_distance=ground_sample_distance)
+    return network
+
+
 def smooth(seed, height, width, bands=3):
     rng = np.random.default_rng(seed)
     coarse = rng.integers(1, 256, (bands, height // 8 + 1, width // 8 + 1), dtype=np.uint8)
@@ -129,6 +135,54 @@ def test_the_blended_scene_is_the_network_on_the_whole_scene(size):
         ]
         expected = network(*padded).fine[0, 0, : size[0], : size[1]].sigmoid().numpy()
     np.testing.assert_allclose(blended, expected, atol=1e-6)
+
+
+def test_a_coarser_scene_is_seen_at_the_distance_the_network_was_trained_at(tmp_path):
+    network = trained_at(0.5)
+    images = [smooth(seed, 200, 280) for seed in (1, 2)]
+    transform = from_origin(500_000, 4_000_000, 1, 1)
+    paths = [
+        write_raster(tmp_path / f"{number}.tif", image, transform)
+        for number, image in enumerate(images)
+    ]
+    tiling = Tiling(192, 24, 32)
+    result = predict_scene(*paths, network, tmp_path / "out", tiling=tiling)
+    assert result.summary["ground_sample_distance"] == pytest.approx(1, abs=1e-3)
+    assert result.summary["enlargement"] == pytest.approx(2, abs=1e-3)
+
+    def resized(batch, size):
+        return torch.nn.functional.interpolate(batch, size, mode="bilinear", antialias=True)
+
+    with torch.no_grad():
+        seen = (resized(torch.from_numpy(image)[None] / 255, (400, 560)) for image in images)
+        expected = resized(network(*seen).fine, (200, 280))[0, 0].sigmoid().numpy()
+    np.testing.assert_allclose(read(result.probability) / 250, expected, atol=0.01)
+    scenes = [as_array(image).rio.write_transform(transform) for image in images]
+    lazy = package.predict_xarray(*scenes, network, tiling=tiling).to_numpy()
+    np.testing.assert_allclose(lazy, expected, atol=0.01)
+
+
+def test_a_given_ground_sample_distance_overrules_the_grid(pair, tmp_path):
+    network = trained_at(0.5)
+    plain, same = (
+        predict_scene(*pair, network, tmp_path / name, ground_sample_distance=distance)
+        for name, distance in (("plain", None), ("same", 0.55))
+    )
+    reduced = predict_scene(*pair, network, tmp_path / "fine", ground_sample_distance=0.25)
+    with pytest.raises(SettingError, match="--gsd 0"):
+        predict_scene(*pair, network, tmp_path / "none", ground_sample_distance=0.0)
+    assert not (tmp_path / "none").exists()
+    assert plain.summary["enlargement"] == same.summary["enlargement"] == 1
+    assert reduced.summary["enlargement"] == 0.5
+    assert (read(plain.probability) == read(same.probability)).all()
+    assert (read(plain.probability) != read(reduced.probability)).any()
+
+
+def test_pixels_too_coarse_for_the_network_are_seen_as_they_are_with_a_warning(pair, tmp_path):
+    warnings = []
+    result = predict_scene(*pair, trained_at(0.1), tmp_path / "out", on_warning=warnings.append)
+    assert result.summary["enlargement"] == 1
+    assert any("pixels of 0.5 m" in line and "0.1 m" in line for line in warnings)
 
 
 def test_a_window_too_small_for_its_margin_is_refused():

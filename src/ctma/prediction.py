@@ -18,6 +18,7 @@ from ctma.devices import autocast
 from ctma.errors import DataError, ImageError
 from ctma.evaluation.protocols import protocol, sliding
 from ctma.models import ChangeNetwork
+from ctma.resolution import at_own_distance
 
 LARGEST_WHOLE = 1024 * 1024
 """Pixels above which an image is predicted in windows."""
@@ -44,6 +45,7 @@ def predict(
     *,
     threshold: float | None = None,
     protocol_name: str = "auto",
+    ground_sample_distance: float | None = None,
     precision: str = "32-true",
 ) -> Prediction:
     """Predicts what changed between two images.
@@ -55,12 +57,16 @@ def predict(
         threshold: Change is where the probability exceeds it; the checkpoint's by default.
         protocol_name: ``"whole"``, ``"crops"``, ``"sliding"``; ``"auto"`` sees images of up
             to 1024 x 1024 pixels whole, larger ones in overlapping windows of 512.
+        ground_sample_distance: Metres a pixel; where given, the network sees the images
+            enlarged or reduced to the distance it was trained at.
         precision: ``"32-true"`` or ``"bf16-mixed"``.
 
     Raises:
         ImageError: If the arrays do not fit each other or the network.
         UnknownNameError: If there is no such protocol.
+        SettingError: If the distance is not above 0.
     """
+    model = at_own_distance(model, ground_sample_distance)
     _check_arrays(before, after, model.bands)
     device = next(model.parameters()).device
     inputs = [_to_input(image).to(device) for image in (before, after)]

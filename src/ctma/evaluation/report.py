@@ -17,7 +17,8 @@ from ctma.devices import find_device
 from ctma.evaluation.evaluate import Judged, evaluate
 from ctma.figures.sheets import error_map, probability_map, save_sheet
 from ctma.files import check_writable, file_fingerprint, write_json
-from ctma.models.flips import FlipAverage
+from ctma.models.views import FlipAverage
+from ctma.resolution import at_own_distance
 
 SHEET_PAIRS = 6
 
@@ -43,6 +44,7 @@ def evaluate_checkpoint(
     protocol_name: str = "crops",
     threshold: float | None = None,
     tta: bool = False,
+    ground_sample_distance: float | None = None,
     subset: str = "real",
     masks: Path | None = None,
     figures: Path | None = None,
@@ -63,12 +65,14 @@ def evaluate_checkpoint(
         protocol_name: ``"crops"``, ``"whole"`` or ``"sliding"``.
         threshold: Change is where the probability exceeds it; the checkpoint's by default.
         tta: Average over flipped views; takes four times as long.
+        ground_sample_distance: Metres a pixel of the images; where given, the network sees
+            them enlarged or reduced to the distance it was trained at.
         subset: For SVCD, which sub-set.
         masks: A folder for masks, 0/255, one PNG a pair.
         figures: A folder for a sheet of the pairs with the most change or error.
         output: Where the scores go, ``scores-SPLIT-PROTOCOL.json`` beside the checkpoint
             (for a shipped one in the working directory) by default, with the threshold where
-            it is not the checkpoint's, and with ``tta`` where views were averaged.
+            it is not the checkpoint's, and with ``tta`` and the distance where they were given.
         batch_size: Pairs at a time.
         workers: Loader processes.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
@@ -87,8 +91,11 @@ def evaluate_checkpoint(
     default = network.header.threshold
     threshold = default if threshold is None else threshold
     folder = Path() if shipped else checkpoint.parent
-    output = output or folder / _scores_name(split, protocol_name, threshold, default, tta)
+    output = output or folder / _scores_name(
+        split, protocol_name, threshold, default, tta, ground_sample_distance
+    )
     check_writable(output)
+    seen = at_own_distance(network, ground_sample_distance)
     examples = _Examples()
     done = 0
 
@@ -101,7 +108,7 @@ def evaluate_checkpoint(
         on_progress(done, len(pairs))
 
     scores = evaluate(
-        FlipAverage(network) if tta else network,
+        FlipAverage(seen) if tta else seen,
         pairs,
         protocol_name=protocol_name,
         threshold=threshold,
@@ -115,6 +122,7 @@ def evaluate_checkpoint(
         "protocol": protocol_name,
         "threshold": threshold,
         "tta": tta,
+        "ground_sample_distance": ground_sample_distance,
         "arithmetic": precision,
         "checkpoint": file_fingerprint(checkpoint),
         "arguments": network.header.arguments,
@@ -133,12 +141,18 @@ def evaluate_checkpoint(
 
 
 def _scores_name(
-    split: str, protocol_name: str, threshold: float, default: float, tta: bool
+    split: str,
+    protocol_name: str,
+    threshold: float,
+    default: float,
+    tta: bool,
+    ground_sample_distance: float | None,
 ) -> str:
     """A file name of its own for every way of taking a score."""
     ending = "" if threshold == default else f"-{threshold:g}"
     views = "-tta" if tta else ""
-    return f"scores-{split}-{protocol_name}{ending}{views}.json"
+    pixels = "" if ground_sample_distance is None else f"-{ground_sample_distance:g}m"
+    return f"scores-{split}-{protocol_name}{ending}{views}{pixels}.json"
 
 
 class _Examples:

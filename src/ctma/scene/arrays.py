@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from ctma.errors import SceneError, SettingError
 from ctma.models import ChangeNetwork
 from ctma.models.blocks import fused
+from ctma.resolution import at_own_distance, enlargement
 from ctma.scene.blending import Axis, Tiling, axis
+from ctma.scene.grid import Grid, measured_distance
 from ctma.scene.plan import Images
 from ctma.scene.source import OVERVIEW_SIDE, Scaling, percentile_scaling, unit_scaling
 from ctma.scene.windows import look
@@ -42,7 +44,7 @@ def predict_xarray(
         after: The same; warped where its grid is another.
         model: A network, as from ``load_model``.
         scale: Stored values that become 0 and 1; found for each date by default.
-        tiling: How windows lie.
+        tiling: How windows lie, in pixels that the network sees.
         precision: ``"32-true"`` or ``"bf16-mixed"``.
 
     Returns:
@@ -65,8 +67,10 @@ def predict_xarray(
             np.array(ends, np.float32)[:, None, None] for ends in (scaling.low, scaling.high)
         )
         images.append(((image - low) / (high - low)).clip(0, 1).data)
+    distance = measured_distance(_grid(before))
+    tiling = (tiling or Tiling()).enlarged(enlargement(model, distance))
     probability = xarray.DataArray(
-        _blended(images, model, tiling or Tiling(), precision),
+        _blended(images, at_own_distance(model, distance), tiling, precision),
         dims=before.dims[1:],
         coords={
             name: before.coords[name]
@@ -101,6 +105,11 @@ def _on_grid(date: xarray.DataArray, like: xarray.DataArray) -> xarray.DataArray
     if date.odc.geobox.extent.to_crs(like.rio.crs).disjoint(like.odc.geobox.extent):
         raise SceneError("before and after do not overlap")
     return date.odc.reproject(like.odc.geobox, resampling="bilinear", dst_nodata=np.nan)
+
+
+def _grid(date: xarray.DataArray) -> Grid:
+    height, width = date.shape[1:]
+    return Grid(date.rio.crs, date.rio.transform(), width, height)
 
 
 def _scaling(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,14 @@ class Tiling:
     def stride(self) -> int:
         """Step from one window to the next."""
         return self.size - 2 * self.margin - self.ramp
+
+    def enlarged(self, ratio: float) -> Tiling:
+        """The tiling of a scene whose windows reach these sizes when they are enlarged."""
+        if ratio == 1:
+            return self
+        return Tiling(
+            *(math.ceil(pixels / ratio) for pixels in (self.size, self.margin, self.ramp))
+        )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from pyproj import Geod, Transformer
 from rasterio import DatasetReader
 from rasterio.crs import CRS
 from rasterio.transform import Affine, array_bounds
@@ -91,6 +92,17 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
     if grid is None:
         raise SceneError(f"{before.name} and {after.name} do not overlap")
     return Overlap(grid, _share_outside(before, grid), _share_outside(after, grid))
+
+
+def measured_distance(grid: Grid) -> float:
+    """The ground sample distance: metres that the middle pixel measures along a side."""
+    column, row = grid.width / 2, grid.height / 2
+    corners = [grid.transform @ (column + x, row + y) for x, y in ((0, 0), (1, 0), (0, 1))]
+    to_degrees = Transformer.from_crs(grid.crs.to_wkt(), "EPSG:4326", always_xy=True)
+    corner, right, below = (to_degrees.transform(*point) for point in corners)
+    ellipsoid = Geod(ellps="WGS84")
+    across, down = (ellipsoid.inv(*corner, *other)[2] for other in (right, below))
+    return math.sqrt(across * down)
 
 
 def _own_grid(raster: DatasetReader) -> Grid:

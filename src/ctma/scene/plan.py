@@ -16,8 +16,9 @@ from rasterio.windows import Window
 
 from ctma.files import fingerprint
 from ctma.models import ChangeNetwork
+from ctma.resolution import enlargement
 from ctma.scene.blending import Axis, Tiling, axis
-from ctma.scene.grid import Grid, Overlap, common_grid
+from ctma.scene.grid import Grid, Overlap, common_grid, measured_distance
 from ctma.scene.registration import Shift, estimate_shift
 from ctma.scene.source import (
     Scaling,
@@ -71,6 +72,7 @@ class Plan:
         before: The date before; its grid is the scene's.
         after: The date after.
         tiling: How windows lie.
+        enlargement: How much larger the network sees them.
         precision: ``"32-true"`` or ``"bf16-mixed"``.
         threshold: Change is where the probability exceeds it.
     """
@@ -78,6 +80,7 @@ class Plan:
     before: Date
     after: Date
     tiling: Tiling
+    enlargement: float
     precision: str
     threshold: float
 
@@ -109,10 +112,12 @@ class Findings:
     Attributes:
         overlap: Their common grid.
         shift: How far the date after lies from the date before.
+        ground_sample_distance: Metres a pixel of the common grid.
     """
 
     overlap: Overlap
     shift: Shift
+    ground_sample_distance: float
 
 
 def make_plan(
@@ -127,6 +132,7 @@ def make_plan(
     tiling: Tiling,
     coregister: bool,
     precision: str,
+    ground_sample_distance: float | None,
 ) -> tuple[Plan, Findings]:
     """Settles grid, bands, shift and scaling of two rasters; arguments as in ``predict_scene``.
 
@@ -156,7 +162,12 @@ def make_plan(
         Date(path, tuple(numbers), own, scaling)
         for path, numbers, own, scaling in zip(paths, chosen, grids, scalings, strict=True)
     )
-    return Plan(first, second, tiling, precision, threshold), Findings(overlap, shift)
+    distance = ground_sample_distance
+    if distance is None:
+        distance = measured_distance(overlap.grid)
+    ratio = enlargement(model, distance)
+    plan = Plan(first, second, tiling.enlarged(ratio), ratio, precision, threshold)
+    return plan, Findings(overlap, shift, distance)
 
 
 class Reader:

@@ -21,7 +21,8 @@ from ctma.errors import CtmaError, SettingError, UnknownNameError
 from ctma.files import check_writable, spread_fingerprint, write_json
 from ctma.models import ChangeNetwork
 from ctma.models.blocks import fused
-from ctma.models.flips import FlipAverage
+from ctma.models.views import FlipAverage
+from ctma.resolution import at_own_distance, too_coarse
 from ctma.scene.blending import Tiling
 from ctma.scene.grid import Grid
 from ctma.scene.plan import Date, Plan, make_plan
@@ -70,6 +71,7 @@ def predict_scene(
     tiling: Tiling | None = None,
     coregister: bool = False,
     tta: bool = False,
+    ground_sample_distance: float | None = None,
     precision: str = "32-true",
     workers: int | None = None,
     cluster: str | None = None,
@@ -95,9 +97,11 @@ def predict_scene(
         min_area: Square metres below which a change is no polygon.
         simplify: Pixels by which polygons may be simplified.
         polygon_format: ``gpkg``, ``geojson``, ``fgb`` or ``parquet``.
-        tiling: How windows lie.
+        tiling: How windows lie, in pixels that the network sees.
         coregister: Take out the shift between the dates.
         tta: Average over flipped views; takes four times as long.
+        ground_sample_distance: Metres a pixel, by default as the grid has it. The network
+            sees the scene enlarged or reduced to the distance it was trained at.
         precision: ``"32-true"`` or ``"bf16-mixed"``.
         workers: Share the work among as many processes, through dask.
         cluster: Share the work with a running dask cluster: its scheduler's address. The
@@ -134,6 +138,7 @@ def predict_scene(
             tiling=tiling or Tiling(),
             coregister=coregister,
             precision=precision,
+            ground_sample_distance=ground_sample_distance,
         )
         if not coregister and findings.shift.length > NOTABLE:
             on_warning(
@@ -141,9 +146,15 @@ def predict_scene(
                 f"({findings.shift.columns:+.1f} columns, {findings.shift.rows:+.1f} rows); "
                 "add --coregister"
             )
+        if too_coarse(model, findings.ground_sample_distance):
+            on_warning(
+                f"pixels of {findings.ground_sample_distance:.2g} m, but the network was trained "
+                f"at {model.header.ground_sample_distance:.2g} m: expect little"
+            )
         planned = time.monotonic()
         how = PolygonSettings(min_area, simplify, polygon_format)
-        network = FlipAverage(model) if tta else model
+        network = at_own_distance(model, findings.ground_sample_distance)
+        network = FlipAverage(network) if tta else network
         identity = plan.identity(network, repr(how))
         if resume and (finished := _finished(output, identity, polygon_format)):
             discard(output, identity)
@@ -172,6 +183,8 @@ def predict_scene(
                 plan.after, fingerprints[1].result(), findings.overlap.outside_after
             ),
             "grid": _grid_summary(plan.grid),
+            "ground_sample_distance": round(findings.ground_sample_distance, 4),
+            "enlargement": round(plan.enlargement, 4),
             "shift_pixels": {
                 "columns": round(findings.shift.columns, 2),
                 "rows": round(findings.shift.rows, 2),

@@ -12,6 +12,7 @@ from ctma.cli.commands.options import (
     Device,
     FlipViews,
     Fusion,
+    GroundSampleDistance,
     Json,
     Precision,
     Subset,
@@ -29,6 +30,7 @@ def evaluate(
     protocol: Annotated[str, typer.Option(help="crops, whole or sliding.")] = "crops",
     threshold: Threshold = None,
     tta: FlipViews = False,
+    gsd: GroundSampleDistance = None,
     save_masks: Annotated[
         Path | None, typer.Option(help="Write masks here.", metavar="DIR")
     ] = None,
@@ -65,6 +67,7 @@ def evaluate(
             protocol_name=protocol,
             threshold=threshold,
             tta=tta,
+            ground_sample_distance=gsd,
             subset=subset,
             masks=save_masks,
             figures=figures,

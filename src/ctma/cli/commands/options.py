@@ -26,6 +26,15 @@ Threshold = Annotated[
 FlipViews = Annotated[
     bool, typer.Option("--tta", help="Average over four flipped views; four times slower.")
 ]
+GroundSampleDistance = Annotated[
+    float | None,
+    typer.Option(
+        "--gsd",
+        help="Metres a pixel; the network sees images at the distance it was trained at.",
+        show_default="a raster's own; else not known, and seen as they are",
+        metavar="METRES",
+    ),
+]
 Subset = Annotated[str, typer.Option(help="For SVCD: real, with_shift or without_shift.")]
 Fusion = Annotated[
     float | None,

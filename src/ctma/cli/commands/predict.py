@@ -12,6 +12,7 @@ from ctma.cli.commands.options import (
     Device,
     FlipViews,
     Fusion,
+    GroundSampleDistance,
     Json,
     Precision,
     Threshold,
@@ -51,6 +52,7 @@ def predict(
         bool, typer.Option("--coregister", help="For rasters: take out the dates' shift.")
     ] = False,
     tta: FlipViews = False,
+    gsd: GroundSampleDistance = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="For rasters: share the work among processes.")
     ] = None,
@@ -97,6 +99,7 @@ def predict(
                 polygon_format=polygon_format,
                 coregister=coregister,
                 tta=tta,
+                ground_sample_distance=gsd,
                 workers=workers,
                 cluster=cluster,
                 resume=resume,
@@ -113,7 +116,7 @@ def predict(
             _print_scene(result.summary, result.probability, result.mask, result.changes, picture)
         return
 
-    from ctma.models.flips import FlipAverage
+    from ctma.models.views import FlipAverage
     from ctma.prediction import predict_files
 
     with progress("Predicting") as on_progress:
@@ -125,6 +128,7 @@ def predict(
             on_done=on_progress,
             threshold=threshold,
             protocol_name=protocol,
+            ground_sample_distance=gsd,
             precision=precision,
         )
     if as_json:

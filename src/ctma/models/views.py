@@ -1,0 +1,67 @@
+"""Other ways for a network to look at a pair: enlarged, reduced, flipped."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ctma.models.blocks import MINIMUM_SIZE, ChangeLogits, ChangeNetwork
+
+STEP = 8
+"""Pixels of the networks' coarsest features; enlarged and reduced sizes are its multiples."""
+
+_FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
+
+
+class View(ChangeNetwork):
+    """A network behind another way of looking; bands, header and temperature are its own.
+
+    Args:
+        network: The network that looks.
+    """
+
+    def __init__(self, network: ChangeNetwork):
+        super().__init__()
+        self.network = network
+        self.bands = network.bands
+        self.header = network.header
+        self.temperature = network.temperature
+        self.train(network.training)
+
+
+class FlipAverage(View):
+    """Sees each pair as it is, mirrored, upside down, and both; takes four times as long."""
+
+    def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
+        """Mean logits of the four views; inputs as the network's."""
+        logits = [
+            self.network(before.flip(view), after.flip(view)).fine.flip(view) for view in _FLIPS
+        ]
+        return ChangeLogits(torch.stack(logits).mean(dim=0))
+
+
+class Resized(View):
+    """Sees each pair enlarged or reduced; the logits come back at the pair's own size.
+
+    Args:
+        network: The network that looks.
+        enlargement: Pixels that it sees for each pixel of the pair, along a side.
+    """
+
+    def __init__(self, network: ChangeNetwork, enlargement: float):
+        super().__init__(network)
+        self.enlargement = enlargement
+
+    def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
+        """Logits at the size of the inputs; inputs as the network's."""
+        size = before.shape[-2:]
+        seen = [
+            max(MINIMUM_SIZE, STEP * round(length * self.enlargement / STEP)) for length in size
+        ]
+        logits = self.network(*(_resized(image, seen) for image in (before, after))).fine
+        return ChangeLogits(_resized(logits.float(), size))
+
+
+def _resized(images: Tensor, size: list[int] | torch.Size) -> Tensor:
+    return F.interpolate(images, size=tuple(size), mode="bilinear", antialias=True)
