@@ -18,7 +18,8 @@ from ctma.data.readers import find_pairs
 from ctma.devices import autocast, fast_precision
 from ctma.evaluation.metrics import ConfusionMatrix
 from ctma.evaluation.protocols import crops
-from ctma.resolution import at_own_distance
+from ctma.models.views import enlarged
+from ctma.resolution import enlargement
 
 
 def moved(pixels):
@@ -102,7 +103,7 @@ def main():
         else:
             print(f"{name}: F1 {100 * f1:.2f}", flush=True)
     for factor in PIXEL_SIZES:
-        told = at_own_distance(model, factor * options.gsd)
+        told = enlarged(model, enlargement(model, factor * options.gsd))
         scores = [score(network, dataset, seen_at(factor))[0] for network in (model, told)]
         print(
             f"both at {factor * options.gsd:.2g} m: F1 {100 * scores[0]:.2f}, "

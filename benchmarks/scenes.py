@@ -28,6 +28,7 @@ from ctma.evaluation.metrics import ConfusionMatrix
 from ctma.evaluation.protocols import sliding
 from ctma.models import ChangeNetwork
 from ctma.models.blocks import fused
+from ctma.models.views import enlarged
 from ctma.scene.blending import Tiling, axis
 from ctma.scene.plan import Reader, make_plan
 from ctma.scene.windows import in_order, look
@@ -112,13 +113,13 @@ def network_alone(pair, model, precision):
     """Seconds that the windows of a scene take in the network, read before."""
     plan, _ = make_plan(
         *map(str, pair), model, bands=None, scale=None, grid="before", threshold=0.5,
-        tiling=Tiling(), coregister=False, precision=precision,
+        tiling=Tiling(), coregister=False, precision=precision, ground_sample_distance=None,
     )  # fmt: skip
     places = [
         (i, j) for i in range(len(plan.rows.origins)) for j in range(len(plan.columns.origins))
     ]
     threads = torch.get_num_threads()
-    model = fused(model)
+    model = fused(enlarged(model, plan.enlargement))
     with Reader(plan) as reader:
         images = [reader.read(place) for place in places]
     start = time.monotonic()
@@ -181,9 +182,9 @@ def seams(options):
     at_borders, inside = [], []
     for first in sorted(Path(options.scenes).glob("*_1.tif")):
         second = first.with_name(first.name.replace("_1.tif", "_2.tif"))
-        maps = [probability_map(first, second, model, tiling) for tiling in tilings]
+        maps, seen = zip(*(predicted(first, second, model, one) for one in tilings), strict=True)
         for direction in (0, 1):
-            borders = [{*edges(maps[0].shape[direction], tiling)} for tiling in tilings]
+            borders = [{*edges(maps[0].shape[direction], tiling)} for tiling in seen]
             for own, places in enumerate(borders):
                 for place in places:
                     others = [
@@ -198,12 +199,13 @@ def seams(options):
     print(f"ratio {np.mean(at_borders) / np.mean(inside):.3f}")
 
 
-def probability_map(first, second, model, tiling):
+def predicted(first, second, model, tiling):
+    """The probability of change, and how windows lay on the scene's own pixels."""
     with tempfile.TemporaryDirectory() as folder:
         result = predict_scene(first, second, model, folder, tiling=tiling)
         with rasterio.open(result.probability) as raster:
             stored = raster.read(1)
-            return np.where(stored == 255, np.nan, stored / 250)
+            return np.where(stored == 255, np.nan, stored / 250), result.plan.tiling
 
 
 def step(probability, place, direction):

@@ -209,6 +209,7 @@ def test_with_their_distance_given_images_are_scored_as_the_network_knows_them(
         for options in ([], ["--gsd", "0.5"], ["--gsd", "1"])
     ]
     assert [record["ground_sample_distance"] for record in records] == [None, 0.5, 1]
+    assert [record["enlargement"] for record in records] == [1, 1, 2]
     counts = [(record["true_positive"], record["false_positive"]) for record in records]
     assert counts[0] == counts[1] != counts[2]
     names = {path.name for path in tmp_path.glob("scores-*")}

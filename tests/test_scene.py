@@ -29,7 +29,7 @@ from ctma.checkpoints import Header, save_model  # noqa: E402
 from ctma.errors import SceneError, SettingError  # noqa: E402
 from ctma.models import ChangeNetwork  # noqa: E402
 from ctma.scene.blending import Tiling, axis  # noqa: E402
-from ctma.scene.grid import Grid, common_grid  # noqa: E402
+from ctma.scene.grid import Grid, common_grid, ground_sample_distance  # noqa: E402
 from ctma.scene.polygons import GroundArea, Tracer  # noqa: E402
 from ctma.scene.source import Source  # noqa: E402
 
@@ -158,8 +158,31 @@ def test_a_coarser_scene_is_seen_at_the_distance_the_network_was_trained_at(tmp_
         expected = resized(network(*seen).fine, (200, 280))[0, 0].sigmoid().numpy()
     np.testing.assert_allclose(read(result.probability) / 250, expected, atol=0.01)
     scenes = [as_array(image).rio.write_transform(transform) for image in images]
-    lazy = package.predict_xarray(*scenes, network, tiling=tiling).to_numpy()
-    np.testing.assert_allclose(lazy, expected, atol=0.01)
+    lazy = package.predict_xarray(*scenes, network, tiling=tiling)
+    np.testing.assert_allclose(lazy.to_numpy(), expected, atol=0.01)
+    assert lazy.attrs["enlargement"] == result.summary["enlargement"]
+    as_it_is = package.predict_xarray(*scenes, network, ground_sample_distance=0.5)
+    assert as_it_is.attrs["enlargement"] == 1
+
+
+@pytest.mark.parametrize(
+    ("crs", "pixel", "north", "metres"),
+    [
+        ("EPSG:4326", 1e-5, 0.0, 1.109),
+        ("EPSG:4326", 1e-5, 60.0, 0.788),
+        ("EPSG:3857", 2.0, 8_399_738.0, 1.0),
+        ("EPSG:32643", 1.5, 4_000_000.0, 1.5),
+    ],
+)
+def test_the_ground_sample_distance_is_measured_on_the_ground(crs, pixel, north, metres):
+    west = 10 if crs == "EPSG:4326" else 500_000
+    grid = Grid(CRS.from_string(crs), from_origin(west, north, pixel, pixel), 10, 10)
+    assert ground_sample_distance(grid) == pytest.approx(metres, rel=6e-3)
+
+
+def test_a_distance_for_weights_that_do_not_know_their_own_is_refused(pair, tmp_path):
+    with pytest.raises(SettingError, match="ctma convert --gsd"):
+        predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", ground_sample_distance=1.0)
 
 
 def test_a_given_ground_sample_distance_overrules_the_grid(pair, tmp_path):

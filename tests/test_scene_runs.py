@@ -19,6 +19,7 @@ rasterio = pytest.importorskip("rasterio")
 pytest.importorskip("distributed")
 
 from ctma import load_model, predict_scene, predict_xarray  # noqa: E402
+from ctma.checkpoints import Header, save_model  # noqa: E402
 from ctma.errors import OutputError, SettingError  # noqa: E402
 from ctma.scene.blending import Tiling  # noqa: E402
 from test_scene import (  # noqa: E402
@@ -175,6 +176,11 @@ def test_only_an_equal_run_is_resumed(pair, tmp_path):
         predict_scene(*pair, network, tmp_path, tiling=TILING, on_progress=stop)
     with pytest.raises(SettingError, match="other inputs or settings"):
         predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.4, resume=True)
+    network.header = Header(network="test", ground_sample_distance=0.5)
+    with pytest.raises(SettingError, match="other inputs or settings"):
+        predict_scene(
+            *pair, network, tmp_path, tiling=TILING, ground_sample_distance=1.0, resume=True
+        )
     predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.4)
 
 
@@ -201,9 +207,14 @@ def test_a_full_disk_is_one_line_and_can_be_resumed(ctma, tiny_model, pair, tmp_
 
 
 def test_workers_give_the_same_bytes(ctma, tiny_model, tmp_path):
-    pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, 500, 1000)) for n in (1, 2)]
+    pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, 300, 600)) for n in (1, 2)]
+    network = load_model(tiny_model)
+    model = tmp_path / "fine.safetensors"
+    header = network.header.model_copy(update={"ground_sample_distance": 0.3})
+    save_model(model, network, header)
     for name, options in (("alone", ()), ("shared", ("--workers", 2))):
-        ctma("predict", *pair, "-c", tiny_model, "-o", tmp_path / name, *options)
+        shown = ctma("predict", *pair, "-c", model, "-o", tmp_path / name, *options).stdout
+        assert "pixels of 0.5 m: seen enlarged 1.7 times" in shown
     assert outputs(tmp_path / "alone") == outputs(tmp_path / "shared")
 
 

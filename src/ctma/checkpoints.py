@@ -22,6 +22,7 @@ from ctma.errors import CheckpointError, CtmaError, OutputError, first_line
 from ctma.files import file_fingerprint, whole_file
 from ctma.models import ChangeNetwork, create_model
 from ctma.models.blocks import channels_last
+from ctma.resolution import check_distance
 
 FORMAT_VERSION = 1
 _HEADER_KEY = "ctma"
@@ -56,7 +57,7 @@ class Header(BaseModel):
     arguments: dict[str, Any] = Field(default_factory=dict)
     bands: list[str] = Field(default_factory=lambda: ["red", "green", "blue"])
     scaling: float = Field(255.0, gt=0)
-    ground_sample_distance: float | None = None
+    ground_sample_distance: float | None = Field(None, gt=0, allow_inf_nan=False)
     threshold: float = Field(0.5, ge=0, le=1)
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     calibration: dict[str, Any] = Field(default_factory=dict)
@@ -269,7 +270,7 @@ def convert_weights(
         source: What is converted; its suffix says what it is.
         target: The other kind; with ``half``, a checkpoint of ours in any case.
         arguments: For a ``.pth``, what it does not say, such as ``fusion=0.67``.
-        ground_sample_distance: Metres a pixel, for the header.
+        ground_sample_distance: Metres a pixel of what it was trained on, for the header.
         half: Keep kernels in float16, see :func:`save_model`.
 
     Returns:
@@ -279,7 +280,10 @@ def convert_weights(
         CheckpointError: If the kinds do not fit, source and target are one, the source cannot
             be read, or a weight is too large for half precision.
         OutputError: If the target cannot be written.
+        SettingError: If the distance is not above 0.
     """
+    if ground_sample_distance is not None:
+        check_distance(ground_sample_distance)
     source, target = find_checkpoint(source), Path(target)
     if source.resolve() == target.resolve():
         raise CheckpointError(f"{source}: would be overwritten; name another file")

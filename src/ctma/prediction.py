@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,8 @@ from ctma.devices import autocast
 from ctma.errors import DataError, ImageError
 from ctma.evaluation.protocols import protocol, sliding
 from ctma.models import ChangeNetwork
-from ctma.resolution import at_own_distance
+from ctma.models.views import enlarged
+from ctma.resolution import check_given_distance, enlargement
 
 LARGEST_WHOLE = 1024 * 1024
 """Pixels above which an image is predicted in windows."""
@@ -56,7 +58,8 @@ def predict(
         model: A network, as from ``load_model``; it runs on the device it is on.
         threshold: Change is where the probability exceeds it; the checkpoint's by default.
         protocol_name: ``"whole"``, ``"crops"``, ``"sliding"``; ``"auto"`` sees images of up
-            to 1024 x 1024 pixels whole, larger ones in overlapping windows of 512.
+            to 1024 x 1024 pixels whole, larger ones in overlapping windows of 512, both as the
+            network sees them.
         ground_sample_distance: Metres a pixel; where given, the network sees the images
             enlarged or reduced to the distance it was trained at.
         precision: ``"32-true"`` or ``"bf16-mixed"``.
@@ -64,14 +67,16 @@ def predict(
     Raises:
         ImageError: If the arrays do not fit each other or the network.
         UnknownNameError: If there is no such protocol.
-        SettingError: If the distance is not above 0.
+        SettingError: If the distance is not above 0, or the model does not know its own.
     """
-    model = at_own_distance(model, ground_sample_distance)
+    check_given_distance(model, ground_sample_distance)
+    ratio = enlargement(model, ground_sample_distance)
     _check_arrays(before, after, model.bands)
     device = next(model.parameters()).device
     inputs = [_to_input(image).to(device) for image in (before, after)]
     with autocast(device, precision):
-        batch = _protocol(protocol_name, before.shape)(model, *inputs)
+        run = _protocol(protocol_name, before.shape, ratio)
+        batch = run(enlarged(model, ratio), *inputs)
     probability = batch[0, 0].cpu().numpy()
     if threshold is None:
         threshold = model.header.threshold if model.header else 0.5
@@ -171,9 +176,11 @@ def _to_input(image: NDArray) -> Tensor:
     return to_tensor(image if image.dtype == np.uint8 else image.astype(np.float32))[None]
 
 
-def _protocol(name: str, shape: tuple[int, ...]) -> Callable[..., Tensor]:
+def _protocol(name: str, shape: tuple[int, ...], ratio: float) -> Callable[..., Tensor]:
+    """By name; ``auto`` counts pixels as the network sees them."""
     if name != "auto":
         return protocol(name)
-    if shape[0] * shape[1] <= LARGEST_WHOLE:
+    if shape[0] * shape[1] * ratio**2 <= LARGEST_WHOLE:
         return protocol("whole")
-    return partial(sliding, window=LARGE_WINDOW, stride=LARGE_STRIDE)
+    window, stride = (math.ceil(side / ratio) for side in (LARGE_WINDOW, LARGE_STRIDE))
+    return partial(sliding, window=window, stride=stride)

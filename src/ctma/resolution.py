@@ -6,57 +6,67 @@ import math
 
 from ctma.errors import SettingError
 from ctma.models import ChangeNetwork
-from ctma.models.views import Resized
 
-ALIKE = 1.25
+ALIKE = 1.3
 """Ground sample distances closer than this ratio are taken for the same."""
 
-STRONGEST_REDUCTION = 0.25
+STRONGEST_REDUCTION = 0.5
 """Finer images are reduced by no more than this; bounds what is read for one window."""
 
-LARGEST_ENLARGEMENT = 3.0
+LARGEST_ENLARGEMENT = 3.2
 """Pixels that are coarser than this many of the network's hold too little to enlarge."""
-
-
-def at_own_distance(network: ChangeNetwork, ground_sample_distance: float | None) -> ChangeNetwork:
-    """The network, enlarging or reducing images to the distance that it was trained at.
-
-    Args:
-        network: As from ``load_model``; its checkpoint says the distance.
-        ground_sample_distance: Metres a pixel of the images, ``None`` if not known.
-
-    Raises:
-        SettingError: If the distance is not above 0.
-    """
-    ratio = enlargement(network, ground_sample_distance)
-    return network if ratio == 1 else Resized(network, ratio)
 
 
 def enlargement(network: ChangeNetwork, ground_sample_distance: float | None) -> float:
     """How much larger a network must see images so that they look as those it was trained on.
 
-    Returns:
-        A ratio; 1 where either distance is unknown, the two are alike, or the pixels are
-        too coarse for it to be of use.
+    Args:
+        network: As from ``load_model``; its checkpoint says the distance it was trained at.
+        ground_sample_distance: Metres a pixel of the images, ``None`` if not known.
 
-    Raises:
-        SettingError: If the distance is not above 0.
+    Returns:
+        A ratio from 0.5 to 3.2; 1 where either distance is unknown, the two are alike, or the
+        pixels are too coarse for it to be of use.
     """
-    if ground_sample_distance is None:
-        return 1.0
-    if not 0 < ground_sample_distance < math.inf:
-        raise SettingError(f"--gsd {ground_sample_distance}: metres a pixel, above 0 and finite")
     own = _own_distance(network)
-    if own is None or too_coarse(network, ground_sample_distance):
+    if own is None or ground_sample_distance is None or too_coarse(network, ground_sample_distance):
         return 1.0
     ratio = ground_sample_distance / own
     return 1.0 if 1 / ALIKE < ratio < ALIKE else max(ratio, STRONGEST_REDUCTION)
 
 
-def too_coarse(network: ChangeNetwork, ground_sample_distance: float) -> bool:
+def too_coarse(network: ChangeNetwork, ground_sample_distance: float | None) -> bool:
     """Whether pixels hold too little of what the network was trained to see."""
     own = _own_distance(network)
-    return own is not None and ground_sample_distance > LARGEST_ENLARGEMENT * own
+    if own is None or ground_sample_distance is None:
+        return False
+    return ground_sample_distance > LARGEST_ENLARGEMENT * own
+
+
+def check_given_distance(network: ChangeNetwork, ground_sample_distance: float | None) -> None:
+    """Refuses a ground sample distance that is out of range or of no use to the network.
+
+    Raises:
+        SettingError: If one is given and is not above 0, or the checkpoint does not say its own.
+    """
+    if ground_sample_distance is None:
+        return
+    check_distance(ground_sample_distance)
+    if _own_distance(network) is None:
+        raise SettingError(
+            f"--gsd {ground_sample_distance:g}: the checkpoint does not say at which ground sample "
+            "distance it was trained; see ctma convert --gsd"
+        )
+
+
+def check_distance(ground_sample_distance: float) -> None:
+    """Refuses what is no length.
+
+    Raises:
+        SettingError: If the distance is not above 0 and finite.
+    """
+    if not 0 < ground_sample_distance < math.inf:
+        raise SettingError(f"--gsd {ground_sample_distance:g}: metres a pixel, above 0 and finite")
 
 
 def _own_distance(network: ChangeNetwork) -> float | None:

@@ -17,8 +17,8 @@ from ctma.devices import find_device
 from ctma.evaluation.evaluate import Judged, evaluate
 from ctma.figures.sheets import error_map, probability_map, save_sheet
 from ctma.files import check_writable, file_fingerprint, write_json
-from ctma.models.views import FlipAverage
-from ctma.resolution import at_own_distance
+from ctma.models.views import FlipAverage, enlarged
+from ctma.resolution import check_given_distance, enlargement
 
 SHEET_PAIRS = 6
 
@@ -87,6 +87,9 @@ def evaluate_checkpoint(
     shipped = str(checkpoint) in shipped_models()
     checkpoint = find_checkpoint(checkpoint)
     network = load_model(checkpoint, **arguments).to(find_device(device))
+    check_given_distance(network, ground_sample_distance)
+    ratio = enlargement(network, ground_sample_distance)
+    seen = enlarged(network, ratio)
     pairs = find_pairs(data, split, subset=subset)
     default = network.header.threshold
     threshold = default if threshold is None else threshold
@@ -95,7 +98,6 @@ def evaluate_checkpoint(
         split, protocol_name, threshold, default, tta, ground_sample_distance
     )
     check_writable(output)
-    seen = at_own_distance(network, ground_sample_distance)
     examples = _Examples()
     done = 0
 
@@ -123,6 +125,7 @@ def evaluate_checkpoint(
         "threshold": threshold,
         "tta": tta,
         "ground_sample_distance": ground_sample_distance,
+        "enlargement": ratio,
         "arithmetic": precision,
         "checkpoint": file_fingerprint(checkpoint),
         "arguments": network.header.arguments,

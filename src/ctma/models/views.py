@@ -46,7 +46,8 @@ class Resized(View):
 
     Args:
         network: The network that looks.
-        enlargement: Pixels that it sees for each pixel of the pair, along a side.
+        enlargement: Pixels that it sees for each pixel of the pair, along a side, about; a pair
+            is not reduced below the least size.
     """
 
     def __init__(self, network: ChangeNetwork, enlargement: float):
@@ -56,11 +57,15 @@ class Resized(View):
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
         """Logits at the size of the inputs; inputs as the network's."""
         size = before.shape[-2:]
-        seen = [
-            max(MINIMUM_SIZE, STEP * round(length * self.enlargement / STEP)) for length in size
-        ]
+        ratio = max(self.enlargement, MINIMUM_SIZE / min(size))
+        seen = [STEP * round(length * ratio / STEP) for length in size]
         logits = self.network(*(_resized(image, seen) for image in (before, after))).fine
         return ChangeLogits(_resized(logits.float(), size))
+
+
+def enlarged(network: ChangeNetwork, ratio: float) -> ChangeNetwork:
+    """The network behind :class:`Resized`, or itself where the ratio is 1."""
+    return network if ratio == 1 else Resized(network, ratio)
 
 
 def _resized(images: Tensor, size: list[int] | torch.Size) -> Tensor:

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from ctma.errors import SceneError, SettingError
 from ctma.models import ChangeNetwork
 from ctma.models.blocks import fused
-from ctma.resolution import at_own_distance, enlargement
+from ctma.models.views import enlarged
+from ctma.resolution import check_given_distance, enlargement
 from ctma.scene.blending import Axis, Tiling, axis
-from ctma.scene.grid import Grid, measured_distance
+from ctma.scene.grid import Grid
+from ctma.scene.grid import ground_sample_distance as measured
 from ctma.scene.plan import Images
 from ctma.scene.source import OVERVIEW_SIDE, Scaling, percentile_scaling, unit_scaling
 from ctma.scene.windows import look
@@ -31,6 +33,7 @@ def predict_xarray(
     *,
     scale: tuple[float, float] | None = None,
     tiling: Tiling | None = None,
+    ground_sample_distance: float | None = None,
     precision: str = "32-true",
 ) -> xarray.DataArray:
     """The change probability of two georeferenced arrays, on the grid of the first.
@@ -45,16 +48,19 @@ def predict_xarray(
         model: A network, as from ``load_model``.
         scale: Stored values that become 0 and 1; found for each date by default.
         tiling: How windows lie, in pixels that the network sees.
+        ground_sample_distance: Metres a pixel, by default as the first array has it; see
+            ``ctma.predict_scene``.
         precision: ``"32-true"`` or ``"bf16-mixed"``.
 
     Returns:
-        (y, x) float32 in [0, 1], NaN where a date has no data; ``attrs["threshold"]`` is
-        the checkpoint's.
+        (y, x) float32 in [0, 1], NaN where a date has no data; ``attrs`` hold the
+        checkpoint's ``threshold`` and the ``enlargement``.
 
     Raises:
         SceneError: If the arrays cannot be compared.
-        SettingError: If the scale is out of order.
+        SettingError: If the scale is out of order, or the distance out of range.
     """
+    check_given_distance(model, ground_sample_distance)
     for name, date in (("before", before), ("after", after)):
         _check(name, date, model)
     lazy = any(dask.is_dask_collection(date) for date in (before, after))
@@ -67,10 +73,10 @@ def predict_xarray(
             np.array(ends, np.float32)[:, None, None] for ends in (scaling.low, scaling.high)
         )
         images.append(((image - low) / (high - low)).clip(0, 1).data)
-    distance = measured_distance(_grid(before))
-    tiling = (tiling or Tiling()).enlarged(enlargement(model, distance))
+    ratio = enlargement(model, ground_sample_distance or _measured(before))
+    tiling = (tiling or Tiling()).enlarged(ratio)
     probability = xarray.DataArray(
-        _blended(images, at_own_distance(model, distance), tiling, precision),
+        _blended(images, enlarged(model, ratio), tiling, precision),
         dims=before.dims[1:],
         coords={
             name: before.coords[name]
@@ -78,7 +84,10 @@ def predict_xarray(
             if name in before.coords
         },
         name="probability",
-        attrs={"threshold": model.header.threshold if model.header else 0.5},
+        attrs={
+            "threshold": model.header.threshold if model.header else 0.5,
+            "enlargement": ratio,
+        },
     ).rio.write_crs(before.rio.crs)
     return probability if lazy else probability.compute()
 
@@ -107,9 +116,9 @@ def _on_grid(date: xarray.DataArray, like: xarray.DataArray) -> xarray.DataArray
     return date.odc.reproject(like.odc.geobox, resampling="bilinear", dst_nodata=np.nan)
 
 
-def _grid(date: xarray.DataArray) -> Grid:
-    height, width = date.shape[1:]
-    return Grid(date.rio.crs, date.rio.transform(), width, height)
+def _measured(date: xarray.DataArray) -> float | None:
+    box = date.odc.geobox
+    return None if box is None else measured(Grid(date.rio.crs, box.affine, *box.shape.xy))
 
 
 def _scaling(

@@ -36,11 +36,8 @@ class Tiling:
 
     def enlarged(self, ratio: float) -> Tiling:
         """The tiling of a scene whose windows reach these sizes when they are enlarged."""
-        if ratio == 1:
-            return self
-        return Tiling(
-            *(math.ceil(pixels / ratio) for pixels in (self.size, self.margin, self.ramp))
-        )
+        margin, ramp = (int(pixels / ratio) for pixels in (self.margin, self.ramp))
+        return Tiling(math.ceil(self.size / ratio), margin, ramp)
 
 
 @dataclass(frozen=True)

@@ -94,15 +94,16 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
     return Overlap(grid, _share_outside(before, grid), _share_outside(after, grid))
 
 
-def measured_distance(grid: Grid) -> float:
-    """The ground sample distance: metres that the middle pixel measures along a side."""
+def ground_sample_distance(grid: Grid) -> float | None:
+    """Metres that the middle pixel measures along a side, ``None`` where it is nowhere on Earth."""
     column, row = grid.width / 2, grid.height / 2
     corners = [grid.transform @ (column + x, row + y) for x, y in ((0, 0), (1, 0), (0, 1))]
     to_degrees = Transformer.from_crs(grid.crs.to_wkt(), "EPSG:4326", always_xy=True)
     corner, right, below = (to_degrees.transform(*point) for point in corners)
     ellipsoid = Geod(ellps="WGS84")
     across, down = (ellipsoid.inv(*corner, *other)[2] for other in (right, below))
-    return math.sqrt(across * down)
+    distance = math.sqrt(across * down)
+    return distance if 0 < distance < math.inf else None
 
 
 def _own_grid(raster: DatasetReader) -> Grid:

@@ -18,7 +18,8 @@ from ctma.files import fingerprint
 from ctma.models import ChangeNetwork
 from ctma.resolution import enlargement
 from ctma.scene.blending import Axis, Tiling, axis
-from ctma.scene.grid import Grid, Overlap, common_grid, measured_distance
+from ctma.scene.grid import Grid, Overlap, common_grid
+from ctma.scene.grid import ground_sample_distance as measured
 from ctma.scene.registration import Shift, estimate_shift
 from ctma.scene.source import (
     Scaling,
@@ -112,12 +113,12 @@ class Findings:
     Attributes:
         overlap: Their common grid.
         shift: How far the date after lies from the date before.
-        ground_sample_distance: Metres a pixel of the common grid.
+        ground_sample_distance: Metres a pixel, as given or as the common grid has it.
     """
 
     overlap: Overlap
     shift: Shift
-    ground_sample_distance: float
+    ground_sample_distance: float | None
 
 
 def make_plan(
@@ -145,6 +146,7 @@ def make_plan(
         rasters = [stack.enter_context(open_raster(path)) for path in paths]
         with raster_errors(f"{before} and {after}: cannot be brought onto one grid"):
             overlap = common_grid(rasters[0], rasters[1], grid)
+            distance = ground_sample_distance or measured(overlap.grid)
         chosen = [choose_bands(raster, bands, model.bands) for raster in rasters]
         grids = [overlap.grid, overlap.grid]
         sources = [
@@ -162,9 +164,6 @@ def make_plan(
         Date(path, tuple(numbers), own, scaling)
         for path, numbers, own, scaling in zip(paths, chosen, grids, scalings, strict=True)
     )
-    distance = ground_sample_distance
-    if distance is None:
-        distance = measured_distance(overlap.grid)
     ratio = enlargement(model, distance)
     plan = Plan(first, second, tiling.enlarged(ratio), ratio, precision, threshold)
     return plan, Findings(overlap, shift, distance)

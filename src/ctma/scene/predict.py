@@ -21,8 +21,8 @@ from ctma.errors import CtmaError, SettingError, UnknownNameError
 from ctma.files import check_writable, spread_fingerprint, write_json
 from ctma.models import ChangeNetwork
 from ctma.models.blocks import fused
-from ctma.models.views import FlipAverage
-from ctma.resolution import at_own_distance, too_coarse
+from ctma.models.views import FlipAverage, enlarged
+from ctma.resolution import check_given_distance, too_coarse
 from ctma.scene.blending import Tiling
 from ctma.scene.grid import Grid
 from ctma.scene.plan import Date, Plan, make_plan
@@ -108,7 +108,8 @@ def predict_scene(
             workers must see the rasters under the same paths.
         resume: Go on where an interrupted run into this folder stopped.
         on_progress: Called after every window with how many are done, and of how many.
-        on_warning: Called with a line where the dates are shifted by more than a pixel.
+        on_warning: Called with a line where the dates are shifted by more than a pixel, or
+            pixels are too coarse for the network.
 
     Raises:
         SceneError: If the rasters cannot be compared or read.
@@ -117,6 +118,7 @@ def predict_scene(
     """
     _check_settings(polygon_format, scale, workers, cluster)
     _check_ranges(threshold, min_area, simplify)
+    check_given_distance(model, ground_sample_distance)
     start = time.monotonic()
     output = Path(output)
     if threshold is None:
@@ -148,12 +150,12 @@ def predict_scene(
             )
         if too_coarse(model, findings.ground_sample_distance):
             on_warning(
-                f"pixels of {findings.ground_sample_distance:.2g} m, but the network was trained "
-                f"at {model.header.ground_sample_distance:.2g} m: expect little"
+                f"pixels of {findings.ground_sample_distance:.3g} m, but the network was trained "
+                f"at {model.header.ground_sample_distance:.3g} m: expect little"
             )
         planned = time.monotonic()
         how = PolygonSettings(min_area, simplify, polygon_format)
-        network = at_own_distance(model, findings.ground_sample_distance)
+        network = enlarged(model, plan.enlargement)
         network = FlipAverage(network) if tta else network
         identity = plan.identity(network, repr(how))
         if resume and (finished := _finished(output, identity, polygon_format)):
@@ -183,8 +185,8 @@ def predict_scene(
                 plan.after, fingerprints[1].result(), findings.overlap.outside_after
             ),
             "grid": _grid_summary(plan.grid),
-            "ground_sample_distance": round(findings.ground_sample_distance, 4),
-            "enlargement": round(plan.enlargement, 4),
+            "ground_sample_distance": findings.ground_sample_distance,
+            "enlargement": plan.enlargement,
             "shift_pixels": {
                 "columns": round(findings.shift.columns, 2),
                 "rows": round(findings.shift.rows, 2),

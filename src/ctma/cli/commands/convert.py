@@ -17,7 +17,8 @@ def convert(
     fusion: Fusion = None,
     video_len: VideoLength = None,
     ground_sample_distance: Annotated[
-        float | None, typer.Option("--gsd", help="Metres a pixel, kept in the header.")
+        float | None,
+        typer.Option("--gsd", help="Metres a pixel it was trained at, kept."),
     ] = None,
     half: Annotated[
         bool, typer.Option("--half", help="Keep kernels in float16: half the size.")

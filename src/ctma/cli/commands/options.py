@@ -30,8 +30,8 @@ GroundSampleDistance = Annotated[
     float | None,
     typer.Option(
         "--gsd",
-        help="Metres a pixel; the network sees images at the distance it was trained at.",
-        show_default="a raster's own; else not known, and seen as they are",
+        help="Metres a pixel: the network sees images as large as those it was trained on.",
+        show_default="that of a raster; images are seen as they are",
         metavar="METRES",
     ),
 ]

@@ -179,6 +179,11 @@ def _print_scene(summary: dict[str, Any], *paths: Path) -> None:
         outside = summary[date]["outside_share"]
         if outside > 0:
             say(f"{100 * outside:.2f} % of {date} lies outside the common grid")
+    if summary["enlargement"] != 1:
+        say(
+            f"pixels of {summary['ground_sample_distance']:.3g} m: "
+            f"seen enlarged {summary['enlargement']:.2g} times"
+        )
     say(
         f"{summary['changes']} changes, {summary['changed_area_m2']:.0f} m2, "
         f"{100 * summary['changed_share']:.2f} % of the valid pixels"
