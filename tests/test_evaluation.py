@@ -221,24 +221,28 @@ def test_with_their_distance_given_images_are_scored_as_the_network_knows_them(
 # Calibration
 
 
-def overconfident(seed, temperature, shape=(300, 300)):
-    """Probabilities and labels of a network whose logits are too large by a factor."""
+def overconfident(seed, temperature, offset=0.0, shape=(300, 300)):
+    """Probabilities and labels of a network whose logits are too large by a factor, and off."""
     rng = np.random.default_rng(seed)
     honest = rng.normal(-2, 2, shape)
     change = (rng.random(shape) < 1 / (1 + np.exp(-honest))).astype(np.uint8)
-    claimed = 1 / (1 + np.exp(-temperature * honest))
+    claimed = 1 / (1 + np.exp(-temperature * (honest - offset)))
     return claimed.astype(np.float32), change
 
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 2.5])
-def test_temperature_scaling_undoes_what_is_claimed_too_much(temperature):
+@pytest.mark.parametrize("offset", [-1.0, 0.0])
+def test_calibration_undoes_what_is_claimed_too_much(temperature, offset):
     histogram = LogitHistogram()
     for seed in range(3):
-        histogram.add(*overconfident(seed, temperature))
+        histogram.add(*overconfident(seed, temperature, offset))
     found = calibrate(histogram)
     assert found.temperature == pytest.approx(temperature, rel=0.05)
+    assert found.offset == pytest.approx(offset, abs=0.05)
     assert found.error_after < 0.01
     assert found.error_after <= found.error_before + 1e-3
+    if offset:
+        assert found.error_after < found.error_by_temperature / 3
     assert found.f1_after >= found.f1_before
 
 
@@ -247,7 +251,8 @@ def test_the_best_threshold_is_that_of_an_exhaustive_search():
     histogram = LogitHistogram()
     histogram.add(probability, change)
     found = calibrate(histogram)
-    scaled = 1 / (1 + np.exp(-np.log(probability / (1 - probability)) / found.temperature))
+    logits = np.log(probability / (1 - probability))
+    scaled = 1 / (1 + np.exp(-logits / found.temperature - found.offset))
 
     def f1(threshold):
         mask = scaled > threshold
@@ -259,7 +264,9 @@ def test_the_best_threshold_is_that_of_an_exhaustive_search():
     assert found.f1_after == pytest.approx(best, abs=2e-3)
 
 
-def test_a_calibrated_checkpoint_divides_its_logits(ctma, tiny_model, tiny_data, tmp_path):
+def test_a_calibrated_checkpoint_divides_and_moves_its_logits(
+    ctma, tiny_model, tiny_data, tmp_path
+):
     calibrated = tmp_path / "calibrated.safetensors"
     result = ctma(
         "calibrate",
@@ -280,7 +287,8 @@ def test_a_calibrated_checkpoint_divides_its_logits(ctma, tiny_model, tiny_data,
     plain, scaled = load_model(tiny_model), load_model(calibrated)
     with torch.no_grad():
         logits = plain(before, after).fine
-    expected = (logits / found["temperature"]).sigmoid()
+    assert header.offset == found["offset"] != 0
+    expected = (logits / found["temperature"] + found["offset"]).sigmoid()
     torch.testing.assert_close(whole(scaled, before, after), expected)
     refused = ctma(
         "calibrate", tiny_model, "--data", tiny_data, "-o", calibrated, "--split", "test", code=2

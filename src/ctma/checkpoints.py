@@ -41,7 +41,8 @@ class Header(BaseModel):
         ground_sample_distance: Metres a pixel of the training data, where known.
         threshold: Change is where the probability exceeds it.
         temperature: What logits are divided by before they become probabilities.
-        calibration: How temperature and threshold were found, where they were.
+        offset: What is added to them then.
+        calibration: How temperature, offset and threshold were found, where they were.
         training_data: Name, fingerprint and size of the data it was trained on.
         initial_weights: Name and fingerprint of the checkpoint where training began, if any.
         recipe: The full recipe it was trained with.
@@ -60,6 +61,7 @@ class Header(BaseModel):
     ground_sample_distance: float | None = Field(None, gt=0, allow_inf_nan=False)
     threshold: float = Field(0.5, ge=0, le=1)
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    offset: float = Field(0.0, allow_inf_nan=False)
     calibration: dict[str, Any] = Field(default_factory=dict)
     training_data: dict[str, Any] = Field(default_factory=dict)
     initial_weights: dict[str, str] = Field(default_factory=dict)
@@ -153,6 +155,7 @@ def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
     load_weights(network, weights, path)
     network.header = header
     network.temperature = header.temperature
+    network.offset = header.offset
     return channels_last(network).eval()
 
 

@@ -1,8 +1,9 @@
 """Makes a checkpoint's probability mean what it says.
 
-Temperature scaling: C. Guo et al., "On Calibration of Modern Neural Networks", 2017. The
-logits are divided by the one temperature that makes the labels of a validation split most
-likely.
+Platt scaling: the logits are divided by a temperature, and an offset is added, the two that
+make the labels of a validation split most likely (J. Platt, "Probabilistic Outputs for Support
+Vector Machines", 1999). A temperature alone (C. Guo et al., "On Calibration of Modern Neural
+Networks", 2017) cannot mend what training brings in that shows more change than there is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ctma.checkpoints import load_model, save_model
@@ -29,7 +32,11 @@ BINS = 3200
 CONFIDENCE_BINS = 15
 """As in the paper."""
 
-TEMPERATURES = np.geomspace(0.2, 5, 801)
+TEMPERATURES = (0.2, 5.0)
+"""The least and the largest."""
+
+LARGEST_OFFSET = 8.0
+
 THRESHOLDS = np.arange(5, 96) / 100
 
 
@@ -39,16 +46,20 @@ class Calibration:
 
     Attributes:
         temperature: What logits are divided by.
+        offset: What is added then.
         threshold: Of all hundredths, the one with the highest F1 after that.
         error_before: Expected calibration error of the probability of change, in [0, 1].
-        error_after: The same after temperature scaling.
+        error_by_temperature: The same after scaling by the best temperature without an offset.
+        error_after: The same after both.
         f1_before: F1 at 0.5.
         f1_after: F1 at the threshold.
     """
 
     temperature: float
+    offset: float
     threshold: float
     error_before: float
+    error_by_temperature: float
     error_after: float
     f1_before: float
     f1_after: float
@@ -70,25 +81,43 @@ class LogitHistogram:
         for kind in (0, 1):
             self.counts[kind] += np.bincount(bins[change == kind], minlength=BINS)
 
-    def temperature(self) -> float:
-        """The temperature under which the labels are most likely."""
-        still, changed = self.counts
-        scaled = self.centres / TEMPERATURES[:, None]
-        losses = np.logaddexp(0, scaled) @ still + np.logaddexp(0, -scaled) @ changed
-        return float(TEMPERATURES[losses.argmin()])
+    def scaling(self, *, with_offset: bool = True) -> tuple[float, float]:
+        """The temperature and offset under which the labels are most likely."""
+        logits = torch.from_numpy(self.centres)
+        still, changed = torch.from_numpy(self.counts / self.counts.sum())
+        slope = torch.zeros((), dtype=torch.float64, requires_grad=True)
+        offset = torch.zeros((), dtype=torch.float64, requires_grad=with_offset)
+        optimizer = torch.optim.LBFGS(
+            [slope, offset] if with_offset else [slope],
+            max_iter=200,
+            tolerance_grad=1e-9,
+            tolerance_change=1e-12,
+            line_search_fn="strong_wolfe",
+        )
 
-    def calibration_error(self, temperature: float) -> float:
+        def loss() -> float:
+            optimizer.zero_grad()
+            scaled = slope.exp() * logits + offset
+            unlikely = still @ F.softplus(scaled) + changed @ F.softplus(-scaled)
+            unlikely.backward()
+            return float(unlikely)
+
+        optimizer.step(loss)
+        temperature = np.clip(np.exp(-slope.item()), *TEMPERATURES)
+        return float(temperature), float(np.clip(offset.item(), -LARGEST_OFFSET, LARGEST_OFFSET))
+
+    def calibration_error(self, temperature: float = 1.0, offset: float = 0.0) -> float:
         """Mean distance of probability and share of change, over bins of probability."""
-        probability = self._probability(temperature)
+        probability = self._probability(temperature, offset)
         bins = np.minimum((probability * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
         everything = self.counts.sum(axis=0)
         claimed = np.bincount(bins, everything * probability, CONFIDENCE_BINS)
         changed = np.bincount(bins, self.counts[1], CONFIDENCE_BINS)
         return float(np.abs(claimed - changed).sum() / everything.sum())
 
-    def f1(self, threshold: float, temperature: float) -> float:
+    def f1(self, threshold: float, temperature: float = 1.0, offset: float = 0.0) -> float:
         """F1 where the probability exceeds a threshold."""
-        found = self._probability(temperature) > threshold
+        found = self._probability(temperature, offset) > threshold
         still, changed = self.counts.astype(int)
         return Scores(
             true_positive=int(changed[found].sum()),
@@ -97,21 +126,24 @@ class LogitHistogram:
             true_negative=int(still[~found].sum()),
         ).f1
 
-    def _probability(self, temperature: float) -> NDArray[np.float64]:
-        return 1 / (1 + np.exp(-self.centres / temperature))
+    def _probability(self, temperature: float, offset: float) -> NDArray[np.float64]:
+        return 1 / (1 + np.exp(-self.centres / temperature - offset))
 
 
 def calibrate(histogram: LogitHistogram) -> Calibration:
-    """Finds temperature and threshold from the logits of a validation split."""
-    temperature = histogram.temperature()
-    scores = [histogram.f1(threshold, temperature) for threshold in THRESHOLDS]
+    """Finds temperature, offset and threshold from the logits of a validation split."""
+    temperature, offset = (round(value, 4) for value in histogram.scaling())
+    alone, _ = histogram.scaling(with_offset=False)
+    scores = [histogram.f1(threshold, temperature, offset) for threshold in THRESHOLDS]
     best = int(np.argmax(scores))
     return Calibration(
-        temperature=round(temperature, 4),
+        temperature=temperature,
+        offset=offset,
         threshold=float(THRESHOLDS[best]),
-        error_before=histogram.calibration_error(1.0),
-        error_after=histogram.calibration_error(temperature),
-        f1_before=histogram.f1(0.5, 1.0),
+        error_before=histogram.calibration_error(),
+        error_by_temperature=histogram.calibration_error(alone),
+        error_after=histogram.calibration_error(temperature, offset),
+        f1_before=histogram.f1(0.5),
         f1_after=scores[best],
     )
 
@@ -127,7 +159,7 @@ def calibrate_checkpoint(
     precision: str = "32-true",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Calibration:
-    """Puts temperature and best threshold into a checkpoint's header.
+    """Puts temperature, offset and best threshold into a checkpoint's header.
 
     Args:
         checkpoint: A checkpoint of ours.
@@ -146,7 +178,7 @@ def calibrate_checkpoint(
     if split == "test":
         raise SettingError("--split test: nothing is chosen on the test split; use val")
     network = load_model(checkpoint).to(find_device(device))
-    network.temperature = 1.0
+    network.temperature, network.offset = 1.0, 0.0
     pairs = [pair for folder in data for pair in find_pairs(folder, split)]
     histogram = LogitHistogram()
     done = 0
@@ -165,6 +197,7 @@ def calibrate_checkpoint(
         "arithmetic": precision,
         "data": data_fingerprint(pairs),
         "error_before": found.error_before,
+        "error_by_temperature": found.error_by_temperature,
         "error_after": found.error_after,
         "f1_before": found.f1_before,
         "f1_after": found.f1_after,
@@ -172,6 +205,7 @@ def calibrate_checkpoint(
     header = network.header.model_copy(
         update={
             "temperature": found.temperature,
+            "offset": found.offset,
             "threshold": found.threshold,
             "calibration": record,
         }

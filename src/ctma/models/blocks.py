@@ -39,6 +39,7 @@ class ChangeNetwork(nn.Module):
         bands: Input channels of one date.
         temperature: What logits are divided by before they become probabilities; found by
             ``ctma calibrate``.
+        offset: What is added to them then.
         header: What the checkpoint that the weights came from says of itself, if any.
         original_names: Pairs (pattern, replacement) for ``re.sub``, applied in turn, that
             make the released implementation's weight names out of ours; empty where
@@ -47,12 +48,13 @@ class ChangeNetwork(nn.Module):
 
     bands: int
     temperature: float = 1.0
+    offset: float = 0.0
     header: Any = None
     original_names: tuple[tuple[str, str], ...] = ()
 
     def probability(self, logits: Tensor) -> Tensor:
         """Calibrated probabilities in [0, 1] of logits, float32."""
-        return (logits.float() / self.temperature).sigmoid()
+        return (logits.float() / self.temperature + self.offset).sigmoid()
 
     def check_inputs(self, before: Tensor, after: Tensor) -> None:
         """Refuses inputs that are unequal, too small or of other bands.

@@ -15,7 +15,7 @@ _FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
 
 
 class View(ChangeNetwork):
-    """A network behind another way of looking; bands, header and temperature are its own.
+    """A network behind another way of looking; bands, header and calibration are its own.
 
     Args:
         network: The network that looks.
@@ -27,6 +27,7 @@ class View(ChangeNetwork):
         self.bands = network.bands
         self.header = network.header
         self.temperature = network.temperature
+        self.offset = network.offset
         self.train(network.training)
 
 

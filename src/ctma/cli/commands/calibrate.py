@@ -26,7 +26,7 @@ def calibrate(
     precision: Precision = "32-true",
     as_json: Json = False,
 ) -> None:
-    """Make probabilities mean what they say: temperature and best threshold, found on val."""
+    """Make probabilities mean what they say: temperature, offset, best threshold, found on val."""
     from ctma.evaluation.calibration import calibrate_checkpoint
 
     with progress("Calibrating") as on_progress:
@@ -43,9 +43,13 @@ def calibrate(
     if as_json:
         print_json(asdict(found))
         return
-    say(f"temperature {found.temperature:.3f}, threshold {found.threshold:.2f}")
+    say(
+        f"temperature {found.temperature:.3f}, offset {found.offset:+.3f}, "
+        f"threshold {found.threshold:.2f}"
+    )
     say(
         f"expected calibration error {100 * found.error_before:.2f} % before, "
+        f"{100 * found.error_by_temperature:.2f} % by temperature alone, "
         f"{100 * found.error_after:.2f} % after"
     )
     say(f"F1 {100 * found.f1_before:.2f} at 0.5 before, {100 * found.f1_after:.2f} after")
