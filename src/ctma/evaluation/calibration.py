@@ -100,7 +100,7 @@ class LogitHistogram:
             scaled = slope.exp() * logits + offset
             unlikely = still @ F.softplus(scaled) + changed @ F.softplus(-scaled)
             unlikely.backward()
-            return float(unlikely)
+            return unlikely.item()
 
         optimizer.step(loss)
         temperature = np.clip(np.exp(-slope.item()), *TEMPERATURES)
