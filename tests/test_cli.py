@@ -66,6 +66,20 @@ def test_predict_takes_two_folders_and_speaks_json(ctma, tiny_data, tiny_model, 
         assert read(entry["probability"]).shape == (64, 64)
 
 
+def test_a_told_ground_sample_distance_is_used_or_refused(ctma, tiny_data, tiny_model, tmp_path):
+    pair = tiny_data / "test/A/test_0000.png", tiny_data / "test/B/test_0000.png"
+    coarse = ctma("predict", *pair, "-o", tmp_path / "coarse", "--gsd", 5).stderr
+    assert "pixels of 5 m, but the network was trained at 0.5 m" in coarse
+    maps = []
+    for name, options in (("plain", []), ("told", ["--gsd", 1])):
+        ctma("predict", *pair, "-o", tmp_path / name, *options)
+        maps.append(read(tmp_path / name / "probability/test_0000.png"))
+    assert maps[0].shape == maps[1].shape
+    assert (maps[0] != maps[1]).any()
+    refused(ctma, ("--gsd 1", "ctma convert --gsd"), "predict", *pair, "-c", tiny_model,
+            "-o", tmp_path / "none", "--gsd", 1)  # fmt: skip
+
+
 def test_explain_draws_both_sheets(ctma, tiny_data, tiny_model, tmp_path, pair):
     label = tiny_data / "test/label/test_0000.png"
     ctma("explain", *pair, "-c", tiny_model, "-o", tmp_path / "sheet.png", "--label", label)

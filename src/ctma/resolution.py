@@ -29,18 +29,25 @@ def enlargement(network: ChangeNetwork, ground_sample_distance: float | None) ->
         pixels are too coarse for it to be of use.
     """
     own = _own_distance(network)
-    if own is None or ground_sample_distance is None or too_coarse(network, ground_sample_distance):
+    if own is None or ground_sample_distance is None or _too_coarse(ground_sample_distance, own):
         return 1.0
     ratio = ground_sample_distance / own
     return 1.0 if 1 / ALIKE < ratio < ALIKE else max(ratio, STRONGEST_REDUCTION)
 
 
-def too_coarse(network: ChangeNetwork, ground_sample_distance: float | None) -> bool:
-    """Whether pixels hold too little of what the network was trained to see."""
+def coarseness_warning(network: ChangeNetwork, ground_sample_distance: float | None) -> str | None:
+    """A line where pixels hold too little of what the network was trained to see."""
     own = _own_distance(network)
-    if own is None or ground_sample_distance is None:
-        return False
-    return ground_sample_distance > LARGEST_ENLARGEMENT * own
+    if (
+        own is None
+        or ground_sample_distance is None
+        or not _too_coarse(ground_sample_distance, own)
+    ):
+        return None
+    return (
+        f"pixels of {ground_sample_distance:.3g} m, but the network was trained at {own:.3g} m: "
+        "expect little"
+    )
 
 
 def check_given_distance(network: ChangeNetwork, ground_sample_distance: float | None) -> None:
@@ -67,6 +74,10 @@ def check_distance(ground_sample_distance: float) -> None:
     """
     if not 0 < ground_sample_distance < math.inf:
         raise SettingError(f"--gsd {ground_sample_distance:g}: metres a pixel, above 0 and finite")
+
+
+def _too_coarse(ground_sample_distance: float, own: float) -> bool:
+    return ground_sample_distance > LARGEST_ENLARGEMENT * own
 
 
 def _own_distance(network: ChangeNetwork) -> float | None:

@@ -22,7 +22,7 @@ from ctma.files import check_writable, spread_fingerprint, write_json
 from ctma.models import ChangeNetwork
 from ctma.models.blocks import fused
 from ctma.models.views import FlipAverage, enlarged
-from ctma.resolution import check_given_distance, too_coarse
+from ctma.resolution import check_given_distance, coarseness_warning
 from ctma.scene.blending import Tiling
 from ctma.scene.grid import Grid
 from ctma.scene.plan import Date, Plan, make_plan
@@ -148,11 +148,8 @@ def predict_scene(
                 f"({findings.shift.columns:+.1f} columns, {findings.shift.rows:+.1f} rows); "
                 "add --coregister"
             )
-        if too_coarse(model, findings.ground_sample_distance):
-            on_warning(
-                f"pixels of {findings.ground_sample_distance:.3g} m, but the network was trained "
-                f"at {model.header.ground_sample_distance:.3g} m: expect little"
-            )
+        if line := coarseness_warning(model, findings.ground_sample_distance):
+            on_warning(line)
         planned = time.monotonic()
         how = PolygonSettings(min_area, simplify, polygon_format)
         network = enlarged(model, plan.enlargement)

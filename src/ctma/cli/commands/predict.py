@@ -118,7 +118,10 @@ def predict(
 
     from ctma.models.views import FlipAverage
     from ctma.prediction import predict_files
+    from ctma.resolution import coarseness_warning
 
+    if line := coarseness_warning(model, gsd):
+        warn(line)
     with progress("Predicting") as on_progress:
         results = predict_files(
             Path(before),
