@@ -18,7 +18,7 @@ def convert(
     video_len: VideoLength = None,
     ground_sample_distance: Annotated[
         float | None,
-        typer.Option("--gsd", help="Metres a pixel it was trained at, kept."),
+        typer.Option("--gsd", help="Metres a pixel it was trained at, for its header."),
     ] = None,
     half: Annotated[
         bool, typer.Option("--half", help="Keep kernels in float16: half the size.")

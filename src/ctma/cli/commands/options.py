@@ -30,8 +30,8 @@ GroundSampleDistance = Annotated[
     float | None,
     typer.Option(
         "--gsd",
-        help="Metres a pixel: the network sees images as large as those it was trained on.",
-        show_default="that of a raster; images are seen as they are",
+        help="Metres a pixel: images are resized to what the network was trained at.",
+        show_default="a raster's own; images are seen as they are",
         metavar="METRES",
     ),
 ]

@@ -182,11 +182,9 @@ def _print_scene(summary: dict[str, Any], *paths: Path) -> None:
         outside = summary[date]["outside_share"]
         if outside > 0:
             say(f"{100 * outside:.2f} % of {date} lies outside the common grid")
-    if summary["enlargement"] != 1:
-        say(
-            f"pixels of {summary['ground_sample_distance']:.3g} m: "
-            f"seen enlarged {summary['enlargement']:.2g} times"
-        )
+    if (ratio := summary["enlargement"]) != 1:
+        seen = f"enlarged {ratio:.2g}" if ratio > 1 else f"reduced {1 / ratio:.2g}"
+        say(f"pixels of {summary['ground_sample_distance']:.3g} m: seen {seen} times")
     say(
         f"{summary['changes']} changes, {summary['changed_area_m2']:.0f} m2, "
         f"{100 * summary['changed_share']:.2f} % of the valid pixels"
