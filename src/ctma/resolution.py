@@ -28,25 +28,19 @@ def enlargement(network: ChangeNetwork, ground_sample_distance: float | None) ->
         A ratio from 0.5 to 3.2; 1 where either distance is unknown, the two are alike, or the
         pixels are too coarse for it to be of use.
     """
-    own = _own_distance(network)
-    if own is None or ground_sample_distance is None or _too_coarse(ground_sample_distance, own):
+    ratio = _ratio(network, ground_sample_distance)
+    if 1 / ALIKE < ratio < ALIKE or ratio > LARGEST_ENLARGEMENT:
         return 1.0
-    ratio = ground_sample_distance / own
-    return 1.0 if 1 / ALIKE < ratio < ALIKE else max(ratio, STRONGEST_REDUCTION)
+    return max(ratio, STRONGEST_REDUCTION)
 
 
 def coarseness_warning(network: ChangeNetwork, ground_sample_distance: float | None) -> str | None:
     """A line where pixels hold too little of what the network was trained to see."""
-    own = _own_distance(network)
-    if (
-        own is None
-        or ground_sample_distance is None
-        or not _too_coarse(ground_sample_distance, own)
-    ):
+    if _ratio(network, ground_sample_distance) <= LARGEST_ENLARGEMENT:
         return None
     return (
-        f"pixels of {ground_sample_distance:.3g} m, but the network was trained at {own:.3g} m: "
-        "expect little"
+        f"pixels of {ground_sample_distance:.3g} m, but the network was trained at "
+        f"{_own_distance(network):.3g} m: expect little"
     )
 
 
@@ -76,8 +70,10 @@ def check_distance(ground_sample_distance: float) -> None:
         raise SettingError(f"--gsd {ground_sample_distance:g}: metres a pixel, above 0 and finite")
 
 
-def _too_coarse(ground_sample_distance: float, own: float) -> bool:
-    return ground_sample_distance > LARGEST_ENLARGEMENT * own
+def _ratio(network: ChangeNetwork, ground_sample_distance: float | None) -> float:
+    """Of the images' distance to the network's, 1 where either is unknown."""
+    own = _own_distance(network)
+    return 1.0 if own is None or ground_sample_distance is None else ground_sample_distance / own
 
 
 def _own_distance(network: ChangeNetwork) -> float | None:

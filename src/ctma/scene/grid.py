@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pyproj import Geod, Transformer
+from pyproj import Geod
 from rasterio import DatasetReader
 from rasterio.crs import CRS
 from rasterio.transform import Affine, array_bounds
@@ -96,10 +96,7 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
 
 def ground_sample_distance(grid: Grid) -> float | None:
     """Metres that the middle pixel measures along a side, ``None`` where it is nowhere on Earth."""
-    column, row = grid.width / 2, grid.height / 2
-    corners = [grid.transform @ (column + x, row + y) for x, y in ((0, 0), (1, 0), (0, 1))]
-    to_degrees = Transformer.from_crs(grid.crs.to_wkt(), "EPSG:4326", always_xy=True)
-    corner, right, below = (to_degrees.transform(*point) for point in corners)
+    corner, right, below = _middle_pixel(grid, CRS.from_epsg(4326))
     ellipsoid = Geod(ellps="WGS84")
     across, down = (ellipsoid.inv(*corner, *other)[2] for other in (right, below))
     distance = math.sqrt(across * down)
@@ -123,10 +120,16 @@ def _bounds_in(grid: Grid, crs: CRS) -> Bounds:
 
 def _pixel_area(grid: Grid, crs: CRS) -> float:
     """Area of the middle pixel in a CRS; a bounding box would count what lies beside."""
+    (x, y), right, below = _middle_pixel(grid, crs)
+    return abs((right[0] - x) * (below[1] - y) - (below[0] - x) * (right[1] - y))
+
+
+def _middle_pixel(grid: Grid, crs: CRS) -> list[tuple[float, float]]:
+    """Its upper left, upper right and lower left corner in a CRS, as (x, y)."""
     column, row = grid.width / 2, grid.height / 2
     corners = [grid.transform @ (column + x, row + y) for x, y in ((0, 0), (1, 0), (0, 1))]
     xs, ys = transform(grid.crs, crs, *zip(*corners, strict=True))
-    return abs((xs[1] - xs[0]) * (ys[2] - ys[0]) - (xs[2] - xs[0]) * (ys[1] - ys[0]))
+    return list(zip(xs, ys, strict=True))
 
 
 def _share_outside(raster: DatasetReader, grid: Grid) -> float:
