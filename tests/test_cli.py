@@ -87,6 +87,16 @@ def test_explain_draws_both_sheets(ctma, tiny_data, tiny_model, tmp_path, pair):
         assert read(tmp_path / name).std() > 10
 
 
+def test_explain_shows_what_a_network_sees_at_a_told_distance(ctma, tmp_path, pair):
+    sheets = []
+    for name, options in (("plain", []), ("told", ["--gsd", 1]), ("coarse", ["--gsd", 5])):
+        result = ctma("explain", *pair, "-c", "ctma-s", "-o", tmp_path / f"{name}.png", *options)
+        assert ("expect little" in result.stderr) == (name == "coarse")
+        sheets.append(read(tmp_path / f"{name}.features.png"))
+    assert (sheets[0] != sheets[1]).any()
+    assert (sheets[0] == sheets[2]).all()
+
+
 def test_convert_and_info(ctma, golden_file, tmp_path):
     ctma("convert", golden_file, tmp_path / "m.safetensors", "--fusion", "0.67", "--gsd", "0.5")
     described = json.loads(ctma("info", tmp_path / "m.safetensors", "--json").stdout)

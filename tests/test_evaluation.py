@@ -214,6 +214,7 @@ def test_with_their_distance_given_images_are_scored_as_the_network_knows_them(
     assert counts[0] == counts[1] != counts[2]
     names = {path.name for path in tmp_path.glob("scores-*")}
     assert names == {f"scores-val-crops{ending}.json" for ending in ("", "-0.5m", "-1m")}
+    assert "expect little" in ctma(*command, "--gsd", "5").stderr
     refused = ctma(*command, "--gsd", "0", code=2)
     assert "--gsd 0" in refused.stderr
 

@@ -18,7 +18,7 @@ from ctma.evaluation.evaluate import Judged, evaluate
 from ctma.figures.sheets import error_map, probability_map, save_sheet
 from ctma.files import check_writable, file_fingerprint, write_json
 from ctma.models.views import FlipAverage, enlarged
-from ctma.resolution import check_given_distance, enlargement
+from ctma.resolution import check_given_distance, coarseness_warning, enlargement
 
 SHEET_PAIRS = 6
 
@@ -54,6 +54,7 @@ def evaluate_checkpoint(
     device: str = "auto",
     precision: str = "32-true",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_warning: Callable[[str], None] = lambda line: None,
     **arguments: Any,
 ) -> Report:
     """Scores a checkpoint on one split of a data folder and saves the score.
@@ -78,6 +79,7 @@ def evaluate_checkpoint(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         precision: ``"32-true"`` or ``"bf16-mixed"``.
         on_progress: Called after every pair with how many are done, and of how many.
+        on_warning: Called with a line where the pixels are too coarse for the network.
         **arguments: For an original ``.pth``, what it does not say, such as ``fusion``.
 
     Raises:
@@ -88,6 +90,8 @@ def evaluate_checkpoint(
     checkpoint = find_checkpoint(checkpoint)
     network = load_model(checkpoint, **arguments).to(find_device(device))
     check_given_distance(network, ground_sample_distance)
+    if line := coarseness_warning(network, ground_sample_distance):
+        on_warning(line)
     ratio = enlargement(network, ground_sample_distance)
     seen = enlarged(network, ratio)
     pairs = find_pairs(data, split, subset=subset)

@@ -13,6 +13,8 @@ from ctma.errors import SettingError
 from ctma.figures.sheets import error_map, heat, save_sheet
 from ctma.models import MINIMUM_SIZE, ChangeNetwork
 from ctma.models.ctma import CTMA
+from ctma.models.views import resized, seen
+from ctma.resolution import check_given_distance, enlargement
 
 Image = NDArray[np.uint8]
 
@@ -26,6 +28,7 @@ def save_explanation(
     *,
     change: Image | None = None,
     threshold: float = 0.5,
+    ground_sample_distance: float | None = None,
 ) -> list[Path]:
     """Writes how CTMA came to its mask.
 
@@ -41,12 +44,15 @@ def save_explanation(
         model: A CTMA network.
         change: Label in 0/1, (H, W).
         threshold: Change is where the probability exceeds it.
+        ground_sample_distance: Metres a pixel; where given, the network sees the images
+            enlarged or reduced to the distance it was trained at.
 
     Returns:
         Paths of both sheets.
 
     Raises:
-        SettingError: If the network is no CTMA, or the images are smaller than 64 pixels.
+        SettingError: If the network is no CTMA, the images are smaller than 64 pixels, the
+            distance is not above 0, or the network does not know its own.
         OutputError: If a sheet cannot be written.
     """
     if not isinstance(model, CTMA):
@@ -55,10 +61,13 @@ def save_explanation(
         raise SettingError(f"this network takes {model.bands} bands, images have {before.shape[2]}")
     if min(before.shape[:2]) < MINIMUM_SIZE:
         raise SettingError(f"explain takes images of at least {MINIMUM_SIZE} pixels a side")
+    check_given_distance(model, ground_sample_distance)
+    ratio = enlargement(model, ground_sample_distance)
     device = next(model.parameters()).device
-    inputs = (_to_input(image).to(device) for image in (before, after))
+    inputs = (seen(_to_input(image).to(device), ratio) for image in (before, after))
     stages = model.stages(*inputs)
-    mask = (_plane(model.probability(stages.fused_logits)) > threshold).astype(np.uint8)
+    logits = resized(stages.fused_logits, before.shape[:2])
+    mask = (_plane(model.probability(logits)) > threshold).astype(np.uint8)
 
     tiles: dict[str, Image] = {
         "before": before,

@@ -51,7 +51,8 @@ def save_scene(
     shown = axes[1, 0].imshow(probability, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
     axes[1, 1].imshow(after)
     axes[1, 1].add_collection(LineCollection(outlines, colors=OUTLINE, linewidths=0.9))
-    names = ("before", "after", "probability of change", f"{len(outlines)} polygons")
+    found = f"{len(outlines)} polygon{'s' * (len(outlines) != 1)}"
+    names = ("before", "after", "probability of change", found)
     for axis, name in zip(axes.flat, names, strict=True):
         axis.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
         axis.set_title(name, fontsize=9)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -57,11 +59,8 @@ class Resized(View):
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
         """Logits at the size of the inputs; inputs as the network's."""
-        size = before.shape[-2:]
-        ratio = max(self.enlargement, MINIMUM_SIZE / min(size))
-        seen = [STEP * round(length * ratio / STEP) for length in size]
-        logits = self.network(*(_resized(image, seen) for image in (before, after))).fine
-        return ChangeLogits(_resized(logits.float(), size))
+        logits = self.network(*(seen(images, self.enlargement) for images in (before, after))).fine
+        return ChangeLogits(resized(logits.float(), before.shape[-2:]))
 
 
 def enlarged(network: ChangeNetwork, ratio: float) -> ChangeNetwork:
@@ -69,5 +68,15 @@ def enlarged(network: ChangeNetwork, ratio: float) -> ChangeNetwork:
     return network if ratio == 1 else Resized(network, ratio)
 
 
-def _resized(images: Tensor, size: list[int] | torch.Size) -> Tensor:
+def seen(images: Tensor, ratio: float) -> Tensor:
+    """Images as a network behind :class:`Resized` sees them: (B, bands, H, W), as they are at 1."""
+    if ratio == 1:
+        return images
+    size = images.shape[-2:]
+    ratio = max(ratio, MINIMUM_SIZE / min(size))
+    return resized(images, [STEP * round(length * ratio / STEP) for length in size])
+
+
+def resized(images: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, H, W) brought to another height and width, smoothly."""
     return F.interpolate(images, size=tuple(size), mode="bilinear", antialias=True)

@@ -20,7 +20,7 @@ from ctma.cli.commands.options import (
     VideoLength,
     given,
 )
-from ctma.cli.output import print_json, print_scores, progress, say
+from ctma.cli.output import print_json, print_scores, progress, say, warn
 
 
 def evaluate(
@@ -77,6 +77,7 @@ def evaluate(
             device=device,
             precision=precision,
             on_progress=on_progress,
+            on_warning=warn,
             **given(fusion=fusion, video_len=video_len),
         )
     if as_json:

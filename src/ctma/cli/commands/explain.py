@@ -7,8 +7,15 @@ from typing import Annotated
 
 import typer
 
-from ctma.cli.commands.options import Checkpoint, Fusion, Threshold, VideoLength, given
-from ctma.cli.output import say
+from ctma.cli.commands.options import (
+    Checkpoint,
+    Fusion,
+    GroundSampleDistance,
+    Threshold,
+    VideoLength,
+    given,
+)
+from ctma.cli.output import say, warn
 
 
 def explain(
@@ -18,6 +25,7 @@ def explain(
     output: Annotated[Path, typer.Option("--output", "-o", help="A PNG.", metavar="FILE")],
     label: Annotated[Path | None, typer.Option(help="The label, shown beside.")] = None,
     threshold: Threshold = None,
+    gsd: GroundSampleDistance = None,
     fusion: Fusion = None,
     video_len: VideoLength = None,
 ) -> None:
@@ -26,6 +34,7 @@ def explain(
     from ctma.data.dataset import PairDataset, find_label_scale, read_pair
     from ctma.data.readers import Pair
     from ctma.figures.explain import save_explanation
+    from ctma.resolution import coarseness_warning
 
     model = load_model(checkpoint, **given(fusion=fusion, video_len=video_len))
     pair = Pair(before.stem, before, after, label)
@@ -34,6 +43,15 @@ def explain(
         change = PairDataset([pair], find_label_scale([pair])).read(0)[2]
     if threshold is None:
         threshold = model.header.threshold
-    written = save_explanation(output, *read_pair(pair), model, change=change, threshold=threshold)
+    if line := coarseness_warning(model, gsd):
+        warn(line)
+    written = save_explanation(
+        output,
+        *read_pair(pair),
+        model,
+        change=change,
+        threshold=threshold,
+        ground_sample_distance=gsd,
+    )
     for path in written:
         say(f"wrote {path}")

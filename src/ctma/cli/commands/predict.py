@@ -185,8 +185,9 @@ def _print_scene(summary: dict[str, Any], *paths: Path) -> None:
     if (ratio := summary["enlargement"]) != 1:
         seen = f"enlarged {ratio:.2g}" if ratio > 1 else f"reduced {1 / ratio:.2g}"
         say(f"pixels of {summary['ground_sample_distance']:.3g} m: seen {seen} times")
+    changes = summary["changes"]
     say(
-        f"{summary['changes']} changes, {summary['changed_area_m2']:.0f} m2, "
+        f"{changes} change{'s' * (changes != 1)}, {summary['changed_area_m2']:.0f} m2, "
         f"{100 * summary['changed_share']:.2f} % of the valid pixels"
     )
     for path in paths:
