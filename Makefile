@@ -20,8 +20,10 @@ lint: install
 # interruption the same command goes on.
 weights: data-named install
 	$(BIN)/ctma train shipped/ctma-s-start --data "$(DATA)" -o $(RUNS)/start --resume
-	$(BIN)/ctma train shipped/ctma-s --data "$(DATA)" -o $(RUNS)/ctma-s --resume \
+	$(BIN)/ctma train shipped/ctma-s-middle --data "$(DATA)" -o $(RUNS)/middle --resume \
 		--init $(RUNS)/start/best.safetensors
+	$(BIN)/ctma train shipped/ctma-s --data "$(DATA)" -o $(RUNS)/ctma-s --resume \
+		--init $(RUNS)/middle/best.safetensors
 	$(BIN)/ctma calibrate $(RUNS)/ctma-s/best.safetensors --data "$(DATA)/levir_cd_05m" \
 		-o $(RUNS)/ctma-s.safetensors
 

@@ -167,6 +167,15 @@ def test_change_counts_by_the_ratio_of_class_weights():
     assert loss.item() == pytest.approx(2 * 0.6931472)
 
 
+@pytest.mark.parametrize("part", ["dice", "coarse_dice"])
+def test_dice_is_taken_over_the_batch_where_asked_for(part):
+    # Probability 0.5 on all n pixels, all of them change: 1 - (2 n / 2 + 1) / (n / 2 + n + 1).
+    logits = ChangeLogits(torch.zeros(2, 1, 64, 64), (torch.zeros(2, 1, 8, 8),))
+    change = torch.ones(2, 1, 64, 64, dtype=torch.uint8)
+    loss = change_loss(logits, change, LossSettings(coarse=0, **{part: 0.3}))
+    assert loss.item() == pytest.approx(0.6931472 + 0.3 * (1 - 8193 / 12289))
+
+
 def rates(settings, epochs, start=0):
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=2e-3)
     schedule = learning_rates(optimizer, settings, total_steps=epochs, epoch=start)
@@ -447,11 +456,13 @@ def test_the_recipes_of_the_shipped_weights_run_and_give_the_same_curve_again(
     shipped_data, tmp_path
 ):
     small = ["data.crop_size=64", "model.video_len=2", "trainer.epochs=1"]
-    start = train(load_recipe("shipped/ctma-s-start", [*small, "trainer.precision=32-true"]),
-                  shipped_data, tmp_path / "start", accelerator="cpu")  # fmt: skip
+    init = None
+    for part in ("ctma-s-start", "ctma-s-middle"):
+        recipe = load_recipe(f"shipped/{part}", [*small, "trainer.precision=32-true"])
+        init = train(recipe, shipped_data, tmp_path / part, init=init, accelerator="cpu").best
     recipe = load_recipe("shipped/ctma-s", [*small, "trainer.epochs=2"])
     for run in ("one", "two"):
-        train(recipe, shipped_data, tmp_path / run, init=start.best, accelerator="cpu")
+        train(recipe, shipped_data, tmp_path / run, init=init, accelerator="cpu")
     for metric in ("train_loss_epoch", "val_f1"):
         curves = [logged(tmp_path / run, metric) for run in ("one", "two")]
         assert len(curves[0]) == 2

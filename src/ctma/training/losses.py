@@ -26,15 +26,14 @@ def change_loss(logits: ChangeLogits, change: Tensor, settings: LossSettings) ->
     still, changed = settings.class_weights
     weight = torch.tensor(changed / still, device=target.device)
 
-    def cross_entropy(part: Tensor) -> Tensor:
-        part = resize_as(part.float(), target)
-        return F.binary_cross_entropy_with_logits(part, target, pos_weight=weight)
+    def part(logits: Tensor, entropy: float, dice: float) -> Tensor:
+        logits = resize_as(logits.float(), target)
+        loss = entropy * F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
+        return loss + dice * soft_dice(logits, target) if dice else loss
 
-    loss = cross_entropy(logits.fine)
+    loss = part(logits.fine, 1.0, settings.dice)
     for auxiliary in logits.auxiliary:
-        loss = loss + settings.coarse * cross_entropy(auxiliary)
-    if settings.dice:
-        loss = loss + settings.dice * soft_dice(logits.fine.float(), target)
+        loss = loss + part(auxiliary, settings.coarse, settings.coarse_dice)
     return loss
 
 

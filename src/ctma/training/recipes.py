@@ -112,11 +112,13 @@ class LossSettings(_Settings):
         class_weights: Weights w0 of stillness and w1 of change; change counts w1 / w0.
         coarse: Weight of the coarse part.
         dice: Weight of a soft Dice part on the fused logits.
+        coarse_dice: Weight of one on the coarse logits.
     """
 
     class_weights: tuple[PositiveFloat, PositiveFloat] = (0.5, 0.5)
     coarse: float = Field(0.4, ge=0)
     dice: float = Field(0.0, ge=0)
+    coarse_dice: float = Field(0.0, ge=0)
 
 
 class TrainerSettings(_Settings):
