@@ -15,7 +15,7 @@ from PIL import Image
 from ctma import load_model
 from ctma.data.dataset import PairDataset, find_label_scale, to_tensor
 from ctma.data.readers import find_pairs
-from ctma.devices import autocast, fast_precision
+from ctma.devices import PRECISIONS, autocast
 from ctma.evaluation.metrics import ConfusionMatrix
 from ctma.evaluation.protocols import crops
 from ctma.models.views import enlarged
@@ -70,14 +70,14 @@ PIXEL_SIZES = (0.6, 1.6, 2.4)
 
 
 @torch.no_grad()
-def score(model, dataset, condition):
+def score(model, dataset, condition, precision):
     """F1, and the share of all pixels that is claimed."""
     confusion = ConfusionMatrix(model.header.threshold)
     claimed = pixels = 0
     for number in range(len(dataset)):
         *images, change = condition(*dataset.read(number))
         images = [to_tensor(image)[None] for image in images]
-        with autocast(torch.device("cpu"), fast_precision()):
+        with autocast(torch.device("cpu"), precision):
             probability = crops(model, *images)
         confusion.update(probability, to_tensor(change)[None])
         claimed += int((probability > model.header.threshold).sum())
@@ -92,19 +92,23 @@ def main():
     parser.add_argument("--split", default="val")
     parser.add_argument("--every", type=int, default=1, help="Every Nth pair only.")
     parser.add_argument("--gsd", type=float, default=0.5, help="Metres a pixel of the data.")
+    parser.add_argument("--precision", default="32-true", choices=PRECISIONS)
     options = parser.parse_args()
     model = load_model(options.checkpoint)
     pairs = find_pairs(options.data, options.split)[:: options.every]
     dataset = PairDataset(pairs, find_label_scale(pairs))
     for name, condition in CONDITIONS.items():
-        f1, claimed = score(model, dataset, condition)
+        f1, claimed = score(model, dataset, condition, options.precision)
         if name.startswith("identical"):
             print(f"{name}: {100 * claimed:.4f} % of pixels claimed", flush=True)
         else:
             print(f"{name}: F1 {100 * f1:.2f}", flush=True)
     for factor in PIXEL_SIZES:
         told = enlarged(model, enlargement(model, factor * options.gsd))
-        scores = [score(network, dataset, seen_at(factor))[0] for network in (model, told)]
+        scores = [
+            score(network, dataset, seen_at(factor), options.precision)[0]
+            for network in (model, told)
+        ]
         print(
             f"both at {factor * options.gsd:.2g} m: F1 {100 * scores[0]:.2f}, "
             f"told so {100 * scores[1]:.2f}",

@@ -23,7 +23,11 @@ SHARED_DATA = Path(__file__).parents[2] / "shared/data"
 
 @pytest.fixture(autouse=True, scope="session")
 def _two_threads():
-    torch.set_num_threads(2)
+    # In the processes that tests start too: sums depend on how many threads share them.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "2")
+        torch.set_num_threads(2)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def test_train_then_eval_then_predict(ctma, tiny_data, tmp_path, pair):
     scored = ctma("eval", run / "best.safetensors", "--data", tiny_data, "--split", "test",
                   "--protocol", "sliding", "--threshold", "0.4", "--save-masks", tmp_path / "masks",
                   "--figures", tmp_path / "figures")  # fmt: skip
-    record = json.loads((run / "scores-test-sliding-0.4.json").read_text())
+    record = json.loads((run / "scores-tiny-test-sliding-0.4.json").read_text())
     assert {"split", "protocol", "threshold", "checkpoint", "data", "f1"} <= record.keys()
     assert (record["split"], record["protocol"], record["threshold"]) == ("test", "sliding", 0.4)
     assert record["arithmetic"] == "32-true"
@@ -47,7 +47,7 @@ def test_train_then_eval_then_predict(ctma, tiny_data, tmp_path, pair):
     masks = sorted((tmp_path / "masks").iterdir())
     assert [mask.name for mask in masks] == [f"test_000{n}.png" for n in range(4)]
     assert set(np.unique(read(masks[0]))) <= {0, 255}
-    assert Image.open(tmp_path / "figures/test-sliding.png").width > 500
+    assert Image.open(tmp_path / "figures/tiny-test-sliding-0.4.png").width > 500
 
     ctma("predict", *pair, "--checkpoint", run / "best.safetensors", "-o", tmp_path / "out")
     assert read(tmp_path / "out/mask/test_0000.png").shape == (64, 64)
@@ -293,6 +293,7 @@ def test_help_names_every_command(ctma):
         "eval",
         "predict",
         "explain",
+        "calibrate",
         "convert",
         "info",
     )

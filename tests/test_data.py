@@ -474,6 +474,14 @@ def test_a_zoomed_crop_shows_more_or_less_ground():
             np.testing.assert_allclose(change[:, 0], before[:, 0, 0] > 99, atol=1)
 
 
+def test_zoomed_crops_of_small_images_have_one_size():
+    image, change = np.zeros((100, 100, 3), np.uint8), np.zeros((100, 100), np.uint8)
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        before, _, _ = random_crop((image, image, change), 128, rng, (0.95, 1.05))
+        assert before.shape == (128, 128, 3)
+
+
 @given(row=st.integers(0, 199), column=st.integers(0, 149), seed=st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
 def test_a_focused_crop_holds_a_changed_pixel(row, column, seed):

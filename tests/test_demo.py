@@ -3,17 +3,21 @@
 import json
 
 import numpy as np
+import rasterio
 from PIL import Image
+
+from ctma.data.synthetic import synthetic_pair
+from ctma.demo import SCENE_SEED, SCENE_SIZE
 
 
 def test_the_demo_trains_scores_predicts_and_draws(ctma, tmp_path):
     result = ctma("demo", "-o", tmp_path / "demo", timeout=900)
-    record = json.loads((tmp_path / "demo/run/scores-test-whole.json").read_text())
+    record = json.loads((tmp_path / "demo/run/scores-data-test-whole.json").read_text())
     assert record["f1"] >= 0.80
     for name in (
         "run/best.safetensors",
         "prediction/mask/test_0000.png",
-        "figures/test-whole.png",
+        "figures/data-test-whole.png",
         "scene/found/overview.png",
     ):
         assert str(tmp_path / "demo" / name) in result.stdout
@@ -21,4 +25,12 @@ def test_the_demo_trains_scores_predicts_and_draws(ctma, tmp_path):
         assert (tmp_path / "demo/scene/found" / name).is_file()
     found = json.loads((tmp_path / "demo/scene/found/summary.json").read_text())
     assert 5 <= found["changes"] <= 40
-    assert np.asarray(Image.open(tmp_path / "demo/figures/test-whole.png")).std() > 20
+    with rasterio.open(tmp_path / "demo/scene/found/mask.tif") as raster:
+        claimed = raster.read(1) == 1
+    _, _, change = synthetic_pair(SCENE_SIZE, SCENE_SEED)
+    assert change[claimed].mean() > 0.7, "most of what is claimed is change"
+    assert np.asarray(Image.open(tmp_path / "demo/figures/data-test-whole.png")).std() > 20
+
+
+def test_a_folder_that_is_there_is_refused_before_the_work(ctma, tmp_path):
+    assert "exists already" in ctma("demo", "-o", tmp_path, code=2).stderr

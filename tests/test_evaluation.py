@@ -15,7 +15,7 @@ from ctma import ChangeLogits, create_model, load_model
 from ctma.checkpoints import Header, read_header, save_model
 from ctma.data.readers import find_pairs
 from ctma.errors import SettingError, UnknownNameError
-from ctma.evaluation.calibration import LogitHistogram, calibrate
+from ctma.evaluation.calibration import LogitHistogram, calibrate, calibrate_checkpoint
 from ctma.evaluation.evaluate import evaluate
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
 from ctma.evaluation.protocols import crops, protocol, sliding, whole, windows
@@ -187,7 +187,11 @@ def test_averaged_over_flipped_views_a_mirrored_data_set_scores_alike(
     assert counts[True, tiny_data] == counts[True, mirrored]
     assert counts[False, tiny_data] != counts[False, mirrored]
     names = {path.name for path in tmp_path.glob("scores-*")}
-    assert names == {"scores-val-crops-0.484.json", "scores-val-crops-0.484-tta.json"}
+    assert names == {
+        f"scores-{data}-val-crops-0.484{views}.json"
+        for data in ("tiny", "mirrored")
+        for views in ("", "-tta")
+    }
 
 
 def test_with_their_distance_given_images_are_scored_as_the_network_knows_them(
@@ -213,7 +217,7 @@ def test_with_their_distance_given_images_are_scored_as_the_network_knows_them(
     counts = [(record["true_positive"], record["false_positive"]) for record in records]
     assert counts[0] == counts[1] != counts[2]
     names = {path.name for path in tmp_path.glob("scores-*")}
-    assert names == {f"scores-val-crops{ending}.json" for ending in ("", "-0.5m", "-1m")}
+    assert names == {f"scores-tiny-val-crops{ending}.json" for ending in ("", "-0.5m", "-1m")}
     assert "expect little" in ctma(*command, "--gsd", "5").stderr
     refused = ctma(*command, "--gsd", "0", code=2)
     assert "--gsd 0" in refused.stderr
@@ -295,3 +299,36 @@ def test_a_calibrated_checkpoint_divides_and_moves_its_logits(
         "calibrate", tiny_model, "--data", tiny_data, "-o", calibrated, "--split", "test", code=2
     )
     assert "nothing is chosen on the test split" in refused.stderr
+
+
+def test_folders_with_labels_stored_in_two_ways_are_calibrated_on_together(
+    tiny_model, tiny_data, tmp_path
+):
+    other = shutil.copytree(tiny_data, tmp_path / "other")
+    for path in other.glob("val/label/*.png"):
+        Image.fromarray(np.asarray(Image.open(path)) // 255).save(path)
+    output = tmp_path / "calibrated.safetensors"
+    one, two = (
+        calibrate_checkpoint(tiny_model, [tiny_data, second], output)
+        for second in (tiny_data, other)
+    )
+    assert one == two
+
+
+def test_what_cannot_be_calibrated_is_refused_before_the_work(
+    ctma, tiny_model, tiny_data, tmp_path
+):
+    still = shutil.copytree(tiny_data, tmp_path / "still")
+    for path in still.glob("val/label/*.png"):
+        Image.new("L", (64, 64)).save(path)
+    output = tmp_path / "calibrated.safetensors"
+    for model, data, target, why in (
+        (tiny_model, still, output, "changed and unchanged"),
+        (tiny_model, tiny_data, tmp_path / "calibrated.pth", "ctma convert"),
+        (tmp_path / "original.pth", tiny_data, output, "ctma convert"),
+        (tiny_model, tiny_data, tiny_data / "val/A/val_0000.png/x.safetensors", "cannot write"),
+    ):
+        result = ctma("calibrate", model, "--data", data, "-o", target, code=2)
+        assert why in result.stderr
+        assert "Traceback" not in result.stderr
+    assert not output.exists()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -185,6 +186,14 @@ def rates(settings, epochs, start=0):
         optimizer.step()
         schedule.step()
     return found
+
+
+def test_one_cycle_rises_and_falls_however_short_it_is():
+    settings = ScheduleSettings(name="one-cycle", warmup=0.1)
+    for steps in (1, 2, 10, 11, 40):  # of 10, the rise would be one
+        found = rates(settings, steps)
+        assert max(found) <= 2e-3 * (1 + 1e-9)
+        assert found[-1] < 1e-3 or steps == 1
 
 
 def test_step_schedule_falls_as_published():
@@ -390,6 +399,32 @@ def test_a_resumed_training_remembers_where_it_began(run, tiny_data, tmp_path):
     resumed = train(eager, tiny_data, folder, accelerator="cpu", resume=True)
     assert resumed.epoch > 1
     assert read_header(resumed.best).initial_weights == initial
+    other = resumed.best
+    with pytest.raises(SettingError, match=r"began from best\.safetensors"):
+        train(eager, tiny_data, folder, init=other, accelerator="cpu", resume=True)
+
+
+def test_one_cycle_is_not_resumed_with_more_steps_than_it_has(tiny_data, tmp_path):
+    cycle = ["schedule.name=one-cycle", "model.video_len=2"]
+    first = small_recipe(*cycle, "trainer.epochs=1")
+    train(first, tiny_data, tmp_path, accelerator="cpu")
+    for setting in ("trainer.epochs=2", "data.batch_size=2"):
+        longer = small_recipe(*cycle, "trainer.epochs=1", setting)
+        with pytest.raises(SettingError, match=f"{setting[:-2]} .*--init"):
+            train(longer, tiny_data, tmp_path, accelerator="cpu", resume=True)
+
+
+def test_initial_weights_that_know_their_distance_ask_for_the_datas(tiny_data, tmp_path):
+    notes = []
+    train(
+        load_recipe("levir-cd/ctma-s", [*SMALL, "model.video_len=8", "trainer.epochs=1"]),
+        tiny_data,
+        tmp_path,
+        init="ctma-s",
+        accelerator="cpu",
+        on_note=notes.append,
+    )
+    assert any("data.ground_sample_distance=0.5" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -471,3 +506,14 @@ def test_the_recipes_of_the_shipped_weights_run_and_give_the_same_curve_again(
     assert weights[0].header.ground_sample_distance == 0.5
     for name, weight in weights[0].state_dict().items():
         assert torch.equal(weight, weights[1].state_dict()[name]), name
+
+
+def test_every_key_of_a_recipe_and_every_recipe_is_documented():
+    text = (Path(__file__).parents[1] / "docs/recipes.md").read_text()
+    content = load_recipe("levir-cd/ctma-s").model_dump()
+    keys = [
+        f"{part}.{key}"
+        for part in ("data", "optimizer", "schedule", "loss", "trainer")
+        for key in content[part]
+    ]
+    assert [name for name in [*keys, *list_recipes()] if f"`{name}`" not in text] == []

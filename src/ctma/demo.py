@@ -11,6 +11,7 @@ from typing import Any
 from ctma.checkpoints import load_model
 from ctma.data.synthetic import synthetic_pair, write_synthetic
 from ctma.devices import fast_precision
+from ctma.errors import OutputError
 from ctma.evaluation.report import evaluate_checkpoint
 from ctma.figures.scenes import save_scene
 from ctma.prediction import predict_files
@@ -77,6 +78,8 @@ def run_demo(
     """
     start = time.monotonic()
     output = Path(output)
+    if output.exists():
+        raise OutputError(f"{output}: exists already; name a new folder")
     data = output / "data"
     write_synthetic(data, COUNTS, size=SIZE, on_progress=on_progress)
     trained = train(load_recipe("demo/ctma-s"), data, output / "run", precision=fast_precision())

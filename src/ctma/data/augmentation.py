@@ -41,7 +41,7 @@ def random_crop(
     zoom: tuple[float, float] = (1.0, 1.0),
     focus: float = 0.0,
 ) -> Sample:
-    """Cuts the same square out of all three; smaller images stay whole.
+    """Cuts the same square out of all three; without zoom, smaller images stay whole.
 
     Args:
         sample: Both images and the label.
@@ -51,10 +51,11 @@ def random_crop(
             ``size``.
         focus: Odds that the square is laid over a changed pixel, where there is one.
     """
-    side = size if zoom == (1.0, 1.0) else round(size * np.exp(rng.uniform(*np.log(zoom))))
+    zoomed = zoom != (1.0, 1.0)
+    side = size if not zoomed else round(size * np.exp(rng.uniform(*np.log(zoom))))
     focused = focus > 0 and rng.random() < focus
     cut = _cut(sample, side, *_corner(sample[2], side, rng, focused))
-    return cut if side == size else _each_resized(cut, (size, size))
+    return _each_resized(cut, (size, size)) if zoomed else cut
 
 
 def pasted(sample: Sample, donor: Sample) -> Sample:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from ctma.checkpoints import load_model, save_model
+from ctma.checkpoints import find_checkpoint, load_model, save_model
 from ctma.data.readers import data_fingerprint, find_pairs
 from ctma.devices import find_device
-from ctma.errors import SettingError
+from ctma.errors import DataError, SettingError
 from ctma.evaluation.evaluate import Judged, evaluate
 from ctma.evaluation.metrics import Scores
+from ctma.files import check_writable
 
 LIMIT = 16.0
 """Largest logit that is told apart; float32 probabilities know no larger one."""
@@ -131,7 +133,13 @@ class LogitHistogram:
 
 
 def calibrate(histogram: LogitHistogram) -> Calibration:
-    """Finds temperature, offset and threshold from the logits of a validation split."""
+    """Finds temperature, offset and threshold from the logits of a validation split.
+
+    Raises:
+        DataError: If nothing changed in it, or everything.
+    """
+    if not histogram.counts.sum(axis=1).all():
+        raise DataError("calibration needs changed and unchanged pixels, the labels have one kind")
     temperature, offset = (round(value, 4) for value in histogram.scaling())
     alone, _ = histogram.scaling(with_offset=False)
     scores = [histogram.f1(threshold, temperature, offset) for threshold in THRESHOLDS]
@@ -164,7 +172,7 @@ def calibrate_checkpoint(
     Args:
         checkpoint: A checkpoint of ours.
         data: Data folders; their pairs are taken together.
-        output: Where the calibrated checkpoint goes.
+        output: Where the calibrated checkpoint goes, a ``.safetensors``.
         split: ``"val"`` or ``"train"``; never ``"test"``.
         protocol_name: How the network is run.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
@@ -172,14 +180,22 @@ def calibrate_checkpoint(
         on_progress: Called after every pair with how many are done, and of how many.
 
     Raises:
-        SettingError: If the split is the test split.
+        SettingError: If the split is the test split, or a file is none of ours by its suffix.
         CtmaError: If checkpoint or data cannot be read, or the output not be written.
     """
     if split == "test":
         raise SettingError("--split test: nothing is chosen on the test split; use val")
+    for file in (find_checkpoint(checkpoint), Path(output)):
+        if file.suffix != ".safetensors":
+            raise SettingError(
+                f"{file}: the header of a .safetensors keeps the calibration; ctma convert makes "
+                "one of a .pth"
+            )
+    check_writable(Path(output))
     network = load_model(checkpoint).to(find_device(device))
     network.temperature, network.offset = 1.0, 0.0
-    pairs = [pair for folder in data for pair in find_pairs(folder, split)]
+    folders = [find_pairs(folder, split) for folder in data]
+    pairs = [*chain(*folders)]
     histogram = LogitHistogram()
     done = 0
 
@@ -189,7 +205,8 @@ def calibrate_checkpoint(
         histogram.add(judged.probability, judged.change)
         on_progress(done, len(pairs))
 
-    evaluate(network, pairs, protocol_name=protocol_name, precision=precision, on_pair=on_pair)
+    for own in folders:  # each may store change in its own way
+        evaluate(network, own, protocol_name=protocol_name, precision=precision, on_pair=on_pair)
     found = calibrate(histogram)
     record: dict[str, Any] = {
         "split": split,

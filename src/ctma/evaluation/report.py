@@ -71,9 +71,9 @@ def evaluate_checkpoint(
         subset: For SVCD, which sub-set.
         masks: A folder for masks, 0/255, one PNG a pair.
         figures: A folder for a sheet of the pairs with the most change or error.
-        output: Where the scores go, ``scores-SPLIT-PROTOCOL.json`` beside the checkpoint
+        output: Where the scores go, ``scores-DATA-SPLIT-PROTOCOL.json`` beside the checkpoint
             (for a shipped one in the working directory) by default, with the threshold where
-            it is not the checkpoint's, and with ``tta`` and the distance where they were given.
+            it is not the checkpoint's, and with whatever else is not the default.
         batch_size: Pairs at a time.
         workers: Loader processes.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
@@ -98,9 +98,18 @@ def evaluate_checkpoint(
     default = network.header.threshold
     threshold = default if threshold is None else threshold
     folder = Path() if shipped else checkpoint.parent
-    output = output or folder / _scores_name(
-        split, protocol_name, threshold, default, tta, ground_sample_distance
+    parts = (
+        Path(data).resolve().name,
+        subset if subset != "real" else "",
+        split,
+        protocol_name,
+        f"{threshold:g}" if threshold != default else "",
+        "tta" if tta else "",
+        f"{ground_sample_distance:g}m" if ground_sample_distance else "",
+        precision if precision != "32-true" else "",
     )
+    way = "-".join(part for part in parts if part)
+    output = output or folder / f"scores-{way}.json"
     check_writable(output)
     examples = _Examples()
     done = 0
@@ -141,25 +150,10 @@ def evaluate_checkpoint(
     write_json(output, record)
     report = Report(record, [output] + ([masks] if masks else []))
     if figures is not None:
-        sheet = figures / f"{split}-{protocol_name}.png"
+        sheet = figures / f"{way}.png"
         examples.save(sheet, f"{split}: F1 {100 * scores.f1:.2f}, {protocol_name}")
         report.files.append(sheet)
     return report
-
-
-def _scores_name(
-    split: str,
-    protocol_name: str,
-    threshold: float,
-    default: float,
-    tta: bool,
-    ground_sample_distance: float | None,
-) -> str:
-    """A file name of its own for every way of taking a score."""
-    ending = "" if threshold == default else f"-{threshold:g}"
-    views = "-tta" if tta else ""
-    pixels = "" if ground_sample_distance is None else f"-{ground_sample_distance:g}m"
-    return f"scores-{split}-{protocol_name}{ending}{views}{pixels}.json"
 
 
 class _Examples:

@@ -24,6 +24,7 @@ def save_scene(
     after: NDArray[np.uint8],
     probability: NDArray[np.float32],
     outlines: Sequence[NDArray[np.float64]],
+    changes: int,
     title: str,
 ) -> None:
     """Writes both dates, the probability, and the polygons over the date after, as a PNG.
@@ -34,6 +35,7 @@ def save_scene(
         after: (H, W, 3).
         probability: (H, W) in [0, 1], NaN where there is no data.
         outlines: Rings of polygons, each (N, 2) columns and rows.
+        changes: How many polygons there are.
         title: Above everything.
 
     Raises:
@@ -51,7 +53,7 @@ def save_scene(
     shown = axes[1, 0].imshow(probability, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
     axes[1, 1].imshow(after)
     axes[1, 1].add_collection(LineCollection(outlines, colors=OUTLINE, linewidths=0.9))
-    found = f"{len(outlines)} polygon{'s' * (len(outlines) != 1)}"
+    found = f"{changes} polygon{'s' * (changes != 1)}"
     names = ("before", "after", "probability of change", found)
     for axis, name in zip(axes.flat, names, strict=True):
         axis.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))

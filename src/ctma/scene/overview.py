@@ -29,12 +29,14 @@ class Overview(NamedTuple):
         after: The same, moved if the dates were coregistered.
         probability: (H, W) float32, NaN where there is no data.
         outlines: The polygons' outer rings, each (N, 2) columns and rows of the overview.
+        changes: How many polygons there are; not all of very many are outlined.
     """
 
     before: NDArray[np.uint8]
     after: NDArray[np.uint8]
     probability: NDArray[np.float32]
     outlines: list[NDArray[np.float64]]
+    changes: int
 
 
 def read_overview(result: SceneResult) -> Overview:
@@ -60,7 +62,8 @@ def read_overview(result: SceneResult) -> Overview:
         polygons = pyogrio.read_dataframe(result.changes, max_features=MOST_OUTLINES)
     rings = (np.array(polygon.exterior.coords)[:, :2] for polygon in polygons.geometry)
     outlines = [np.stack(to_pixels @ (ring[:, 0], ring[:, 1]), axis=1) / factor for ring in rings]
-    return Overview(before, after, probability.astype(np.float32), outlines)
+    changes = result.summary["changes"]
+    return Overview(before, after, probability.astype(np.float32), outlines, changes)
 
 
 def _picture(date: Date, shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -101,9 +101,9 @@ class Plan:
         return axis(self.grid.width, self.tiling)
 
     def identity(self, model: ChangeNetwork, settings: str) -> str:
-        """A fingerprint of all that the outputs depend on: inputs, settings and weights."""
+        """A fingerprint of all that the outputs depend on: inputs, settings and network."""
         stamps = [_stamp(date.path) for date in (self.before, self.after)]
-        return fingerprint([repr(self), settings, *stamps, _weights_fingerprint(model)])
+        return fingerprint([repr(self), settings, *stamps, _network_fingerprint(model)])
 
 
 @dataclass(frozen=True)
@@ -241,8 +241,13 @@ def _stamp(path: str) -> str:
     return f"{file.resolve()} {state.st_size} {state.st_mtime_ns}"
 
 
-def _weights_fingerprint(model: ChangeNetwork) -> str:
+def _network_fingerprint(model: ChangeNetwork) -> str:
+    """Weights, and the numbers beside them, such as fusion weight and temperature."""
     digest = hashlib.sha256(type(model).__qualname__.encode())
+    for name, module in model.named_modules():
+        beside = vars(module).items()
+        numbers = sorted((key, value) for key, value in beside if isinstance(value, int | float))
+        digest.update(f"{name} {numbers}".encode())
     for name, weight in model.state_dict().items():
         digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

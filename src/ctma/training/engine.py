@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from ctma.checkpoints import (
     find_checkpoint,
     load_model,
     load_weights,
+    read_header,
     read_original,
     save_model,
 )
@@ -93,7 +96,8 @@ def train(
         resume: Continue from ``latest.ckpt`` where there is one.
         init: A checkpoint whose weights are where training starts, for fine-tuning.
         callbacks: Further callbacks for the trainer.
-        on_note: Called with a line on what was found in the data.
+        on_note: Called with a line on what was found in the data, and on what ``init`` knows
+            and the recipe does not.
 
     Raises:
         CheckpointError: If the weights of ``init`` do not fit the recipe's network.
@@ -107,7 +111,7 @@ def train(
     drawn = sum(map(len, training))
     if devices > min(drawn, len(validation)):
         raise SettingError(f"{devices} devices, but only {len(validation)} validation pairs")
-    latest = _start(output, recipe, resume)
+    latest = _start(output, recipe, resume, init)
 
     seed_everything(recipe.seed)
     arguments = {key: value for key, value in recipe.arguments.items() if key != "pretrained"}
@@ -117,7 +121,8 @@ def train(
     if latest is not None:
         _check_latest(latest, network)
     elif init is not None:
-        initial = _load_initial(network, find_checkpoint(init))
+        distance = recipe.data.ground_sample_distance
+        initial = _load_initial(network, find_checkpoint(init), distance, on_note)
     header = Header(
         network=recipe.network,
         arguments=arguments,
@@ -268,6 +273,8 @@ def create_trainer(
         SettingError: If the device is not there.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # Lightning's own use of torch; nothing a user could mend.
+    warnings.filterwarnings("ignore", message=r".*treespec, LeafSpec")
     settings = recipe.trainer
     if settings.patience is not None:
         callbacks.append(EarlyStopping("val_f1", mode="max", patience=settings.patience))
@@ -319,20 +326,31 @@ def _loggers(output: Path, tensorboard: bool) -> list[Logger]:
     return [tables, TensorBoardLogger(output, name="logs", version=tables.version)]
 
 
-def _start(output: Path, recipe: Recipe, resume: bool) -> Path | None:
+def _start(output: Path, recipe: Recipe, resume: bool, init: str | Path | None) -> Path | None:
     """The checkpoint to continue from, if any."""
     latest = output / LATEST
     if latest.exists() and resume:
         _check_same_recipe(output / RECIPE, recipe)
+        if init is not None:
+            _check_same_initial(output, find_checkpoint(init))
         return latest
     if latest.exists() and _first_process():
         raise OutputError(f"{output}: holds a training already; add --resume or name a new folder")
     return None
 
 
-def _load_initial(network: ChangeNetwork, path: Path) -> dict[str, str]:
+def _load_initial(
+    network: ChangeNetwork, path: Path, distance: float | None, on_note: Callable[[str], None]
+) -> dict[str, str]:
     """Gives a network the weights of a checkpoint; returns what the header says of it."""
-    load_weights(network, load_model(path).state_dict(), path)
+    initial = load_model(path)
+    load_weights(network, initial.state_dict(), path)
+    known = initial.header.ground_sample_distance
+    if known is not None and distance is None:
+        on_note(
+            f"{path.name} was trained at {known:g} m a pixel; say what yours are, so that the new "
+            f"checkpoint knows it: --set data.ground_sample_distance={known:g}"
+        )
     return {"name": path.name, "fingerprint": file_fingerprint(path)}
 
 
@@ -346,14 +364,30 @@ def _check_same_recipe(path: Path, recipe: Recipe) -> None:
     if not path.exists():
         return
     former = load_recipe(str(path))
-    for name, found, wanted in (
-        ("model", former.model, recipe.model),
-        ("optimizer.name", former.optimizer.name, recipe.optimizer.name),
-        ("schedule.name", former.schedule.name, recipe.schedule.name),
-        ("trainer.average", former.trainer.average, recipe.trainer.average),
-    ):
+    kept = ["model", "optimizer.name", "schedule.name", "trainer.average"]
+    if recipe.schedule.name == "one-cycle":
+        # The cycle has as many steps as the training was begun with.
+        kept += ["trainer.epochs", "trainer.accumulate", "data.batch_size", "data.repeats"]
+    for name in kept:
+        found, wanted = (attrgetter(name)(either) for either in (former, recipe))
         if found != wanted:
-            raise SettingError(f"{path.parent}: was trained with {name} {found}, not {wanted}")
+            raise SettingError(
+                f"{path.parent}: was trained with {name} {found}, not {wanted}; for another "
+                f"training, name a new folder and --init {path.parent / LATEST_WEIGHTS}"
+            )
+
+
+def _check_same_initial(output: Path, init: Path) -> None:
+    """Refuses to continue a training that began from other weights than those named."""
+    weights = output / LATEST_WEIGHTS
+    if not weights.exists():
+        return
+    former = read_header(weights).initial_weights
+    if former.get("fingerprint") != file_fingerprint(init):
+        raise SettingError(
+            f"{output}: began from {former.get('name', 'no checkpoint')}, not from {init} as it "
+            "is now; name a new folder, or resume without --init"
+        )
 
 
 def _check_latest(path: Path, network: ChangeNetwork) -> None:

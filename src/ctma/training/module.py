@@ -229,7 +229,7 @@ def learning_rates(
         return StepLR(optimizer, settings.step_size, settings.gamma, last_epoch=epoch - 1)
     if settings.name == "one-cycle":
         highest = [group["lr"] for group in optimizer.param_groups]
-        return OneCycleLR(
-            optimizer, highest, total_steps, pct_start=settings.warmup, cycle_momentum=False
-        )
+        # Torch divides by zero where the rise is one step long.
+        rise = settings.warmup if settings.warmup * total_steps > 1 else 0.0
+        return OneCycleLR(optimizer, highest, total_steps, pct_start=rise, cycle_momentum=False)
     return ConstantLR(optimizer, factor=1.0)

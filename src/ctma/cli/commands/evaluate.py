@@ -44,7 +44,7 @@ def evaluate(
             "-o",
             help="Where the scores go.",
             metavar="FILE",
-            show_default="scores-SPLIT-PROTOCOL.json beside the checkpoint",
+            show_default="scores-DATA-SPLIT-PROTOCOL.json beside the checkpoint, or here",
         ),
     ] = None,
     subset: Subset = "real",
