@@ -315,17 +315,16 @@ def test_folders_with_labels_stored_in_two_ways_are_calibrated_on_together(
     assert one == two
 
 
-def test_what_cannot_be_calibrated_is_refused_before_the_work(
-    ctma, tiny_model, tiny_data, tmp_path
-):
+def test_what_cannot_be_calibrated_is_refused(ctma, tiny_model, tiny_data, tmp_path):
     still = shutil.copytree(tiny_data, tmp_path / "still")
     for path in still.glob("val/label/*.png"):
         Image.new("L", (64, 64)).save(path)
     output = tmp_path / "calibrated.safetensors"
     for model, data, target, why in (
         (tiny_model, still, output, "changed and unchanged"),
-        (tiny_model, tiny_data, tmp_path / "calibrated.pth", "ctma convert"),
+        (tiny_model, tiny_data, tmp_path / "calibrated.pth", "is a .safetensors"),
         (tmp_path / "original.pth", tiny_data, output, "ctma convert"),
+        (tmp_path / "missing", tiny_data, output, "no such checkpoint"),
         (tiny_model, tiny_data, tiny_data / "val/A/val_0000.png/x.safetensors", "cannot write"),
     ):
         result = ctma("calibrate", model, "--data", data, "-o", target, code=2)

@@ -181,10 +181,11 @@ def test_only_an_equal_run_is_resumed(pair, tmp_path):
         predict_scene(
             *pair, network, tmp_path, tiling=TILING, ground_sample_distance=1.0, resume=True
         )
-    calibrated = Slow().eval()
-    calibrated.temperature = 2.0
-    with pytest.raises(SettingError, match="other inputs or settings"):
-        predict_scene(*pair, calibrated, tmp_path, tiling=TILING, resume=True)
+    for name in ("temperature", "fusion"):
+        other = Slow().eval()
+        setattr(other, name, 0.7)
+        with pytest.raises(SettingError, match="other inputs or settings"):
+            predict_scene(*pair, other, tmp_path, tiling=TILING, resume=True)
     predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.4)
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from conftest import write_pair
 from ctma import ChangeLogits, load_model
 from ctma.checkpoints import read_header
-from ctma.errors import DataError, OutputError, SettingError, UnknownNameError
+from ctma.errors import CheckpointError, DataError, OutputError, SettingError, UnknownNameError
 from ctma.files import file_fingerprint
 from ctma.training.engine import train
 from ctma.training.losses import change_loss
@@ -194,6 +194,7 @@ def test_one_cycle_rises_and_falls_however_short_it_is():
         found = rates(settings, steps)
         assert max(found) <= 2e-3 * (1 + 1e-9)
         assert found[-1] < 1e-3 or steps == 1
+    assert found[0] < found[3] > found[-1]
 
 
 def test_step_schedule_falls_as_published():
@@ -402,6 +403,8 @@ def test_a_resumed_training_remembers_where_it_began(run, tiny_data, tmp_path):
     other = resumed.best
     with pytest.raises(SettingError, match=r"began from best\.safetensors"):
         train(eager, tiny_data, folder, init=other, accelerator="cpu", resume=True)
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        train(eager, tiny_data, folder, init="nosuch", accelerator="cpu", resume=True)
 
 
 def test_one_cycle_is_not_resumed_with_more_steps_than_it_has(tiny_data, tmp_path):

@@ -185,17 +185,16 @@ def calibrate_checkpoint(
     """
     if split == "test":
         raise SettingError("--split test: nothing is chosen on the test split; use val")
-    for file in (find_checkpoint(checkpoint), Path(output)):
-        if file.suffix != ".safetensors":
-            raise SettingError(
-                f"{file}: the header of a .safetensors keeps the calibration; ctma convert makes "
-                "one of a .pth"
-            )
-    check_writable(Path(output))
+    checkpoint = find_checkpoint(checkpoint)
+    if checkpoint.suffix in {".pth", ".pt"}:
+        raise SettingError(f"{checkpoint}: has no header to calibrate; ctma convert gives it one")
+    if Path(output).suffix != ".safetensors":
+        raise SettingError(f"{output}: the calibrated checkpoint is a .safetensors")
     network = load_model(checkpoint).to(find_device(device))
     network.temperature, network.offset = 1.0, 0.0
     folders = [find_pairs(folder, split) for folder in data]
     pairs = [*chain(*folders)]
+    check_writable(output)
     histogram = LogitHistogram()
     done = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,7 @@ def evaluate_checkpoint(
     threshold = default if threshold is None else threshold
     folder = Path() if shipped else checkpoint.parent
     parts = (
-        Path(data).resolve().name,
+        Path(os.path.abspath(data)).name,
         subset if subset != "real" else "",
         split,
         protocol_name,

@@ -367,13 +367,14 @@ def _check_same_recipe(path: Path, recipe: Recipe) -> None:
     kept = ["model", "optimizer.name", "schedule.name", "trainer.average"]
     if recipe.schedule.name == "one-cycle":
         # The cycle has as many steps as the training was begun with.
-        kept += ["trainer.epochs", "trainer.accumulate", "data.batch_size", "data.repeats"]
+        kept += ["trainer.epochs", "trainer.accumulate"]
+        kept += ["data.batch_size", "data.repeats", "data.sources"]
     for name in kept:
         found, wanted = (attrgetter(name)(either) for either in (former, recipe))
         if found != wanted:
             raise SettingError(
-                f"{path.parent}: was trained with {name} {found}, not {wanted}; for another "
-                f"training, name a new folder and --init {path.parent / LATEST_WEIGHTS}"
+                f"{path.parent}: was trained with {name} {found}, not {wanted}; name a new folder "
+                f"(--init {path.parent / LATEST_WEIGHTS} starts from its weights)"
             )
 
 
@@ -382,6 +383,8 @@ def _check_same_initial(output: Path, init: Path) -> None:
     weights = output / LATEST_WEIGHTS
     if not weights.exists():
         return
+    if not init.is_file():
+        raise CheckpointError(f"{init}: no such checkpoint; a training resumes without --init too")
     former = read_header(weights).initial_weights
     if former.get("fingerprint") != file_fingerprint(init):
         raise SettingError(
