@@ -59,9 +59,10 @@ def test_pseudo_video_leads_from_before_to_after_in_equal_steps():
     torch.testing.assert_close(video[0, 0, :, 0, 0], torch.tensor([0, 0.25, 0.5, 0.75, 1]))
 
 
-def test_the_coarse_mask_is_hard():
+def test_no_gradient_flows_through_the_coarse_mask():
     network = create_model("ctma-s", video_len=2)
     stages = network.stages(*torch.rand(2, 2, 3, 64, 64))
+    assert not stages.coarse_mask.requires_grad
     assert set(stages.coarse_mask.unique().tolist()) <= {0.0, 1.0}
 
 

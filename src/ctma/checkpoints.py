@@ -26,7 +26,7 @@ from ctma.resolution import check_distance
 
 FORMAT_VERSION = 1
 _HEADER_KEY = "ctma"
-_ORIGINAL_SUFFIXES = {".pth", ".pt"}
+ORIGINAL_SUFFIXES = {".pth", ".pt"}
 _SHIPPED = Path(__file__).parent / "weights"
 
 
@@ -139,7 +139,7 @@ def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
             not fit the network it names.
     """
     path = find_checkpoint(path)
-    if path.suffix in _ORIGINAL_SUFFIXES:
+    if path.suffix in ORIGINAL_SUFFIXES:
         header = Header(network="ctma", arguments=arguments)
         network = create_model(header.network, **header.arguments)
         weights = _from_original(network, read_original(path)["state_dict"])
@@ -291,7 +291,7 @@ def convert_weights(
     if source.resolve() == target.resolve():
         raise CheckpointError(f"{source}: would be overwritten; name another file")
     ours = {".safetensors"}
-    routes = ((_ORIGINAL_SUFFIXES, ours), (ours, ours if half else _ORIGINAL_SUFFIXES))
+    routes = ((ORIGINAL_SUFFIXES, ours), (ours, ours if half else ORIGINAL_SUFFIXES))
     if not any(source.suffix in a and target.suffix in b for a, b in routes):
         raise CheckpointError(
             f"{source} to {target}: convert takes a .pth to a .safetensors, or the other way; "
@@ -299,7 +299,7 @@ def convert_weights(
         )
     network = load_model(source, **(arguments or {}))
     header: Header = network.header
-    if target.suffix in _ORIGINAL_SUFFIXES:
+    if target.suffix in ORIGINAL_SUFFIXES:
         if header.network != "ctma":
             raise CheckpointError(f"{source}: {header.network} has no released implementation")
         write_original(target, network, **_original_progress(header))

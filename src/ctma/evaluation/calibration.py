@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from ctma.checkpoints import find_checkpoint, load_model, save_model
+from ctma.checkpoints import ORIGINAL_SUFFIXES, find_checkpoint, load_model, save_model
 from ctma.data.readers import data_fingerprint, find_pairs
 from ctma.devices import find_device
 from ctma.errors import DataError, SettingError
@@ -186,7 +186,7 @@ def calibrate_checkpoint(
     if split == "test":
         raise SettingError("--split test: nothing is chosen on the test split; use val")
     checkpoint = find_checkpoint(checkpoint)
-    if checkpoint.suffix in {".pth", ".pt"}:
+    if checkpoint.suffix in ORIGINAL_SUFFIXES:
         raise SettingError(f"{checkpoint}: has no header to calibrate; ctma convert gives it one")
     if Path(output).suffix != ".safetensors":
         raise SettingError(f"{output}: the calibrated checkpoint is a .safetensors")
