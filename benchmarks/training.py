@@ -1,4 +1,4 @@
-"""Seconds a training step of CTMA-S on the CPU, with and without huge pages for its memory.
+"""Seconds a training step of CTMA-S on the CPU: memory in huge pages, and bf16.
 
     python benchmarks/training.py
 
@@ -16,36 +16,41 @@ from statistics import median
 import torch
 
 from ctma import create_model
+from ctma.devices import autocast
 from ctma.models.blocks import channels_last
 from ctma.training.losses import change_loss
 from ctma.training.recipes import LossSettings
 
+HUGE_PAGES = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=10000000000"
+)
 WAYS = {
-    "as it is": "",
-    "huge pages": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:"
-    "glibc.malloc.trim_threshold=10000000000",
+    "as it is": ("", "32-true"),
+    "huge pages": (HUGE_PAGES, "32-true"),
+    "huge pages and bf16": (HUGE_PAGES, "bf16-mixed"),
 }
 TURNS, STEPS = 2, 8
 
 
 def main():
-    if sys.argv[1:] == ["steps"]:
-        print(*seconds())
+    if sys.argv[1:]:
+        print(*seconds(sys.argv[1]))
         return
     found = {way: [] for way in WAYS}
     for _ in range(TURNS):
-        for way, tunables in WAYS.items():
+        for way, (tunables, precision) in WAYS.items():
             run = subprocess.run(
-                [sys.executable, __file__, "steps"],
+                [sys.executable, __file__, precision],
                 env=os.environ | {"GLIBC_TUNABLES": tunables},
                 check=True, capture_output=True, text=True,
             )  # fmt: skip
             found[way] += map(float, run.stdout.split())
-    plain, huge = (median(found[way]) for way in WAYS)
-    print(f"as it is {plain:.2f} s a step, with huge pages {huge:.2f} s: {huge / plain:.2f} of it")
+    plain = median(found["as it is"])
+    for way, steps in found.items():
+        print(f"{way}: {median(steps):.2f} s a step, {median(steps) / plain:.2f} of it")
 
 
-def seconds():
+def seconds(precision):
     """Of each step, after two to warm up."""
     torch.manual_seed(0)
     torch.set_num_threads(2)
@@ -57,7 +62,9 @@ def seconds():
     for step in range(STEPS + 2):
         start = time.perf_counter()
         optimizer.zero_grad()
-        change_loss(network(before, after), change, settings).backward()
+        with autocast(torch.device("cpu"), precision):
+            logits = network(before, after)
+        change_loss(logits, change, settings).backward()
         optimizer.step()
         if step >= 2:
             yield time.perf_counter() - start

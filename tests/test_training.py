@@ -313,6 +313,18 @@ def test_resume_keeps_to_the_runs_own_recipe(tiny_data, tmp_path, ctma):
     assert "latest.ckpt: not a whole" in ctma(*command, "--resume", code=2).stderr
 
 
+@pytest.mark.parametrize("multiplies_bf16", [True, False])
+def test_automatic_precision_is_bf16_where_the_processor_multiplies_it(
+    tiny_data, tmp_path, monkeypatch, multiplies_bf16
+):
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: multiplies_bf16)
+    recipe = small_recipe("trainer.epochs=1")
+    result = train(recipe, tiny_data, tmp_path / "run", accelerator="cpu", precision="auto")
+    kept = load_model(result.best).header.recipe["trainer"]["precision"]
+    assert kept == ("bf16-mixed" if multiplies_bf16 else "32-true")
+
+
 def test_two_processes_train_and_score_as_one_to_the_last_pixel(tiny_data, tmp_path, ctma):
     # Five validation pairs do not share evenly between two processes.
     folder = tmp_path / "run"
@@ -495,12 +507,15 @@ def test_the_recipes_of_the_shipped_weights_run_and_give_the_same_curve_again(
 ):
     small = ["data.crop_size=64", "model.video_len=2", "trainer.epochs=1"]
     init = None
-    for part in ("ctma-s-start", "ctma-s-middle"):
-        recipe = load_recipe(f"shipped/{part}", [*small, "trainer.precision=32-true"])
-        init = train(recipe, shipped_data, tmp_path / part, init=init, accelerator="cpu").best
-    recipe = load_recipe("shipped/ctma-s", small)
-    init = train(recipe, shipped_data, tmp_path / "third", init=init, accelerator="cpu").best
-    recipe = load_recipe("shipped/ctma-s", [*small, "trainer.epochs=2", "seed=1"])
+    for part, recipe in enumerate(("ctma-s-start", "ctma-s-middle", "ctma-s", "ctma-s")):
+        init = train(
+            load_recipe(f"shipped/{recipe}", [*small, f"seed={part}"]),
+            shipped_data,
+            tmp_path / str(part),
+            init=init,
+            accelerator="cpu",
+        ).best
+    recipe = load_recipe("shipped/ctma-s", [*small, "trainer.epochs=2", "seed=2"])
     for run in ("one", "two"):
         train(recipe, shipped_data, tmp_path / run, init=init, accelerator="cpu")
     for metric in ("train_loss_epoch", "val_f1"):

@@ -10,7 +10,6 @@ from typing import Any
 
 from ctma.checkpoints import load_model
 from ctma.data.synthetic import synthetic_pair, write_synthetic
-from ctma.devices import fast_precision
 from ctma.errors import OutputError
 from ctma.evaluation.report import evaluate_checkpoint
 from ctma.figures.scenes import save_scene
@@ -82,7 +81,7 @@ def run_demo(
         raise OutputError(f"{output}: exists already; name a new folder")
     data = output / "data"
     write_synthetic(data, COUNTS, size=SIZE, on_progress=on_progress)
-    trained = train(load_recipe("demo/ctma-s"), data, output / "run", precision=fast_precision())
+    trained = train(load_recipe("demo/ctma-s"), data, output / "run", precision="auto")
     report = evaluate_checkpoint(
         trained.best, data, "test", protocol_name="whole", figures=output / "figures"
     )

@@ -39,7 +39,15 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
-def fast_precision() -> str:
-    """The precision that trains fastest here: bf16 where the hardware multiplies it."""
-    fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+def fast_precision(accelerator: str = "auto") -> str:
+    """The precision that trains fastest here: bf16 where the hardware multiplies it.
+
+    Args:
+        accelerator: As of a training; ``"cpu"`` leaves the GPU out of it.
+    """
+    fast = (
+        (accelerator != "cpu" and torch.cuda.is_available())
+        or torch.cpu._is_amx_tile_supported()
+        or torch.cpu._is_avx512_bf16_supported()
+    )
     return "bf16-mixed" if fast else "32-true"

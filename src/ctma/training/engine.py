@@ -29,6 +29,7 @@ from ctma.checkpoints import (
     save_model,
 )
 from ctma.data.readers import Pair, data_fingerprint, find_pairs
+from ctma.devices import fast_precision
 from ctma.errors import (
     CheckpointError,
     DataError,
@@ -92,7 +93,7 @@ def train(
         output: The run's folder.
         devices: How many processes share the work, one a device.
         accelerator: ``"auto"``, ``"cpu"`` or ``"gpu"``.
-        precision: Overrides the recipe's.
+        precision: Overrides the recipe's; ``"auto"`` is bf16 where the hardware multiplies it.
         resume: Continue from ``latest.ckpt`` where there is one.
         init: A checkpoint whose weights are where training starts, for fine-tuning.
         callbacks: Further callbacks for the trainer.
@@ -416,7 +417,9 @@ def _checked(recipe: Recipe, accelerator: str, precision: str | None) -> Recipe:
     if precision is None:
         return recipe
     content = recipe.model_dump(mode="json")
-    content["trainer"]["precision"] = precision
+    content["trainer"]["precision"] = (
+        fast_precision(accelerator) if precision == "auto" else precision
+    )
     return check_recipe(content)
 
 

@@ -25,7 +25,11 @@ def train(
     devices: Annotated[int, typer.Option(min=1, help="Processes, one a device.")] = 1,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
     precision: Annotated[
-        str | None, typer.Option(help="32-true or bf16-mixed.", show_default="the recipe's")
+        str | None,
+        typer.Option(
+            help="32-true, bf16-mixed, or auto: bf16 where the hardware multiplies it.",
+            show_default="the recipe's",
+        ),
     ] = None,
     init: Annotated[
         Path | None,
