@@ -18,7 +18,8 @@ lint: install
 
 # The shipped weights, from random ones; DATA holds levir_cd_05m and levir_cd_1m. After an
 # interruption the same command goes on.
-# On Linux with glibc, memory in huge pages makes a step shorter (benchmarks/training.py).
+# On Linux with glibc, memory in huge pages makes a step shorter, and so does bf16 on processors
+# that multiply it (benchmarks/training.py).
 TRAIN = $(BIN)/ctma train --data "$(DATA)" --resume --precision auto
 weights: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=10000000000
 weights: data-named install

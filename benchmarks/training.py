@@ -45,9 +45,10 @@ def main():
                 check=True, capture_output=True, text=True,
             )  # fmt: skip
             found[way] += map(float, run.stdout.split())
-    plain = median(found["as it is"])
     for way, steps in found.items():
-        print(f"{way}: {median(steps):.2f} s a step, {median(steps) / plain:.2f} of it")
+        print(f"{way}: {median(steps):.2f} s a step")
+    plain, huge, bf16 = (median(steps) for steps in found.values())
+    print(f"huge pages take {huge / plain:.2f} of the time, bf16 in them {bf16 / huge:.2f} of that")
 
 
 def seconds(precision):

@@ -45,9 +45,8 @@ def fast_precision(accelerator: str = "auto") -> str:
     Args:
         accelerator: As of a training; ``"cpu"`` leaves the GPU out of it.
     """
-    fast = (
-        (accelerator != "cpu" and torch.cuda.is_available())
-        or torch.cpu._is_amx_tile_supported()
-        or torch.cpu._is_avx512_bf16_supported()
-    )
+    if accelerator != "cpu" and torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bf16-mixed" if fast else "32-true"

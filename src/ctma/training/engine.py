@@ -29,7 +29,7 @@ from ctma.checkpoints import (
     save_model,
 )
 from ctma.data.readers import Pair, data_fingerprint, find_pairs
-from ctma.devices import fast_precision
+from ctma.devices import PRECISIONS, fast_precision
 from ctma.errors import (
     CheckpointError,
     DataError,
@@ -93,7 +93,8 @@ def train(
         output: The run's folder.
         devices: How many processes share the work, one a device.
         accelerator: ``"auto"``, ``"cpu"`` or ``"gpu"``.
-        precision: Overrides the recipe's; ``"auto"`` is bf16 where the hardware multiplies it.
+        precision: Overrides the recipe's; ``"auto"`` is bf16 where the hardware multiplies it,
+            and what the run began in when it is resumed.
         resume: Continue from ``latest.ckpt`` where there is one.
         init: A checkpoint whose weights are where training starts, for fine-tuning.
         callbacks: Further callbacks for the trainer.
@@ -107,6 +108,8 @@ def train(
         OutputError: If the folder cannot be written, or holds another training.
     """
     output = Path(output)
+    if resume and precision == "auto" and (output / RECIPE).exists():
+        precision = load_recipe(str(output / RECIPE)).trainer.precision
     recipe = _checked(recipe, accelerator, precision)
     training, validation = _find_data(Path(data), recipe.data)
     drawn = sum(map(len, training))
@@ -416,10 +419,11 @@ def _checked(recipe: Recipe, accelerator: str, precision: str | None) -> Recipe:
         raise SettingError(f"model.bands: images on disk have {IMAGE_BANDS} bands")
     if precision is None:
         return recipe
+    if precision not in (*PRECISIONS, "auto"):
+        raise UnknownNameError("precision", precision, (*PRECISIONS, "auto"))
     content = recipe.model_dump(mode="json")
-    content["trainer"]["precision"] = (
-        fast_precision(accelerator) if precision == "auto" else precision
-    )
+    chosen = fast_precision(accelerator) if precision == "auto" else precision
+    content["trainer"]["precision"] = chosen
     return check_recipe(content)
 
 
