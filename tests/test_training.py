@@ -321,7 +321,7 @@ def test_automatic_precision_is_bf16_where_the_processor_multiplies_it(
     def trained(output, found, epochs=1, resume=False):
         for name in probes:
             monkeypatch.setattr(torch.cpu, name, lambda name=name: name == found)
-        recipe = small_recipe(f"trainer.epochs={epochs}", "schedule.name=step")
+        recipe = small_recipe(f"trainer.epochs={epochs}")
         train(recipe, tiny_data, tmp_path / output, accelerator="cpu", precision="auto",
               resume=resume)  # fmt: skip
         return read_header(tmp_path / output / "latest.safetensors").recipe["trainer"]["precision"]

@@ -39,7 +39,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
-def fast_precision(accelerator: str = "auto") -> str:
+def fast_precision(accelerator: str) -> str:
     """The precision that trains fastest here: bf16 where the hardware multiplies it.
 
     Args:

@@ -108,9 +108,8 @@ def train(
         OutputError: If the folder cannot be written, or holds another training.
     """
     output = Path(output)
-    if resume and precision == "auto" and (output / RECIPE).exists():
-        precision = load_recipe(str(output / RECIPE)).trainer.precision
-    recipe = _checked(recipe, accelerator, precision)
+    kept = output / RECIPE if resume else None
+    recipe = _checked(recipe, accelerator, precision, kept)
     training, validation = _find_data(Path(data), recipe.data)
     drawn = sum(map(len, training))
     if devices > min(drawn, len(validation)):
@@ -411,7 +410,7 @@ def _check_latest(path: Path, network: ChangeNetwork) -> None:
         raise CheckpointError(f"{path}: holds weights but no training state; use --init")
 
 
-def _checked(recipe: Recipe, accelerator: str, precision: str | None) -> Recipe:
+def _checked(recipe: Recipe, accelerator: str, precision: str | None, kept: Path | None) -> Recipe:
     """The recipe with the precision asked for, if it can be trained here."""
     if accelerator not in ACCELERATORS:
         raise UnknownNameError("accelerator", accelerator, ACCELERATORS)
@@ -419,12 +418,21 @@ def _checked(recipe: Recipe, accelerator: str, precision: str | None) -> Recipe:
         raise SettingError(f"model.bands: images on disk have {IMAGE_BANDS} bands")
     if precision is None:
         return recipe
-    if precision not in (*PRECISIONS, "auto"):
-        raise UnknownNameError("precision", precision, (*PRECISIONS, "auto"))
     content = recipe.model_dump(mode="json")
-    chosen = fast_precision(accelerator) if precision == "auto" else precision
-    content["trainer"]["precision"] = chosen
+    content["trainer"]["precision"] = _precision(precision, accelerator, kept)
     return check_recipe(content)
+
+
+def _precision(asked: str, accelerator: str, kept: Path | None) -> str:
+    """What is asked for; ``"auto"`` is that of the run's kept recipe, else the fastest here."""
+    known = (*PRECISIONS, "auto")
+    if asked not in known:
+        raise UnknownNameError("precision", asked, known)
+    if asked != "auto":
+        return asked
+    if kept is not None and kept.exists():
+        return load_recipe(str(kept)).trainer.precision
+    return fast_precision(accelerator)
 
 
 def _first_process() -> bool:
