@@ -21,6 +21,7 @@ lint: install
 # On Linux with glibc, memory in huge pages makes a step shorter, and so does bf16 on processors
 # that multiply it (benchmarks/training.py).
 TRAIN = $(BIN)/ctma train --data "$(DATA)" --resume --precision auto
+CALIBRATE = $(BIN)/ctma calibrate --data "$(DATA)/levir_cd_05m"
 weights: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=10000000000
 weights: data-named install
 	$(TRAIN) shipped/ctma-s-start -o $(RUNS)/start
@@ -30,8 +31,10 @@ weights: data-named install
 		--set trainer.epochs=8 --set seed=1
 	$(TRAIN) shipped/ctma-s -o $(RUNS)/ctma-s --init $(RUNS)/fourth/best.safetensors \
 		--set trainer.epochs=11 --set seed=2
-	$(BIN)/ctma calibrate $(RUNS)/ctma-s/best.safetensors --data "$(DATA)/levir_cd_05m" \
-		-o $(RUNS)/ctma-s.safetensors
+	$(TRAIN) shipped/ctma -o $(RUNS)/ctma --init $(RUNS)/ctma-s/best.safetensors
+	$(CALIBRATE) $(RUNS)/ctma-s/best.safetensors -o $(RUNS)/ctma-s.safetensors
+	$(CALIBRATE) $(RUNS)/ctma/best.safetensors -o $(RUNS)/ctma-float32.safetensors
+	$(BIN)/ctma convert $(RUNS)/ctma-float32.safetensors $(RUNS)/ctma.safetensors --half
 
 data-named:
 	$(if $(DATA),,$(error name the data: make weights DATA=DIR))

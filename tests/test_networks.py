@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ctma import create_model, list_models
 from ctma.errors import SettingError, UnknownNameError
 from ctma.models.ctma import pseudo_video
+from ctma.models.growth import grow
 from network_tester import NetworkTester
 
 
@@ -64,6 +65,72 @@ def test_no_gradient_flows_through_the_coarse_mask():
     stages = network.stages(*torch.rand(2, 2, 3, 64, 64))
     assert not stages.coarse_mask.requires_grad
     assert set(stages.coarse_mask.unique().tolist()) <= {0.0, 1.0}
+
+
+LARGER = {"temporal_width": 20, "spatial_widths": (20, 32, 72), "video_len": 2}
+
+
+def lived_in(network):
+    """With batch norms unlike those of a new network."""
+    with torch.no_grad():
+        for name, weight in network.state_dict().items():
+            if weight.ndim == 1:
+                weight.copy_(torch.rand_like(weight) + ("bias" not in name) * 0.5)
+    return network.eval()
+
+
+@pytest.mark.parametrize("backbone", ["resnet34", "resnet18"])
+def test_a_grown_network_begins_as_the_small_one(backbone):
+    torch.manual_seed(0)
+    small = lived_in(create_model("ctma-s", video_len=2))
+    large = create_model("ctma", backbone=backbone, **LARGER)
+    grow(small, large, *torch.rand(2, 2, 3, 64, 64))
+    assert large.training
+    images = torch.rand(2, 2, 3, 64, 80)
+    with torch.no_grad():
+        expected, found = small.stages(*images), large.eval().stages(*images)
+    assert expected.coarse_mask.any()
+    torch.testing.assert_close(found.fused_logits, expected.fused_logits, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.coarse_logits, expected.coarse_logits, rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_new_in_a_grown_network_learns():
+    torch.manual_seed(0)
+    small = lived_in(create_model("ctma-s", video_len=2))
+    large = create_model("ctma", **LARGER)
+    grow(small, large, *torch.rand(2, 2, 3, 64, 64))
+    begun = {name: weight.clone() for name, weight in large.named_parameters()}
+    optimizer = torch.optim.Adam(large.parameters(), lr=1e-3)
+    for _ in range(4):
+        optimizer.zero_grad()
+        logits = large(*torch.rand(2, 4, 3, 64, 64))
+        (logits.fine.square().mean() + logits.auxiliary[0].square().mean()).backward()
+        optimizer.step()
+    for name, weight in large.named_parameters():
+        if name.endswith("bias"):  # Of the difference features many cancel out.
+            continue
+        still = (weight == begun[name]).view(len(weight), -1).all(1)
+        # A channel or two that these images leave dark.
+        assert still.float().mean() < 0.1, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"temporal_width": 8}, "larger than"),
+        ({"backbone": "resnet50"}, "surplus|larger than"),
+        ({"video_len": 3}, "video_len is 2, not 3"),
+        ({"fusion": 0.7}, "fusion is 0.5, not 0.7"),
+    ],
+)
+def test_what_does_not_fit_into_a_network_does_not_grow_into_it(arguments, expected):
+    small = create_model("ctma-s", video_len=2)
+    large = create_model("ctma", **{"video_len": 2, "temporal_width": 16} | arguments)
+    begun = {name: weight.clone() for name, weight in large.state_dict().items()}
+    with pytest.raises(ValueError, match=expected):
+        grow(small, large, *torch.rand(2, 1, 3, 64, 64))
+    for name, weight in large.state_dict().items():
+        assert torch.equal(weight, begun[name])
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "resnet26d"])

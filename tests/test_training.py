@@ -405,6 +405,23 @@ def test_training_starts_from_given_weights(run, tiny_data, tmp_path):
     assert read_header(result.best).initial_weights == initial
 
 
+def test_a_full_network_grows_from_a_compact_one_but_not_the_other_way(tiny_data, tmp_path):
+    small = ["model.temporal_width=16", "model.spatial_widths=[16, 32, 64]", "trainer.epochs=1"]
+    recipe = load_recipe("levir-cd/ctma", [*SMALL, *small, "model.video_len=8", "model.fusion=0.67",
+                                           "model.pretrained=false"])  # fmt: skip
+    notes = []
+    output = tmp_path / "full"
+    grown = train(recipe, tiny_data, output, init="ctma-s", accelerator="cpu", on_note=notes.append)
+    assert any("ctma-s, grown" in note for note in notes)
+    header = read_header(grown.best)
+    assert header.network == "ctma"
+    assert header.initial_weights["name"] == "ctma-s.safetensors"
+    back = load_recipe("levir-cd/ctma-s", [*SMALL, "model.video_len=8", "model.fusion=0.67"])
+    with pytest.raises(CheckpointError, match="a ctma cannot start a ctma-s"):
+        train(back, tiny_data, tmp_path / "back", init=grown.best, accelerator="cpu")
+    assert not (tmp_path / "back").exists()
+
+
 def test_a_resumed_training_remembers_where_it_began(run, tiny_data, tmp_path):
     folder = tmp_path / "tuned"
     start = run[0] / "best.safetensors"
@@ -528,6 +545,9 @@ def test_the_recipes_of_the_shipped_weights_run_and_give_the_same_curve_again(
     assert weights[0].header.ground_sample_distance == 0.5
     for name, weight in weights[0].state_dict().items():
         assert torch.equal(weight, weights[1].state_dict()[name]), name
+    full = load_recipe("shipped/ctma", [*small, "data.batch_size=32"])
+    grown = train(full, shipped_data, tmp_path / "full", init=init, accelerator="cpu").best
+    assert read_header(grown).network == "ctma"
 
 
 def test_every_key_of_a_recipe_and_every_recipe_is_documented():

@@ -40,9 +40,11 @@ from ctma.errors import (
 )
 from ctma.evaluation.evaluate import IMAGE_BANDS
 from ctma.evaluation.metrics import Scores
+from ctma.evaluation.protocols import unit_range
 from ctma.files import file_fingerprint, whole_file
 from ctma.models import ChangeNetwork, create_model
 from ctma.models.blocks import channels_last
+from ctma.models.growth import grow
 from ctma.training.module import ChangeModule, PairsModule
 from ctma.training.recipes import DataSettings, Recipe, check_recipe, load_recipe
 
@@ -96,7 +98,8 @@ def train(
         precision: Overrides the recipe's; ``"auto"`` is bf16 where the hardware multiplies it,
             and what the run began in when it is resumed.
         resume: Continue from ``latest.ckpt`` where there is one.
-        init: A checkpoint whose weights are where training starts, for fine-tuning.
+        init: A checkpoint whose weights are where training starts, for fine-tuning; one of a
+            smaller CTMA is grown.
         callbacks: Further callbacks for the trainer.
         on_note: Called with a line on what was found in the data, and on what ``init`` knows
             and the recipe does not.
@@ -115,6 +118,7 @@ def train(
     if devices > min(drawn, len(validation)):
         raise SettingError(f"{devices} devices, but only {len(validation)} validation pairs")
     latest = _start(output, recipe, resume, init)
+    pairs = PairsModule(training, validation, recipe.data, recipe.seed)
 
     seed_everything(recipe.seed)
     arguments = {key: value for key, value in recipe.arguments.items() if key != "pretrained"}
@@ -124,8 +128,7 @@ def train(
     if latest is not None:
         _check_latest(latest, network)
     elif init is not None:
-        distance = recipe.data.ground_sample_distance
-        initial = _load_initial(network, find_checkpoint(init), distance, on_note)
+        initial = _load_initial(network, find_checkpoint(init), recipe, pairs, on_note)
     header = Header(
         network=recipe.network,
         arguments=arguments,
@@ -148,7 +151,6 @@ def train(
         accelerator=accelerator,
         log_interval=_log_interval(recipe, drawn),
     )
-    pairs = PairsModule(training, validation, recipe.data, recipe.seed)
     on_note(f"{pairs.training.note}; {pairs.validation.note}")
     trainer.fit(
         ChangeModule(network, recipe),
@@ -343,18 +345,39 @@ def _start(output: Path, recipe: Recipe, resume: bool, init: str | Path | None) 
 
 
 def _load_initial(
-    network: ChangeNetwork, path: Path, distance: float | None, on_note: Callable[[str], None]
+    network: ChangeNetwork,
+    path: Path,
+    recipe: Recipe,
+    pairs: PairsModule,
+    on_note: Callable[[str], None],
 ) -> dict[str, str]:
     """Gives a network the weights of a checkpoint; returns what the header says of it."""
     initial = load_model(path)
-    load_weights(network, initial.state_dict(), path)
+    if initial.header.network == recipe.network:
+        load_weights(network, initial.state_dict(), path)
+    else:
+        _grow(initial, network, path, recipe, pairs)
+        on_note(f"{path.name}: a {initial.header.network}, grown; {recipe.network} begins as it is")
     known = initial.header.ground_sample_distance
-    if known is not None and distance is None:
+    if known is not None and recipe.data.ground_sample_distance is None:
         on_note(
             f"{path.name} was trained at {known:g} m a pixel; say what yours are, so that the new "
             f"checkpoint knows it: --set data.ground_sample_distance={known:g}"
         )
     return {"name": path.name, "fingerprint": file_fingerprint(path)}
+
+
+def _grow(
+    initial: ChangeNetwork, network: ChangeNetwork, path: Path, recipe: Recipe, pairs: PairsModule
+) -> None:
+    """Starts a network from a smaller one, with the first batch as the images to come."""
+    batch = next(iter(pairs.train_dataloader()))
+    try:
+        grow(initial, network, unit_range(batch.before), unit_range(batch.after))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: a {initial.header.network} cannot start a {recipe.network} ({error})"
+        ) from error
 
 
 def _keep_recipe(output: Path, recipe: Recipe) -> None:

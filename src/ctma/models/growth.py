@@ -1,0 +1,132 @@
+"""Growing a small CTMA into a large one that begins as the same function.
+
+After T. Chen, I. Goodfellow & J. Shlens, "Net2Net: Accelerating Learning via Knowledge
+Transfer", arXiv 1511.05641, 2016. They copy channels; here new channels are random, and the
+old ones do not listen to them yet.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ctma.models.blocks import ChangeNetwork
+from ctma.models.ctma import CTMA
+
+
+@torch.no_grad()
+def grow(small: ChangeNetwork, large: ChangeNetwork, before: Tensor, after: Tensor) -> None:
+    """Gives a large CTMA the weights of a small one, so that it computes the same.
+
+    The same to float32 rounding in evaluation mode, nearly so in training.
+
+    Args:
+        small: A CTMA.
+        large: A CTMA of as many bands and frames and the same fusion weight, at least as wide
+            and as deep, with residual blocks of the same kind; it is changed in place.
+        before: (B, bands, H, W) in [0, 1], such as training will see: batch norms that shall
+            change nothing are set by them.
+        after: The same shape.
+
+    Raises:
+        ValueError: If the small network does not fit into the large one.
+    """
+    if not isinstance(small, CTMA) or not isinstance(large, CTMA):
+        raise ValueError("only a CTMA grows into another")
+    _check_fit(small, large)
+    places = _places(small, large)
+    state = large.state_dict()
+    for name, weight in small.state_dict().items():
+        _put(weight, state[name], places.get(name))
+    _deepen(small, large, before, after)
+
+
+def _check_fit(small: CTMA, large: CTMA) -> None:
+    for name in ("bands", "video_len", "fusion"):
+        old, new = getattr(small, name), getattr(large, name)
+        if old != new:
+            raise ValueError(f"{name} is {old}, not {new}")
+    state = large.state_dict()
+    for name, weight in small.state_dict().items():
+        if name not in state:
+            raise ValueError(f"{name} is surplus")
+        shape = state[name].shape
+        if any(old > new for old, new in zip(weight.shape, shape, strict=True)):
+            raise ValueError(f"{name} is {tuple(weight.shape)}, larger than {tuple(shape)}")
+
+
+def _places(small: CTMA, large: CTMA) -> dict[str, list[int]]:
+    """Where the old inputs of convolutions over two joined features stand among the new ones."""
+    old, new = _joined_channels(small), _joined_channels(large)
+    return {
+        name: [*range(first), *range(new[name][0], new[name][0] + second)]
+        for name, (first, second) in old.items()
+    }
+
+
+def _joined_channels(network: CTMA) -> dict[str, tuple[int, int]]:
+    """The weights of convolutions over two joined features, and the channels of each of the two."""
+    levels: Any = network.unmasked_branch.levels
+    s_blocks: Any = network.unmasked_decoder.s_blocks
+    motion = [_channels_out(tam.mix) for tam in network.tams]
+    widths = [_channels_out(level.conv1) for level in levels]
+    skips = (*reversed(widths), 2 * network.bands)
+    joined = {f"tams.{i}.mix.0.weight": (width, width) for i, width in enumerate(motion)}
+    for kind in ("unmasked", "masked"):
+        for i, both in enumerate(zip(widths, motion, strict=False), start=1):
+            joined[f"{kind}_branch.levels.{i}.conv1.0.weight"] = both
+        for i, (skip, s_block) in enumerate(zip(skips, s_blocks, strict=True)):
+            below = s_block.conv1[0].in_channels - skip
+            joined[f"{kind}_decoder.s_blocks.{i}.conv1.0.weight"] = (skip, below)
+    return joined
+
+
+def _channels_out(conv_bn: Any) -> int:
+    return conv_bn[0].out_channels
+
+
+def _put(weight: Tensor, larger: Tensor, places: list[int] | None) -> None:
+    """Puts a weight into a larger one, whose old outputs take nothing from new inputs."""
+    if weight.ndim == 0:
+        larger.copy_(weight)
+        return
+    rows = larger[: len(weight)]
+    if weight.ndim == 1:
+        rows.copy_(weight)
+    else:
+        rows.zero_()
+        rows[:, places or slice(weight.shape[1])] = weight
+
+
+def _deepen(small: CTMA, large: CTMA, before: Tensor, after: Tensor) -> None:
+    """Makes residual blocks that the small backbone has not pass on what they get."""
+    known = {name for name, _ in small.difference_path.named_modules()}
+    hooks = []
+    for name, block in large.difference_path.named_modules():
+        if name in known or not hasattr(block, "zero_init_last"):
+            continue
+        block.zero_init_last()
+        if block.downsample is not None:
+            *_, conv, norm = block.downsample
+            conv.weight[: conv.in_channels] = torch.eye(conv.in_channels)[..., None, None]
+            pass_on = partial(_pass_on, channels=conv.in_channels)
+            hooks.append(norm.register_forward_pre_hook(pass_on))
+    training = large.training
+    large.eval().difference_path(before, after)
+    large.train(training)
+    for hook in hooks:
+        hook.remove()
+
+
+def _pass_on(norm: nn.BatchNorm2d, inputs: tuple[Tensor], channels: int) -> None:
+    """Before a batch norm runs: lets it give back what it gets in its first channels."""
+    variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
+    norm.weight[:channels] = (variance + norm.eps).sqrt()[:channels]
+    norm.bias[:channels] = mean[:channels]
