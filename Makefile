@@ -31,8 +31,8 @@ weights: data-named install
 		--set trainer.epochs=8 --set seed=1
 	$(TRAIN) shipped/ctma-s -o $(RUNS)/ctma-s --init $(RUNS)/fourth/best.safetensors \
 		--set trainer.epochs=11 --set seed=2
-	$(TRAIN) shipped/ctma -o $(RUNS)/ctma --init $(RUNS)/ctma-s/best.safetensors
 	$(CALIBRATE) $(RUNS)/ctma-s/best.safetensors -o $(RUNS)/ctma-s.safetensors
+	$(TRAIN) shipped/ctma -o $(RUNS)/ctma --init $(RUNS)/ctma-s/best.safetensors
 	$(CALIBRATE) $(RUNS)/ctma/best.safetensors -o $(RUNS)/ctma-float32.safetensors
 	$(BIN)/ctma convert $(RUNS)/ctma-float32.safetensors $(RUNS)/ctma.safetensors --half
 

@@ -83,7 +83,7 @@ def lived_in(network):
 def test_a_grown_network_begins_as_the_small_one(backbone):
     torch.manual_seed(0)
     small = lived_in(create_model("ctma-s", video_len=2))
-    large = create_model("ctma", backbone=backbone, **LARGER)
+    large = lived_in(create_model("ctma", backbone=backbone, **LARGER)).train()
     grow(small, large, *torch.rand(2, 2, 3, 64, 64))
     assert large.training
     images = torch.rand(2, 2, 3, 64, 80)
@@ -101,7 +101,7 @@ def test_what_is_new_in_a_grown_network_learns():
     grow(small, large, *torch.rand(2, 2, 3, 64, 64))
     begun = {name: weight.clone() for name, weight in large.named_parameters()}
     optimizer = torch.optim.Adam(large.parameters(), lr=1e-3)
-    for _ in range(4):
+    for _ in range(3):
         optimizer.zero_grad()
         logits = large(*torch.rand(2, 4, 3, 64, 64))
         (logits.fine.square().mean() + logits.auxiliary[0].square().mean()).backward()
@@ -117,20 +117,20 @@ def test_what_is_new_in_a_grown_network_learns():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"temporal_width": 8}, "larger than"),
-        ({"backbone": "resnet50"}, "surplus|larger than"),
+        ({"temporal_width": 8}, "does not fit into"),
+        ({"backbone": "resnet50"}, "does not fit into"),
+        ({"backbone_stages": 1}, "surplus"),
+        ({"backbone": "seresnet34"}, "another kind"),
         ({"video_len": 3}, "video_len is 2, not 3"),
         ({"fusion": 0.7}, "fusion is 0.5, not 0.7"),
+        ({"bands": 4}, "bands is 3, not 4"),
     ],
 )
 def test_what_does_not_fit_into_a_network_does_not_grow_into_it(arguments, expected):
-    small = create_model("ctma-s", video_len=2)
+    small = lived_in(create_model("ctma-s", video_len=2))
     large = create_model("ctma", **{"video_len": 2, "temporal_width": 16} | arguments)
-    begun = {name: weight.clone() for name, weight in large.state_dict().items()}
     with pytest.raises(ValueError, match=expected):
         grow(small, large, *torch.rand(2, 1, 3, 64, 64))
-    for name, weight in large.state_dict().items():
-        assert torch.equal(weight, begun[name])
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "resnet26d"])

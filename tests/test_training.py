@@ -406,20 +406,25 @@ def test_training_starts_from_given_weights(run, tiny_data, tmp_path):
 
 
 def test_a_full_network_grows_from_a_compact_one_but_not_the_other_way(tiny_data, tmp_path):
-    small = ["model.temporal_width=16", "model.spatial_widths=[16, 32, 64]", "trainer.epochs=1"]
-    recipe = load_recipe("levir-cd/ctma", [*SMALL, *small, "model.video_len=8", "model.fusion=0.67",
-                                           "model.pretrained=false"])  # fmt: skip
+    narrow = ["model.temporal_width=16", "model.spatial_widths=[16, 32, 64]", "model.video_len=8"]
+    brief = ["optimizer.lr=1e-12", "trainer.epochs=1"]
+    recipe = load_recipe("levir-cd/ctma", [*SMALL, *narrow, *brief])
     notes = []
     output = tmp_path / "full"
     grown = train(recipe, tiny_data, output, init="ctma-s", accelerator="cpu", on_note=notes.append)
     assert any("ctma-s, grown" in note for note in notes)
+    found, expected = (load_model(path).coarse_head.weight for path in (grown.best, "ctma-s"))
+    torch.testing.assert_close(found, expected)
     header = read_header(grown.best)
     assert header.network == "ctma"
     assert header.initial_weights["name"] == "ctma-s.safetensors"
-    back = load_recipe("levir-cd/ctma-s", [*SMALL, "model.video_len=8", "model.fusion=0.67"])
-    with pytest.raises(CheckpointError, match="a ctma cannot start a ctma-s"):
+    back = load_recipe("levir-cd/ctma-s", [*SMALL, "model.video_len=8"])
+    with pytest.raises(CheckpointError, match=r"this ctma cannot start the recipe's ctma-s"):
         train(back, tiny_data, tmp_path / "back", init=grown.best, accelerator="cpu")
     assert not (tmp_path / "back").exists()
+    wider = load_recipe("levir-cd/ctma", [*SMALL, *narrow, *brief, "model.temporal_width=20"])
+    again = train(wider, tiny_data, tmp_path / "wider", init=grown.best, accelerator="cpu").best
+    assert load_model(again).coarse_head.weight.shape[1] == 160
 
 
 def test_a_resumed_training_remembers_where_it_began(run, tiny_data, tmp_path):

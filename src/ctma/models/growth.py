@@ -7,10 +7,12 @@ old ones do not listen to them yet.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import torch
+from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
 from ctma.models.blocks import ChangeNetwork
@@ -21,22 +23,25 @@ from ctma.models.ctma import CTMA
 def grow(small: ChangeNetwork, large: ChangeNetwork, before: Tensor, after: Tensor) -> None:
     """Gives a large CTMA the weights of a small one, so that it computes the same.
 
-    The same to float32 rounding in evaluation mode, nearly so in training.
+    The same to float32 rounding in evaluation mode; in training nearly so, where the backbone
+    takes its batch statistics over both dates together (``joint_statistics``).
 
     Args:
-        small: A CTMA.
+        small: A CTMA, in evaluation mode.
         large: A CTMA of as many bands and frames and the same fusion weight, at least as wide
-            and as deep, with residual blocks of the same kind; it is changed in place.
+            and as deep, with a backbone of the same kind; it is changed in place.
         before: (B, bands, H, W) in [0, 1], such as training will see: batch norms that shall
             change nothing are set by them.
         after: The same shape.
 
     Raises:
-        ValueError: If the small network does not fit into the large one.
+        ValueError: If the small network does not fit into the large one, which is then not to
+            be used, or the images do not fit.
     """
     if not isinstance(small, CTMA) or not isinstance(large, CTMA):
         raise ValueError("only a CTMA grows into another")
     _check_fit(small, large)
+    large.check_inputs(before, after)
     places = _places(small, large)
     state = large.state_dict()
     for name, weight in small.state_dict().items():
@@ -45,17 +50,17 @@ def grow(small: ChangeNetwork, large: ChangeNetwork, before: Tensor, after: Tens
 
 
 def _check_fit(small: CTMA, large: CTMA) -> None:
-    for name in ("bands", "video_len", "fusion"):
-        old, new = getattr(small, name), getattr(large, name)
-        if old != new:
-            raise ValueError(f"{name} is {old}, not {new}")
     state = large.state_dict()
     for name, weight in small.state_dict().items():
         if name not in state:
             raise ValueError(f"{name} is surplus")
-        shape = state[name].shape
-        if any(old > new for old, new in zip(weight.shape, shape, strict=True)):
-            raise ValueError(f"{name} is {tuple(weight.shape)}, larger than {tuple(shape)}")
+        old, new = weight.shape, state[name].shape
+        if old[2:] != new[2:] or any(a > b for a, b in zip(old, new, strict=True)):
+            raise ValueError(f"{name} is {tuple(old)}, does not fit into {tuple(new)}")
+    for name in ("bands", "video_len", "fusion"):
+        known, wanted = getattr(small, name), getattr(large, name)
+        if known != wanted:
+            raise ValueError(f"{name} is {known}, not {wanted}")
 
 
 def _places(small: CTMA, large: CTMA) -> dict[str, list[int]]:
@@ -103,22 +108,31 @@ def _put(weight: Tensor, larger: Tensor, places: list[int] | None) -> None:
 
 def _deepen(small: CTMA, large: CTMA, before: Tensor, after: Tensor) -> None:
     """Makes residual blocks that the small backbone has not pass on what they get."""
-    known = {name for name, _ in small.difference_path.named_modules()}
     hooks = []
-    for name, block in large.difference_path.named_modules():
-        if name in known or not hasattr(block, "zero_init_last"):
-            continue
-        block.zero_init_last()
+    for block in _further_blocks(small, large):
+        last: Any = block.bn3 if isinstance(block, Bottleneck) else block.bn2
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         if block.downsample is not None:
             *_, conv, norm = block.downsample
             conv.weight[: conv.in_channels] = torch.eye(conv.in_channels)[..., None, None]
             pass_on = partial(_pass_on, channels=conv.in_channels)
             hooks.append(norm.register_forward_pre_hook(pass_on))
     training = large.training
-    large.eval().difference_path(before, after)
+    found = large.eval().difference_path(before, after)
     large.train(training)
     for hook in hooks:
         hook.remove()
+    expected = small.difference_path(before, after)
+    if not torch.allclose(found[:, : expected.shape[1]], expected, rtol=1e-2, atol=1e-3):
+        raise ValueError("its backbone is of another kind")
+
+
+def _further_blocks(small: CTMA, large: CTMA) -> Iterator[Any]:
+    known = {name for name, _ in small.difference_path.named_modules()}
+    for name, module in large.difference_path.named_modules():
+        if name not in known and isinstance(module, BasicBlock | Bottleneck):
+            yield module
 
 
 def _pass_on(norm: nn.BatchNorm2d, inputs: tuple[Tensor], channels: int) -> None:

@@ -123,7 +123,8 @@ def train(
     seed_everything(recipe.seed)
     arguments = {key: value for key, value in recipe.arguments.items() if key != "pretrained"}
     initial: dict[str, str] = {}
-    at_start = recipe.arguments if latest is None else arguments
+    # Weights that are given replace those of ImageNet.
+    at_start = recipe.arguments if latest is None and init is None else arguments
     network = channels_last(create_model(recipe.network, **at_start))
     if latest is not None:
         _check_latest(latest, network)
@@ -353,11 +354,14 @@ def _load_initial(
 ) -> dict[str, str]:
     """Gives a network the weights of a checkpoint; returns what the header says of it."""
     initial = load_model(path)
-    if initial.header.network == recipe.network:
+    if _shapes(initial) == _shapes(network):
         load_weights(network, initial.state_dict(), path)
     else:
         _grow(initial, network, path, recipe, pairs)
-        on_note(f"{path.name}: a {initial.header.network}, grown; {recipe.network} begins as it is")
+        on_note(
+            f"{path.name}: a {initial.header.network}, grown into a larger {recipe.network} that "
+            "begins as the same function"
+        )
     known = initial.header.ground_sample_distance
     if known is not None and recipe.data.ground_sample_distance is None:
         on_note(
@@ -371,13 +375,19 @@ def _grow(
     initial: ChangeNetwork, network: ChangeNetwork, path: Path, recipe: Recipe, pairs: PairsModule
 ) -> None:
     """Starts a network from a smaller one, with the first batch as the images to come."""
-    batch = next(iter(pairs.train_dataloader()))
+    batch = pairs.first_batch()
     try:
         grow(initial, network, unit_range(batch.before), unit_range(batch.after))
     except ValueError as error:
         raise CheckpointError(
-            f"{path}: a {initial.header.network} cannot start a {recipe.network} ({error})"
+            f"{path}: this {initial.header.network} cannot start the recipe's {recipe.network} "
+            f"({error}); --init takes the same network, or a smaller one of the same "
+            "model.fusion, model.video_len and kind of model.backbone"
         ) from error
+
+
+def _shapes(network: ChangeNetwork) -> dict[str, Any]:
+    return {name: weight.shape for name, weight in network.state_dict().items()}
 
 
 def _keep_recipe(output: Path, recipe: Recipe) -> None:

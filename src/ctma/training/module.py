@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import lightning.pytorch as pl
@@ -165,12 +166,14 @@ class PairsModule(pl.LightningDataModule):
         )
         self.validation = PairDataset(validation, find_label_scale(validation))
 
+    def first_batch(self) -> Batch:
+        """What training sees first, drawn in this process."""
+        draws = islice(self._training_sampler(), self.settings.batch_size)
+        return collate([self.training[draw] for draw in draws])
+
     def train_dataloader(self) -> DataLoader:
         """Cropped and augmented batches, drawn as a function of seed and epoch."""
-        sampler = TrainingSampler(
-            len(self.training), self.settings.repeats, self.seed, *self._share()
-        )
-        return self._loader(self.training, sampler, collate)
+        return self._loader(self.training, self._training_sampler(), collate)
 
     def val_dataloader(self) -> DataLoader:
         """Every validation pair once over all processes."""
@@ -187,6 +190,10 @@ class PairsModule(pl.LightningDataModule):
             self.settings.focus,
             self.settings.paste,
         )
+
+    def _training_sampler(self) -> TrainingSampler:
+        share = self._share()
+        return TrainingSampler(len(self.training), self.settings.repeats, self.seed, *share)
 
     def _share(self) -> tuple[int, int]:
         if self.trainer is None:

@@ -33,7 +33,11 @@ def train(
     ] = None,
     init: Annotated[
         Path | None,
-        typer.Option("--init", help="Start from the weights of a checkpoint.", metavar="FILE"),
+        typer.Option(
+            "--init",
+            help="Start from the weights of a checkpoint; a smaller CTMA is grown.",
+            metavar="FILE",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue where RUN stopped.")] = False,
 ) -> None:
