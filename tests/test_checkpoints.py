@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -203,3 +204,14 @@ def test_a_shipped_checkpoint_is_taken_by_its_name(ctma):
     assert load_model("ctma-s").header.scores
     missing = ctma("info", "ctma-xl", code=2)
     assert "shipped by name: ctma-s" in missing.stderr
+
+
+def test_the_full_networks_weights_beside_the_package_can_be_used(tmp_path):
+    path = Path(__file__).parents[1] / "weights/ctma.safetensors"
+    assert path.stat().st_size <= 65e6
+    header = read_header(path)
+    assert (header.network, header.ground_sample_distance) == ("ctma", 0.5)
+    convert_weights(path, tmp_path / "ctma.pth")
+    back = load_model(tmp_path / "ctma.pth", **header.arguments).state_dict()
+    for name, weight in load_model(path).state_dict().items():
+        assert torch.equal(weight, back[name]), name
