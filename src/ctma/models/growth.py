@@ -46,7 +46,10 @@ def grow(small: ChangeNetwork, large: ChangeNetwork, before: Tensor, after: Tens
     state = large.state_dict()
     for name, weight in small.state_dict().items():
         _put(weight, state[name], places.get(name))
-    _deepen(small, large, before, after)
+    found = _deepen(small, large, before, after)
+    expected = small.difference_path(before, after)
+    if not torch.allclose(found[:, : expected.shape[1]], expected, rtol=1e-2, atol=1e-3):
+        raise ValueError("its backbone is of another kind")
 
 
 def _check_fit(small: CTMA, large: CTMA) -> None:
@@ -95,19 +98,20 @@ def _channels_out(conv_bn: Any) -> int:
 
 def _put(weight: Tensor, larger: Tensor, places: list[int] | None) -> None:
     """Puts a weight into a larger one, whose old outputs take nothing from new inputs."""
-    if weight.ndim == 0:
-        larger.copy_(weight)
-        return
-    rows = larger[: len(weight)]
-    if weight.ndim == 1:
+    rows = larger[: len(weight)] if weight.ndim else larger
+    if weight.ndim < 2:
         rows.copy_(weight)
     else:
         rows.zero_()
         rows[:, places or slice(weight.shape[1])] = weight
 
 
-def _deepen(small: CTMA, large: CTMA, before: Tensor, after: Tensor) -> None:
-    """Makes residual blocks that the small backbone has not pass on what they get."""
+def _deepen(small: CTMA, large: CTMA, before: Tensor, after: Tensor) -> Tensor:
+    """Makes residual blocks that the small backbone has not pass on what they get.
+
+    Returns:
+        The difference features of the large network then.
+    """
     hooks = []
     for block in _further_blocks(small, large):
         last: Any = block.bn3 if isinstance(block, Bottleneck) else block.bn2
@@ -123,9 +127,7 @@ def _deepen(small: CTMA, large: CTMA, before: Tensor, after: Tensor) -> None:
     large.train(training)
     for hook in hooks:
         hook.remove()
-    expected = small.difference_path(before, after)
-    if not torch.allclose(found[:, : expected.shape[1]], expected, rtol=1e-2, atol=1e-3):
-        raise ValueError("its backbone is of another kind")
+    return found
 
 
 def _further_blocks(small: CTMA, large: CTMA) -> Iterator[Any]:
