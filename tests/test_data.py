@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conftest import SHARED_DATA, random_image, write_pair
-from ctma.data.augmentation import PAPER_CHOICES, augmentation, paper, random_crop, shift
+from ctma.data.augmentation import (
+    AUGMENTATIONS,
+    PAPER_CHOICES,
+    augmentation,
+    paper,
+    random_crop,
+    shift,
+)
 from ctma.data.dataset import Draw, PairDataset, ShareSampler, TrainingSampler, find_label_scale
 from ctma.data.doctor import examine
 from ctma.data.images import read_image
@@ -224,6 +231,48 @@ def test_strong_augmentation_keeps_shapes_and_a_binary_label(seed):
     assert before.shape == after.shape == image.shape
     assert before.dtype == after.dtype == np.uint8
     assert set(np.unique(change)) <= {0, 1}
+
+
+AS_IT_WAS = ("before", "after", "change")
+
+
+def outcomes(part):
+    """What a part of the strong augmentation, alone, makes of two noisy images and a label."""
+    sample = dict(zip(AS_IT_WAS, (random_image(1), random_image(2), LABEL // 255), strict=True))
+    alone = augmentation("strong", AUGMENTATIONS["strong"].keys() - {part})
+
+    def name(image):
+        same = (name for name, known in sample.items() if np.array_equal(image, known))
+        return next(same, "other")
+
+    for seed in range(200):
+        yield tuple(map(name, alone(tuple(sample.values()), np.random.default_rng(seed))))
+
+
+@pytest.mark.parametrize(
+    ("part", "kinds"),
+    [
+        ("swap", {AS_IT_WAS, ("after", "before", "change")}),
+        ("still", {AS_IT_WAS, ("before", "before", "other")}),
+        ("misregistration", {AS_IT_WAS, ("before", "other", "change")}),
+    ],
+)
+def test_a_part_of_the_strong_augmentation_stands_alone(part, kinds):
+    assert set(outcomes(part)) == kinds
+
+
+@pytest.mark.parametrize("part", ["colour", "blur", "noise", "jpeg"])
+def test_the_strong_augmentation_distorts_each_date_alone(part):
+    assert set(outcomes(part)) == {
+        (before, after, "change") for before in ("before", "other") for after in ("after", "other")
+    }
+
+
+def test_an_augmentation_without_its_parts_leaves_a_sample_as_it_is():
+    sample = random_image(1), random_image(2), LABEL // 255
+    bare = augmentation("strong", AUGMENTATIONS["strong"])
+    for left, right in zip(bare(sample, np.random.default_rng(0)), sample, strict=True):
+        np.testing.assert_array_equal(left, right)
 
 
 @given(down=st.integers(-4, 4), right=st.integers(-4, 4))

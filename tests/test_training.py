@@ -107,6 +107,8 @@ def test_a_recipe_may_be_a_file(tmp_path):
         (["model.videolen=3"], r"model\.videolen.*model\.video_len"),
         (["model.name=cdma"], r"cdma.*ctma"),
         (["data.augmentation=papers"], r"papers.*paper"),
+        (["data.augmentation=strong", "data.without=[swop]"], r"swop.*swap"),
+        (["data.augmentation=none", "data.without=[swap]"], r"swap.*there is none"),
     ],
 )
 def test_unknown_keys_suggest_the_nearest(settings, expected):

@@ -30,7 +30,8 @@ class UnknownNameError(CtmaError, ValueError):
         """
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:MOST_NAMES]
-        super().__init__(f"unknown {kind} {name!r}: did you mean {', '.join(near)}?")
+        advice = f"did you mean {', '.join(near)}?" if near else "there is none"
+        super().__init__(f"unknown {kind} {name!r}: {advice}")
 
 
 class SettingError(CtmaError, ValueError):

@@ -7,7 +7,9 @@ Everything works on uint8 arrays (H, W) or (H, W, C) and takes its chances from 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +20,31 @@ from ctma.errors import UnknownNameError
 Array = NDArray[np.uint8]
 Sample = tuple[Array, Array, Array]
 Augmentation = Callable[[Sample, np.random.Generator], Sample]
+T = TypeVar("T", Array, Sample)
 
 SHIFT_SHARE = 0.0625
 """The largest shift of the paper's augmentation, as a share of the image size."""
 
 
-def augmentation(name: str) -> Augmentation:
-    """An augmentation by name: ``"paper"``, ``"mild"``, ``"strong"`` or ``"none"``.
+def augmentation(name: str, without: Iterable[str] = ()) -> Augmentation:
+    """An augmentation by name.
+
+    Args:
+        name: ``"paper"`` (:func:`paper`), ``"mild"``, a gentle policy that a network can start
+            on, ``"strong"``, a wide one for small data sets and robust weights, or ``"none"``.
+        without: Parts of it that are left out, of those in :data:`AUGMENTATIONS`.
 
     Raises:
-        UnknownNameError: If there is no such augmentation.
+        UnknownNameError: If there is no such augmentation, or no such part of it.
     """
-    if name not in _AUGMENTATIONS:
-        raise UnknownNameError("augmentation", name, _AUGMENTATIONS)
-    return _AUGMENTATIONS[name]
+    if name not in AUGMENTATIONS:
+        raise UnknownNameError("augmentation", name, AUGMENTATIONS)
+    parts = dict(AUGMENTATIONS[name])
+    for part in without:
+        if part not in AUGMENTATIONS[name]:
+            raise UnknownNameError(f"part of the augmentation {name}", part, AUGMENTATIONS[name])
+        parts.pop(part, None)
+    return partial(_in_turn, tuple(parts.values()))
 
 
 def random_crop(
@@ -82,39 +95,6 @@ def paper(sample: Sample, rng: np.random.Generator) -> Sample:
     return _each(sample, _EXACT[choice])
 
 
-def mild(sample: Sample, rng: np.random.Generator) -> Sample:
-    """A gentle policy that a network can start on.
-
-    All eight flips and rotations, swapped dates, now and then light and colour of each
-    date alone, misregistration of up to 2 pixels, and one image as both dates.
-    """
-    sample = _stilled(_swapped(_each(sample, _dihedral(rng)), rng), rng)
-    before, after, change = _misregistered(sample, rng, odds=0.2)
-    if rng.random() < 0.4:
-        before, after = _recolour(before, rng), _recolour(after, rng)
-    return before, after, change
-
-
-def strong(sample: Sample, rng: np.random.Generator) -> Sample:
-    """A wide policy for small data sets and for robust weights.
-
-    All eight flips and rotations, zoom by up to 1.25, swapped dates, now and then one image
-    as both; then, for each date alone, light, colour casts, blur, noise and JPEG;
-    misregistration of up to 2 pixels.
-    """
-    sample = _each(sample, _dihedral(rng))
-    if rng.random() < 0.5:
-        sample = _zoom(sample, rng)
-    sample = _stilled(_swapped(sample, rng), rng)
-    before, after, change = _misregistered(sample, rng, odds=0.3)
-    return _photometric(before, rng), _photometric(after, rng), change
-
-
-def none(sample: Sample, rng: np.random.Generator) -> Sample:
-    """No augmentation."""
-    return sample
-
-
 def shift(image: Array, down: int, right: int) -> Array:
     """Moves an image by whole pixels and fills with zeros."""
     height, width = image.shape[:2]
@@ -135,13 +115,6 @@ _EXACT: dict[str, Callable[[Array], Array]] = {
 PAPER_CHOICES = (*_EXACT, "shift")
 """The seven of :func:`paper`."""
 
-_AUGMENTATIONS: dict[str, Augmentation] = {
-    "paper": paper,
-    "mild": mild,
-    "strong": strong,
-    "none": none,
-}
-
 
 def _each(sample: Sample, change: Callable[[Array], Array]) -> Sample:
     before, after, label = (change(image) for image in sample)
@@ -153,9 +126,35 @@ def _uniform_shift(size: int, rng: np.random.Generator) -> int:
     return int(rng.integers(-largest, largest + 1))
 
 
-def _dihedral(rng: np.random.Generator) -> Callable[[Array], Array]:
+def _in_turn(parts: tuple[Augmentation, ...], sample: Sample, rng: np.random.Generator) -> Sample:
+    for part in parts:
+        sample = part(sample, rng)
+    return sample
+
+
+def _sometimes(
+    odds: float,
+    change: Callable[[T, np.random.Generator], T],
+    value: T,
+    rng: np.random.Generator,
+) -> T:
+    return change(value, rng) if rng.random() < odds else value
+
+
+def _each_date(
+    change: Callable[[Array, np.random.Generator], Array],
+    sample: Sample,
+    rng: np.random.Generator,
+) -> Sample:
+    """Changes each image by its own chances."""
+    before, after, label = sample
+    return change(before, rng), change(after, rng), label
+
+
+def _turned(sample: Sample, rng: np.random.Generator) -> Sample:
+    """One of the eight flips and rotations."""
     turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
-    return lambda image: np.rot90(image[:, ::-1] if mirrored else image, turns)
+    return _each(sample, lambda image: np.rot90(image[:, ::-1] if mirrored else image, turns))
 
 
 def _cut(sample: Sample, side: int, top: int, left: int) -> Sample:
@@ -176,24 +175,23 @@ def _corner(change: Array, side: int, rng: np.random.Generator, focused: bool) -
 
 def _swapped(sample: Sample, rng: np.random.Generator) -> Sample:
     before, after, change = sample
-    return (after, before, change) if rng.random() < 0.5 else sample
+    return after, before, change
 
 
 def _stilled(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Now and then one image as both dates, with nothing changed."""
+    """One image as both dates, with nothing changed."""
     image, _, change = sample
-    return (image, image, np.zeros_like(change)) if rng.random() < 0.03 else sample
+    return image, image, np.zeros_like(change)
 
 
-def _misregistered(sample: Sample, rng: np.random.Generator, odds: float) -> Sample:
+def _misregistered(sample: Sample, rng: np.random.Generator) -> Sample:
+    """Moves the later image by up to 2 pixels."""
     before, after, change = sample
-    if rng.random() < odds:
-        down, right = (int(step) for step in rng.integers(-2, 3, size=2))
-        after = np.roll(after, (down, right), axis=(0, 1))
-    return before, after, change
+    down, right = (int(step) for step in rng.integers(-2, 3, size=2))
+    return before, np.roll(after, (down, right), axis=(0, 1)), change
 
 
-def _zoom(sample: Sample, rng: np.random.Generator) -> Sample:
+def _zoomed(sample: Sample, rng: np.random.Generator) -> Sample:
     height, width = sample[0].shape[:2]
     share = rng.uniform(0.8, 1.0)
     top, left = (rng.uniform(0, size * (1 - share)) for size in (height, width))
@@ -215,20 +213,6 @@ def _each_resized(
     return resized(before, smooth), resized(after, smooth), resized(change, nearest)
 
 
-def _photometric(image: Array, rng: np.random.Generator) -> Array:
-    if rng.random() < 0.7:
-        image = _recolour(image, rng, cast=0.12)
-    kind = rng.random()
-    if kind < 0.1:
-        image = _reduce(image, rng)
-    elif kind < 0.2:
-        image = _jpeg(image, int(rng.integers(40, 90)))
-    elif kind < 0.3:
-        noise = rng.normal(0, rng.uniform(2, 8), image.shape)
-        image = np.clip(image + noise, 0, 255).astype(np.uint8)
-    return image
-
-
 def _recolour(image: Array, rng: np.random.Generator, cast: float = 0.05) -> Array:
     """Gamma for all bands, gain and offset for each, through one lookup table a band.
 
@@ -241,7 +225,7 @@ def _recolour(image: Array, rng: np.random.Generator, cast: float = 0.05) -> Arr
     return np.stack([tables[image[..., band], band] for band in range(image.shape[2])], axis=-1)
 
 
-def _reduce(image: Array, rng: np.random.Generator) -> Array:
+def _reduced(image: Array, rng: np.random.Generator) -> Array:
     """Loses detail as a coarser sensor would: down and up again."""
     height, width = image.shape[:2]
     factor = rng.uniform(1.3, 2.5)
@@ -250,7 +234,38 @@ def _reduce(image: Array, rng: np.random.Generator) -> Array:
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _jpeg(image: Array, quality: int) -> Array:
+def _noisy(image: Array, rng: np.random.Generator) -> Array:
+    noise = rng.normal(0, rng.uniform(2, 8), image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def _jpeg(image: Array, rng: np.random.Generator) -> Array:
     buffer = io.BytesIO()
+    quality = int(rng.integers(40, 90))
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
+
+
+AUGMENTATIONS: dict[str, dict[str, Augmentation]] = {
+    "paper": {"choice": paper},
+    "mild": {
+        "turns": _turned,
+        "swap": partial(_sometimes, 0.5, _swapped),
+        "still": partial(_sometimes, 0.03, _stilled),
+        "misregistration": partial(_sometimes, 0.2, _misregistered),
+        "colour": partial(_sometimes, 0.4, partial(_each_date, _recolour)),
+    },
+    "strong": {
+        "turns": _turned,
+        "zoom": partial(_sometimes, 0.5, _zoomed),
+        "swap": partial(_sometimes, 0.5, _swapped),
+        "still": partial(_sometimes, 0.03, _stilled),
+        "misregistration": partial(_sometimes, 0.3, _misregistered),
+        "colour": partial(_each_date, partial(_sometimes, 0.7, partial(_recolour, cast=0.12))),
+        "blur": partial(_each_date, partial(_sometimes, 0.1, _reduced)),
+        "noise": partial(_each_date, partial(_sometimes, 0.1, _noisy)),
+        "jpeg": partial(_each_date, partial(_sometimes, 0.1, _jpeg)),
+    },
+    "none": {},
+}
+"""The parts of each augmentation by name, in their order."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ctma.data.augmentation import Augmentation, Sample, none, pasted, random_crop
+from ctma.data.augmentation import Augmentation, Sample, pasted, random_crop
 from ctma.data.images import read_image, read_label
 from ctma.data.readers import Pair
 from ctma.errors import DataError, ImageError
@@ -59,7 +59,7 @@ class PairDataset(Dataset):
         pairs: Labelled pairs.
         label_scale: The stored value of change, 1 or 255; see :func:`find_label_scale`.
         crop_size: Side of a random crop in pixels, ``None`` for none.
-        augment: What is done to a drawn sample after cropping.
+        augment: What is done to a drawn sample after cropping, ``None`` for nothing.
         zoom: Range of the square that a crop is cut from, in crop sizes.
         focus: Odds that a crop is laid over a changed pixel.
         paste: Odds that the changed pixels of a pair drawn at random are laid over a crop.
@@ -70,7 +70,7 @@ class PairDataset(Dataset):
         pairs: Sequence[Pair],
         label_scale: int,
         crop_size: int | None = None,
-        augment: Augmentation = none,
+        augment: Augmentation | None = None,
         zoom: tuple[float, float] = (1.0, 1.0),
         focus: float = 0.0,
         paste: float = 0.0,
@@ -99,7 +99,9 @@ class PairDataset(Dataset):
                 donor = self._crop(int(rng.integers(len(self))), rng, focus=1.0)
                 if donor[2].shape == sample[2].shape:
                     sample = pasted(sample, donor)
-            return _to_tensors(self.augment(sample, rng), key.place)
+            if self.augment is not None:
+                sample = self.augment(sample, rng)
+            return _to_tensors(sample, key.place)
         return _to_tensors(self.read(key), key)
 
     def _crop(self, index: int, rng: np.random.Generator, focus: float) -> Sample:

@@ -185,7 +185,7 @@ class PairsModule(pl.LightningDataModule):
             pairs,
             find_label_scale(pairs),
             self.settings.crop_size,
-            augmentation(self.settings.augmentation),
+            augmentation(self.settings.augmentation, self.settings.without),
             source.zoom,
             self.settings.focus,
             self.settings.paste,

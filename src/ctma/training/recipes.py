@@ -61,6 +61,7 @@ class DataSettings(_Settings):
         focus: Odds that a crop is laid over a changed pixel, where its pair has one.
         paste: Odds that the changed pixels of a pair drawn at random are laid over a crop.
         augmentation: ``paper`` (one of seven), ``mild``, ``strong`` or ``none``.
+        without: Parts of the augmentation that are left out, such as ``swap``.
         workers: Loader processes; 0 loads in the training process itself.
         ground_sample_distance: Metres a pixel of the pairs, where known; kept in checkpoints.
     """
@@ -75,6 +76,7 @@ class DataSettings(_Settings):
     focus: float = Field(0.0, ge=0, le=1)
     paste: float = Field(0.0, ge=0, le=1)
     augmentation: str = "paper"
+    without: list[str] = []
     workers: int = Field(2, ge=0)
     ground_sample_distance: float | None = Field(None, gt=0, allow_inf_nan=False)
 
@@ -190,7 +192,7 @@ def load_recipe(name: str, settings: Iterable[str] = ()) -> Recipe:
         settings: Texts ``key.key=value`` with YAML values.
 
     Raises:
-        UnknownNameError: If there is no such recipe, key, network or augmentation.
+        UnknownNameError: If there is no such recipe, key, network, augmentation or part of it.
         SettingError: If a value is of the wrong type or out of range; it names the key.
     """
     content = _read(name)
@@ -206,7 +208,7 @@ def check_recipe(content: dict[str, Any]) -> Recipe:
     except ValidationError as error:
         raise setting_error(error) from error
     recipe.model = _check_model(recipe.model)
-    augmentation(recipe.data.augmentation)
+    augmentation(recipe.data.augmentation, recipe.data.without)
     if recipe.data.validation_split == "test":
         raise SettingError(
             "data.validation_split: the best checkpoint is never picked on test; use val"
