@@ -7,12 +7,14 @@ pixel sizes are scored twice, as they are and with their ground sample distance 
 """
 
 import argparse
+from functools import partial
 
 import numpy as np
 import torch
 from PIL import Image
 
 from ctma import load_model
+from ctma.data.augmentation import compressed, reduced
 from ctma.data.dataset import PairDataset, find_label_scale, to_tensor
 from ctma.data.readers import find_pairs
 from ctma.devices import PRECISIONS, autocast
@@ -22,20 +24,24 @@ from ctma.models.views import enlarged
 from ctma.resolution import enlargement
 
 
-def moved(pixels):
-    def condition(before, after, change):
-        padded = np.pad(after, ((pixels, 0), (pixels, 0), (0, 0)), "edge")
-        return before, padded[:-pixels, :-pixels], change
+def later(alter):
+    """Only the later date, by a function of the image."""
+    return lambda before, after, change: (before, alter(after), change)
 
-    return condition
+
+def moved(pixels):
+    def alter(image):
+        padded = np.pad(image, ((pixels, 0), (pixels, 0), (0, 0)), "edge")
+        return padded[:-pixels, :-pixels]
+
+    return later(alter)
 
 
 def lit(gain=1.0, offset=0.0):
-    def condition(before, after, change):
-        values = 255 * np.clip(after / 255 * gain + offset, 0, 1)
-        return before, values.astype(np.uint8), change
+    def alter(image):
+        return (255 * np.clip(image / 255 * gain + offset, 0, 1)).astype(np.uint8)
 
-    return condition
+    return later(alter)
 
 
 def cast(*gains):
@@ -62,6 +68,8 @@ CONDITIONS = {
     "after reddish (red 1.15, blue 0.85)": cast(1.15, 1.0, 0.85),
     "after bluish (red 0.85, blue 1.15)": cast(0.85, 1.0, 1.15),
     "after greenish (green 1.15)": cast(1.0, 1.15, 1.0),
+    "after blurred (halved and enlarged)": later(partial(reduced, factor=2)),
+    "after as JPEG (quality 40)": later(partial(compressed, quality=40)),
     "identical (before twice)": lambda b, a, change: (b, b, np.zeros_like(change)),
     "identical (after twice)": lambda b, a, change: (a, a, np.zeros_like(change)),
 }
@@ -85,6 +93,14 @@ def score(model, dataset, condition, precision):
     return confusion.scores().f1, claimed / pixels
 
 
+def conditions(model, dataset, precision):
+    """A line for each condition."""
+    for name, condition in CONDITIONS.items():
+        f1, claimed = score(model, dataset, condition, precision)
+        still = name.startswith("identical")
+        yield f"{name}: {100 * claimed:.4f} % of pixels" if still else f"{name}: F1 {100 * f1:.2f}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", required=True)
@@ -97,12 +113,8 @@ def main():
     model = load_model(options.checkpoint)
     pairs = find_pairs(options.data, options.split)[:: options.every]
     dataset = PairDataset(pairs, find_label_scale(pairs))
-    for name, condition in CONDITIONS.items():
-        f1, claimed = score(model, dataset, condition, options.precision)
-        if name.startswith("identical"):
-            print(f"{name}: {100 * claimed:.4f} % of pixels claimed", flush=True)
-        else:
-            print(f"{name}: F1 {100 * f1:.2f}", flush=True)
+    for line in conditions(model, dataset, options.precision):
+        print(line, flush=True)
     for factor in PIXEL_SIZES:
         told = enlarged(model, enlargement(model, factor * options.gsd))
         scores = [

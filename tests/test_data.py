@@ -224,6 +224,20 @@ def test_augmentation_treats_both_images_and_the_label_alike(seed, name):
 
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
+def test_turns_and_zoom_treat_both_images_and_the_label_alike(seed):
+    others = AUGMENTATIONS["strong"].keys() - {"turns", "zoom"}
+    image, again, _ = tracer()
+    halves = image[..., 0] // 32
+    before, after, change = augmentation("strong", others)(
+        (image, again, halves), np.random.default_rng(seed)
+    )
+    np.testing.assert_array_equal(before, after)
+    border = np.abs(before[..., 0] - 31.5) < 1.5  # where nearest and smooth may differ
+    np.testing.assert_array_equal(change[~border], before[~border][:, 0] // 32)
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
 def test_strong_augmentation_keeps_shapes_and_a_binary_label(seed):
     image = random_image(1)
     sample = image, image, LABEL // 255
@@ -529,6 +543,14 @@ def test_zoomed_crops_of_small_images_have_one_size():
         rng = np.random.default_rng(seed)
         before, _, _ = random_crop((image, image, change), 128, rng, (0.95, 1.05))
         assert before.shape == (128, 128, 3)
+
+
+def test_a_zoomed_crop_larger_than_its_image_stays_a_square():
+    rows, columns = np.mgrid[:200, :100].astype(np.uint8)
+    image = np.stack([rows, columns, columns], axis=-1)
+    before, _, _ = random_crop((image, image, columns), 64, np.random.default_rng(0), (2.0, 2.0))
+    down, right = (np.ptp(before[8:-8, 8:-8, band].astype(int)) for band in (0, 1))
+    assert down == right
 
 
 @given(row=st.integers(0, 199), column=st.integers(0, 149), seed=st.integers(0, 2**32))

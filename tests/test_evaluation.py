@@ -251,6 +251,13 @@ def test_calibration_undoes_what_is_claimed_too_much(temperature, offset):
     assert found.f1_after >= found.f1_before
 
 
+def test_logits_far_to_one_side_are_moved_as_far_as_they_can_be_told_apart():
+    change = np.array([[0, 0, 0, 1]], np.uint8)
+    histogram = LogitHistogram()
+    histogram.add((1 / (1 + np.exp(-np.where(change, 5.0, 3.0)))).astype(np.float32), change)
+    assert calibrate(histogram).f1_after == 1.0
+
+
 def test_the_best_threshold_is_that_of_an_exhaustive_search():
     probability, change = overconfident(0, 1.0)
     histogram = LogitHistogram()

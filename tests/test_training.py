@@ -247,6 +247,17 @@ def test_the_best_checkpoint_says_where_it_comes_from(run, tiny_data):
     assert scores["f1"] == pytest.approx(float(best))
 
 
+def test_parts_of_the_augmentation_that_are_left_out_are_not_drawn(tiny_data, tmp_path):
+    parts = ["turns", "zoom", "swap", "still", "misregistration", "colour", "blur", "noise", "jpeg"]
+    bare = ["data.augmentation=strong", f"data.without={json.dumps(parts)}"]
+    for name, settings in {"none": ["data.augmentation=none"], "bare": bare}.items():
+        recipe = small_recipe("trainer.epochs=1", *settings)
+        train(recipe, tiny_data, tmp_path / name, accelerator="cpu")
+    losses = [logged(tmp_path / name, "train_loss_epoch") for name in ("none", "bare")]
+    assert losses[0]
+    assert losses[0] == losses[1]
+
+
 def test_a_second_training_in_the_same_folder_is_refused(run, tiny_data):
     with pytest.raises(OutputError, match="--resume"):
         train(small_recipe(), tiny_data, run[0], accelerator="cpu")
@@ -512,6 +523,7 @@ def test_sources_are_mixed_by_their_repeats_and_validated_on_the_first(tiny_data
     assert notes[0].startswith("7 pairs, labels stored as 0/255 + 8 pairs")
     header = load_model(result.best).header
     assert header.training_data["pairs"] == 15
+    assert header.training_data["name"] == "one + two"
     assert sum(header.scores[0][kind] for kind in ("true_positive", "true_negative",
                "false_positive", "false_negative")) == 5 * 64 * 64  # fmt: skip
     with pytest.raises(DataError, match="left out"):

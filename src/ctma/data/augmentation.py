@@ -60,12 +60,14 @@ def random_crop(
         sample: Both images and the label.
         size: Side of the crop, pixels.
         rng: Its chances.
-        zoom: Range of the side that is cut, in crop sizes; what was cut is resized to
-            ``size``.
+        zoom: Range of the side that is cut, in crop sizes, as far as the image reaches; what
+            was cut is resized to ``size``.
         focus: Odds that the square is laid over a changed pixel, where there is one.
     """
     zoomed = zoom != (1.0, 1.0)
-    side = size if not zoomed else round(size * np.exp(rng.uniform(*np.log(zoom))))
+    side = size
+    if zoomed:
+        side = min(round(size * np.exp(rng.uniform(*np.log(zoom)))), *sample[2].shape)
     focused = focus > 0 and rng.random() < focus
     cut = _cut(sample, side, *_corner(sample[2], side, rng, focused))
     return _each_resized(cut, (size, size)) if zoomed else cut
@@ -104,6 +106,21 @@ def shift(image: Array, down: int, right: int) -> Array:
     return moved
 
 
+def reduced(image: Array, factor: float) -> Array:
+    """Loses detail as a coarser sensor would: down by a factor and up again."""
+    height, width = image.shape[:2]
+    source = Image.fromarray(np.ascontiguousarray(image))
+    small = source.resize((int(width / factor), int(height / factor)), Image.Resampling.BOX)
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def compressed(image: Array, quality: int) -> Array:
+    """An image after JPEG of a quality from 1 to 95."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
 _EXACT: dict[str, Callable[[Array], Array]] = {
     "horizontal flip": lambda image: image[:, ::-1],
     "vertical flip": lambda image: image[::-1],
@@ -116,9 +133,9 @@ PAPER_CHOICES = (*_EXACT, "shift")
 """The seven of :func:`paper`."""
 
 
-def _each(sample: Sample, change: Callable[[Array], Array]) -> Sample:
-    before, after, label = (change(image) for image in sample)
-    return before, after, label
+def _each(sample: Sample, alter: Callable[[Array], Array]) -> Sample:
+    before, after, change = (alter(image) for image in sample)
+    return before, after, change
 
 
 def _uniform_shift(size: int, rng: np.random.Generator) -> int:
@@ -134,21 +151,21 @@ def _in_turn(parts: tuple[Augmentation, ...], sample: Sample, rng: np.random.Gen
 
 def _sometimes(
     odds: float,
-    change: Callable[[T, np.random.Generator], T],
+    alter: Callable[[T, np.random.Generator], T],
     value: T,
     rng: np.random.Generator,
 ) -> T:
-    return change(value, rng) if rng.random() < odds else value
+    return alter(value, rng) if rng.random() < odds else value
 
 
 def _each_date(
-    change: Callable[[Array, np.random.Generator], Array],
+    alter: Callable[[Array, np.random.Generator], Array],
     sample: Sample,
     rng: np.random.Generator,
 ) -> Sample:
-    """Changes each image by its own chances."""
-    before, after, label = sample
-    return change(before, rng), change(after, rng), label
+    """Alters each image by its own chances."""
+    before, after, change = sample
+    return alter(before, rng), alter(after, rng), change
 
 
 def _turned(sample: Sample, rng: np.random.Generator) -> Sample:
@@ -226,12 +243,7 @@ def _recolour(image: Array, rng: np.random.Generator, cast: float = 0.05) -> Arr
 
 
 def _reduced(image: Array, rng: np.random.Generator) -> Array:
-    """Loses detail as a coarser sensor would: down and up again."""
-    height, width = image.shape[:2]
-    factor = rng.uniform(1.3, 2.5)
-    source = Image.fromarray(np.ascontiguousarray(image))
-    small = source.resize((int(width / factor), int(height / factor)), Image.Resampling.BOX)
-    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+    return reduced(image, rng.uniform(1.3, 2.5))
 
 
 def _noisy(image: Array, rng: np.random.Generator) -> Array:
@@ -239,11 +251,8 @@ def _noisy(image: Array, rng: np.random.Generator) -> Array:
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
-def _jpeg(image: Array, rng: np.random.Generator) -> Array:
-    buffer = io.BytesIO()
-    quality = int(rng.integers(40, 90))
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
+def _compressed(image: Array, rng: np.random.Generator) -> Array:
+    return compressed(image, int(rng.integers(40, 90)))
 
 
 AUGMENTATIONS: dict[str, dict[str, Augmentation]] = {
@@ -264,7 +273,7 @@ AUGMENTATIONS: dict[str, dict[str, Augmentation]] = {
         "colour": partial(_each_date, partial(_sometimes, 0.7, partial(_recolour, cast=0.12))),
         "blur": partial(_each_date, partial(_sometimes, 0.1, _reduced)),
         "noise": partial(_each_date, partial(_sometimes, 0.1, _noisy)),
-        "jpeg": partial(_each_date, partial(_sometimes, 0.1, _jpeg)),
+        "jpeg": partial(_each_date, partial(_sometimes, 0.1, _compressed)),
     },
     "none": {},
 }

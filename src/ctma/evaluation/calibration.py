@@ -34,8 +34,8 @@ BINS = 3200
 CONFIDENCE_BINS = 15
 """As in the paper."""
 
-TEMPERATURES = (0.2, 5.0)
-"""The least and the largest."""
+LARGEST_TEMPERATURE = 5.0
+"""Its inverse is the least."""
 
 LARGEST_OFFSET = 8.0
 
@@ -84,13 +84,12 @@ class LogitHistogram:
             self.counts[kind] += np.bincount(bins[change == kind], minlength=BINS)
 
     def scaling(self, *, with_offset: bool = True) -> tuple[float, float]:
-        """The temperature and offset under which the labels are most likely."""
+        """The temperature and offset, of those allowed, under which the labels are most likely."""
         logits = torch.from_numpy(self.centres)
         still, changed = torch.from_numpy(self.counts / self.counts.sum())
-        slope = torch.zeros((), dtype=torch.float64, requires_grad=True)
-        offset = torch.zeros((), dtype=torch.float64, requires_grad=with_offset)
+        free = torch.zeros(2 if with_offset else 1, dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.LBFGS(
-            [slope, offset] if with_offset else [slope],
+            [free],
             max_iter=200,
             tolerance_grad=1e-9,
             tolerance_change=1e-12,
@@ -99,14 +98,21 @@ class LogitHistogram:
 
         def loss() -> float:
             optimizer.zero_grad()
-            scaled = slope.exp() * logits + offset
+            temperature, offset = self._within_limits(free)
+            scaled = logits / temperature + offset
             unlikely = still @ F.softplus(scaled) + changed @ F.softplus(-scaled)
             unlikely.backward()
             return unlikely.item()
 
         optimizer.step(loss)
-        temperature = np.clip(np.exp(-slope.item()), *TEMPERATURES)
-        return float(temperature), float(np.clip(offset.item(), -LARGEST_OFFSET, LARGEST_OFFSET))
+        temperature, offset = self._within_limits(free.detach())
+        return float(temperature), float(offset)
+
+    @staticmethod
+    def _within_limits(free: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | float]:
+        """Temperature and offset (0 without one) from numbers of any size."""
+        scale, *rest = torch.tanh(free)
+        return LARGEST_TEMPERATURE**scale, LARGEST_OFFSET * rest[0] if rest else 0.0
 
     def calibration_error(self, temperature: float = 1.0, offset: float = 0.0) -> float:
         """Mean distance of probability and share of change, over bins of probability."""

@@ -136,7 +136,7 @@ def train(
         ground_sample_distance=recipe.data.ground_sample_distance,
         initial_weights=initial,
         recipe=recipe.model_dump(mode="json"),
-        training_data={"name": Path(data).resolve().name, "pairs": drawn},
+        training_data={"name": _data_name(Path(data), recipe), "pairs": drawn},
     )
     keeper = CheckpointKeeper(output, header)
     if _first_process():
@@ -343,6 +343,11 @@ def _start(output: Path, recipe: Recipe, resume: bool, init: str | Path | None) 
     if latest.exists() and _first_process():
         raise OutputError(f"{output}: holds a training already; add --resume or name a new folder")
     return None
+
+
+def _data_name(data: Path, recipe: Recipe) -> str:
+    folders = [(data / source.folder).resolve().name for source in recipe.data.sources]
+    return " + ".join(dict.fromkeys(folders))
 
 
 def _load_initial(
