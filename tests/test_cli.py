@@ -210,6 +210,16 @@ def test_predict_refuses_bad_inputs(ctma, tiny_data, tiny_model, tmp_path, pair)
     )
 
 
+@pytest.mark.parametrize(
+    "option", [["--bands", "3,2,1"], ["--min-area", "20"], ["--format", "gpkg"], ["--resume"]]
+)
+def test_options_for_rasters_are_refused_for_images(ctma, tiny_model, tmp_path, pair, option):
+    out = tmp_path / "out"
+    expected = (f"{option[0]} is for rasters", pair[0].name)
+    refused(ctma, expected, "predict", *pair, "-c", tiny_model, "-o", out, *option)
+    assert not out.exists()
+
+
 def test_outputs_that_cannot_be_written_are_named(ctma, tiny_data, tiny_model, tmp_path, pair):
     (tmp_path / "file").write_text("in the way")
     blocked = tmp_path / "file" / "out"

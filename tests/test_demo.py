@@ -29,6 +29,7 @@ def test_the_demo_trains_scores_predicts_and_draws(ctma, tmp_path):
         claimed = raster.read(1) == 1
     _, _, change = synthetic_pair(SCENE_SIZE, SCENE_SEED)
     assert change[claimed].mean() > 0.7, "most of what is claimed is change"
+    assert f"{claimed[change == 1].mean():.0%} of the changed pixels" in result.stdout
     assert np.asarray(Image.open(tmp_path / "demo/figures/data-test-whole.png")).std() > 20
 
 

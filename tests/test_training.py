@@ -19,7 +19,7 @@ from conftest import write_pair
 from ctma import ChangeLogits, load_model
 from ctma.checkpoints import read_header
 from ctma.errors import CheckpointError, DataError, OutputError, SettingError, UnknownNameError
-from ctma.files import file_fingerprint
+from ctma.files import file_fingerprint, sole_run
 from ctma.training.engine import train
 from ctma.training.losses import change_loss
 from ctma.training.module import learning_rates
@@ -268,6 +268,7 @@ def test_killed_in_mid_epoch_and_resumed_the_curve_is_the_uninterrupted_one(
 ):
     folder = tmp_path / "run"
     settings = [*SMALL, "trainer.epochs=3", "schedule.step_size=1", "schedule.gamma=0.5"]
+    settings += ["data.workers=1"]  # which draws ahead; the curve is that of any number
     command = [sys.executable, "-m", "ctma", "train", "levir-cd/ctma-s", "--data", tiny_data]
     command += ["-o", folder, "--accelerator", "cpu"]
     command += [part for setting in settings for part in ("--set", setting)]
@@ -295,6 +296,20 @@ def test_killed_in_mid_epoch_and_resumed_the_curve_is_the_uninterrupted_one(
     weights = [torch.load(path / "latest.ckpt", weights_only=True) for path in (folder, run[0])]
     for name, weight in weights[0]["state_dict"].items():
         assert torch.equal(weight, weights[1]["state_dict"][name]), name
+
+
+@pytest.mark.parametrize("setting", ["optimizer.lr=0.05", "seed=7", "data.augmentation=none"])
+def test_a_resume_by_other_settings_is_refused(run, tiny_data, setting):
+    recipe = small_recipe("trainer.epochs=3", "schedule.step_size=1", "schedule.gamma=0.5", setting)
+    with pytest.raises(SettingError, match=f"was trained with {setting.split('=')[0]} "):
+        train(recipe, tiny_data, run[0], accelerator="cpu", resume=True)
+    assert load_recipe(str(run[0] / "recipe.yaml")).seed == 0
+
+
+def test_two_trainings_in_one_folder_at_once_are_refused(tiny_data, tmp_path):
+    with sole_run(tmp_path), pytest.raises(OutputError, match="another run is writing"):
+        train(small_recipe(), tiny_data, tmp_path, accelerator="cpu")
+    assert os.listdir(tmp_path) == []
 
 
 def test_early_stop_is_not_forgotten_by_a_resume(tiny_data, tmp_path):
@@ -443,21 +458,21 @@ def test_a_full_network_grows_from_a_compact_one_but_not_the_other_way(tiny_data
 def test_a_resumed_training_remembers_where_it_began(run, tiny_data, tmp_path):
     folder = tmp_path / "tuned"
     start = run[0] / "best.safetensors"
-    first = train(
-        small_recipe("trainer.epochs=1"), tiny_data, folder, init=start, accelerator="cpu"
-    )
+    # Change that counts a hundred times is found, so that there is a better epoch to keep.
+    eager = ["loss.class_weights=[0.01, 0.99]"]
+    recipe = small_recipe("trainer.epochs=1", *eager)
+    first = train(recipe, tiny_data, folder, init=start, accelerator="cpu")
     initial = read_header(first.best).initial_weights
     assert initial["fingerprint"] == file_fingerprint(start)
-    # Change that counts a hundred times is found, so that there is a better epoch to keep.
-    eager = small_recipe("trainer.epochs=8", "loss.class_weights=[0.01, 0.99]")
-    resumed = train(eager, tiny_data, folder, accelerator="cpu", resume=True)
+    longer = small_recipe("trainer.epochs=8", *eager)
+    resumed = train(longer, tiny_data, folder, accelerator="cpu", resume=True)
     assert resumed.epoch > 1
     assert read_header(resumed.best).initial_weights == initial
     other = resumed.best
     with pytest.raises(SettingError, match=r"began from best\.safetensors"):
-        train(eager, tiny_data, folder, init=other, accelerator="cpu", resume=True)
+        train(longer, tiny_data, folder, init=other, accelerator="cpu", resume=True)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        train(eager, tiny_data, folder, init="nosuch", accelerator="cpu", resume=True)
+        train(longer, tiny_data, folder, init="nosuch", accelerator="cpu", resume=True)
 
 
 def test_one_cycle_is_not_resumed_with_more_steps_than_it_has(tiny_data, tmp_path):

@@ -54,11 +54,13 @@ class DemoScene:
         folder: GeoTIFFs, polygons and summary.
         picture: Both dates, probability and polygons.
         changes: How many polygons.
+        found: Share of the changed pixels that they hold.
     """
 
     folder: Path
     picture: Path
     changes: int
+    found: float
 
 
 def run_demo(
@@ -113,7 +115,7 @@ def _predict_scene(folder: Path) -> DemoScene | None:
     except ImportError:
         return None
     folder.mkdir(parents=True)
-    before, after, _ = synthetic_pair(SCENE_SIZE, SCENE_SEED)
+    before, after, change = synthetic_pair(SCENE_SIZE, SCENE_SEED)
     paths = [folder / "before.tif", folder / "after.tif"]
     for path, image in zip(paths, (before, after), strict=True):
         with rasterio.open(
@@ -125,4 +127,6 @@ def _predict_scene(folder: Path) -> DemoScene | None:
     result = predict_scene(paths[0], paths[1], load_model("ctma-s"), folder / "found")
     picture = folder / "found" / PICTURE
     save_scene(picture, *read_overview(result), title="A generated scene, seen by ctma-s")
-    return DemoScene(folder / "found", picture, result.summary["changes"])
+    with rasterio.open(folder / "found" / "mask.tif") as raster:
+        found = float((raster.read(1)[change == 1] == 1).mean())
+    return DemoScene(folder / "found", picture, result.summary["changes"], found)

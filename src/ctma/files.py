@@ -12,10 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ctma.errors import OutputError
 
 SPREAD_PIECES = 64
 """Pieces of 1 MiB that the fingerprint of a large raster is taken from."""
+
+LOCK = ".ctma-lock"
 
 
 @contextmanager
@@ -145,3 +149,26 @@ def _umask() -> int:
 
 
 _UMASK = _umask()
+
+
+@contextmanager
+def sole_run(output: Path) -> Iterator[None]:
+    """Keeps other runs out of an output folder; a run that was killed keeps nobody out.
+
+    Raises:
+        OutputError: If another run is at work there.
+    """
+    lock = FileLock(output / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(
+            f"{output}: another run is writing there; wait for it, or name another folder"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()

@@ -20,7 +20,9 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False)
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on standard error; gives a function to call with done and total."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
+    # Elsewhere than on a terminal a bar would leave an empty line.
+    disabled = not errors.is_terminal
+    with Progress(*columns, console=errors, transient=True, disable=disabled) as bar:
         task = bar.add_task(what, total=None)
 
         def on_progress(done: int, total: int) -> None:

@@ -18,7 +18,7 @@ import torch
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ctma.errors import CtmaError, SettingError, UnknownNameError
-from ctma.files import check_writable, spread_fingerprint, write_json
+from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
 from ctma.models import ChangeNetwork
 from ctma.models.blocks import fused
 from ctma.models.views import FlipAverage, enlarged
@@ -28,7 +28,7 @@ from ctma.scene.grid import Grid
 from ctma.scene.plan import Date, Plan, make_plan
 from ctma.scene.registration import NOTABLE
 from ctma.scene.source import raster_settings
-from ctma.scene.store import Store, discard, sole_run
+from ctma.scene.store import Store, discard
 from ctma.scene.strips import blend
 from ctma.scene.windows import Cluster, Local, ahead, connect
 from ctma.scene.writing import DRIVERS, RASTERS, SUMMARY, PolygonSettings, write_scene

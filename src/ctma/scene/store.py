@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ctma.errors import OutputError, SettingError
@@ -16,30 +13,6 @@ from ctma.files import whole_file
 from ctma.scene.plan import Place
 
 FOLDER = ".ctma-unfinished"
-LOCK = ".ctma-lock"
-
-
-@contextmanager
-def sole_run(output: Path) -> Iterator[None]:
-    """Keeps other runs out of an output folder; a run that was killed keeps nobody out.
-
-    Raises:
-        OutputError: If another run is at work there.
-    """
-    lock = FileLock(output / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OutputError(
-            f"{output}: another run is writing there; wait for it, or name another folder"
-        ) from error
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 class Store:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from itertools import chain
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from ctma.errors import (
 from ctma.evaluation.evaluate import IMAGE_BANDS
 from ctma.evaluation.metrics import Scores
 from ctma.evaluation.protocols import unit_range
-from ctma.files import file_fingerprint, whole_file
+from ctma.files import file_fingerprint, sole_run, whole_file
 from ctma.models import ChangeNetwork, create_model
 from ctma.models.blocks import channels_last
 from ctma.models.growth import grow
@@ -53,6 +53,9 @@ BEST = "best.safetensors"
 LATEST = "latest.ckpt"
 LATEST_WEIGHTS = "latest.safetensors"
 RECIPE = "recipe.yaml"
+
+FREE = {"name", "data.workers", "trainer.epochs", "trainer.patience", "trainer.precision"}
+"""What a resumed training may change: it has no part in the epochs that are done."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ def train(
         CheckpointError: If the weights of ``init`` do not fit the recipe's network.
         DataError: If the data is not there or not whole.
         SettingError: If the network cannot be built or the device is not there.
-        OutputError: If the folder cannot be written, or holds another training.
+        OutputError: If the folder cannot be written, holds another training, or one is at work
+            there.
     """
     output = Path(output)
     kept = output / RECIPE if resume else None
@@ -118,7 +122,6 @@ def train(
     if devices > min(drawn, len(validation)):
         raise SettingError(f"{devices} devices, but only {len(validation)} validation pairs")
     latest = _start(output, recipe, resume, init)
-    pairs = PairsModule(training, validation, recipe.data, recipe.seed)
 
     seed_everything(recipe.seed)
     arguments = {key: value for key, value in recipe.arguments.items() if key != "pretrained"}
@@ -126,9 +129,9 @@ def train(
     # Weights that are given replace those of ImageNet.
     at_start = recipe.arguments if latest is None and init is None else arguments
     network = channels_last(create_model(recipe.network, **at_start))
-    if latest is not None:
-        _check_latest(latest, network)
-    elif init is not None:
+    epoch = 0 if latest is None else _check_latest(latest, network)
+    pairs = PairsModule(training, validation, recipe.data, recipe.seed, epoch)
+    if latest is None and init is not None:
         initial = _load_initial(network, find_checkpoint(init), recipe, pairs, on_note)
     header = Header(
         network=recipe.network,
@@ -139,11 +142,6 @@ def train(
         training_data={"name": _data_name(Path(data), recipe), "pairs": drawn},
     )
     keeper = CheckpointKeeper(output, header)
-    if _first_process():
-        _keep_recipe(output, recipe)
-        header.training_data["fingerprint"] = data_fingerprint([*chain(*training)])
-        keeper.validation_data = data_fingerprint(validation)
-
     trainer = create_trainer(
         recipe,
         output,
@@ -153,12 +151,17 @@ def train(
         log_interval=_log_interval(recipe, drawn),
     )
     on_note(f"{pairs.training.note}; {pairs.validation.note}")
-    trainer.fit(
-        ChangeModule(network, recipe),
-        datamodule=pairs,
-        ckpt_path=latest,
-        weights_only=True,
-    )
+    with sole_run(output) if _first_process() else nullcontext():
+        if _first_process():
+            _keep_recipe(output, recipe)
+            header.training_data["fingerprint"] = data_fingerprint([*chain(*training)])
+            keeper.validation_data = data_fingerprint(validation)
+        trainer.fit(
+            ChangeModule(network, recipe),
+            datamodule=pairs,
+            ckpt_path=latest,
+            weights_only=True,
+        )
     return keeper.result()
 
 
@@ -401,22 +404,31 @@ def _keep_recipe(output: Path, recipe: Recipe) -> None:
 
 
 def _check_same_recipe(path: Path, recipe: Recipe) -> None:
-    """Refuses to continue with another network, optimizer or schedule."""
+    """Refuses to continue by other settings than the training was begun with."""
     if not path.exists():
         return
     former = load_recipe(str(path))
-    kept = ["model", "optimizer.name", "schedule.name", "trainer.average"]
-    if recipe.schedule.name == "one-cycle":
-        # The cycle has as many steps as the training was begun with.
-        kept += ["trainer.epochs", "trainer.accumulate"]
-        kept += ["data.batch_size", "data.repeats", "data.sources"]
-    for name in kept:
-        found, wanted = (attrgetter(name)(either) for either in (former, recipe))
-        if found != wanted:
+    # One cycle has as many steps as the training was begun with.
+    free = FREE - {"trainer.epochs"} if recipe.schedule.name == "one-cycle" else FREE
+    contents = (former.model_dump(mode="json"), recipe.model_dump(mode="json"))
+    for name, found, wanted in _differences(*contents):
+        if name not in free:
             raise SettingError(
                 f"{path.parent}: was trained with {name} {found}, not {wanted}; name a new folder "
                 f"(--init {path.parent / LATEST_WEIGHTS} starts from its weights)"
             )
+
+
+def _differences(
+    former: dict[str, Any], recipe: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Dotted keys with their two values, where these differ."""
+    for key in former | recipe:
+        found, wanted = former.get(key), recipe.get(key)
+        if isinstance(found, dict) and isinstance(wanted, dict):
+            yield from _differences(found, wanted, f"{prefix}{key}.")
+        elif found != wanted:
+            yield prefix + key, found, wanted
 
 
 def _check_same_initial(output: Path, init: Path) -> None:
@@ -434,8 +446,8 @@ def _check_same_initial(output: Path, init: Path) -> None:
         )
 
 
-def _check_latest(path: Path, network: ChangeNetwork) -> None:
-    """Refuses to continue from what is not this network's training state."""
+def _check_latest(path: Path, network: ChangeNetwork) -> int:
+    """Refuses to continue from what is not this network's training state; epochs that are done."""
     content = read_original(path)
     prefix = "network."
     weights = {
@@ -446,6 +458,7 @@ def _check_latest(path: Path, network: ChangeNetwork) -> None:
     load_weights(network, weights, path)
     if "pytorch-lightning_version" not in content:
         raise CheckpointError(f"{path}: holds weights but no training state; use --init")
+    return int(content["epoch"]) + 1
 
 
 def _checked(recipe: Recipe, accelerator: str, precision: str | None, kept: Path | None) -> Recipe:

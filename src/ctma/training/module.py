@@ -150,14 +150,21 @@ class PairsModule(pl.LightningDataModule):
         validation: Labelled pairs to pick the best checkpoint on.
         settings: The recipe's data part.
         seed: The recipe's seed.
+        epoch: Epochs that are done already.
     """
 
     def __init__(
-        self, training: list[list[Pair]], validation: list[Pair], settings: DataSettings, seed: int
+        self,
+        training: list[list[Pair]],
+        validation: list[Pair],
+        settings: DataSettings,
+        seed: int,
+        epoch: int = 0,
     ):
         super().__init__()
         self.settings = settings
         self.seed = seed
+        self.epoch = epoch
         self.training = Mixture(
             [
                 (self._drawn(pairs, source), source.repeats)
@@ -173,7 +180,10 @@ class PairsModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Cropped and augmented batches, drawn as a function of seed and epoch."""
-        return self._loader(self.training, self._training_sampler(), collate)
+        sampler = self._training_sampler()
+        # Loader processes begin to draw before the trainer tells the first epoch.
+        sampler.set_epoch(self.epoch)
+        return self._loader(self.training, sampler, collate)
 
     def val_dataloader(self) -> DataLoader:
         """Every validation pair once over all processes."""

@@ -240,7 +240,7 @@ def train_original(
     )
     trainer.fit(
         ChangeModule(network, recipe, start),
-        datamodule=PairsModule([training], validation, recipe.data, recipe.seed),
+        datamodule=PairsModule([training], validation, recipe.data, recipe.seed, start.epoch),
     )
     return OriginalResult(config.output("model_best"), *keeper.best)
 

@@ -30,8 +30,10 @@ def demo(
     if run.scene is None:
         say("no scene: pip install 'ctma[scene]' for GeoTIFFs and polygons")
         return
-    say(f"scene      {run.scene.changes} changes that the shipped ctma-s found in a GeoTIFF pair:")
-    say(f"           {run.scene.folder}, picture {run.scene.picture}")
+    scene = run.scene
+    say(f"scene      {scene.changes} changes, {scene.found:.0%} of the changed pixels, found in a")
+    say("           GeoTIFF pair by the shipped ctma-s, taught by real images and not drawn ones:")
+    say(f"           {scene.folder}, picture {scene.picture}")
 
 
 def _free_folder() -> Path:

@@ -22,8 +22,14 @@ from ctma.cli.commands.options import (
 from ctma.cli.output import print_json, progress, say, warn
 from ctma.errors import MissingExtraError, SettingError
 
+RASTERS_ONLY = (
+    "bands", "scale", "grid", "min_area", "simplify", "polygon_format", "coregister", "workers",
+    "cluster", "resume",
+)  # fmt: skip
+
 
 def predict(
+    context: typer.Context,
     before: Annotated[str, typer.Argument(help="An image, a folder of images, or a raster.")],
     after: Annotated[str, typer.Argument(help="The same kind, at the later date.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder.", metavar="DIR")],
@@ -116,6 +122,7 @@ def predict(
             _print_scene(result.summary, result.probability, result.mask, result.changes, picture)
         return
 
+    _refuse_raster_options(context, before)
     from ctma.models.views import FlipAverage
     from ctma.prediction import predict_files
     from ctma.resolution import coarseness_warning
@@ -140,6 +147,16 @@ def predict(
     for one in results[:10]:
         say(f"{one['mask']}: {100 * one['changed_share']:.2f} % changed")
     say(f"{len(results)} masks in {output / 'mask'}, probabilities in {output / 'probability'}")
+
+
+def _refuse_raster_options(context: typer.Context, before: str) -> None:
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        # By name, as some versions of typer bring their own click.
+        if parameter.name in RASTERS_ONLY and source and source.name == "COMMANDLINE":
+            raise SettingError(
+                f"{parameter.opts[0]} is for rasters, and {before} is none with a CRS; leave it out"
+            )
 
 
 def _are_scenes(before: str, after: str) -> bool:
