@@ -295,6 +295,7 @@ def test_a_calibrated_checkpoint_divides_and_moves_its_logits(
     header = read_header(calibrated)
     assert (header.temperature, header.threshold) == (found["temperature"], found["threshold"])
     assert header.calibration["split"] == "val"
+    assert header.calibration["pairs"] == 10
     before, after = torch.rand(2, 1, 3, 64, 64)
     plain, scaled = load_model(tiny_model), load_model(calibrated)
     with torch.no_grad():

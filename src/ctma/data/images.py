@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ctma.errors import ImageError
 from ctma.files import whole_file
@@ -73,5 +73,8 @@ def _unreadable(path: str | Path, error: Exception) -> ImageError:
         return ImageError(f"{path}: no such file")
     if path.is_dir():
         return ImageError(f"{path}: is a folder, expected an image")
-    reason = str(error).splitlines()[0].replace(f"'{path}'", "the file")
+    if isinstance(error, UnidentifiedImageError):
+        reason = "no PNG, JPEG, BMP or TIFF of 8 bits; rasters of other kinds need a CRS"
+    else:
+        reason = str(error).splitlines()[0].replace(f"'{path}'", "the file")
     return ImageError(f"{path}: cannot be read as an image ({reason})")

@@ -218,6 +218,7 @@ def calibrate_checkpoint(
         "protocol": protocol_name,
         "arithmetic": precision,
         "data": data_fingerprint(pairs),
+        "pairs": len(pairs),
         "error_before": found.error_before,
         "error_by_temperature": found.error_by_temperature,
         "error_after": found.error_after,
