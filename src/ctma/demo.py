@@ -127,6 +127,6 @@ def _predict_scene(folder: Path) -> DemoScene | None:
     result = predict_scene(paths[0], paths[1], load_model("ctma-s"), folder / "found")
     picture = folder / "found" / PICTURE
     save_scene(picture, *read_overview(result), title="A generated scene, seen by ctma-s")
-    with rasterio.open(folder / "found" / "mask.tif") as raster:
+    with rasterio.open(result.mask) as raster:
         found = float((raster.read(1)[change == 1] == 1).mean())
     return DemoScene(folder / "found", picture, result.summary["changes"], found)

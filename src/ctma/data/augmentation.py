@@ -7,7 +7,7 @@ Everything works on uint8 arrays (H, W) or (H, W, C) and takes its chances from 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ SHIFT_SHARE = 0.0625
 """The largest shift of the paper's augmentation, as a share of the image size."""
 
 
-def augmentation(name: str, without: Iterable[str] = ()) -> Augmentation:
+def augmentation(name: str, without: Collection[str] = ()) -> Augmentation:
     """An augmentation by name.
 
     Args:
@@ -39,12 +39,11 @@ def augmentation(name: str, without: Iterable[str] = ()) -> Augmentation:
     """
     if name not in AUGMENTATIONS:
         raise UnknownNameError("augmentation", name, AUGMENTATIONS)
-    parts = dict(AUGMENTATIONS[name])
+    parts = AUGMENTATIONS[name]
     for part in without:
-        if part not in AUGMENTATIONS[name]:
-            raise UnknownNameError(f"part of the augmentation {name}", part, AUGMENTATIONS[name])
-        parts.pop(part, None)
-    return partial(_in_turn, tuple(parts.values()))
+        if part not in parts:
+            raise UnknownNameError(f"part of the augmentation {name}", part, parts)
+    return partial(_in_turn, tuple(parts[part] for part in parts if part not in without))
 
 
 def random_crop(

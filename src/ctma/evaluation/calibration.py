@@ -87,7 +87,8 @@ class LogitHistogram:
         """The temperature and offset, of those allowed, under which the labels are most likely."""
         logits = torch.from_numpy(self.centres)
         still, changed = torch.from_numpy(self.counts / self.counts.sum())
-        free = torch.zeros(2 if with_offset else 1, dtype=torch.float64, requires_grad=True)
+        used = torch.tensor([1, with_offset], dtype=torch.float64)
+        free = torch.zeros(2, dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.LBFGS(
             [free],
             max_iter=200,
@@ -96,23 +97,21 @@ class LogitHistogram:
             line_search_fn="strong_wolfe",
         )
 
+        def within_limits() -> tuple[torch.Tensor, torch.Tensor]:
+            scale, shift = torch.tanh(free) * used
+            return LARGEST_TEMPERATURE**scale, LARGEST_OFFSET * shift
+
         def loss() -> float:
             optimizer.zero_grad()
-            temperature, offset = self._within_limits(free)
+            temperature, offset = within_limits()
             scaled = logits / temperature + offset
             unlikely = still @ F.softplus(scaled) + changed @ F.softplus(-scaled)
             unlikely.backward()
             return unlikely.item()
 
         optimizer.step(loss)
-        temperature, offset = self._within_limits(free.detach())
-        return float(temperature), float(offset)
-
-    @staticmethod
-    def _within_limits(free: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | float]:
-        """Temperature and offset (0 without one) from numbers of any size."""
-        scale, *rest = torch.tanh(free)
-        return LARGEST_TEMPERATURE**scale, LARGEST_OFFSET * rest[0] if rest else 0.0
+        temperature, offset = within_limits()
+        return temperature.item(), offset.item()
 
     def calibration_error(self, temperature: float = 1.0, offset: float = 0.0) -> float:
         """Mean distance of probability and share of change, over bins of probability."""

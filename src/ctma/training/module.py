@@ -180,10 +180,7 @@ class PairsModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Cropped and augmented batches, drawn as a function of seed and epoch."""
-        sampler = self._training_sampler()
-        # Loader processes begin to draw before the trainer tells the first epoch.
-        sampler.set_epoch(self.epoch)
-        return self._loader(self.training, sampler, collate)
+        return self._loader(self.training, self._training_sampler(), collate)
 
     def val_dataloader(self) -> DataLoader:
         """Every validation pair once over all processes."""
@@ -203,7 +200,10 @@ class PairsModule(pl.LightningDataModule):
 
     def _training_sampler(self) -> TrainingSampler:
         share = self._share()
-        return TrainingSampler(len(self.training), self.settings.repeats, self.seed, *share)
+        sampler = TrainingSampler(len(self.training), self.settings.repeats, self.seed, *share)
+        # Loader processes begin to draw before the trainer tells the first epoch.
+        sampler.set_epoch(self.epoch)
+        return sampler
 
     def _share(self) -> tuple[int, int]:
         if self.trainer is None:
