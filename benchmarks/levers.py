@@ -19,11 +19,10 @@ from pathlib import Path
 
 from robustness import conditions
 
-from ctma import load_model
-from ctma.data.dataset import PairDataset, find_label_scale
+from ctma import calibrate, load_model, load_recipe
+from ctma.data.dataset import PairDataset
+from ctma.data.pairs import find_label_scale
 from ctma.data.readers import find_pairs
-from ctma.evaluation.calibration import calibrate_checkpoint
-from ctma.training.recipes import load_recipe
 
 
 def sources(*repeats):
@@ -78,7 +77,7 @@ def main():
     for name, settings in LEVERS.items():
         weights = trained(options, name, settings)
         calibrated = weights.with_name("calibrated.safetensors")
-        found = calibrate_checkpoint(weights, [validation], calibrated, precision=PRECISION)
+        found = calibrate(weights, validation, calibrated, precision=PRECISION)
         print(
             f"{name}: F1 {100 * found.f1_before:.2f}, best {100 * found.f1_after:.2f}", flush=True
         )

@@ -61,7 +61,7 @@ def main():
         print(f"decoding alone        {decoding:6.0f} pairs/s a core")
         for name in ("paper", "strong"):
             dataset = PairDataset(pairs, 255, 256, augmentation(name))
-            draws = [Draw(place, place) for place in range(len(pairs))]
+            draws = [Draw(index, index) for index in range(len(pairs))]
             found = rate(dataset.__getitem__, draws)
             print(
                 f"decoding and {name:8} {found:6.0f} pairs/s a core, {found / decoding:.2f} of it"

@@ -14,14 +14,15 @@ import torch
 from PIL import Image
 
 from ctma import load_model
-from ctma.data.augmentation import compressed, reduced
-from ctma.data.dataset import PairDataset, find_label_scale, to_tensor
+from ctma.data.augmentation import compress, lose_detail
+from ctma.data.dataset import PairDataset, to_tensor
+from ctma.data.pairs import find_label_scale
 from ctma.data.readers import find_pairs
 from ctma.devices import PRECISIONS, autocast
 from ctma.evaluation.metrics import ConfusionMatrix
-from ctma.evaluation.protocols import crops
-from ctma.models.views import enlarged
-from ctma.resolution import enlargement
+from ctma.inference.protocols import crops
+from ctma.inference.resolution import find_enlargement
+from ctma.inference.views import look_as
 
 
 def later(alter):
@@ -68,8 +69,8 @@ CONDITIONS = {
     "after reddish (red 1.15, blue 0.85)": cast(1.15, 1.0, 0.85),
     "after bluish (red 0.85, blue 1.15)": cast(0.85, 1.0, 1.15),
     "after greenish (green 1.15)": cast(1.0, 1.15, 1.0),
-    "after blurred (halved and enlarged)": later(partial(reduced, factor=2)),
-    "after as JPEG (quality 40)": later(partial(compressed, quality=40)),
+    "after blurred (halved and enlarged)": later(partial(lose_detail, factor=2)),
+    "after as JPEG (quality 40)": later(partial(compress, quality=40)),
     "identical (before twice)": lambda b, a, change: (b, b, np.zeros_like(change)),
     "identical (after twice)": lambda b, a, change: (a, a, np.zeros_like(change)),
 }
@@ -80,7 +81,7 @@ PIXEL_SIZES = (0.6, 1.6, 2.4)
 @torch.no_grad()
 def score(model, dataset, condition, precision):
     """F1, and the share of all pixels that is claimed."""
-    confusion = ConfusionMatrix(model.header.threshold)
+    confusion = ConfusionMatrix(model.usage.threshold)
     claimed = pixels = 0
     for number in range(len(dataset)):
         *images, change = condition(*dataset.read(number))
@@ -88,7 +89,7 @@ def score(model, dataset, condition, precision):
         with autocast(torch.device("cpu"), precision):
             probability = crops(model, *images)
         confusion.update(probability, to_tensor(change)[None])
-        claimed += int((probability > model.header.threshold).sum())
+        claimed += int((probability > model.usage.threshold).sum())
         pixels += change.size
     return confusion.scores().f1, claimed / pixels
 
@@ -116,7 +117,7 @@ def main():
     for line in conditions(model, dataset, options.precision):
         print(line, flush=True)
     for factor in PIXEL_SIZES:
-        told = enlarged(model, enlargement(model, factor * options.gsd))
+        told = look_as(model, enlargement=find_enlargement(model, factor * options.gsd))
         scores = [
             score(network, dataset, seen_at(factor), options.precision)[0]
             for network in (model, told)

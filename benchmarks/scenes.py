@@ -21,15 +21,14 @@ import torch
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-from ctma import ChangeLogits, load_model, predict_scene
+from ctma import ChangeLogits, ChangeNetwork, SceneSettings, Tiling, load_model, predict_scene
 from ctma.data.images import read_image, read_label
 from ctma.data.readers import find_pairs
 from ctma.evaluation.metrics import ConfusionMatrix
-from ctma.evaluation.protocols import sliding
-from ctma.models import ChangeNetwork
-from ctma.models.blocks import fused
-from ctma.models.views import enlarged
-from ctma.scene.blending import Tiling, axis
+from ctma.inference.engines.eager import fold_norms
+from ctma.inference.protocols import sliding
+from ctma.inference.views import look_as
+from ctma.scene.blending import axis
 from ctma.scene.plan import Reader, make_plan
 from ctma.scene.windows import in_order, look
 
@@ -71,7 +70,7 @@ def write_scene(path, size, seed):
 def run_trivial(pair, output, report):
     torch.set_num_threads(2)
     start = time.monotonic()
-    result = predict_scene(*pair, Trivial().eval(), output)
+    result = predict_scene(*pair, Trivial().eval(), output, picture=False)
     seconds = time.monotonic() - start
     status = Path("/proc/self/status").read_text()
     peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 / 1e9
@@ -111,17 +110,14 @@ def georeferenced(path, image):
 
 def network_alone(pair, model, precision):
     """Seconds that the windows of a scene take in the network, read before."""
-    plan, _ = make_plan(
-        *map(str, pair), model, bands=None, scale=None, grid="before", threshold=0.5,
-        tiling=Tiling(), coregister=False, precision=precision, ground_sample_distance=None,
-    )  # fmt: skip
-    places = [
+    plan, _ = make_plan(*map(str, pair), model, SceneSettings(precision=precision))
+    indices = [
         (i, j) for i in range(len(plan.rows.origins)) for j in range(len(plan.columns.origins))
     ]
     threads = torch.get_num_threads()
-    model = fused(enlarged(model, plan.enlargement))
+    model = fold_norms(look_as(model, enlargement=plan.enlargement))
     with Reader(plan) as reader:
-        images = [reader.read(place) for place in places]
+        images = [reader.read(index) for index in indices]
     start = time.monotonic()
     for _ in in_order(lambda one: look(model, one, precision), iter(images), threads):
         pass
@@ -145,7 +141,7 @@ def mosaic(pairs, across):
 
 def speed(options):
     model = load_model(options.checkpoint)
-    threshold = model.header.threshold
+    threshold = model.usage.threshold
     pairs = find_pairs(options.data, "test")[: options.across**2]
     *images, change = mosaic(pairs, options.across)
     label = torch.from_numpy(change)[None, None].to(torch.uint8)

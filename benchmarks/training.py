@@ -17,9 +17,9 @@ import torch
 
 from ctma import create_model
 from ctma.devices import autocast
-from ctma.models.blocks import channels_last
+from ctma.models.layers import channels_last
 from ctma.training.losses import change_loss
-from ctma.training.recipes import LossSettings
+from ctma.training.settings import BCESettings
 
 HUGE_PAGES = (
     "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=10000000000"
@@ -59,7 +59,7 @@ def seconds(precision):
     optimizer = torch.optim.Adam(network.parameters())
     before, after = torch.rand(2, 16, 3, 128, 128)
     change = torch.rand(16, 1, 128, 128) > 0.9
-    settings = LossSettings(coarse=1.0, dice=0.5, coarse_dice=0.5)
+    settings = BCESettings(coarse=1.0, dice=0.5, coarse_dice=0.5)
     for step in range(STEPS + 2):
         start = time.perf_counter()
         optimizer.zero_grad()

@@ -1,6 +1,6 @@
 """The released implementation's command line; see docs/coming-from-the-original.md."""
 
-from ctma.cli.original import main
+from ctma.compat.command import main
 
 if __name__ == "__main__":
     main()

@@ -1,31 +1,66 @@
 """The public API: its names, and prediction on arrays."""
 
+import inspect
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import ctma
-from conftest import random_image
 from ctma.errors import CtmaError, ImageError
+from support.images import random_image
+
+PUBLIC = [
+    "Calibration",
+    "ChangeLogits",
+    "ChangeNetwork",
+    "CtmaError",
+    "Pair",
+    "Prediction",
+    "Recipe",
+    "Report",
+    "SceneResult",
+    "SceneSettings",
+    "Scoring",
+    "Tiling",
+    "TrainingResult",
+    "Usage",
+    "__version__",
+    "calibrate",
+    "create_model",
+    "evaluate",
+    "list_models",
+    "list_recipes",
+    "load_model",
+    "load_recipe",
+    "predict",
+    "predict_scene",
+    "predict_xarray",
+    "read_header",
+    "register",
+    "save_model",
+    "train",
+]
 
 
 def test_the_public_names_are_these():
-    assert sorted(ctma.__all__) == [
-        "ChangeLogits",
-        "CtmaError",
-        "Prediction",
-        "create_model",
-        "list_models",
-        "load_model",
-        "predict",
-        "predict_scene",
-        "predict_xarray",
-    ]
-    assert all(hasattr(ctma, name) for name in ctma.__all__)
+    assert sorted(ctma.__all__) == PUBLIC
+    assert set(PUBLIC) <= set(dir(ctma))
+    with pytest.raises(AttributeError, match="no attribute 'predicted'"):
+        _ = ctma.predicted
 
 
-def test_every_public_name_is_documented():
-    assert all(getattr(ctma, name).__doc__ for name in ctma.__all__)
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
+def test_every_public_name_is_documented(name):
+    assert inspect.getdoc(getattr(ctma, name))
+
+
+def test_type_checkers_see_every_name_where_it_is_loaded_from():
+    lines = re.findall(r"^    from (\S+) import (.+)$", inspect.getsource(ctma), re.MULTILINE)
+    seen = {name.split(" as ")[0]: module for module, names in lines for name in names.split(", ")}
+    assert seen == ctma._PUBLIC
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +91,7 @@ def test_predict_brings_images_to_the_distance_the_network_was_trained_at(
     tiny_model, size, distance
 ):
     model = ctma.load_model(tiny_model)
-    model.header = model.header.model_copy(update={"ground_sample_distance": 0.5})
+    model.usage = replace(model.usage, ground_sample_distance=0.5)
     before, after = random_image(1, size), random_image(2, size)
     plain = ctma.predict(before, after, model).probability
     seen = ctma.predict(before, after, model, ground_sample_distance=distance).probability

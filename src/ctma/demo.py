@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctma.checkpoints import load_model
+from ctma.checkpoints.store import load_model
 from ctma.data.synthetic import synthetic_pair, write_synthetic
 from ctma.errors import OutputError
-from ctma.evaluation.report import evaluate_checkpoint
-from ctma.figures.scenes import save_scene
-from ctma.prediction import predict_files
-from ctma.training.engine import train
-from ctma.training.recipes import load_recipe
+from ctma.evaluation.report import evaluate
+from ctma.inference.images import predict_files
+from ctma.training.run import train
+from ctma.types import Progress, ignore
 
 COUNTS = {"train": 320, "val": 24, "test": 48}
 SIZE = 128
@@ -63,9 +61,7 @@ class DemoScene:
     found: float
 
 
-def run_demo(
-    output: str | Path, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> DemoRun:
+def run_demo(output: str | Path, on_progress: Progress = ignore) -> DemoRun:
     """Draws synthetic pairs, trains CTMA-S on them, scores it, predicts and draws.
 
     At the end the shipped weights look at a georeferenced pair of the same kind.
@@ -83,10 +79,9 @@ def run_demo(
         raise OutputError(f"{output}: exists already; name a new folder")
     data = output / "data"
     write_synthetic(data, COUNTS, size=SIZE, on_progress=on_progress)
-    trained = train(load_recipe("demo/ctma-s"), data, output / "run", precision="auto")
-    report = evaluate_checkpoint(
-        trained.best, data, "test", protocol_name="whole", figures=output / "figures"
-    )
+    trained = train("demo/ctma-s", data, output / "run", precision="auto")
+    figures = output / "figures"
+    report = evaluate(trained.best, data, "test", protocol="whole", figures=figures)
     pair = data / "test"
     predicted = predict_files(
         pair / "A/test_0000.png",
@@ -109,9 +104,7 @@ def _predict_scene(folder: Path) -> DemoScene | None:
         import rasterio
         from rasterio.transform import from_origin
 
-        from ctma.scene.overview import read_overview
         from ctma.scene.predict import predict_scene
-        from ctma.scene.writing import PICTURE
     except ImportError:
         return None
     folder.mkdir(parents=True)
@@ -125,8 +118,7 @@ def _predict_scene(folder: Path) -> DemoScene | None:
         ) as raster:  # fmt: skip
             raster.write(image.transpose(2, 0, 1))
     result = predict_scene(paths[0], paths[1], load_model("ctma-s"), folder / "found")
-    picture = folder / "found" / PICTURE
-    save_scene(picture, *read_overview(result), title="A generated scene, seen by ctma-s")
     with rasterio.open(result.mask) as raster:
         found = float((raster.read(1)[change == 1] == 1).mean())
-    return DemoScene(folder / "found", picture, result.summary["changes"], found)
+    assert result.picture is not None
+    return DemoScene(folder / "found", result.picture, result.summary["changes"], found)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 
-from ctma.errors import SettingError
+from ctma._version import __version__
+from ctma.errors import SettingError, UnknownNameError
 
 PRECISIONS = ("32-true", "bf16-mixed")
 
@@ -25,28 +27,51 @@ def find_device(name: str) -> torch.device:
             raise RuntimeError(name)
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise SettingError(f"device {name!r} is not here; use auto or cpu") from error
+        raise SettingError(f"`device` {name!r} is not here; use auto or cpu") from error
+
+
+def check_precision(name: str) -> None:
+    """Refuses what is no precision.
+
+    Raises:
+        UnknownNameError: If there is no such precision.
+    """
+    if name not in (*PRECISIONS, "auto"):
+        raise UnknownNameError("precision", name, (*PRECISIONS, "auto"))
+
+
+def find_precision(name: str, device: torch.device) -> str:
+    """A precision by name; ``"auto"`` is bf16 where the device multiplies it.
+
+    Raises:
+        UnknownNameError: If there is no such precision.
+    """
+    check_precision(name)
+    if name != "auto":
+        return name
+    return "bf16-mixed" if _multiplies_bf16(device) else "32-true"
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """The context that runs a network in a precision.
-
-    Raises:
-        SettingError: If there is no such precision.
-    """
-    if precision not in PRECISIONS:
-        raise SettingError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
+    """The context that runs a network in a precision; errors as in :func:`find_precision`."""
+    found = find_precision(precision, device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=found == "bf16-mixed")
 
 
-def fast_precision(accelerator: str) -> str:
-    """The precision that trains fastest here: bf16 where the hardware multiplies it.
+def describe_computing(device: torch.device, engine: str) -> dict[str, str]:
+    """What computes, as far as bits depend on it: versions, kind of device, engine."""
+    return {
+        "ctma": __version__,
+        "torch": str(torch.__version__),
+        "device": device.type,
+        "engine": engine,
+    }
 
-    Args:
-        accelerator: As of a training; ``"cpu"`` leaves the GPU out of it.
-    """
-    if accelerator != "cpu" and torch.cuda.is_available():
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16-mixed" if fast else "32-true"
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Older releases of torch do not tell.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    units = ("amx_bf16", "avx512_bf16")
+    return device.type == "cpu" and any(capabilities.get(unit, False) for unit in units)

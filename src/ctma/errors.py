@@ -1,13 +1,15 @@
 """The exceptions that ctma raises for mistakes a user can mend.
 
-Every message is one line: what is wrong, where, and what to do. The command line
-prints it and exits with code 2.
+Every message is one line: what is wrong, where, and what to do. Arguments stand in it in
+backticks, as Python callers know them; the command line turns them into its options,
+prints the line and exits with code 2.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 MOST_NAMES = 10
 """How many names are suggested where none is near."""
@@ -60,6 +62,36 @@ class MissingExtraError(CtmaError, ImportError):
     def __init__(self, package: str, extra: str):
         """Names the package that is missing and the extra that brings it."""
         super().__init__(f"{package} is not installed: pip install 'ctma[{extra}]'")
+
+
+_TRAINING = ("imagehash", "lightning", "tensorboard")
+_SCENES = (
+    "affine", "geopandas", "pyarrow", "pyogrio", "pyproj", "rasterio", "scipy", "shapely",
+    "skimage",
+)  # fmt: skip
+_ARRAYS = ("dask", "distributed", "odc", "rioxarray", "xarray")
+EXTRAS = (
+    dict.fromkeys(_TRAINING, "train")
+    | dict.fromkeys(_SCENES, "scene")
+    | dict.fromkeys(_ARRAYS, "dask")
+)
+"""The extra that brings each package which is not always installed."""
+
+
+@contextmanager
+def extras() -> Iterator[None]:
+    """Turns the absence of an optional package into an error that names its extra.
+
+    Raises:
+        MissingExtraError: Instead of ``ModuleNotFoundError``, where an extra would help.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise MissingExtraError(package, EXTRAS[package]) from error
 
 
 class SceneError(CtmaError, ValueError):

@@ -68,18 +68,6 @@ def check_writable(path: str | Path) -> None:
 
 
 @contextmanager
-def scratch_file(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary path beside ``path`` that is removed after the block."""
-    path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-@contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """Gives a temporary folder that takes its name ``path`` once the block succeeds.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import typer
 
+from ctma._version import __version__
 from ctma.cli.commands import (
     calibrate,
     check,
@@ -17,22 +18,23 @@ from ctma.cli.commands import (
     info,
     predict,
     prepare,
+    recipes,
     train,
 )
-from ctma.cli.output import errors
-from ctma.errors import CtmaError
+from ctma.cli.output import as_option, errors, name_options, say
+from ctma.errors import CtmaError, extras
 
 app = typer.Typer(
     name="ctma",
     help="Finds what changed between two images of the same place.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo")(demo.demo)
 app.command("prepare")(prepare.prepare)
 app.command("check")(check.check)
+app.command("recipes")(recipes.recipes)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
@@ -42,37 +44,62 @@ app.command("convert")(convert.convert)
 app.command("info")(info.info)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        say(f"ctma {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Say the version.", callback=_print_version, is_eager=True
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
 ) -> None:
     """Finds what changed between two images of the same place."""
 
 
-def main() -> None:
-    """Runs the command line; a mistake of the user ends it with one line and exit code 2."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; a mistake of the user ends it with one line and exit code 2.
+
+    Args:
+        arguments: Those of the process by default.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
     # --debug is taken anywhere, so that it can be added to the end of a failed command.
-    debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    run_guarded(lambda: app(arguments, prog_name="ctma"), debug=debug)
+    kept = [argument for argument in given if argument != "--debug"]
+    run_guarded(lambda: app(kept, prog_name="ctma"), debug=len(kept) < len(given))
 
 
-def run_guarded(command: Callable[[], object], *, debug: bool) -> None:
-    """Runs a command; turns a mistake of the user into one line and exit code 2."""
+def run_guarded(
+    command: Callable[[], object], *, debug: bool, naming: Callable[[str], str] = as_option
+) -> None:
+    """Runs a command; turns a mistake of the user into one line and exit code 2.
+
+    Args:
+        command: The command.
+        debug: Whether to show the traceback instead.
+        naming: The option of an argument that an error names.
+    """
     try:
-        command()
+        with extras():
+            command()
     except CtmaError as error:
         if debug:
             raise
-        errors.print(f"ctma: error: {_one_line(error)}", style="red", markup=False)
-        raise SystemExit(2) from error
+        _fail(name_options(_one_line(error), naming), error)
     except PermissionError as error:
         if debug:
             raise
-        errors.print(f"ctma: error: {error.filename}: permission denied", style="red", markup=False)
-        raise SystemExit(2) from error
+        _fail(f"{error.filename}: permission denied", error)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _fail(line: str, error: Exception) -> None:
+    errors.print(f"ctma: error: {line}", style="red", markup=False)
+    raise SystemExit(2) from error
 
 
 def _one_line(error: CtmaError) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,14 +32,32 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def say(line: str) -> None:
-    """Prints a line, from the first of several processes only."""
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
-        console.print(line, markup=False)
+    """Prints a line."""
+    console.print(line, markup=False)
 
 
 def warn(line: str) -> None:
     """Prints a warning to standard error."""
-    errors.print(f"ctma: warning: {line}", style="yellow", markup=False)
+    errors.print(f"ctma: warning: {name_options(line)}", style="yellow", markup=False)
+
+
+_OPTIONS = {
+    "ground_sample_distance": "--gsd",
+    "polygon_format": "--format",
+    "pretrained": "--set model.pretrained",
+    "settings": "--set",
+}
+"""Options that are spelled otherwise than the arguments of Python that they stand for."""
+
+
+def as_option(argument: str) -> str:
+    """The option of ``ctma`` that stands for an argument of Python."""
+    return _OPTIONS.get(argument, f"--{argument.replace('_', '-')}")
+
+
+def name_options(line: str, naming: Callable[[str], str] = as_option) -> str:
+    """A line for Python callers in the command line's words: arguments in backticks as options."""
+    return re.sub(r"`(\w+)`", lambda found: naming(found[1]), line)
 
 
 def print_json(content: Any) -> None:
@@ -56,4 +74,7 @@ def print_scores(record: dict[str, Any]) -> None:
     table.add_row(*(f"{100 * record[name]:.2f}" for name in names))
     console.print(table)
     say(f"{record['pairs']} pairs, labels stored as {record['labels']}, {record['arithmetic']}")
-    say(f"checkpoint {record['checkpoint']}, data {record['data']} (fingerprints)")
+    say(
+        f"checkpoint {record['checkpoint_name']} {record['checkpoint']}, "
+        f"data {record['data_name']} {record['data']} (fingerprints)"
+    )

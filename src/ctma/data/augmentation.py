@@ -12,15 +12,14 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from ctma.data.pairs import Sample
 from ctma.errors import UnknownNameError
+from ctma.types import Pixels
 
-Array = NDArray[np.uint8]
-Sample = tuple[Array, Array, Array]
 Augmentation = Callable[[Sample, np.random.Generator], Sample]
-T = TypeVar("T", Array, Sample)
+T = TypeVar("T", Pixels, Sample)
 
 SHIFT_SHARE = 0.0625
 """The largest shift of the paper's augmentation, as a share of the image size."""
@@ -69,10 +68,10 @@ def random_crop(
         side = min(round(size * np.exp(rng.uniform(*np.log(zoom)))), *sample[2].shape)
     focused = focus > 0 and rng.random() < focus
     cut = _cut(sample, side, *_corner(sample[2], side, rng, focused))
-    return _each_resized(cut, (size, size)) if zoomed else cut
+    return _resize_each(cut, (size, size)) if zoomed else cut
 
 
-def pasted(sample: Sample, donor: Sample) -> Sample:
+def paste(sample: Sample, donor: Sample) -> Sample:
     """Lays the changed pixels of another sample of the same size over this one, at both dates.
 
     Both dates get the same outline, so that it is no sign of change by itself.
@@ -96,7 +95,7 @@ def paper(sample: Sample, rng: np.random.Generator) -> Sample:
     return _each(sample, _EXACT[choice])
 
 
-def shift(image: Array, down: int, right: int) -> Array:
+def shift(image: Pixels, down: int, right: int) -> Pixels:
     """Moves an image by whole pixels and fills with zeros."""
     height, width = image.shape[:2]
     moved = np.zeros_like(image)
@@ -105,7 +104,7 @@ def shift(image: Array, down: int, right: int) -> Array:
     return moved
 
 
-def reduced(image: Array, factor: float) -> Array:
+def lose_detail(image: Pixels, factor: float) -> Pixels:
     """Loses detail as a coarser sensor would: down by a factor and up again."""
     height, width = image.shape[:2]
     source = Image.fromarray(np.ascontiguousarray(image))
@@ -113,14 +112,14 @@ def reduced(image: Array, factor: float) -> Array:
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def compressed(image: Array, quality: int) -> Array:
+def compress(image: Pixels, quality: int) -> Pixels:
     """An image after JPEG of a quality from 1 to 95."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
 
 
-_EXACT: dict[str, Callable[[Array], Array]] = {
+_EXACT: dict[str, Callable[[Pixels], Pixels]] = {
     "horizontal flip": lambda image: image[:, ::-1],
     "vertical flip": lambda image: image[::-1],
     "rotation by 90": lambda image: np.rot90(image, 1),
@@ -132,7 +131,7 @@ PAPER_CHOICES = (*_EXACT, "shift")
 """The seven of :func:`paper`."""
 
 
-def _each(sample: Sample, alter: Callable[[Array], Array]) -> Sample:
+def _each(sample: Sample, alter: Callable[[Pixels], Pixels]) -> Sample:
     before, after, change = (alter(image) for image in sample)
     return before, after, change
 
@@ -158,7 +157,7 @@ def _sometimes(
 
 
 def _each_date(
-    alter: Callable[[Array, np.random.Generator], Array],
+    alter: Callable[[Pixels, np.random.Generator], Pixels],
     sample: Sample,
     rng: np.random.Generator,
 ) -> Sample:
@@ -167,7 +166,7 @@ def _each_date(
     return alter(before, rng), alter(after, rng), change
 
 
-def _turned(sample: Sample, rng: np.random.Generator) -> Sample:
+def _turn(sample: Sample, rng: np.random.Generator) -> Sample:
     """One of the eight flips and rotations."""
     turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
     return _each(sample, lambda image: np.rot90(image[:, ::-1] if mirrored else image, turns))
@@ -177,7 +176,7 @@ def _cut(sample: Sample, side: int, top: int, left: int) -> Sample:
     return _each(sample, lambda image: image[top : top + side, left : left + side])
 
 
-def _corner(change: Array, side: int, rng: np.random.Generator, focused: bool) -> tuple[int, int]:
+def _corner(change: Pixels, side: int, rng: np.random.Generator, focused: bool) -> tuple[int, int]:
     """Row and column of a random square, if focused one that holds a random changed pixel."""
     last = [max(length - side, 0) for length in change.shape]
     first = [0, 0]
@@ -189,38 +188,38 @@ def _corner(change: Array, side: int, rng: np.random.Generator, focused: bool) -
     return top, left
 
 
-def _swapped(sample: Sample, rng: np.random.Generator) -> Sample:
+def _swap(sample: Sample, rng: np.random.Generator) -> Sample:
     before, after, change = sample
     return after, before, change
 
 
-def _stilled(sample: Sample, rng: np.random.Generator) -> Sample:
+def _still(sample: Sample, rng: np.random.Generator) -> Sample:
     """One image as both dates, with nothing changed."""
     image, _, change = sample
     return image, image, np.zeros_like(change)
 
 
-def _misregistered(sample: Sample, rng: np.random.Generator) -> Sample:
+def _misregister(sample: Sample, rng: np.random.Generator) -> Sample:
     """Moves the later image by up to 2 pixels."""
     before, after, change = sample
     down, right = (int(step) for step in rng.integers(-2, 3, size=2))
     return before, np.roll(after, (down, right), axis=(0, 1)), change
 
 
-def _zoomed(sample: Sample, rng: np.random.Generator) -> Sample:
+def _zoom(sample: Sample, rng: np.random.Generator) -> Sample:
     height, width = sample[0].shape[:2]
     share = rng.uniform(0.8, 1.0)
     top, left = (rng.uniform(0, size * (1 - share)) for size in (height, width))
     box = (left, top, left + width * share, top + height * share)
-    return _each_resized(sample, (width, height), box)
+    return _resize_each(sample, (width, height), box)
 
 
-def _each_resized(
+def _resize_each(
     sample: Sample, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
 ) -> Sample:
     """Resizes to (width, height) what is in the box: images smoothly, the label by nearest."""
 
-    def resized(image: Array, resample: Image.Resampling) -> Array:
+    def resized(image: Pixels, resample: Image.Resampling) -> Pixels:
         source = Image.fromarray(np.ascontiguousarray(image))
         return np.asarray(source.resize(size, resample, box))
 
@@ -229,7 +228,7 @@ def _each_resized(
     return resized(before, smooth), resized(after, smooth), resized(change, nearest)
 
 
-def _recolour(image: Array, rng: np.random.Generator, cast: float = 0.05) -> Array:
+def _recolour(image: Pixels, rng: np.random.Generator, cast: float = 0.05) -> Pixels:
     """Gamma for all bands, gain and offset for each, through one lookup table a band.
 
     A band's own gain varies by ``cast``, the standard deviation of its logarithm.
@@ -241,38 +240,38 @@ def _recolour(image: Array, rng: np.random.Generator, cast: float = 0.05) -> Arr
     return np.stack([tables[image[..., band], band] for band in range(image.shape[2])], axis=-1)
 
 
-def _reduced(image: Array, rng: np.random.Generator) -> Array:
-    return reduced(image, rng.uniform(1.3, 2.5))
+def _blur(image: Pixels, rng: np.random.Generator) -> Pixels:
+    return lose_detail(image, rng.uniform(1.3, 2.5))
 
 
-def _noisy(image: Array, rng: np.random.Generator) -> Array:
+def _add_noise(image: Pixels, rng: np.random.Generator) -> Pixels:
     noise = rng.normal(0, rng.uniform(2, 8), image.shape)
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
-def _compressed(image: Array, rng: np.random.Generator) -> Array:
-    return compressed(image, int(rng.integers(40, 90)))
+def _compress(image: Pixels, rng: np.random.Generator) -> Pixels:
+    return compress(image, int(rng.integers(40, 90)))
 
 
 AUGMENTATIONS: dict[str, dict[str, Augmentation]] = {
     "paper": {"choice": paper},
     "mild": {
-        "turns": _turned,
-        "swap": partial(_sometimes, 0.5, _swapped),
-        "still": partial(_sometimes, 0.03, _stilled),
-        "misregistration": partial(_sometimes, 0.2, _misregistered),
+        "turns": _turn,
+        "swap": partial(_sometimes, 0.5, _swap),
+        "still": partial(_sometimes, 0.03, _still),
+        "misregistration": partial(_sometimes, 0.2, _misregister),
         "colour": partial(_sometimes, 0.4, partial(_each_date, _recolour)),
     },
     "strong": {
-        "turns": _turned,
-        "zoom": partial(_sometimes, 0.5, _zoomed),
-        "swap": partial(_sometimes, 0.5, _swapped),
-        "still": partial(_sometimes, 0.03, _stilled),
-        "misregistration": partial(_sometimes, 0.3, _misregistered),
+        "turns": _turn,
+        "zoom": partial(_sometimes, 0.5, _zoom),
+        "swap": partial(_sometimes, 0.5, _swap),
+        "still": partial(_sometimes, 0.03, _still),
+        "misregistration": partial(_sometimes, 0.3, _misregister),
         "colour": partial(_each_date, partial(_sometimes, 0.7, partial(_recolour, cast=0.12))),
-        "blur": partial(_each_date, partial(_sometimes, 0.1, _reduced)),
-        "noise": partial(_each_date, partial(_sometimes, 0.1, _noisy)),
-        "jpeg": partial(_each_date, partial(_sometimes, 0.1, _compressed)),
+        "blur": partial(_each_date, partial(_sometimes, 0.1, _blur)),
+        "noise": partial(_each_date, partial(_sometimes, 0.1, _add_noise)),
+        "jpeg": partial(_each_date, partial(_sometimes, 0.1, _compress)),
     },
     "none": {},
 }

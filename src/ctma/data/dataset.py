@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,16 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ctma.data.augmentation import Augmentation, Sample, pasted, random_crop
-from ctma.data.images import read_image, read_label
-from ctma.data.readers import Pair
+from ctma.data.augmentation import Augmentation, paste, random_crop
+from ctma.data.pairs import Pair, Sample, read_sample, size_text
 from ctma.errors import DataError, ImageError
-
-MINIMUM_SIZE = 64
-"""Pixels a side that a training image must have."""
-
-LOSSY = {".jpg", ".jpeg"}
-"""Labels of these suffixes hold values between 0 and 255; change is above 127."""
+from ctma.types import MINIMUM_SIZE
 
 
 class Batch(NamedTuple):
@@ -32,20 +25,20 @@ class Batch(NamedTuple):
         before: (B, C, H, W) uint8.
         after: (B, C, H, W) uint8.
         change: (B, 1, H, W) uint8, 0 or 1.
-        place: (B,) int64, where they stand in the list of pairs.
+        indices: (B,) int64, where they stand in the list of pairs.
     """
 
     before: Tensor
     after: Tensor
     change: Tensor
-    place: Tensor
+    indices: Tensor
 
 
 @dataclass(frozen=True)
 class Draw:
     """One draw of a training sampler: which pair, and the seed of its augmentation."""
 
-    place: int
+    index: int
     seed: int
 
 
@@ -57,7 +50,7 @@ class PairDataset(Dataset):
 
     Args:
         pairs: Labelled pairs.
-        label_scale: The stored value of change, 1 or 255; see :func:`find_label_scale`.
+        label_scale: The stored value of change, 1 or 255; see ``find_label_scale``.
         crop_size: Side of a random crop in pixels, ``None`` for none.
         augment: What is done to a drawn sample after cropping, ``None`` for nothing.
         zoom: Range of the square that a crop is cut from, in crop sizes.
@@ -94,14 +87,14 @@ class PairDataset(Dataset):
     def __getitem__(self, key: int | Draw) -> Batch:
         if isinstance(key, Draw):
             rng = np.random.default_rng(key.seed)
-            sample = self._crop(key.place, rng, self.focus)
+            sample = self._crop(key.index, rng, self.focus)
             if self.paste and rng.random() < self.paste:
                 donor = self._crop(int(rng.integers(len(self))), rng, focus=1.0)
                 if donor[2].shape == sample[2].shape:
-                    sample = pasted(sample, donor)
+                    sample = paste(sample, donor)
             if self.augment is not None:
                 sample = self.augment(sample, rng)
-            return _to_tensors(sample, key.place)
+            return _to_tensors(sample, key.index)
         return _to_tensors(self.read(key), key)
 
     def _crop(self, index: int, rng: np.random.Generator, focus: float) -> Sample:
@@ -111,26 +104,18 @@ class PairDataset(Dataset):
         return random_crop(sample, self.crop_size, rng, self.zoom, focus)
 
     def read(self, index: int) -> Sample:
-        """Both images (H, W, 3) and the label (H, W) in 0/1, uint8.
+        """One pair as it is on disk; see :func:`ctma.data.pairs.read_sample`.
 
         Raises:
-            ImageError: If a file is unreadable or the sizes differ.
-            DataError: If the pair has no label.
+            ImageError: If it is too small to be cropped.
         """
-        pair = self.pairs[index]
-        before, after = read_pair(pair)
-        if pair.change is None:
-            raise DataError(f"{pair.before}: this pair has no label")
-        change = read_label(pair.change)
-        if min(change.shape) < MINIMUM_SIZE and self.crop_size is not None:
+        sample = read_sample(self.pairs[index], self.label_scale)
+        if min(sample[2].shape) < MINIMUM_SIZE and self.crop_size is not None:
             raise ImageError(
-                f"{pair.before}: {size_text(before)}, training takes 64 pixels and more"
+                f"{self.pairs[index].before}: {size_text(sample[0])}, training takes "
+                f"{MINIMUM_SIZE} pixels and more"
             )
-        if change.shape != before.shape[:2]:
-            raise ImageError(
-                f"{pair.change}: label of {size_text(change)}, its images are {size_text(before)}"
-            )
-        return before, after, binary_label(change, self.label_scale, pair.change)
+        return sample
 
 
 class Mixture(Dataset):
@@ -142,11 +127,11 @@ class Mixture(Dataset):
 
     def __init__(self, parts: Sequence[tuple[PairDataset, int]]):
         self.parts = [part for part, _ in parts]
-        self.places = [
-            (part, place)
+        self.items = [
+            (part, index)
             for part, repeats in parts
             for _ in range(repeats)
-            for place in range(len(part))
+            for index in range(len(part))
         ]
 
     @property
@@ -155,11 +140,11 @@ class Mixture(Dataset):
         return " + ".join(part.note for part in self.parts)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.items)
 
     def __getitem__(self, key: Draw) -> Batch:
-        part, place = self.places[key.place]
-        return part[Draw(place, key.seed)]
+        part, index = self.items[key.index]
+        return part[Draw(index, key.seed)]
 
 
 class TrainingSampler(Sampler):
@@ -219,64 +204,6 @@ class ShareSampler(Sampler):
         return iter(self.share)
 
 
-def find_label_scale(pairs: Sequence[Pair], *, tolerant: bool = False) -> int:
-    """Finds out whether labels are stored as 0/1 or as 0/255.
-
-    The first label that holds any change decides. JPEG labels are 0/255: a compressed 0/1
-    image would not survive.
-
-    Args:
-        pairs: Pairs of one data set.
-        tolerant: Pass over labels that cannot be read.
-
-    Returns:
-        1 or 255; 255 if no label holds any change.
-    """
-    for pair in pairs:
-        if pair.change is None or pair.change.suffix.lower() in LOSSY:
-            continue
-        try:
-            largest = int(read_label(pair.change).max())
-        except ImageError:
-            if not tolerant:
-                raise
-            continue
-        if largest > 0:
-            return 1 if largest == 1 else 255
-    return 255
-
-
-def binary_label(label: NDArray[np.uint8], scale: int, path: Path) -> NDArray[np.uint8]:
-    """A stored label in 0/1.
-
-    Args:
-        label: As stored, (H, W).
-        scale: The stored value of change, 1 or 255.
-        path: Where it was stored, for the error, and to tell lossy labels.
-
-    Raises:
-        DataError: If a label that is not lossy holds other values than 0 and ``scale``.
-    """
-    if path.suffix.lower() not in LOSSY and not ((label == 0) | (label == scale)).all():
-        odd = sorted(set(np.unique(label).tolist()) - {0, scale})
-        raise DataError(f"{path}: label of value {odd[0]}, expected 0 and {scale}")
-    return (label > scale // 2).astype(np.uint8)
-
-
-def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Both images, (H, W, 3) each.
-
-    Raises:
-        ImageError: If one is unreadable or the sizes differ.
-    """
-    before, after = read_image(pair.before), read_image(pair.after)
-    if before.shape != after.shape:
-        raise ImageError(
-            f"{pair.after}: {size_text(after)}, but {pair.before} is {size_text(before)}"
-        )
-    return before, after
-
-
 def collate(samples: list[Batch]) -> Batch:
     """Stacks samples of one size.
 
@@ -298,18 +225,13 @@ def collate_by_size(samples: list[Batch]) -> list[Batch]:
     return [collate(group) for group in by_size.values()]
 
 
-def to_tensor(image: NDArray[np.uint8]) -> Tensor:
-    """(H, W, C) or (H, W) to (C, H, W), uint8."""
+def to_tensor(image: NDArray) -> Tensor:
+    """(H, W, C) or (H, W) to (C, H, W), of the same type."""
     if image.ndim == 2:
         image = image[..., None]
     return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
 
 
-def _to_tensors(sample: Sample, place: int) -> Batch:
+def _to_tensors(sample: Sample, index: int) -> Batch:
     before, after, change = (to_tensor(image) for image in sample)
-    return Batch(before, after, change, torch.tensor(place))
-
-
-def size_text(image: NDArray) -> str:
-    """Height and width for a message."""
-    return f"{image.shape[0]} x {image.shape[1]}"
+    return Batch(before, after, change, torch.tensor(index))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ctma.data.dataset import LOSSY, find_label_scale
 from ctma.data.images import read_image, read_label
-from ctma.data.readers import Pair, files_by_role, split_places
+from ctma.data.pairs import LOSSY, Pair, find_label_scale
+from ctma.data.readers import files_by_role, own_splits, split_locations
 from ctma.errors import ImageError
+from ctma.types import Progress, ignore
 
 HASH_SIDE = 16
 LARGEST_DISTANCE = 0.18
@@ -74,7 +75,7 @@ def examine(
     root: str | Path,
     *,
     subset: str = "real",
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = ignore,
 ) -> Diagnosis:
     """Examines a data folder.
 
@@ -131,8 +132,11 @@ class _Report:
 
 def _whole_pairs(root: Path, subset: str, diagnosis: Diagnosis) -> dict[str, list[Pair]]:
     """Pairs with all partners; the others become findings."""
-    splits: dict[str, list[Pair]] = {}
-    for split, (folder, names) in split_places(root, subset=subset).items():
+    splits = own_splits(root)
+    if splits:
+        diagnosis.pairs = {split: len(pairs) for split, pairs in splits.items()}
+        return splits
+    for split, (folder, names) in split_locations(root, subset=subset).items():
         files = files_by_role(folder)
         wanted = set(names) if names is not None else set().union(*files.values())
         splits[split] = []
@@ -152,7 +156,9 @@ def _whole_pairs(root: Path, subset: str, diagnosis: Diagnosis) -> dict[str, lis
 
 def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
     report = _Report(split, pair.name)
-    assert pair.change is not None
+    if pair.change is None:
+        report.add("missing partner", "no change")
+        return report
     try:
         before, after = read_image(pair.before), read_image(pair.after)
         change = read_label(pair.change)
@@ -176,7 +182,7 @@ def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
     if np.array_equal(before, after):
         severity = "error" if report.changed_share else "warning"
         report.add("identical", "before and after are the same image", severity)
-    dates = ([_hash(image) for image in _turned(date)] for date in (before, after))
+    dates = ([_hash(image) for image in _turns(date)] for date in (before, after))
     report.hashes = np.stack(list(dates), axis=1).reshape(8, 2, -1)
     return report
 
@@ -195,7 +201,7 @@ def _inspect_label(report: _Report, change: NDArray, path: Path, label_scale: in
         report.add("label values", f"values {listed}, expected 0 and {label_scale}")
 
 
-def _turned(image: NDArray[np.uint8]) -> Iterator[Image.Image]:
+def _turns(image: NDArray[np.uint8]) -> Iterator[Image.Image]:
     """A small grey version in all eight flips and rotations."""
     small = Image.fromarray(image).convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     yield small

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ctma.data.dataset import PairDataset, binary_label, find_label_scale, size_text
 from ctma.data.images import save_image
-from ctma.data.readers import SPLITS, Pair, find_pairs
-from ctma.errors import DataError, MissingExtraError, SettingError
+from ctma.data.pairs import Pair, binary_label, find_label_scale, read_sample, size_text
+from ctma.data.readers import SPLITS, find_pairs
+from ctma.errors import DataError, SettingError, extras
 from ctma.files import whole_folder
+from ctma.types import Pixels, Progress, ignore
 
 CROP = 256
 TRAINING_STRIDE = 128
 WHU_SPLITS = ("spatial", "random")
-
-Array = NDArray[np.uint8]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Prepared:
 
 
 def prepare_levir_cd(
-    source: str | Path, target: str | Path, on_progress: Progress = lambda done, total: None
+    source: str | Path, target: str | Path, on_progress: Progress = ignore
 ) -> Prepared:
     """Cuts LEVIR-CD's scenes into 256-pixel patches, row by row.
 
@@ -61,8 +58,7 @@ def prepare_levir_cd(
     scenes = [(split, pair) for split, pairs in splits.items() for pair in pairs]
 
     def cut(folder: Path, split: str, scene: Pair) -> tuple[str, int]:
-        dataset = PairDataset([scene], scale)
-        *dates, change = dataset.read(0)
+        *dates, change = read_sample(scene, scale)
         images = (*dates, change * np.uint8(255))
         if min(change.shape) < CROP:
             raise DataError(f"{scene.before}: {size_text(change)}, a scene is cut at {CROP} pixels")
@@ -88,7 +84,7 @@ def prepare_whu_cd(
     split: str,
     *,
     seed: int = 0,
-    on_progress: Progress = lambda done, total: None,
+    on_progress: Progress = ignore,
 ) -> Prepared:
     """Cuts WHU-CD's one large scene by one of the two published splits.
 
@@ -112,32 +108,32 @@ def prepare_whu_cd(
         MissingExtraError: If rasterio is not installed.
     """
     if split not in WHU_SPLITS:
-        raise SettingError(f"--split {split}: expected {' or '.join(WHU_SPLITS)}")
+        raise SettingError(f"`split` {split}: expected {' or '.join(WHU_SPLITS)}")
     images = _read_whu(Path(source))
     height, width = images[2].shape
     if split == "spatial":
-        places = _spatial_places(height, width)
+        patches = _spatial_patches(height, width)
     else:
-        places = _random_places(height, width, seed)
+        patches = _random_patches(height, width, seed)
 
-    def save(folder: Path, place: _Place) -> str:
+    def save(folder: Path, patch: _Patch) -> str:
         area = (
-            slice(place.top, place.top + place.height),
-            slice(place.left, place.left + place.width),
+            slice(patch.top, patch.top + patch.height),
+            slice(patch.left, patch.left + patch.width),
         )
-        crops = tuple(_pad(image[area], place.height, place.width) for image in images)
-        _save_pair(folder / place.split, f"whu_{place.top:05d}_{place.left:05d}", crops)
-        return place.split
+        crops = tuple(_pad(image[area], patch.height, patch.width) for image in images)
+        _save_pair(folder / patch.split, f"whu_{patch.top:05d}_{patch.left:05d}", crops)
+        return patch.split
 
     with whole_folder(target) as folder, ThreadPoolExecutor() as pool:
         counts = dict.fromkeys(SPLITS, 0)
-        for number, part in enumerate(pool.map(lambda place: save(folder, place), places), 1):
+        for number, part in enumerate(pool.map(lambda patch: save(folder, patch), patches), 1):
             counts[part] += 1
-            on_progress(number, len(places))
+            on_progress(number, len(patches))
     return Prepared(Path(target), counts)
 
 
-class _Place(NamedTuple):
+class _Patch(NamedTuple):
     split: str
     top: int
     left: int
@@ -145,24 +141,24 @@ class _Place(NamedTuple):
     width: int = CROP
 
 
-def _spatial_places(height: int, width: int) -> list[_Place]:
+def _spatial_patches(height: int, width: int) -> list[_Patch]:
     border = width * 7 // 10
     if height < CROP or border < CROP:
         raise DataError(f"WHU-CD scene of {height} x {width}: too small for {CROP}-pixel crops")
     share = math.sqrt(0.9)
     crops = [
-        _Place("train" if left < share * border and top < share * height else "val", top, left)
+        _Patch("train" if left < share * border and top < share * height else "val", top, left)
         for top, left in _grid(height, border, TRAINING_STRIDE)
     ]
-    return [*crops, _Place("test", 0, border, height, width - border)]
+    return [*crops, _Patch("test", 0, border, height, width - border)]
 
 
-def _random_places(height: int, width: int, seed: int) -> list[_Place]:
+def _random_patches(height: int, width: int, seed: int) -> list[_Patch]:
     cells = [(top, left) for top in range(0, height, CROP) for left in range(0, width, CROP)]
     order = np.random.default_rng(seed).permutation(len(cells))
     borders = round(len(cells) * 0.8), round(len(cells) * 0.9)
     return [
-        _Place(SPLITS[sum(rank >= border for border in borders)], *cells[cell])
+        _Patch(SPLITS[sum(rank >= border for border in borders)], *cells[cell])
         for rank, cell in enumerate(order)
     ]
 
@@ -174,14 +170,12 @@ def _grid(height: int, width: int, stride: int) -> Iterator[tuple[int, int]]:
             yield top, left
 
 
-def _read_whu(source: Path) -> tuple[Array, ...]:
-    try:
+def _read_whu(source: Path) -> tuple[Pixels, ...]:
+    with extras():
         import rasterio
         from rasterio.errors import RasterioIOError
-    except ImportError as error:
-        raise MissingExtraError("rasterio", "scene") from error
     names = ("before/before.tif", "after/after.tif", "change label/change_label.tif")
-    images: list[Array] = []
+    images: list[Pixels] = []
     for name in names:
         path = source / name
         if not path.is_file():
@@ -202,15 +196,15 @@ def _read_whu(source: Path) -> tuple[Array, ...]:
     return before, after, change * np.uint8(255)
 
 
-def _cut(images: tuple[Array, ...], top: int, left: int) -> tuple[Array, ...]:
+def _cut(images: tuple[Pixels, ...], top: int, left: int) -> tuple[Pixels, ...]:
     return tuple(image[top : top + CROP, left : left + CROP] for image in images)
 
 
-def _pad(image: Array, height: int, width: int) -> Array:
+def _pad(image: Pixels, height: int, width: int) -> Pixels:
     padding = [(0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)]
     return np.pad(image, padding[: image.ndim])
 
 
-def _save_pair(folder: Path, name: str, images: tuple[Array, ...]) -> None:
+def _save_pair(folder: Path, name: str, images: tuple[Pixels, ...]) -> None:
     for kind, image in zip(("A", "B", "label"), images, strict=True):
         save_image(folder / kind / f"{name}.png", np.ascontiguousarray(image))

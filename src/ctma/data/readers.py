@@ -6,14 +6,16 @@ A data set's own folder names (A, B, label, OUT) are known here and nowhere else
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from ctma.data.images import SUFFIXES
+from ctma.data.pairs import Pair
 from ctma.errors import DataError, SettingError
 from ctma.files import file_fingerprint, fingerprint
+from ctma.plugins import READERS, find_extensions, load_extension
 
 SPLITS = ("train", "val", "test")
 SVCD_SUBSETS = {
@@ -24,24 +26,7 @@ SVCD_SUBSETS = {
 _LABEL_FOLDERS = ("label", "OUT")
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One place at two times, on disk.
-
-    Attributes:
-        name: Unique within its split, without suffix, such as ``"scene_1/scene_1_03"``.
-        before: Image before.
-        after: Image after.
-        change: Label, or ``None`` where there is none.
-    """
-
-    name: str
-    before: Path
-    after: Path
-    change: Path | None
-
-
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where the pairs of one split are.
 
     Attributes:
@@ -53,20 +38,18 @@ class Place(NamedTuple):
     names: list[str] | None = None
 
 
-def find_pairs(
-    root: str | Path, split: str, *, subset: str = "real", labelled: bool = True
-) -> list[Pair]:
+def find_pairs(root: str | Path, split: str, *, subset: str = "real") -> list[Pair]:
     """Finds the pairs of one split, whatever the layout.
 
     Understood are SVCD (``Real/subset/SPLIT/{A,B,OUT}`` and the two ``Model`` sub-sets),
     LEVIR-CD raw or cut and WHU-CD cut (``SPLIT/{A,B,label}``), and any folder of
-    ``{A,B,label}`` with a ``list/SPLIT.txt`` of names, or with none as split ``all``.
+    ``{A,B,label}`` with a ``list/SPLIT.txt`` of names, or with none as split ``all``. Readers
+    that were added by ``ctma.register`` are asked first.
 
     Args:
         root: The data set's folder.
         split: ``"train"``, ``"val"``, ``"test"``, or ``"all"``.
         subset: For SVCD, ``"real"``, ``"with_shift"`` or ``"without_shift"``.
-        labelled: Whether every pair must have a label.
 
     Returns:
         The pairs, sorted by name.
@@ -75,9 +58,12 @@ def find_pairs(
         DataError: If the folder or split is not there, is empty, or a partner is missing.
     """
     root = _folder(root)
-    place = _locate(root, split, subset)
-    if place is not None:
-        return _complete(place, labelled=labelled)
+    own = _ask_own_readers(root, split)
+    if own is not None:
+        return own
+    location = _locate(root, split, subset)
+    if location is not None:
+        return _complete(location)
     if (root / "before/before.tif").exists():
         raise DataError(f"{root}: raw WHU-CD, cut it first with: ctma prepare whu-cd {root} DST")
     raise DataError(
@@ -86,7 +72,7 @@ def find_pairs(
     )
 
 
-def split_places(root: str | Path, *, subset: str = "real") -> dict[str, Place]:
+def split_locations(root: str | Path, *, subset: str = "real") -> dict[str, Location]:
     """Where each split of a data folder is, by name; ``all`` where it has no splits.
 
     Raises:
@@ -94,15 +80,26 @@ def split_places(root: str | Path, *, subset: str = "real") -> dict[str, Place]:
     """
     root = _folder(root)
     found = {name: _locate(root, name, subset) for name in SPLITS}
-    places = {name: place for name, place in found.items() if place is not None}
-    if not places and (bare := _bare(root, "all", subset)) is not None:
-        places = {"all": bare}
-    if not places:
+    locations = {name: location for name, location in found.items() if location is not None}
+    if not locations and (bare := _bare(root, "all", subset)) is not None:
+        locations = {"all": bare}
+    if not locations:
         raise DataError(f"{root}: no pairs here, expected SPLIT/A and SPLIT/B, or A and B")
-    return places
+    return locations
 
 
-def data_fingerprint(pairs: list[Pair]) -> str:
+def own_splits(root: str | Path) -> dict[str, list[Pair]]:
+    """The pairs of each split where a reader added by ``ctma.register`` knows the folder.
+
+    Raises:
+        DataError: If there is no such folder.
+    """
+    root = _folder(root)
+    found = {split: _ask_own_readers(root, split) for split in SPLITS}
+    return {split: pairs for split, pairs in found.items() if pairs is not None}
+
+
+def data_fingerprint(pairs: Iterable[Pair]) -> str:
     """A short hash of the names and the contents of all files of some pairs."""
     files = [
         (pair.name, path)
@@ -134,40 +131,51 @@ def _folder(root: str | Path) -> Path:
     return root
 
 
-def _locate(root: Path, split: str, subset: str) -> Place | None:
-    for reader in (_svcd, _split_folder, _listed, _bare):
-        place = reader(root, split, subset)
-        if place is not None:
-            return place
+def _ask_own_readers(root: Path, split: str) -> list[Pair] | None:
+    for name, extension in find_extensions(READERS).items():
+        pairs = load_extension(extension)(root, split)
+        if pairs is None:
+            continue
+        if not pairs:
+            raise DataError(f"{root}: the reader {name} finds no pair of the split {split}")
+        return sorted(pairs, key=lambda pair: pair.name)
     return None
 
 
-def _svcd(root: Path, split: str, subset: str) -> Place | None:
+def _locate(root: Path, split: str, subset: str) -> Location | None:
+    for reader in (_svcd, _split_folder, _listed, _bare):
+        location = reader(root, split, subset)
+        if location is not None:
+            return location
+    return None
+
+
+def _svcd(root: Path, split: str, subset: str) -> Location | None:
     if not any((root / path).is_dir() for path in SVCD_SUBSETS.values()):
         return None
     if subset not in SVCD_SUBSETS:
-        raise SettingError(f"data.subset: {subset!r} is none of {', '.join(SVCD_SUBSETS)}")
+        raise SettingError(f"`subset` {subset!r}: is none of {', '.join(SVCD_SUBSETS)}")
     return _split_folder(root / SVCD_SUBSETS[subset], split, subset)
 
 
-def _split_folder(root: Path, split: str, subset: str) -> Place | None:
-    return Place(root / split) if (root / split / "A").is_dir() else None
+def _split_folder(root: Path, split: str, subset: str) -> Location | None:
+    return Location(root / split) if (root / split / "A").is_dir() else None
 
 
-def _listed(root: Path, split: str, subset: str) -> Place | None:
+def _listed(root: Path, split: str, subset: str) -> Location | None:
     names = root / "list" / f"{split}.txt"
     if not names.is_file() or not (root / "A").is_dir():
         return None
     lines = (line.strip() for line in names.read_text("utf-8-sig", errors="replace").splitlines())
-    return Place(root, [_name(Path(line)) for line in lines if line])
+    return Location(root, [_name(Path(line)) for line in lines if line])
 
 
-def _bare(root: Path, split: str, subset: str) -> Place | None:
-    return Place(root) if split == "all" and (root / "A").is_dir() else None
+def _bare(root: Path, split: str, subset: str) -> Location | None:
+    return Location(root) if split == "all" and (root / "A").is_dir() else None
 
 
-def _complete(place: Place, *, labelled: bool) -> list[Pair]:
-    folder, names = place
+def _complete(location: Location) -> list[Pair]:
+    folder, names = location
     files = files_by_role(folder)
     before, after, change = files.values()
     wanted = sorted(names if names is not None else before)
@@ -181,12 +189,11 @@ def _complete(place: Place, *, labelled: bool) -> list[Pair]:
     _require(wanted, after, folder / "B")
     if names is None:
         _require(sorted(after), before, folder / "A")
-    if labelled:
-        labels = _label_folder(folder)
-        if labels is None:
-            raise DataError(f"{folder}: no labels, expected a folder {' or '.join(_LABEL_FOLDERS)}")
-        _require(wanted, change, labels)
-    return [Pair(name, before[name], after[name], change.get(name)) for name in wanted]
+    labels = _label_folder(folder)
+    if labels is None:
+        raise DataError(f"{folder}: no labels, expected a folder {' or '.join(_LABEL_FOLDERS)}")
+    _require(wanted, change, labels)
+    return [Pair(name, before[name], after[name], change[name]) for name in wanted]
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:

@@ -6,7 +6,6 @@ small misregistration differ everywhere, and are none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from ctma.data.images import save_image
 from ctma.files import whole_folder
-
-Array = NDArray[np.uint8]
-Plane = NDArray[np.float32]
+from ctma.types import Pixels, Plane, Progress, ignore
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class Light:
     noise: float
 
 
-def synthetic_pair(size: int, seed: int) -> tuple[Array, Array, Array]:
+def synthetic_pair(size: int, seed: int) -> tuple[Pixels, Pixels, Pixels]:
     """A pair with its label.
 
     Args:
@@ -109,7 +106,7 @@ def write_synthetic(
     *,
     size: int = 256,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = ignore,
 ) -> None:
     """Writes a synthetic data set as ``SPLIT/{A,B,label}/NAME.png``, label 0/255.
 
@@ -208,10 +205,10 @@ def _building(size: int, angle: float, rng: np.random.Generator) -> Building:
 
 def _repainted(buildings: list[Building], rng: np.random.Generator) -> list[Building]:
     """Roofs look a little different at another date."""
-    return [replace(building, colour=_tinted(building.colour, rng)) for building in buildings]
+    return [replace(building, colour=_tint(building.colour, rng)) for building in buildings]
 
 
-def _tinted(colour: tuple[int, int, int], rng: np.random.Generator) -> tuple[int, int, int]:
+def _tint(colour: tuple[int, int, int], rng: np.random.Generator) -> tuple[int, int, int]:
     red, green, blue = (
         int(band + step) for band, step in zip(colour, rng.normal(0, 5, 3), strict=True)
     )
@@ -234,7 +231,7 @@ def _light(rng: np.random.Generator) -> Light:
 
 def _render(
     ground: _Ground, buildings: list[Building], light: Light, rng: np.random.Generator
-) -> Array:
+) -> Pixels:
     image = Image.fromarray(np.clip(ground.colours(light.season), 0, 255).astype(np.uint8))
     image = _cast_shadows(image, buildings, light)
     draw = ImageDraw.Draw(image)
@@ -263,7 +260,7 @@ def _cast_shadows(image: Image.Image, buildings: list[Building], light: Light) -
     return Image.composite(dark, image, shade.filter(ImageFilter.GaussianBlur(0.6)))
 
 
-def _misregister(image: Array, rng: np.random.Generator) -> Array:
+def _misregister(image: Pixels, rng: np.random.Generator) -> Pixels:
     """Moves an image by up to a pixel and a half, its edges drawn on."""
     dx, dy = rng.uniform(-1.5, 1.5, 2)
     margin = 2

@@ -8,24 +8,26 @@ Networks", 2017) cannot mend what training brings in that shows more change than
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import chain
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from ctma.checkpoints import ORIGINAL_SUFFIXES, find_checkpoint, load_model, save_model
-from ctma.data.readers import data_fingerprint, find_pairs
+from ctma.checkpoints.header import RELEASED_SUFFIXES, find_checkpoint
+from ctma.checkpoints.store import load_model, save_model
+from ctma.data.readers import find_pairs
 from ctma.devices import find_device
 from ctma.errors import DataError, SettingError
-from ctma.evaluation.evaluate import Judged, evaluate
 from ctma.evaluation.metrics import Scores
-from ctma.files import check_writable
+from ctma.evaluation.scoring import Judged, Scoring, record_score, score_pairs
+from ctma.files import check_writable, file_fingerprint
+from ctma.types import Progress, ignore
 
 LIMIT = 16.0
 """Largest logit that is told apart; float32 probabilities know no larger one."""
@@ -137,7 +139,7 @@ class LogitHistogram:
         return 1 / (1 + np.exp(-self.centres / temperature - offset))
 
 
-def calibrate(histogram: LogitHistogram) -> Calibration:
+def fit_calibration(histogram: LogitHistogram) -> Calibration:
     """Finds temperature, offset and threshold from the logits of a validation split.
 
     Raises:
@@ -161,76 +163,77 @@ def calibrate(histogram: LogitHistogram) -> Calibration:
     )
 
 
-def calibrate_checkpoint(
+def calibrate(
     checkpoint: str | Path,
-    data: Sequence[str | Path],
+    data: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
     split: str = "val",
-    protocol_name: str = "crops",
+    protocol: str = "crops",
     device: str = "auto",
     precision: str = "32-true",
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = ignore,
 ) -> Calibration:
     """Puts temperature, offset and best threshold into a checkpoint's header.
 
     Args:
         checkpoint: A checkpoint of ours.
-        data: Data folders; their pairs are taken together.
+        data: A data folder, or several; their pairs are taken together.
         output: Where the calibrated checkpoint goes, a ``.safetensors``.
         split: ``"val"`` or ``"train"``; never ``"test"``.
-        protocol_name: How the network is run.
+        protocol: How the network is run.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
-        precision: ``"32-true"`` or ``"bf16-mixed"``.
+        precision: ``"32-true"``, ``"bf16-mixed"`` or ``"auto"``.
         on_progress: Called after every pair with how many are done, and of how many.
 
     Raises:
         SettingError: If the split is the test split, or a file is none of ours by its suffix.
         CtmaError: If checkpoint or data cannot be read, or the output not be written.
     """
-    if split == "test":
-        raise SettingError("--split test: nothing is chosen on the test split; use val")
-    checkpoint = find_checkpoint(checkpoint)
-    if checkpoint.suffix in ORIGINAL_SUFFIXES:
-        raise SettingError(f"{checkpoint}: has no header to calibrate; ctma convert gives it one")
-    if Path(output).suffix != ".safetensors":
-        raise SettingError(f"{output}: the calibrated checkpoint is a .safetensors")
-    network = load_model(checkpoint).to(find_device(device))
-    network.temperature, network.offset = 1.0, 0.0
-    folders = [find_pairs(folder, split) for folder in data]
+    scoring = Scoring(protocol=protocol, precision=precision)
+    path = _check_files(find_checkpoint(checkpoint), Path(output), split)
+    network = load_model(path).to(find_device(device))
+    network.usage = replace(network.usage, temperature=1.0, offset=0.0, threshold=0.5)
+    roots = [data] if isinstance(data, str | Path) else [*data]
+    folders = [find_pairs(folder, split) for folder in roots]
     pairs = [*chain(*folders)]
     check_writable(output)
     histogram = LogitHistogram()
-    done = 0
+    done = count(1)
 
     def on_pair(judged: Judged) -> None:
-        nonlocal done
-        done += 1
         histogram.add(judged.probability, judged.change)
-        on_progress(done, len(pairs))
+        on_progress(next(done), len(pairs))
 
     for own in folders:  # each may store change in its own way
-        evaluate(network, own, protocol_name=protocol_name, precision=precision, on_pair=on_pair)
-    found = calibrate(histogram)
-    record: dict[str, Any] = {
-        "split": split,
-        "protocol": protocol_name,
-        "arithmetic": precision,
-        "data": data_fingerprint(pairs),
-        "pairs": len(pairs),
-        "error_before": found.error_before,
-        "error_by_temperature": found.error_by_temperature,
-        "error_after": found.error_after,
-        "f1_before": found.f1_before,
-        "f1_after": found.f1_after,
-    }
-    header = network.header.model_copy(
-        update={
-            "temperature": found.temperature,
-            "offset": found.offset,
-            "threshold": found.threshold,
-            "calibration": record,
-        }
+        score_pairs(network, own, scoring, on_pair=on_pair)
+    found = fit_calibration(histogram)
+    record = record_score(
+        network,
+        pairs,
+        scoring,
+        {name: value for name, value in asdict(found).items() if name.startswith(("error", "f1"))},
+        split=split,
+        data_name=" + ".join(Path(os.path.abspath(root)).name for root in roots),
+        checkpoint_name=path.name,
+        checkpoint=file_fingerprint(path),
     )
-    save_model(output, network, header)
+    network.usage = replace(
+        network.usage,
+        temperature=found.temperature,
+        offset=found.offset,
+        threshold=found.threshold,
+    )
+    save_model(output, network, calibration=record.as_dict())
     return found
+
+
+def _check_files(checkpoint: Path, output: Path, split: str) -> Path:
+    """The checkpoint, if what is asked for can be done."""
+    if split == "test":
+        raise SettingError("`split` test: nothing is chosen on the test split; use val")
+    if checkpoint.suffix in RELEASED_SUFFIXES:
+        raise SettingError(f"{checkpoint}: has no header to calibrate; ctma convert gives it one")
+    if output.suffix != ".safetensors":
+        raise SettingError(f"{output}: the calibrated checkpoint is a .safetensors")
+    return checkpoint

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ctma.checkpoints import find_checkpoint, load_model, shipped_models
-from ctma.data.dataset import find_label_scale
+from ctma.checkpoints.header import find_checkpoint, shipped_models
+from ctma.checkpoints.store import load_model
 from ctma.data.images import save_image
-from ctma.data.readers import data_fingerprint, find_pairs
+from ctma.data.readers import find_pairs
 from ctma.devices import find_device
-from ctma.evaluation.evaluate import Judged, evaluate
+from ctma.evaluation.scoring import Judged, Scoring, record_score, score_pairs
 from ctma.figures.sheets import error_map, probability_map, save_sheet
 from ctma.files import check_writable, file_fingerprint, write_json
-from ctma.models.views import FlipAverage, enlarged
-from ctma.resolution import check_given_distance, coarseness_warning, enlargement
+from ctma.inference.resolution import coarseness_warning
+from ctma.models.base import ChangeNetwork
+from ctma.settings import change_settings
+from ctma.types import Progress, Say, ignore
 
 SHEET_PAIRS = 6
 
@@ -29,7 +31,7 @@ class Report:
     """What an evaluation gave.
 
     Attributes:
-        record: The scores with split, protocol, threshold and fingerprints.
+        record: The scores with how they were taken, see ``ScoreRecord``.
         files: What was written.
     """
 
@@ -37,15 +39,12 @@ class Report:
     files: list[Path] = field(default_factory=list)
 
 
-def evaluate_checkpoint(
+def evaluate(
     checkpoint: str | Path,
     data: str | Path,
-    split: str,
+    split: str = "test",
+    scoring: Scoring | None = None,
     *,
-    protocol_name: str = "crops",
-    threshold: float | None = None,
-    tta: bool = False,
-    ground_sample_distance: float | None = None,
     subset: str = "real",
     masks: Path | None = None,
     figures: Path | None = None,
@@ -53,10 +52,10 @@ def evaluate_checkpoint(
     batch_size: int = 1,
     workers: int = 0,
     device: str = "auto",
-    precision: str = "32-true",
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-    on_warning: Callable[[str], None] = lambda line: None,
-    **arguments: Any,
+    arguments: Mapping[str, Any] | None = None,
+    on_progress: Progress = ignore,
+    on_warning: Say = ignore,
+    **changes: Any,
 ) -> Report:
     """Scores a checkpoint on one split of a data folder and saves the score.
 
@@ -64,11 +63,7 @@ def evaluate_checkpoint(
         checkpoint: A checkpoint of ours, the name of a shipped one, or an original ``.pth``.
         data: A data folder.
         split: Which split.
-        protocol_name: ``"crops"``, ``"whole"`` or ``"sliding"``.
-        threshold: Change is where the probability exceeds it; the checkpoint's by default.
-        tta: Average over flipped views; takes four times as long.
-        ground_sample_distance: Metres a pixel of the images; where given, the network sees
-            them enlarged or reduced to the distance it was trained at.
+        scoring: How; the defaults if none is given.
         subset: For SVCD, which sub-set.
         masks: A folder for masks, 0/255, one PNG a pair.
         figures: A folder for a sheet of the pairs with the most change or error.
@@ -78,99 +73,96 @@ def evaluate_checkpoint(
         batch_size: Pairs at a time.
         workers: Loader processes.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
-        precision: ``"32-true"`` or ``"bf16-mixed"``.
+        arguments: For an original ``.pth``, what it does not say, such as ``fusion``.
         on_progress: Called after every pair with how many are done, and of how many.
         on_warning: Called with a line where the pixels are too coarse for the network.
-        **arguments: For an original ``.pth``, what it does not say, such as ``fusion``.
+        **changes: Fields of :class:`Scoring`, such as ``protocol="whole"``, that take the place
+            of those in ``scoring``.
 
     Raises:
         CtmaError: For anything that a user can mend; see ``load_model``, ``find_pairs``
-            and ``evaluate``.
+            and ``score_pairs``.
     """
-    shipped = str(checkpoint) in shipped_models()
-    checkpoint = find_checkpoint(checkpoint)
-    network = load_model(checkpoint, **arguments).to(find_device(device))
-    check_given_distance(network, ground_sample_distance)
-    if line := coarseness_warning(network, ground_sample_distance):
+    scoring = change_settings(scoring or Scoring(), changes)
+    path = find_checkpoint(checkpoint)
+    network = load_model(path, **(arguments or {})).to(find_device(device))
+    if line := coarseness_warning(network, scoring.ground_sample_distance):
         on_warning(line)
-    ratio = enlargement(network, ground_sample_distance)
-    seen = enlarged(network, ratio)
     pairs = find_pairs(data, split, subset=subset)
-    default = network.header.threshold
-    threshold = default if threshold is None else threshold
-    folder = Path() if shipped else checkpoint.parent
-    parts = (
-        Path(os.path.abspath(data)).name,
-        subset if subset != "real" else "",
-        split,
-        protocol_name,
-        f"{threshold:g}" if threshold != default else "",
-        "tta" if tta else "",
-        f"{ground_sample_distance:g}m" if ground_sample_distance else "",
-        precision if precision != "32-true" else "",
-    )
-    way = "-".join(part for part in parts if part)
+    data_name = Path(os.path.abspath(data)).name
+    way = _name_way(data_name, subset, split, scoring, network)
+    folder = Path() if str(checkpoint) in shipped_models() else path.parent
     output = output or folder / f"scores-{way}.json"
     check_writable(output)
-    examples = _Examples()
-    done = 0
-
-    def on_pair(judged: Judged) -> None:
-        nonlocal done
-        done += 1
-        if masks is not None:
-            save_image(masks / f"{judged.pair.name}.png", judged.mask * np.uint8(255))
-        examples.offer(judged)
-        on_progress(done, len(pairs))
-
-    scores = evaluate(
-        FlipAverage(seen) if tta else seen,
-        pairs,
-        protocol_name=protocol_name,
-        threshold=threshold,
-        batch_size=batch_size,
-        workers=workers,
-        precision=precision,
-        on_pair=on_pair,
+    judge = _Judge(len(pairs), masks, on_progress)
+    scores = score_pairs(
+        network, pairs, scoring, batch_size=batch_size, workers=workers, on_pair=judge
     )
-    record = {
-        "split": split,
-        "protocol": protocol_name,
-        "threshold": threshold,
-        "tta": tta,
-        "ground_sample_distance": ground_sample_distance,
-        "enlargement": ratio,
-        "arithmetic": precision,
-        "checkpoint": file_fingerprint(checkpoint),
-        "arguments": network.header.arguments,
-        "data": data_fingerprint(pairs),
-        "pairs": len(pairs),
-        "labels": f"0/{find_label_scale(pairs)}",
-        **scores.as_dict(),
-    }
-    write_json(output, record)
-    report = Report(record, [output] + ([masks] if masks else []))
+    record = record_score(
+        network,
+        pairs,
+        scoring,
+        scores.as_dict(),
+        split=split,
+        data_name=data_name,
+        checkpoint_name=path.name,
+        checkpoint=file_fingerprint(path),
+    )
+    write_json(output, record.as_dict())
+    report = Report(record.as_dict(), [output] + ([masks] if masks else []))
     if figures is not None:
         sheet = figures / f"{way}.png"
-        examples.save(sheet, f"{split}: F1 {100 * scores.f1:.2f}, {protocol_name}")
+        judge.save_examples(sheet, f"{split}: F1 {100 * scores.f1:.2f}, {scoring.protocol}")
         report.files.append(sheet)
     return report
 
 
-class _Examples:
-    """Keeps the pairs with the most change found and those with the most pixels wrong."""
+def _name_way(
+    data_name: str, subset: str, split: str, scoring: Scoring, network: ChangeNetwork
+) -> str:
+    """What tells this score from others in the name of its file: all that is not the default."""
+    threshold, distance = scoring.threshold, scoring.ground_sample_distance
+    parts = (
+        data_name,
+        subset if subset != "real" else "",
+        split,
+        scoring.protocol,
+        f"{threshold:g}" if threshold not in (None, network.usage.threshold) else "",
+        "tta" if scoring.tta else "",
+        f"{distance:g}m" if distance else "",
+        scoring.precision if scoring.precision != "32-true" else "",
+    )
+    return "-".join(part for part in parts if part)
 
-    def __init__(self) -> None:
+
+class _Judge:
+    """Saves masks; keeps the pairs with the most change found and the most pixels wrong.
+
+    Args:
+        total: How many pairs will come.
+        masks: Where masks go, if anywhere.
+        on_progress: Told how many are done.
+    """
+
+    def __init__(self, total: int, masks: Path | None, on_progress: Progress) -> None:
+        self.total = total
+        self.masks = masks
+        self.on_progress = on_progress
+        self.done = 0
         self.found: list[tuple[int, Judged]] = []
         self.wrong: list[tuple[int, Judged]] = []
 
-    def offer(self, judged: Judged) -> None:
+    def __call__(self, judged: Judged) -> None:
+        self.done += 1
+        if self.masks is not None:
+            save_image(self.masks / f"{judged.pair.name}.png", judged.mask * np.uint8(255))
         both = int(np.sum(judged.mask & judged.change))
         wrong = int(np.sum(judged.mask != judged.change))
-        self.found = _largest([*self.found, (both, judged)])
-        self.wrong = _largest([*self.wrong, (wrong, judged)])
+        self.found = _keep_largest([*self.found, (both, judged)])
+        self.wrong = _keep_largest([*self.wrong, (wrong, judged)])
+        self.on_progress(self.done, self.total)
 
-    def save(self, path: Path, title: str) -> None:
+    def save_examples(self, path: Path, title: str) -> None:
         half = SHEET_PAIRS // 2
         chosen = [judged for _, judged in self.found[:half]]
         names = {judged.pair.name for judged in chosen}
@@ -189,5 +181,5 @@ class _Examples:
         save_sheet(path, rows, title, [judged.pair.name for judged in chosen])
 
 
-def _largest(ranked: list[tuple[int, Judged]]) -> list[tuple[int, Judged]]:
+def _keep_largest(ranked: list[tuple[int, Judged]]) -> list[tuple[int, Judged]]:
     return sorted(ranked, key=lambda item: -item[0])[:SHEET_PAIRS]

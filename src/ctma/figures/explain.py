@@ -9,25 +9,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ctma.data.dataset import to_tensor
 from ctma.errors import SettingError
 from ctma.figures.sheets import error_map, heat, save_sheet
-from ctma.models import MINIMUM_SIZE, ChangeNetwork
+from ctma.inference.protocols import to_unit_range
+from ctma.inference.resolution import check_given_distance, find_enlargement
+from ctma.inference.views import enlarge, resize
+from ctma.models.base import ChangeNetwork
 from ctma.models.ctma import CTMA
-from ctma.models.views import resized, seen
-from ctma.resolution import check_given_distance, enlargement
-
-Image = NDArray[np.uint8]
+from ctma.types import Pixels
 
 
 @torch.no_grad()
 def save_explanation(
     path: str | Path,
-    before: Image,
-    after: Image,
+    before: Pixels,
+    after: Pixels,
     model: ChangeNetwork,
     *,
-    change: Image | None = None,
-    threshold: float = 0.5,
+    change: Pixels | None = None,
+    threshold: float | None = None,
     ground_sample_distance: float | None = None,
 ) -> list[Path]:
     """Writes how CTMA came to its mask.
@@ -43,7 +44,7 @@ def save_explanation(
         after: The same shape.
         model: A CTMA network.
         change: Label in 0/1, (H, W).
-        threshold: Change is where the probability exceeds it.
+        threshold: Change is where the probability exceeds it; the checkpoint's by default.
         ground_sample_distance: Metres a pixel; where given, the network sees the images
             enlarged or reduced to the distance it was trained at.
 
@@ -57,19 +58,17 @@ def save_explanation(
     """
     if not isinstance(model, CTMA):
         raise SettingError(f"explain shows the inside of CTMA, this is {type(model).__name__}")
-    if model.bands != before.shape[2]:
-        raise SettingError(f"this network takes {model.bands} bands, images have {before.shape[2]}")
-    if min(before.shape[:2]) < MINIMUM_SIZE:
-        raise SettingError(f"explain takes images of at least {MINIMUM_SIZE} pixels a side")
-    check_given_distance(model, ground_sample_distance)
-    ratio = enlargement(model, ground_sample_distance)
-    device = next(model.parameters()).device
-    inputs = (seen(_to_input(image).to(device), ratio) for image in (before, after))
-    stages = model.stages(*inputs)
-    logits = resized(stages.fused_logits, before.shape[:2])
+    _check_fit(before, model, ground_sample_distance)
+    ratio = find_enlargement(model, ground_sample_distance)
+    inputs = (
+        enlarge(to_unit_range(to_tensor(image)[None], model.usage.scaling), ratio, model)
+        for image in (before, after)
+    )
+    stages = model.stages(*(images.to(model.device) for images in inputs))
+    logits = resize(stages.fused_logits, before.shape[:2])
+    threshold = model.usage.threshold if threshold is None else threshold
     mask = (_plane(model.probability(logits)) > threshold).astype(np.uint8)
-
-    tiles: dict[str, Image] = {
+    tiles: dict[str, Pixels] = {
         "before": before,
         "after": after,
         "coarse mask": _plane(stages.coarse_mask).astype(np.uint8),
@@ -90,9 +89,12 @@ def save_explanation(
     return [first, second]
 
 
-def _to_input(image: Image) -> Tensor:
-    """(H, W, C) of 8 bits to (1, C, H, W) in [0, 1]."""
-    return torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]
+def _check_fit(image: Pixels, model: CTMA, ground_sample_distance: float | None) -> None:
+    if model.bands != image.shape[2]:
+        raise SettingError(f"this network takes {model.bands} bands, images have {image.shape[2]}")
+    if min(image.shape[:2]) < model.minimum_size:
+        raise SettingError(f"explain takes images of at least {model.minimum_size} pixels a side")
+    check_given_distance(model, ground_sample_distance)
 
 
 def _array(features: Tensor) -> NDArray[np.float32]:

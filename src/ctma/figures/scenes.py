@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,35 +12,43 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ctma.files import whole_file
+from ctma.types import Pixels, Plane
 
 OUTLINE = "#ff2d1a"
 NOTHING = "#30343b"
 """Colour of pixels without data."""
 
 
-def save_scene(
-    path: str | Path,
-    before: NDArray[np.uint8],
-    after: NDArray[np.uint8],
-    probability: NDArray[np.float32],
-    outlines: Sequence[NDArray[np.float64]],
-    changes: int,
-    title: str,
-) -> None:
+class Overview(NamedTuple):
+    """What there is to look at.
+
+    Attributes:
+        before: (H, W, 3) uint8, as the network sees it.
+        after: The same, moved if the dates were coregistered.
+        probability: (H, W) in [0, 1], NaN where there is no data.
+        outlines: The polygons' outer rings, each (N, 2) columns and rows of the overview.
+        changes: How many polygons there are; not all of very many are outlined.
+    """
+
+    before: Pixels
+    after: Pixels
+    probability: Plane
+    outlines: list[NDArray[np.float64]]
+    changes: int
+
+
+def save_scene(path: str | Path, overview: Overview, title: str) -> None:
     """Writes both dates, the probability, and the polygons over the date after, as a PNG.
 
     Args:
         path: Where to.
-        before: (H, W, 3).
-        after: (H, W, 3).
-        probability: (H, W) in [0, 1], NaN where there is no data.
-        outlines: Rings of polygons, each (N, 2) columns and rows.
-        changes: How many polygons there are.
+        overview: What to show.
         title: Above everything.
 
     Raises:
         OutputError: If the file cannot be written.
     """
+    before, after, probability, outlines, changes = overview
     height, width = probability.shape
     side = 5.0
     figure = Figure(

@@ -68,20 +68,20 @@ def _create_resnet(name: str, bands: int, pretrained: bool | str | Path) -> Any:
         if not pretrained:
             raise
         raise SettingError(
-            f"no ImageNet weights for {name} ({first_line(error)}): give a file with --set "
-            "model.pretrained=FILE, or start without them: --set model.pretrained=false"
+            f"no ImageNet weights for {name} ({first_line(error)}): name a file as `pretrained`, "
+            "or false to start without them"
         ) from error
 
 
 def _load_file(resnet: Any, path: Path) -> None:
     """Loads a state dict of the whole ResNet; its head is left out, all else must fit."""
     if not path.is_file():
-        raise SettingError(f"model.pretrained: no such file: {path}")
+        raise SettingError(f"`pretrained`: no such file: {path}")
     try:
         weights = timm.models.load_state_dict(str(path), weights_only=True)
     except Exception as error:
         # Damage comes as pickle, zip, key, value and runtime errors alike.
-        raise SettingError(f"model.pretrained: {path}: no weights ({first_line(error)})") from error
+        raise SettingError(f"`pretrained` {path}: no weights ({first_line(error)})") from error
     body = {name: weight for name, weight in weights.items() if not name.startswith("fc.")}
     first = resnet.pretrained_cfg["first_conv"] + ".weight"
     if first in body:
@@ -91,4 +91,4 @@ def _load_file(resnet: Any, path: Path) -> None:
         resnet.load_state_dict(body)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
-        raise SettingError(f"model.pretrained: {path}: does not fit ({reason})") from error
+        raise SettingError(f"`pretrained` {path}: does not fit ({reason})") from error

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ctma.models.backbones import ResNetFeatures
-from ctma.models.blocks import ChangeLogits, ChangeNetwork, conv_bn, resize_as
+from ctma.models.base import ChangeLogits, ChangeNetwork
+from ctma.models.layers import conv_bn, resize_as
 
 
 class Stages(NamedTuple):
@@ -45,6 +46,37 @@ class Stages(NamedTuple):
     fused_logits: Tensor
 
 
+RELEASED_NAMES = (
+    (r"^temporal_encoder\.stem\.", "encoder_v.stem."),
+    (r"^temporal_encoder\.t_blocks\.0\.", "encoder_v.layer1."),
+    (r"^temporal_encoder\.t_blocks\.1\.", "encoder_v.layer2."),
+    (r"\.reduce\.(\d)\.", r".conv1.seq.\1."),
+    (r"\.conv\.0\.", ".conv2.seq.1."),
+    (r"\.conv\.1\.", ".conv2.seq.2."),
+    (r"\.expand\.(\d)\.", r".conv3.seq.\1."),
+    (r"\.shortcut\.(\d)\.", r".ds.seq.\1."),
+    (r"^coarse_head\.", "conv_out_v.seq.0."),
+    (r"^tams\.(\d)\.mix\.", r"convs_video.\1.seq."),
+    (r"^difference_path\.backbone\.resnet\.", "encoder_p1.backbone.resnet."),
+    (r"^difference_path\.project\.", "encoder_p1.backbone.conv_out.seq.1."),
+    (r"^unmasked_branch\.levels\.0\.", "encoder_p1.conv1."),
+    (r"^unmasked_branch\.levels\.1\.", "encoder_p1.conv2."),
+    (r"^unmasked_branch\.levels\.2\.", "encoder_p1.conv3."),
+    (r"^masked_branch\.levels\.0\.", "encoder_p2.conv1."),
+    (r"^masked_branch\.levels\.1\.", "encoder_p2.conv2."),
+    (r"^masked_branch\.levels\.2\.", "encoder_p2.conv3."),
+    (r"^unmasked_decoder\.", "decoder1."),
+    (r"^masked_decoder\.", "decoder2."),
+    (r"\.bottom\.0\.", ".conv_bottom.seq.1."),
+    (r"\.bottom\.1\.", ".conv_bottom.seq.2."),
+    (r"\.s_blocks\.(\d)\.", r".blocks.\1.conv_fuse."),
+    (r"\.out\.", ".conv_out.seq.0."),
+    (r"\.conv([123])\.0\.(?!seq)", r".conv\1.seq.1."),
+    (r"\.conv([123])\.1\.(?!seq)", r".conv\1.seq.2."),
+)
+"""The released implementation's weight names, made out of ours."""
+
+
 class CTMA(ChangeNetwork):
     """The network of the paper.
 
@@ -63,34 +95,7 @@ class CTMA(ChangeNetwork):
             together instead of each date alone.
     """
 
-    original_names = (
-        (r"^temporal_encoder\.stem\.", "encoder_v.stem."),
-        (r"^temporal_encoder\.t_blocks\.0\.", "encoder_v.layer1."),
-        (r"^temporal_encoder\.t_blocks\.1\.", "encoder_v.layer2."),
-        (r"\.reduce\.(\d)\.", r".conv1.seq.\1."),
-        (r"\.conv\.0\.", ".conv2.seq.1."),
-        (r"\.conv\.1\.", ".conv2.seq.2."),
-        (r"\.expand\.(\d)\.", r".conv3.seq.\1."),
-        (r"\.shortcut\.(\d)\.", r".ds.seq.\1."),
-        (r"^coarse_head\.", "conv_out_v.seq.0."),
-        (r"^tams\.(\d)\.mix\.", r"convs_video.\1.seq."),
-        (r"^difference_path\.backbone\.resnet\.", "encoder_p1.backbone.resnet."),
-        (r"^difference_path\.project\.", "encoder_p1.backbone.conv_out.seq.1."),
-        (r"^unmasked_branch\.levels\.0\.", "encoder_p1.conv1."),
-        (r"^unmasked_branch\.levels\.1\.", "encoder_p1.conv2."),
-        (r"^unmasked_branch\.levels\.2\.", "encoder_p1.conv3."),
-        (r"^masked_branch\.levels\.0\.", "encoder_p2.conv1."),
-        (r"^masked_branch\.levels\.1\.", "encoder_p2.conv2."),
-        (r"^masked_branch\.levels\.2\.", "encoder_p2.conv3."),
-        (r"^unmasked_decoder\.", "decoder1."),
-        (r"^masked_decoder\.", "decoder2."),
-        (r"\.bottom\.0\.", ".conv_bottom.seq.1."),
-        (r"\.bottom\.1\.", ".conv_bottom.seq.2."),
-        (r"\.s_blocks\.(\d)\.", r".blocks.\1.conv_fuse."),
-        (r"\.out\.", ".conv_out.seq.0."),
-        (r"\.conv([123])\.0\.(?!seq)", r".conv\1.seq.1."),
-        (r"\.conv([123])\.1\.(?!seq)", r".conv\1.seq.2."),
-    )
+    released_names = RELEASED_NAMES
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ import torch
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
-from ctma.models.blocks import ChangeNetwork
+from ctma.models.base import ChangeNetwork
 from ctma.models.ctma import CTMA
 
 

@@ -1,21 +1,47 @@
-"""Networks by name."""
+"""Networks by name; a network is imported only when it is asked for."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, get_type_hints
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ctma.errors import SettingError, UnknownNameError
-from ctma.models.blocks import ChangeNetwork
-from ctma.models.ctma import CTMA, ctma_s
+from ctma.plugins import NETWORKS, find_extensions, load_extension
 
-_NETWORKS: dict[str, Callable[..., ChangeNetwork]] = {"ctma": CTMA, "ctma-s": ctma_s}
+if TYPE_CHECKING:
+    from ctma.models.base import ChangeNetwork
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network of ours.
+
+    Attributes:
+        where: Module and name of what makes it.
+        paper: Where it was published.
+        released_weight: A weight that files of its released implementation hold, and those of
+            no other network; ``None`` where there is no released implementation.
+    """
+
+    where: str
+    paper: str
+    released_weight: str | None = None
+
+
+ENTRIES = {
+    "ctma": Entry(
+        "ctma.models.ctma:CTMA", "arXiv 2408.08078", "encoder_p1.backbone.resnet.conv1.weight"
+    ),
+    "ctma-s": Entry("ctma.models.ctma:ctma_s", "arXiv 2408.08078"),
+}
 
 
 def list_models() -> list[str]:
     """Names that :func:`create_model` takes."""
-    return sorted(_NETWORKS)
+    return sorted({*ENTRIES, *find_extensions(NETWORKS)})
 
 
 def create_model(name: str, **args: Any) -> ChangeNetwork:
@@ -29,16 +55,23 @@ def create_model(name: str, **args: Any) -> ChangeNetwork:
         UnknownNameError: If there is no such network, or it takes no such argument.
         SettingError: If an argument has a value that the network cannot be built with.
     """
+    from ctma.models.base import ChangeNetwork
+
     known = model_arguments(name)
     for key in args:
         if key not in known:
             raise UnknownNameError(f"argument of {name}", key, known)
     try:
-        return _find(name)(**args)
+        network = _find(name)(**args)
     except (TypeError, ValueError) as error:
         if isinstance(error, UnknownNameError | SettingError):
             raise
         raise SettingError(f"cannot build {name} with {args}: {error}") from error
+    if not isinstance(network, ChangeNetwork):
+        raise SettingError(f"{name}: makes a {type(network).__name__}, no ctma.ChangeNetwork")
+    network.name = name
+    network.arguments = {key: value for key, value in args.items() if key != "pretrained"}
+    return network
 
 
 def model_arguments(name: str) -> dict[str, Any]:
@@ -53,7 +86,19 @@ def model_hints(name: str) -> dict[str, Any]:
     return get_type_hints(network.__init__ if inspect.isclass(network) else network)
 
 
-def _find(name: str) -> Callable[..., ChangeNetwork]:
-    if name not in _NETWORKS:
-        raise UnknownNameError("network", name, _NETWORKS)
-    return _NETWORKS[name]
+def released_network(weights: Container[str]) -> str | None:
+    """The network whose released implementation names weights so, ``None`` if there is none."""
+    for name, entry in ENTRIES.items():
+        if entry.released_weight is not None and entry.released_weight in weights:
+            return name
+    return None
+
+
+def _find(name: str) -> Callable[..., Any]:
+    extensions = find_extensions(NETWORKS)
+    if name in ENTRIES:
+        module, _, attribute = ENTRIES[name].where.partition(":")
+        return getattr(import_module(module), attribute)
+    if name in extensions:
+        return load_extension(extensions[name])
+    raise UnknownNameError("network", name, list_models())

@@ -14,13 +14,12 @@ import xarray
 from numpy.typing import NDArray
 
 from ctma.errors import SceneError, SettingError
-from ctma.models import ChangeNetwork
-from ctma.models.blocks import fused
-from ctma.models.views import enlarged
-from ctma.resolution import check_given_distance, enlargement
-from ctma.scene.blending import Axis, Tiling, axis
-from ctma.scene.grid import Grid
-from ctma.scene.grid import ground_sample_distance as measured
+from ctma.inference.engines.eager import fold_norms
+from ctma.inference.resolution import check_given_distance, find_enlargement
+from ctma.inference.views import look_as
+from ctma.models.base import ChangeNetwork
+from ctma.scene.blending import Axis, Tiling, add_window, axis
+from ctma.scene.grid import Grid, measure_distance
 from ctma.scene.plan import Images
 from ctma.scene.source import OVERVIEW_SIDE, Scaling, percentile_scaling, unit_scaling
 from ctma.scene.windows import look
@@ -33,6 +32,7 @@ def predict_xarray(
     *,
     scale: tuple[float, float] | None = None,
     tiling: Tiling | None = None,
+    tta: bool = False,
     ground_sample_distance: float | None = None,
     precision: str = "32-true",
 ) -> xarray.DataArray:
@@ -48,9 +48,10 @@ def predict_xarray(
         model: A network, as from ``load_model``.
         scale: Stored values that become 0 and 1; found for each date by default.
         tiling: How windows lie, in pixels that the network sees.
+        tta: Average over flipped views; takes four times as long.
         ground_sample_distance: Metres a pixel, by default as the first array has it; see
             ``ctma.predict_scene``.
-        precision: ``"32-true"`` or ``"bf16-mixed"``.
+        precision: ``"32-true"``, ``"bf16-mixed"`` or ``"auto"``.
 
     Returns:
         (y, x) float32 in [0, 1], NaN where a date has no data; ``attrs`` hold the
@@ -64,19 +65,18 @@ def predict_xarray(
     for name, date in (("before", before), ("after", after)):
         _check(name, date, model)
     lazy = any(dask.is_dask_collection(date) for date in (before, after))
-    full_scale = model.header.scaling if model.header else 255.0
     images = []
     for date in (before, after):
-        scaling = _scaling(date, scale, full_scale)
+        scaling = _scaling(date, scale, model.usage.scaling)
         image = _on_grid(_holes_as_nan(date), before).chunk({date.dims[0]: -1})
         low, high = (
             np.array(ends, np.float32)[:, None, None] for ends in (scaling.low, scaling.high)
         )
         images.append(((image - low) / (high - low)).clip(0, 1).data)
-    ratio = enlargement(model, ground_sample_distance or _measured(before))
-    tiling = (tiling or Tiling()).enlarged(ratio)
+    ratio = find_enlargement(model, ground_sample_distance or _measure(before))
+    tiling = (tiling or Tiling()).shrink(ratio)
     probability = xarray.DataArray(
-        _blended(images, enlarged(model, ratio), tiling, precision),
+        _blend(images, look_as(model, enlargement=ratio, tta=tta), tiling, precision),
         dims=before.dims[1:],
         coords={
             name: before.coords[name]
@@ -85,7 +85,7 @@ def predict_xarray(
         },
         name="probability",
         attrs={
-            "threshold": model.header.threshold if model.header else 0.5,
+            "threshold": model.usage.threshold,
             "enlargement": ratio,
         },
     ).rio.write_crs(before.rio.crs)
@@ -116,9 +116,9 @@ def _on_grid(date: xarray.DataArray, like: xarray.DataArray) -> xarray.DataArray
     return date.odc.reproject(like.odc.geobox, resampling="bilinear", dst_nodata=np.nan)
 
 
-def _measured(date: xarray.DataArray) -> float | None:
+def _measure(date: xarray.DataArray) -> float | None:
     box = date.odc.geobox
-    return None if box is None else measured(Grid(date.rio.crs, box.affine, *box.shape.xy))
+    return None if box is None else measure_distance(Grid(date.rio.crs, box.affine, *box.shape.xy))
 
 
 def _scaling(
@@ -127,7 +127,7 @@ def _scaling(
     bands = date.shape[0]
     if scale is not None:
         if not scale[0] < scale[1]:
-            raise SettingError(f"scale {scale}: the first must be below the second")
+            raise SettingError(f"`scale` {scale}: the first must be below the second")
         return Scaling((scale[0],) * bands, (scale[1],) * bands)
     if date.dtype == np.uint8:
         return unit_scaling(bands, full_scale)
@@ -139,11 +139,11 @@ def _scaling(
     return percentile_scaling(sample[:, valid])
 
 
-def _blended(images: list[Any], model: ChangeNetwork, tiling: Tiling, precision: str) -> Any:
+def _blend(images: list[Any], model: ChangeNetwork, tiling: Tiling, precision: str) -> Any:
     """A lazy (H, W) array whose chunks are blended from the windows that reach them."""
     height, width = images[0].shape[1:]
-    rows, columns = axis(height, tiling), axis(width, tiling)
-    shared = dask.delayed(fused(model), pure=False, traverse=False)
+    rows, columns = (axis(length, tiling, model.stride) for length in (height, width))
+    shared = dask.delayed(fold_norms(model), pure=False, traverse=False)
     windows = {
         (i, j): dask.delayed(_look)(
             shared, *(image[:, *_area(rows, i), *_area(columns, j)] for image in images), precision
@@ -189,15 +189,8 @@ def _cell(
     (top, bottom), (left, right) = rows, columns
     total = np.zeros((bottom - top, right - left), np.float32)
     valid = np.zeros(total.shape, bool)
-    for window, row, column, row_weights, column_weights in windows:
-        height, width = window.shape
-        first, last = max(top, row), min(bottom, row + height)
-        start, end = max(left, column), min(right, column + width)
-        here = np.s_[first - top : last - top, start - left : end - left]
-        there = np.s_[first - row : last - row, start - column : end - column]
-        weights = np.outer(row_weights[there[0]], column_weights[there[1]])
-        total[here] += weights * np.nan_to_num(window[there])
-        valid[here] |= ~np.isnan(window[there])
+    for window, row, column, *weights in windows:
+        add_window(total, valid, window, (row - top, column - left), (weights[0], weights[1]))
     total[~valid] = np.nan
     return total
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctma.errors import SettingError
+from ctma.types import Plane
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,14 @@ class Tiling:
 
     def __post_init__(self) -> None:
         if self.stride <= 0:
-            raise SettingError(f"window {self.size}: too small for its margin and ramp")
+            raise SettingError(f"`tiling` of size {self.size}: too small for its margin and ramp")
 
     @property
     def stride(self) -> int:
         """Step from one window to the next."""
         return self.size - 2 * self.margin - self.ramp
 
-    def enlarged(self, ratio: float) -> Tiling:
+    def shrink(self, ratio: float) -> Tiling:
         """The tiling of a scene whose windows reach these sizes when they are enlarged."""
         margin, ramp = (int(pixels / ratio) for pixels in (self.margin, self.ramp))
         return Tiling(math.ceil(self.size / ratio), margin, ramp)
@@ -63,7 +64,7 @@ class Axis:
         return self.origins[following] + first
 
 
-def axis(length: int, tiling: Tiling) -> Axis:
+def axis(length: int, tiling: Tiling, stride: int = 8) -> Axis:
     """Windows that cover ``length`` pixels, evenly spread.
 
     As many as windows of the tiling's size would make the least overlap, and as large as
@@ -72,6 +73,7 @@ def axis(length: int, tiling: Tiling) -> Axis:
     Args:
         length: Pixels of the scene in this direction.
         tiling: How windows lie.
+        stride: Sides are multiples of it, where the scene is that large.
 
     Returns:
         Windows with weights: zero in the margin, rising over the ramp, and divided by
@@ -79,7 +81,7 @@ def axis(length: int, tiling: Tiling) -> Axis:
     """
     overlap = tiling.size - tiling.stride
     count = max(1, round((length - overlap) / tiling.stride))
-    side = min(length, _rounded_up(-(-(length - overlap) // count) + overlap))
+    side = min(length, _round_up(-(-(length - overlap) // count) + overlap, stride))
     origins = [round(number * (length - side) / max(count - 1, 1)) for number in range(count)]
     weights = np.stack([_weights(origin, side, length, tiling) for origin in origins])
     total = np.zeros(length)
@@ -90,9 +92,38 @@ def axis(length: int, tiling: Tiling) -> Axis:
     return Axis(origins, side, weights.astype(np.float32))
 
 
-def _rounded_up(side: int) -> int:
-    """To a multiple of 8, the network's coarsest step."""
-    return -(-side // 8) * 8
+def add_window(
+    total: Plane,
+    valid: NDArray[np.bool_],
+    window: Plane,
+    corner: tuple[int, int],
+    weights: tuple[Plane, Plane],
+) -> None:
+    """Adds a window, weighted, to the part of a scene that it reaches.
+
+    Args:
+        total: Sum of weighted probabilities so far, (H, W).
+        valid: Where any window had data so far, (H, W).
+        window: Probabilities (h, w), NaN where there is no data.
+        corner: Row and column of ``total`` where the window begins; may be below 0.
+        weights: Of the window's rows and of its columns.
+    """
+    here, there = [], []
+    for first, size, length in zip(corner, window.shape, total.shape, strict=True):
+        start, end = max(first, 0), min(first + size, length)
+        here.append(slice(start, end))
+        there.append(slice(start - first, end - first))
+    part = window[*there]
+    good = ~np.isnan(part)
+    valid[*here] |= good
+    weighted = part * np.outer(weights[0][there[0]], weights[1][there[1]])
+    if not good.all():
+        weighted[~good] = 0
+    total[*here] += weighted
+
+
+def _round_up(side: int, step: int) -> int:
+    return -(-side // step) * step
 
 
 def _weights(origin: int, side: int, length: int, tiling: Tiling) -> NDArray[np.float64]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 import shapely
@@ -18,7 +17,8 @@ from rasterio.warp import calculate_default_transform, transform, transform_boun
 from ctma.errors import SceneError, UnknownNameError
 
 Bounds = tuple[float, float, float, float]
-GridChoice = Literal["before", "after", "finest"]
+GRIDS = ("before", "after", "finest")
+"""Whose pixels a common grid keeps; the finest are the smaller ones on the ground."""
 
 SNAP = 1e-6
 """Pixels by which a border may miss a pixel's edge and still be on it."""
@@ -81,8 +81,8 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
     for raster in (before, after):
         if raster.crs is None:
             raise SceneError(f"{raster.name}: has no CRS, so its place is not known")
-    if choice not in get_args(GridChoice):
-        raise UnknownNameError("grid", choice, get_args(GridChoice))
+    if choice not in GRIDS:
+        raise UnknownNameError("grid", choice, GRIDS)
     own = {"before": _own_grid(before), "after": _own_grid(after)}
     if choice == "finest":
         choice = min(own, key=lambda date: _pixel_area(own[date], before.crs))
@@ -94,7 +94,7 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
     return Overlap(grid, _share_outside(before, grid), _share_outside(after, grid))
 
 
-def ground_sample_distance(grid: Grid) -> float | None:
+def measure_distance(grid: Grid) -> float | None:
     """Metres that the middle pixel measures along a side, ``None`` where it is nowhere on Earth."""
     corner, right, below = _middle_pixel(grid, CRS.from_epsg(4326))
     ellipsoid = Geod(ellps="WGS84")

@@ -1,17 +1,20 @@
-"""A scene's result as arrays of a size to look at."""
+"""A scene's result at a size to look at."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
-import geopandas
 import numpy as np
 import pyogrio
 import rasterio
 from numpy.typing import NDArray
+from shapely import from_wkb
 
-from ctma.scene.plan import Date
-from ctma.scene.predict import SceneResult
+from ctma.errors import extras
+from ctma.figures.scenes import Overview, save_scene
+from ctma.scene.plan import Date, Plan
 from ctma.scene.source import Source, open_raster, raster_settings
 
 SIDE = 1000
@@ -21,49 +24,43 @@ MOST_OUTLINES = 20_000
 """Polygons that are drawn at most, the first of the layer."""
 
 
-class Overview(NamedTuple):
-    """What there is to look at.
+def draw_overview(
+    path: Path, probability: Path, polygons: Path, changes: int, plan: Plan, title: str
+) -> None:
+    """Draws what a run over a scene found.
 
-    Attributes:
-        before: (H, W, 3) uint8, as the network sees it.
-        after: The same, moved if the dates were coregistered.
-        probability: (H, W) float32, NaN where there is no data.
-        outlines: The polygons' outer rings, each (N, 2) columns and rows of the overview.
-        changes: How many polygons there are; not all of very many are outlined.
-    """
-
-    before: NDArray[np.uint8]
-    after: NDArray[np.uint8]
-    probability: NDArray[np.float32]
-    outlines: list[NDArray[np.float64]]
-    changes: int
-
-
-def read_overview(result: SceneResult) -> Overview:
-    """Reads a scene's result and both dates, decimated.
+    Args:
+        path: Where to, a PNG.
+        probability: The run's raster of probability.
+        polygons: Its polygons.
+        changes: How many there are.
+        plan: How both dates were read.
+        title: Above everything.
 
     Raises:
         SceneError: If a raster cannot be read any more.
+        OutputError: If the picture cannot be written.
     """
-    plan = result.plan
-    with (
-        raster_settings(plan.before.path, plan.after.path),
-        rasterio.open(result.probability) as raster,
-    ):
+    with raster_settings(plan.before.path, plan.after.path), rasterio.open(probability) as raster:
         factor = max(1.0, max(raster.shape) / SIDE)
         shape = tuple(max(1, round(side / factor)) for side in raster.shape)
         stored = raster.read(1, out_shape=shape)
-        probability = np.where(stored == raster.nodata, np.nan, stored * raster.scales[0])
+        scaled = np.where(stored == raster.nodata, np.nan, stored * raster.scales[0])
         before, after = (_picture(date, shape) for date in (plan.before, plan.after))
         to_pixels = ~raster.transform
-    if result.changes.suffix == ".parquet":
-        polygons = geopandas.read_parquet(result.changes)[:MOST_OUTLINES]
-    else:
-        polygons = pyogrio.read_dataframe(result.changes, max_features=MOST_OUTLINES)
-    rings = (np.array(polygon.exterior.coords)[:, :2] for polygon in polygons.geometry)
+    rings = (np.array(polygon.exterior.coords)[:, :2] for polygon in _read_polygons(polygons))
     outlines = [np.stack(to_pixels @ (ring[:, 0], ring[:, 1]), axis=1) / factor for ring in rings]
-    changes = result.summary["changes"]
-    return Overview(before, after, probability.astype(np.float32), outlines, changes)
+    save_scene(path, Overview(before, after, scaled.astype(np.float32), outlines, changes), title)
+
+
+def _read_polygons(path: Path) -> Iterable[Any]:
+    if path.suffix == ".parquet":
+        with extras():
+            import geopandas
+
+            return geopandas.read_parquet(path).geometry[:MOST_OUTLINES]
+    _, _, geometries, _ = pyogrio.raw.read(path, columns=[], max_features=MOST_OUTLINES)
+    return from_wkb(geometries)
 
 
 def _picture(date: Date, shape: tuple[int, ...]) -> NDArray[np.uint8]:

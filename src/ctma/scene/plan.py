@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from ctma.files import fingerprint
-from ctma.models import ChangeNetwork
-from ctma.resolution import enlargement
+from ctma.devices import find_precision
+from ctma.inference.resolution import find_enlargement
+from ctma.models.base import ChangeNetwork
 from ctma.scene.blending import Axis, Tiling, axis
-from ctma.scene.grid import Grid, Overlap, common_grid
-from ctma.scene.grid import ground_sample_distance as measured
+from ctma.scene.grid import Grid, Overlap, common_grid, measure_distance
 from ctma.scene.registration import Shift, estimate_shift
+from ctma.scene.settings import SceneSettings
 from ctma.scene.source import (
     Scaling,
     Source,
@@ -30,7 +28,7 @@ from ctma.scene.source import (
     raster_errors,
 )
 
-Place = tuple[int, int]
+WindowIndex = tuple[int, int]
 """A window: its number from the top, and its number from the left."""
 
 
@@ -76,6 +74,7 @@ class Plan:
         enlargement: How much larger the network sees them.
         precision: ``"32-true"`` or ``"bf16-mixed"``.
         threshold: Change is where the probability exceeds it.
+        stride: Pixels of the network's coarsest features; sides of windows are its multiples.
     """
 
     before: Date
@@ -84,6 +83,7 @@ class Plan:
     enlargement: float
     precision: str
     threshold: float
+    stride: int = field(repr=False)
 
     @property
     def grid(self) -> Grid:
@@ -93,17 +93,12 @@ class Plan:
     @property
     def rows(self) -> Axis:
         """Windows from top to bottom."""
-        return axis(self.grid.height, self.tiling)
+        return axis(self.grid.height, self.tiling, self.stride)
 
     @property
     def columns(self) -> Axis:
         """Windows from left to right."""
-        return axis(self.grid.width, self.tiling)
-
-    def identity(self, model: ChangeNetwork, settings: str) -> str:
-        """A fingerprint of all that the outputs depend on: inputs, settings and network."""
-        stamps = [_stamp(date.path) for date in (self.before, self.after)]
-        return fingerprint([repr(self), settings, *stamps, _network_fingerprint(model)])
+        return axis(self.grid.width, self.tiling, self.stride)
 
 
 @dataclass(frozen=True)
@@ -114,40 +109,38 @@ class Findings:
         overlap: Their common grid.
         shift: How far the date after lies from the date before.
         ground_sample_distance: Metres a pixel, as given or as the common grid has it.
+        seconds: How long it took.
     """
 
     overlap: Overlap
     shift: Shift
     ground_sample_distance: float | None
+    seconds: float
 
 
 def make_plan(
-    before: str,
-    after: str,
-    model: ChangeNetwork,
-    *,
-    bands: Sequence[int] | None,
-    scale: tuple[float, float] | None,
-    grid: str,
-    threshold: float,
-    tiling: Tiling,
-    coregister: bool,
-    precision: str,
-    ground_sample_distance: float | None,
+    before: str, after: str, model: ChangeNetwork, settings: SceneSettings
 ) -> tuple[Plan, Findings]:
-    """Settles grid, bands, shift and scaling of two rasters; arguments as in ``predict_scene``.
+    """Settles grid, bands, shift and scaling of two rasters.
+
+    Args:
+        before: A raster: a file, a URL of a COG, or a ``/vsi…`` path.
+        after: The same.
+        model: The network that will see them.
+        settings: How.
 
     Raises:
         SceneError: If the rasters cannot be compared or read.
     """
+    start = time.monotonic()
     paths = (before, after)
-    full_scale = model.header.scaling if model.header else 255.0
+    usage = model.usage
     with ExitStack() as stack:
         rasters = [stack.enter_context(open_raster(path)) for path in paths]
         with raster_errors(f"{before} and {after}: cannot be brought onto one grid"):
-            overlap = common_grid(rasters[0], rasters[1], grid)
-            distance = ground_sample_distance or measured(overlap.grid)
-        chosen = [choose_bands(raster, bands, model.bands) for raster in rasters]
+            overlap = common_grid(rasters[0], rasters[1], settings.grid)
+            distance = settings.ground_sample_distance or measure_distance(overlap.grid)
+        chosen = [choose_bands(raster, settings.bands, usage.bands) for raster in rasters]
         grids = [overlap.grid, overlap.grid]
         sources = [
             stack.enter_context(Source(*parts))
@@ -156,17 +149,25 @@ def make_plan(
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(lambda source: source.overview, sources))
         shift = estimate_shift(*sources)
-        if coregister:
+        if settings.coregister:
             grids[1] = overlap.grid.moved(*shift)
             sources[1] = stack.enter_context(Source(rasters[1], grids[1], chosen[1]))
-        scalings = [_scaling(source, scale, full_scale) for source in sources]
+        scalings = [_scaling(source, settings.scale, usage.scaling) for source in sources]
     first, second = (
         Date(path, tuple(numbers), own, scaling)
         for path, numbers, own, scaling in zip(paths, chosen, grids, scalings, strict=True)
     )
-    ratio = enlargement(model, distance)
-    plan = Plan(first, second, tiling.enlarged(ratio), ratio, precision, threshold)
-    return plan, Findings(overlap, shift, distance)
+    ratio = find_enlargement(model, distance)
+    plan = Plan(
+        first,
+        second,
+        settings.tiling.shrink(ratio),
+        ratio,
+        find_precision(settings.precision, model.device),
+        usage.threshold if settings.threshold is None else settings.threshold,
+        model.stride,
+    )
+    return plan, Findings(overlap, shift, distance, time.monotonic() - start)
 
 
 class Reader:
@@ -198,13 +199,13 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.files.close()
 
-    def read(self, place: Place) -> Images:
+    def read(self, index: WindowIndex) -> Images:
         """The images of a window.
 
         Raises:
             SceneError: If a block cannot be decoded.
         """
-        i, j = place
+        i, j = index
         window = Window(
             self.columns.origins[j], self.rows.origins[i], self.columns.side, self.rows.side
         )
@@ -230,24 +231,3 @@ def _scaling(source: Source, scale: tuple[float, float] | None, full_scale: floa
         return estimate_scaling(source, full_scale)
     low, high = ((value,) * len(source.bands) for value in scale)
     return Scaling(low, high)
-
-
-def _stamp(path: str) -> str:
-    """Tells one state of an input from another without reading all of it."""
-    file = Path(path)
-    if not file.is_file():
-        return path
-    state = file.stat()
-    return f"{file.resolve()} {state.st_size} {state.st_mtime_ns}"
-
-
-def _network_fingerprint(model: ChangeNetwork) -> str:
-    """Weights, and the numbers beside them, such as fusion weight and temperature."""
-    digest = hashlib.sha256(type(model).__qualname__.encode())
-    for name, module in model.named_modules():
-        beside = vars(module).items()
-        numbers = sorted((key, value) for key, value in beside if isinstance(value, int | float))
-        digest.update(f"{name} {numbers}".encode())
-    for name, weight in model.state_dict().items():
-        digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

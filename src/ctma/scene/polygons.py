@@ -12,6 +12,7 @@ from pyproj import Geod, Transformer
 from rasterio.features import shapes
 from rasterio.transform import Affine
 from scipy import ndimage
+from scipy.cluster.hierarchy import DisjointSet
 from shapely import unary_union
 from shapely.affinity import affine_transform
 from shapely.geometry import shape
@@ -123,25 +124,21 @@ class Tracer:
     def _merge(self, top: NDArray[np.int32], found: dict[int, Change]) -> dict[int, int]:
         """Joins this strip's changes with the open ones above; gives their new numbers."""
         offset = max(self.open, default=0)
-        leader = {number: number for number in self.open}
-        leader |= {offset + label: offset + label for label in found}
         everything = self.open | {offset + label: change for label, change in found.items()}
-
-        def lead(number: int) -> int:
-            while leader[number] != number:
-                leader[number] = leader[leader[number]]
-                number = leader[number]
-            return number
-
         touching = (self.above > 0) & (top > 0)
         pairs = np.unique(np.stack([self.above[touching], top[touching]]), axis=1)
+        groups = DisjointSet(everything)
         for upper, label in pairs.T.tolist():
-            first, second = lead(upper), lead(offset + label)
-            if first != second:
-                leader[second] = first
-                everything[first].absorb(everything.pop(second))
-        self.open = everything
-        return {label: lead(offset + label) for label in found}
+            groups.merge(upper, offset + label)
+        self.open = {}
+        merged: dict[int, int] = {}
+        for group in groups.subsets():
+            first, *others = sorted(group)
+            for number in others:
+                everything[first].absorb(everything[number])
+            self.open[first] = everything[first]
+            merged |= {number - offset: first for number in group if number > offset}
+        return merged
 
 
 class GroundArea:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,23 +16,26 @@ import rasterio
 import torch
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from ctma.errors import CtmaError, SettingError, UnknownNameError
+from ctma._version import __version__
+from ctma.errors import CtmaError, SettingError
 from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
-from ctma.models import ChangeNetwork
-from ctma.models.blocks import fused
-from ctma.models.views import FlipAverage, enlarged
-from ctma.resolution import check_given_distance, coarseness_warning
-from ctma.scene.blending import Tiling
+from ctma.inference.engines.eager import fold_norms
+from ctma.inference.resolution import check_given_distance, coarseness_warning
+from ctma.inference.views import look_as
+from ctma.models.base import ChangeNetwork
 from ctma.scene.grid import Grid
-from ctma.scene.plan import Date, Plan, make_plan
+from ctma.scene.identity import Identity, identify
+from ctma.scene.overview import draw_overview
+from ctma.scene.plan import Date, Findings, Plan, make_plan
 from ctma.scene.registration import NOTABLE
+from ctma.scene.settings import SceneSettings
 from ctma.scene.source import raster_settings
 from ctma.scene.store import Store, discard
 from ctma.scene.strips import blend
 from ctma.scene.windows import Cluster, Local, ahead, connect
-from ctma.scene.writing import DRIVERS, RASTERS, SUMMARY, PolygonSettings, write_scene
-
-Progress = Callable[[int, int], None]
+from ctma.scene.writing import PICTURE, RASTERS, SUMMARY, write_scene
+from ctma.settings import change_settings
+from ctma.types import Progress, Say, ignore
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class SceneResult:
         changes: One polygon a change.
         summary: The same as ``summary.json``.
         plan: How both dates were read.
+        picture: Both dates, probability and polygons, a PNG; ``None`` where none was drawn.
     """
 
     probability: Path
@@ -53,6 +56,7 @@ class SceneResult:
     changes: Path
     summary: dict[str, Any]
     plan: Plan
+    picture: Path | None
 
 
 def predict_scene(
@@ -60,24 +64,15 @@ def predict_scene(
     after: str | Path,
     model: ChangeNetwork,
     output: str | Path,
+    settings: SceneSettings | None = None,
     *,
-    bands: Sequence[int] | None = None,
-    scale: tuple[float, float] | None = None,
-    grid: str = "before",
-    threshold: float | None = None,
-    min_area: float = 0.0,
-    simplify: float = 0.0,
-    polygon_format: str = "gpkg",
-    tiling: Tiling | None = None,
-    coregister: bool = False,
-    tta: bool = False,
-    ground_sample_distance: float | None = None,
-    precision: str = "32-true",
     workers: int | None = None,
     cluster: str | None = None,
     resume: bool = False,
-    on_progress: Progress = lambda done, total: None,
-    on_warning: Callable[[str], None] = lambda line: None,
+    picture: bool = True,
+    on_progress: Progress = ignore,
+    on_warning: Say = ignore,
+    **changes: Any,
 ) -> SceneResult:
     """Finds what changed between two georeferenced rasters.
 
@@ -88,119 +83,133 @@ def predict_scene(
         before: A raster: a file, a URL of a COG, or a ``/vsi…`` path.
         after: A raster that overlaps it, in any CRS and resolution.
         model: A network, as from ``load_model``; it runs on the device it is on.
-        output: A folder; gets ``probability.tif``, ``mask.tif``, ``changes.*`` and
-            ``summary.json``.
-        bands: Band numbers from 1, for both dates; the first ones by default.
-        scale: Stored values that become 0 and 1; found for each date by default.
-        grid: Whose pixels are kept: ``before``, ``after`` or ``finest``.
-        threshold: Change is where the probability exceeds it; the checkpoint's by default.
-        min_area: Square metres below which a change is no polygon.
-        simplify: Pixels by which polygons may be simplified.
-        polygon_format: ``gpkg``, ``geojson``, ``fgb`` or ``parquet``.
-        tiling: How windows lie, in pixels that the network sees.
-        coregister: Take out the shift between the dates.
-        tta: Average over flipped views; takes four times as long.
-        ground_sample_distance: Metres a pixel, by default as the grid has it. The network
-            sees the scene enlarged or reduced to the distance it was trained at.
-        precision: ``"32-true"`` or ``"bf16-mixed"``.
+        output: A folder; gets ``probability.tif``, ``mask.tif``, ``changes.*``,
+            ``summary.json`` and ``overview.png``.
+        settings: How; the defaults if none are given.
         workers: Share the work among as many processes, through dask.
         cluster: Share the work with a running dask cluster: its scheduler's address. The
             workers must see the rasters under the same paths.
         resume: Go on where an interrupted run into this folder stopped.
+        picture: Whether to draw ``overview.png``.
         on_progress: Called after every window with how many are done, and of how many.
         on_warning: Called with a line where the dates are shifted by more than a pixel, or
             pixels are too coarse for the network.
+        **changes: Fields of :class:`SceneSettings`, such as ``min_area=20``, that take the
+            place of those in ``settings``.
 
     Raises:
         SceneError: If the rasters cannot be compared or read.
         SettingError: If a setting is out of range, or another run is to be resumed.
         OutputError: If the folder cannot be written.
     """
-    _check_settings(polygon_format, scale, workers, cluster)
-    _check_ranges(threshold, min_area, simplify)
-    check_given_distance(model, ground_sample_distance)
-    start = time.monotonic()
-    output = Path(output)
-    if threshold is None:
-        threshold = model.header.threshold if model.header else 0.5
-    with (
-        raster_settings(str(before), str(after)),
-        ThreadPoolExecutor(2) as threads,
-        ExitStack() as stack,
-    ):
-        fingerprints = [threads.submit(_input_fingerprint, path) for path in (before, after)]
-        plan, findings = make_plan(
-            _address(before),
-            _address(after),
-            model,
-            bands=bands,
-            scale=scale,
-            grid=grid,
-            threshold=threshold,
-            tiling=tiling or Tiling(),
-            coregister=coregister,
-            precision=precision,
-            ground_sample_distance=ground_sample_distance,
-        )
-        if not coregister and findings.shift.length > NOTABLE:
-            on_warning(
-                f"the dates are shifted by {findings.shift.length:.1f} pixels "
-                f"({findings.shift.columns:+.1f} columns, {findings.shift.rows:+.1f} rows); "
-                "add --coregister"
-            )
-        if line := coarseness_warning(model, findings.ground_sample_distance):
+    settings = change_settings(settings or SceneSettings(), changes)
+    check_given_distance(model, settings.ground_sample_distance)
+    _check_workers(workers, cluster)
+    sources = _address(before), _address(after)
+    with raster_settings(*sources), ThreadPoolExecutor(2) as threads:
+        prints = [threads.submit(_input_fingerprint, source) for source in sources]
+        plan, findings = make_plan(*sources, model, settings)
+        for line in _warnings(model, settings, findings):
             on_warning(line)
-        planned = time.monotonic()
-        how = PolygonSettings(min_area, simplify, polygon_format)
-        network = enlarged(model, plan.enlargement)
-        network = FlipAverage(network) if tta else network
-        identity = plan.identity(network, repr(how))
-        if resume and (finished := _finished(output, identity, polygon_format)):
-            discard(output, identity)
-            return _result(output, polygon_format, finished, plan)
-        check_writable(output / SUMMARY)
-        stack.enter_context(sole_run(output))
-        store = Store(output, identity, resume)
-        network = fused(network)
-        predictor: Local | Cluster = Local(plan, network)
-        if workers is not None or cluster is not None:
-            client = stack.enter_context(connect(workers, cluster))
-            predictor = Cluster(plan, network, client)
+        network = look_as(model, enlargement=plan.enlargement, tta=settings.tta)
+        run = _Run(
+            plan, network, settings, Path(output), identify(plan, network, settings.polygons)
+        )
+        summary = run.read_finished() if resume else None
+        if summary is None:
+            found = _describe(plan, findings, prints)
+            summary = run.do(found, workers, cluster, resume, on_progress)
+    return run.result(summary, picture)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run over a scene, from its plan on."""
+
+    plan: Plan
+    network: ChangeNetwork
+    settings: SceneSettings
+    output: Path
+    identity: Identity
+
+    @property
+    def polygons(self) -> Path:
+        return self.output / f"changes.{self.settings.polygon_format}"
+
+    def read_finished(self) -> dict[str, Any] | None:
+        """The summary of an equal run that came to its end, if it is there."""
+        path = self.output / SUMMARY
+        files = [*(self.output / name for name in RASTERS), self.polygons]
+        if not path.is_file() or not all(file.is_file() for file in files):
+            return None
         try:
-            with (
-                closing(blend(plan, store, predictor, on_progress)) as blended,
-                closing(ahead(blended)) as strips,
-            ):
-                counts = write_scene(strips, plan.grid, store, output, how)
-        except CtmaError as error:
-            raise _resumable(error, store) from error
-        summary = {
-            "before": _input_summary(
-                plan.before, fingerprints[0].result(), findings.overlap.outside_before
-            ),
-            "after": _input_summary(
-                plan.after, fingerprints[1].result(), findings.overlap.outside_after
-            ),
-            "grid": _grid_summary(plan.grid),
-            "ground_sample_distance": findings.ground_sample_distance,
-            "enlargement": plan.enlargement,
-            "shift_pixels": {
-                "columns": round(findings.shift.columns, 2),
-                "rows": round(findings.shift.rows, 2),
-            },
-            "coregistered": coregister,
-            "threshold": threshold,
-            **counts,
-            "seconds": {
-                "plan": round(planned - start, 2),
-                "run": round(time.monotonic() - planned, 2),
-            },
-            "versions": _versions(),
-            "identity": identity,
-        }
-        write_json(output / SUMMARY, summary)
-        store.remove()
-    return _result(output, polygon_format, summary, plan)
+            summary = json.loads(path.read_text())
+        except ValueError:
+            return None
+        if summary.get("identity") not in self.identity:
+            return None
+        discard(self.output, self.identity)
+        return summary
+
+    def do(
+        self,
+        found: dict[str, Any],
+        workers: int | None,
+        cluster: str | None,
+        resume: bool,
+        on_progress: Progress,
+    ) -> dict[str, Any]:
+        """Writes all files; gives the summary, which begins with what was found before."""
+        start = time.monotonic()
+        check_writable(self.output / SUMMARY)
+        with sole_run(self.output):
+            store = Store(self.output, self.identity, resume)
+            counts = self._map(store, workers, cluster, on_progress)
+            seconds = found.pop("seconds") | {"run": round(time.monotonic() - start, 2)}
+            summary = {
+                **found,
+                "coregistered": self.settings.coregister,
+                "threshold": self.plan.threshold,
+                **counts,
+                "seconds": seconds,
+                "versions": _versions(),
+                "identity": self.identity.now,
+            }
+            write_json(self.output / SUMMARY, summary)
+            store.remove()
+        return summary
+
+    def result(self, summary: dict[str, Any], picture: bool) -> SceneResult:
+        """What is in the folder, with a picture of it if it is asked for."""
+        probability, mask = (self.output / name for name in RASTERS)
+        drawn = self.output / PICTURE if picture else None
+        result = SceneResult(probability, mask, self.polygons, summary, self.plan, drawn)
+        if drawn is not None:
+            title = " and ".join(
+                Path(date.path).name for date in (self.plan.before, self.plan.after)
+            )
+            draw_overview(
+                drawn, result.probability, result.changes, summary["changes"], self.plan, title
+            )
+        return result
+
+    def _map(
+        self, store: Store, workers: int | None, cluster: str | None, on_progress: Progress
+    ) -> dict[str, Any]:
+        network = fold_norms(self.network)
+        with ExitStack() as stack:
+            predictor: Local | Cluster = Local(self.plan, network)
+            if workers is not None or cluster is not None:
+                client = stack.enter_context(connect(workers, cluster))
+                predictor = Cluster(self.plan, network, client)
+            blended = stack.enter_context(closing(blend(self.plan, store, predictor, on_progress)))
+            strips = stack.enter_context(closing(ahead(blended)))
+            try:
+                return write_scene(
+                    strips, self.plan.grid, store, self.output, self.settings.polygons
+                )
+            except CtmaError as error:
+                raise _add_advice(error, store) from error
 
 
 def is_scene(path: str | Path) -> bool:
@@ -218,30 +227,22 @@ def is_scene(path: str | Path) -> bool:
         return False
 
 
-def _check_settings(
-    polygon_format: str,
-    scale: tuple[float, float] | None,
-    workers: int | None,
-    cluster: str | None,
-) -> None:
-    if polygon_format not in DRIVERS:
-        raise UnknownNameError("polygon format", polygon_format, DRIVERS)
-    if scale is not None and not -math.inf < scale[0] < scale[1] < math.inf:
-        raise SettingError(
-            f"--scale {scale[0]},{scale[1]}: the first must be below the second, both finite"
-        )
+def _check_workers(workers: int | None, cluster: str | None) -> None:
     if workers is not None and workers < 1:
-        raise SettingError(f"--workers {workers}: at least 1")
+        raise SettingError(f"`workers` {workers}: at least 1")
     if workers is not None and cluster is not None:
-        raise SettingError("--workers starts a cluster, --cluster uses a running one: give one")
+        raise SettingError("`workers` starts a cluster, `cluster` uses a running one: give one")
 
 
-def _check_ranges(threshold: float | None, min_area: float, simplify: float) -> None:
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise SettingError(f"--threshold {threshold}: between 0 and 1")
-    for name, value in (("--min-area", min_area), ("--simplify", simplify)):
-        if not 0 <= value < math.inf:
-            raise SettingError(f"{name} {value}: finite, and not below 0")
+def _warnings(model: ChangeNetwork, settings: SceneSettings, findings: Findings) -> Iterator[str]:
+    shift = findings.shift
+    if not settings.coregister and shift.length > NOTABLE:
+        yield (
+            f"the dates are shifted by {shift.length:.1f} pixels ({shift.columns:+.1f} columns, "
+            f"{shift.rows:+.1f} rows); add `coregister`"
+        )
+    if line := coarseness_warning(model, findings.ground_sample_distance):
+        yield line
 
 
 def _address(path: str | Path) -> str:
@@ -249,30 +250,12 @@ def _address(path: str | Path) -> str:
     return str(Path(path).resolve()) if Path(path).exists() else str(path)
 
 
-def _resumable(error: CtmaError, store: Store) -> CtmaError:
+def _add_advice(error: CtmaError, store: Store) -> CtmaError:
     """The error, with a word on what is kept; where nothing is, nothing is left behind."""
     if store.empty:
         store.remove()
         return error
-    return type(error)(f"{error}; what is finished is kept: mend this, then add --resume")
-
-
-def _finished(output: Path, identity: str, polygon_format: str) -> dict[str, Any] | None:
-    """The summary of an equal run that came to its end, if it is there."""
-    path = output / SUMMARY
-    names = [*RASTERS, f"changes.{polygon_format}"]
-    if not path.is_file() or not all((output / name).is_file() for name in names):
-        return None
-    try:
-        summary = json.loads(path.read_text())
-    except ValueError:
-        return None
-    return summary if summary.get("identity") == identity else None
-
-
-def _result(output: Path, polygon_format: str, summary: dict[str, Any], plan: Plan) -> SceneResult:
-    probability, mask = (output / name for name in RASTERS)
-    return SceneResult(probability, mask, output / f"changes.{polygon_format}", summary, plan)
+    return type(error)(f"{error}; what is finished is kept: mend this, then add `resume`")
 
 
 def _input_fingerprint(path: str | Path) -> str | None:
@@ -280,7 +263,21 @@ def _input_fingerprint(path: str | Path) -> str | None:
     return spread_fingerprint(path) if Path(path).is_file() else None
 
 
-def _input_summary(date: Date, fingerprint: str | None, outside: float) -> dict[str, Any]:
+def _describe(plan: Plan, findings: Findings, prints: list[Future[str | None]]) -> dict[str, Any]:
+    """What is known before the first window, for the summary."""
+    overlap, shift = findings.overlap, findings.shift
+    return {
+        "before": _describe_date(plan.before, prints[0].result(), overlap.outside_before),
+        "after": _describe_date(plan.after, prints[1].result(), overlap.outside_after),
+        "grid": _describe_grid(plan.grid),
+        "ground_sample_distance": findings.ground_sample_distance,
+        "enlargement": plan.enlargement,
+        "shift_pixels": {"columns": round(shift.columns, 2), "rows": round(shift.rows, 2)},
+        "seconds": {"plan": round(findings.seconds, 2)},
+    }
+
+
+def _describe_date(date: Date, fingerprint: str | None, outside: float) -> dict[str, Any]:
     return {
         "path": date.path,
         "fingerprint": fingerprint,
@@ -290,7 +287,7 @@ def _input_summary(date: Date, fingerprint: str | None, outside: float) -> dict[
     }
 
 
-def _grid_summary(grid: Grid) -> dict[str, Any]:
+def _describe_grid(grid: Grid) -> dict[str, Any]:
     return {
         "crs": grid.crs.to_string(),
         "transform": list(grid.transform)[:6],
@@ -300,8 +297,6 @@ def _grid_summary(grid: Grid) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    from ctma import __version__
-
     return {
         "ctma": __version__,
         "torch": torch.__version__,

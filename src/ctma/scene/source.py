@@ -205,26 +205,34 @@ def raster_errors(what: str) -> Iterator[None]:
         raise SceneError(f"{what} ({first_line(cause)})") from error
 
 
-def choose_bands(raster: DatasetReader, wanted: Sequence[int] | None, count: int) -> list[int]:
-    """Bands for a network of ``count`` bands: those wanted, or the first that are no alpha.
+def choose_bands(
+    raster: DatasetReader, wanted: Sequence[int] | None, names: Sequence[str]
+) -> list[int]:
+    """The bands that a network takes: those wanted, or the first that are no alpha.
+
+    Args:
+        raster: The raster.
+        wanted: Band numbers from 1, ``None`` for the first ones.
+        names: What the network's bands are.
 
     Raises:
         SceneError: If there are too few, or one is out of range.
     """
+    takes = f"the network takes {len(names)}: {', '.join(names)}"
     if wanted is None:
         colours = [
             number
             for number, kind in enumerate(raster.colorinterp, start=1)
             if kind != ColorInterp.alpha
         ]
-        if len(colours) < count:
-            raise SceneError(f"{raster.name}: has {len(colours)} bands, the network takes {count}")
-        return colours[:count]
+        if len(colours) < len(names):
+            raise SceneError(f"{raster.name}: has {len(colours)} bands, {takes}")
+        return colours[: len(names)]
     outside = [number for number in wanted if not 1 <= number <= raster.count]
     if outside:
         raise SceneError(f"{raster.name}: no band {outside[0]}, it has 1 to {raster.count}")
-    if len(wanted) != count:
-        raise SceneError(f"--bands names {len(wanted)} bands, the network takes {count}")
+    if len(wanted) != len(names):
+        raise SceneError(f"`bands` names {len(wanted)} bands, {takes}")
     return list(wanted)
 
 

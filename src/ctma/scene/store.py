@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ctma.errors import OutputError, SettingError
 from ctma.files import whole_file
-from ctma.scene.plan import Place
+from ctma.scene.identity import Identity
+from ctma.scene.plan import WindowIndex
 
 FOLDER = ".ctma-unfinished"
 
@@ -28,17 +29,17 @@ class Store:
         OutputError: If the folder cannot be written.
     """
 
-    def __init__(self, output: Path, identity: str, resume: bool):
+    def __init__(self, output: Path, identity: Identity, resume: bool):
         self.folder = output / FOLDER
         mark = self.folder / "identity"
         former = mark.read_text() if mark.is_file() else None
-        if resume and former not in (None, identity):
+        if resume and former is not None and former not in identity:
             raise SettingError(
                 f"{output}: holds the unfinished run of other inputs or settings; "
-                "repeat those, or start anew without --resume"
+                "repeat those, or start anew without `resume`"
             )
         try:
-            if former != identity or not resume:
+            if former not in identity or not resume:
                 discard(output)
             self.folder.mkdir(parents=True, exist_ok=True)
             for part in self.folder.glob(".part-*"):
@@ -46,7 +47,7 @@ class Store:
         except OSError as error:
             raise OutputError(f"cannot write {output}: {error.strerror}") from error
         with whole_file(mark) as part:
-            part.write_text(identity)
+            part.write_text(identity.now)
 
     @property
     def empty(self) -> bool:
@@ -59,21 +60,21 @@ class Store:
         path.unlink(missing_ok=True)
         return path
 
-    def window(self, place: Place) -> NDArray[np.float32] | None:
+    def window(self, index: WindowIndex) -> NDArray[np.float32] | None:
         """A finished window, or ``None``."""
-        return _load(self._window(place))
+        return _load(self._window(index))
 
-    def has_window(self, place: Place) -> bool:
+    def has_window(self, index: WindowIndex) -> bool:
         """Whether a window is finished."""
-        return self.window(place) is not None
+        return self.window(index) is not None
 
-    def keep_window(self, place: Place, window: NDArray[np.float32]) -> None:
+    def keep_window(self, index: WindowIndex, window: NDArray[np.float32]) -> None:
         """Keeps a finished window."""
-        _save(self._window(place), window)
+        _save(self._window(index), window)
 
-    def forget_window(self, place: Place) -> None:
+    def forget_window(self, index: WindowIndex) -> None:
         """Drops a window that no strip needs any more."""
-        self._window(place).unlink(missing_ok=True)
+        self._window(index).unlink(missing_ok=True)
 
     def strip(self, row: int) -> NDArray[np.uint8] | None:
         """A finished strip, or ``None``."""
@@ -91,17 +92,17 @@ class Store:
         """Leaves nothing behind."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _window(self, place: Place) -> Path:
-        return self.folder / f"window-{place[0]}-{place[1]}.npy"
+    def _window(self, index: WindowIndex) -> Path:
+        return self.folder / f"window-{index[0]}-{index[1]}.npy"
 
     def _strip(self, row: int) -> Path:
         return self.folder / f"strip-{row}.npy"
 
 
-def discard(output: Path, identity: str | None = None) -> None:
+def discard(output: Path, identity: Identity | None = None) -> None:
     """Removes what an interrupted run, or only the one named, has left in an output folder."""
     mark = output / FOLDER / "identity"
-    if identity is not None and (not mark.is_file() or mark.read_text() != identity):
+    if identity is not None and (not mark.is_file() or mark.read_text() not in identity):
         return
     shutil.rmtree(output / FOLDER, ignore_errors=True)
 

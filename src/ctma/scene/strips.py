@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctma.scene.plan import Place, Plan
+from ctma.scene.blending import Axis, add_window
+from ctma.scene.plan import Plan, WindowIndex
 from ctma.scene.store import Store
 from ctma.scene.windows import WindowPredictor, Windows
+from ctma.types import Plane, Progress
 
 STEPS = 250
 """Probabilities are stored as 0 to 250 for 0 to 1."""
@@ -20,10 +22,7 @@ NO_DATA = 255
 
 
 def blend(
-    plan: Plan,
-    store: Store,
-    predict: WindowPredictor,
-    on_progress: Callable[[int, int], None],
+    plan: Plan, store: Store, predict: WindowPredictor, on_progress: Progress
 ) -> Generator[NDArray[np.uint8], None, None]:
     """Strips over the full width, each (2, rows, W): stored probability, and mask.
 
@@ -37,61 +36,83 @@ def blend(
         on_progress: Called after every window with how many are done, and of how many.
     """
     rows, columns = plan.rows, plan.columns
-    windows_in_row = len(columns.origins)
-    count = len(rows.origins) * windows_in_row
-    begun = next(row for row in range(len(rows.origins) + 1) if not store.has_strip(row))
-    seen_from = rows.finished(begun - 1) if begun else 0
-    needed = [row for row, top in enumerate(rows.origins) if top + rows.side > seen_from]
-    places = [(i, j) for i in needed for j in range(windows_in_row)]
-    total = np.zeros((rows.side, plan.grid.width), np.float32)
-    valid = np.zeros(total.shape, bool)
-    start = 0
+    across = range(len(columns.origins))
+    count = len(rows.origins) * len(across)
+    needed = _needed_rows(rows, store)
+    buffer = _RowBuffer(rows.side, plan.grid.width)
     kept = deque(needed)
-    with closing(_windows(places, store, predict)) as windows:
+    with closing(_windows([(i, j) for i in needed for j in across], store, predict)) as windows:
         for i, top in enumerate(rows.origins):
-            if i:
-                for buffer in (total, valid):
-                    _move_up(buffer, top - rows.origins[i - 1])
-            if i in needed:
-                for j, left in enumerate(columns.origins):
-                    window = next(windows)
-                    area = slice(left, left + columns.side)
-                    good = ~np.isnan(window)
-                    valid[:, area] |= good
-                    weighted = window * np.outer(rows.weights[i], columns.weights[j])
-                    if not good.all():
-                        weighted[~good] = 0
-                    total[:, area] += weighted
-                    on_progress(i * windows_in_row + j + 1, count)
+            buffer.move_to(top)
+            for j in across if i in needed else ():
+                weights = rows.weights[i], columns.weights[j]
+                buffer.add(next(windows), columns.origins[j], weights)
+                on_progress(i * len(across) + j + 1, count)
             end = rows.finished(i)
             strip = store.strip(i)
             if strip is None:
-                ready = slice(start - top, end - top)
-                strip = _stored(total[ready], valid[ready], plan.threshold)
+                strip = _to_stored(
+                    *buffer.rows(rows.finished(i - 1) if i else 0, end), plan.threshold
+                )
                 store.keep_strip(i, strip)
                 while kept and rows.origins[kept[0]] + rows.side <= end:
                     row = kept.popleft()
-                    for j in range(windows_in_row):
+                    for j in across:
                         store.forget_window((row, j))
             yield strip
-            start = end
 
 
-def _windows(places: list[Place], store: Store, predict: WindowPredictor) -> Windows:
+def _needed_rows(rows: Axis, store: Store) -> list[int]:
+    """Rows of windows that strips which are not finished still need."""
+    begun = next(row for row in range(len(rows.origins) + 1) if not store.has_strip(row))
+    seen_from = rows.finished(begun - 1) if begun else 0
+    return [row for row, top in enumerate(rows.origins) if top + rows.side > seen_from]
+
+
+class _RowBuffer:
+    """The rows of a scene that windows still reach, moved downwards with them.
+
+    Args:
+        height: Rows, those of a window.
+        width: Columns, those of the scene.
+    """
+
+    def __init__(self, height: int, width: int):
+        self.top = 0
+        self.total = np.zeros((height, width), np.float32)
+        self.valid = np.zeros((height, width), bool)
+
+    def move_to(self, top: int) -> None:
+        """Lets the buffer begin at a later row of the scene."""
+        kept = len(self.total) - (top - self.top)
+        for values in (self.total, self.valid):
+            values[:kept] = values[len(values) - kept :]
+            values[kept:] = 0
+        self.top = top
+
+    def add(self, window: Plane, left: int, weights: tuple[Plane, Plane]) -> None:
+        """Adds a window of the rows that the buffer holds."""
+        add_window(self.total, self.valid, window, (0, left), weights)
+
+    def rows(self, start: int, end: int) -> tuple[Plane, NDArray[np.bool_]]:
+        """Probability and validity of some rows of the scene."""
+        rows = slice(start - self.top, end - self.top)
+        return self.total[rows], self.valid[rows]
+
+
+def _windows(indices: list[WindowIndex], store: Store, predict: WindowPredictor) -> Windows:
     """Windows in order: from the store, or predicted and put into it."""
-    missing = [place for place in places if not store.has_window(place)]
+    missing = [index for index in indices if not store.has_window(index)]
     with closing(predict(missing)) as predicted:
-        for place in places:
-            window = store.window(place)
+        for index in indices:
+            window = store.window(index)
             if window is None:
                 window = next(predicted)
-                store.keep_window(place, window)
+                store.keep_window(index, window)
             yield window
 
 
-def _stored(
-    probability: NDArray[np.float32], valid: NDArray[np.bool_], threshold: float
-) -> NDArray[np.uint8]:
+def _to_stored(probability: Plane, valid: NDArray[np.bool_], threshold: float) -> NDArray[np.uint8]:
     """Probability in steps and mask, 8-bit, with nodata; overwrites the probability."""
     strip = np.empty((2, *probability.shape), np.uint8)
     np.greater(probability, threshold, out=strip[1].view(bool))
@@ -100,9 +121,3 @@ def _stored(
     if not valid.all():
         strip[:, ~valid] = NO_DATA
     return strip
-
-
-def _move_up(buffer: NDArray, rows: int) -> None:
-    kept = len(buffer) - rows
-    buffer[:kept] = buffer[rows:]
-    buffer[kept:] = 0

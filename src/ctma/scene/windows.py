@@ -16,17 +16,17 @@ import torch
 from numpy.typing import NDArray
 
 from ctma.devices import autocast, find_device
-from ctma.errors import MissingExtraError, SettingError, first_line
-from ctma.evaluation.protocols import whole
-from ctma.models import ChangeNetwork
-from ctma.scene.plan import Images, Place, Plan, Reader
+from ctma.errors import SettingError, extras, first_line
+from ctma.inference.protocols import whole
+from ctma.models.base import ChangeNetwork
+from ctma.scene.plan import Images, Plan, Reader, WindowIndex
 from ctma.scene.source import raster_settings
 
 if TYPE_CHECKING:
     from distributed import Client
 
 Windows = Generator[NDArray[np.float32], None, None]
-WindowPredictor = Callable[[Sequence[Place]], Windows]
+WindowPredictor = Callable[[Sequence[WindowIndex]], Windows]
 """Gives the probability of each window, in order: (H, W), NaN where there is no data."""
 
 AHEAD = 2
@@ -52,14 +52,14 @@ class Local:
     plan: Plan
     model: ChangeNetwork
 
-    def __call__(self, places: Sequence[Place]) -> Windows:
+    def __call__(self, indices: Sequence[WindowIndex]) -> Windows:
         """The windows, in order."""
-        on_cpu = next(self.model.parameters()).device.type == "cpu"
+        on_cpu = self.model.device.type == "cpu"
         threads = torch.get_num_threads()
         try:
             with (
                 Reader(self.plan) as reader,
-                closing(ahead(map(reader.read, places))) as images,
+                closing(ahead(map(reader.read, indices))) as images,
                 closing(in_order(self._look, images, threads if on_cpu else 1)) as windows,
             ):
                 yield from windows
@@ -86,20 +86,20 @@ class Cluster:
     client: Client
     device: str = "auto"
 
-    def __call__(self, places: Sequence[Place]) -> Windows:
+    def __call__(self, indices: Sequence[WindowIndex]) -> Windows:
         """The windows, in order; those of a worker that died are done by another."""
         # A task's result can be made again when its worker dies; scattered data could not.
         parcel = self.client.submit(
             _settle, _Parcel(deepcopy(self.model).cpu()), self.device, pure=False
         )
-        waiting = deque(places)
+        waiting = deque(indices)
         flying: deque = deque()
         while waiting or flying:
             most = AHEAD * max(1, sum(self.client.nthreads().values()))
             while waiting and len(flying) < most:
-                place = waiting.popleft()
+                index = waiting.popleft()
                 flying.append(
-                    self.client.submit(_predict_on_worker, parcel, self.plan, place, pure=False)
+                    self.client.submit(_predict_on_worker, parcel, self.plan, index, pure=False)
                 )
             yield _result(flying.popleft())
 
@@ -112,16 +112,14 @@ def connect(workers: int | None, address: str | None) -> Iterator[Client]:
         MissingExtraError: If dask is not installed.
         SettingError: If no scheduler answers.
     """
-    try:
+    with extras():
         import dask
         from distributed import Client, LocalCluster
-    except ImportError as error:
-        raise MissingExtraError("distributed", "dask") from error
     if address is not None:
         try:
             client = Client(address, timeout="10s")
         except (OSError, ValueError) as error:
-            raise SettingError(f"--cluster {address}: no dask scheduler answers there") from error
+            raise SettingError(f"`cluster` {address}: no dask scheduler answers there") from error
         with client:
             yield client
         return
@@ -138,12 +136,11 @@ def look(model: ChangeNetwork, images: Images, precision: str) -> NDArray[np.flo
     """The probability of one window, (H, W), NaN where there is no data."""
     if not images.valid.any():
         return np.full(images.valid.shape, np.nan, np.float32)
-    device = next(model.parameters()).device
     before, after = (
-        torch.from_numpy(image)[None].to(device, memory_format=torch.channels_last)
+        torch.from_numpy(image)[None].to(model.device, memory_format=torch.channels_last)
         for image in images[:2]
     )
-    with autocast(device, precision):
+    with autocast(model.device, precision):
         probability = whole(model, before, after)[0, 0].cpu().numpy()
     if not images.valid.all():
         probability[~images.valid] = np.nan
@@ -183,7 +180,7 @@ def _result(future: object) -> NDArray[np.float32]:
     except KilledWorker as error:
         raise SettingError(
             f"workers died again and again on one window ({first_line(error)}); "
-            "give them more memory, then add --resume"
+            "give them more memory, then add `resume`"
         ) from error
     except (CancelledError, CommClosedError) as error:
         raise SettingError(f"the cluster was lost in mid-run ({first_line(error)})") from error
@@ -205,11 +202,11 @@ def _settle(parcel: _Parcel, device: str) -> _Parcel:
 _worker = threading.local()
 
 
-def _predict_on_worker(parcel: _Parcel, plan: Plan, place: Place) -> NDArray[np.float32]:
+def _predict_on_worker(parcel: _Parcel, plan: Plan, index: WindowIndex) -> NDArray[np.float32]:
     """One window; the rasters stay open on the worker from window to window."""
     torch.set_num_threads(1)
     with raster_settings(plan.before.path, plan.after.path):
         reader = getattr(_worker, "reader", None)
         if reader is None or reader.plan != plan:
             _worker.reader = reader = Reader(plan)
-        return look(parcel.model, reader.read(place), plan.precision)
+        return look(parcel.model, reader.read(index), plan.precision)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import geopandas
 import numpy as np
 import pyogrio
 import rasterio
@@ -18,10 +16,13 @@ from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
+from shapely import to_wkb
+from shapely.geometry.base import BaseGeometry
 
-from ctma.errors import MissingExtraError, OutputError, first_line
+from ctma.errors import OutputError, extras, first_line
 from ctma.scene.grid import Grid
 from ctma.scene.polygons import Change, GroundArea, Tracer
+from ctma.scene.settings import POLYGON_DRIVERS, PolygonSettings
 from ctma.scene.store import Store
 from ctma.scene.strips import NO_DATA, STEPS
 
@@ -32,38 +33,15 @@ CHUNK = 5000
 TRACED_ROWS = 128
 """Rows whose changes are traced at a time."""
 
-DRIVERS = {
-    "gpkg": "GPKG",
-    "geojson": "GeoJSON",
-    "fgb": "FlatGeobuf",
-    "parquet": "Parquet",
-}
-"""Polygon formats; each is also its file's suffix."""
-
 RASTERS = {"probability.tif": "average", "mask.tif": "nearest"}
 """Raster files, each with how its overviews are made; a mode would wipe out rare change."""
 
 SUMMARY = "summary.json"
 
 PICTURE = "overview.png"
-"""What the command line draws of a result."""
+"""What is drawn of a result."""
 
-_COLUMNS = ["id", "area_m2", "mean_probability", "max_probability", "geometry"]
-
-
-@dataclass(frozen=True)
-class PolygonSettings:
-    """How polygons are written.
-
-    Attributes:
-        min_area: Square metres below which a change is no polygon.
-        simplify: Pixels by which polygons may be simplified.
-        form: One of ``DRIVERS``.
-    """
-
-    min_area: float = 0.0
-    simplify: float = 0.0
-    form: str = "gpkg"
+_COLUMNS = {"id": "int64", "area_m2": "f8", "mean_probability": "f8", "max_probability": "f8"}
 
 
 def write_scene(
@@ -95,7 +73,7 @@ def write_scene(
         pixels = _write_rasters(strips, grid, store, layer, parts)
         layer.close()
         _convert(layer.path, parts[-1], settings.form)
-        for former in (SUMMARY, PICTURE, *(f"changes.{form}" for form in DRIVERS)):
+        for former in (SUMMARY, PICTURE, *(f"changes.{form}" for form in POLYGON_DRIVERS)):
             (output / former).unlink(missing_ok=True)
         for name, part in zip(names, parts, strict=True):
             os.replace(part, output / name)
@@ -123,7 +101,8 @@ class PolygonLayer:
         self.min_area = settings.min_area
         self.tolerance = settings.simplify * abs(grid.transform.a)
         self.ground_area = GroundArea(grid)
-        self.records: list[dict[str, Any]] = []
+        self.geometries: list[BaseGeometry] = []
+        self.records: list[tuple[float, ...]] = []
         self.count = 0
         self.area = 0.0
 
@@ -138,15 +117,9 @@ class PolygonLayer:
             self.area += area
             if self.tolerance:
                 geometry = geometry.simplify(self.tolerance)
-            self.records.append(
-                {
-                    "id": self.count,
-                    "area_m2": round(area, 2),
-                    "mean_probability": round(change.total / change.pixels / STEPS, 4),
-                    "max_probability": round(change.highest / STEPS, 4),
-                    "geometry": geometry,
-                }
-            )
+            self.geometries.append(geometry)
+            mean, highest = change.total / change.pixels / STEPS, change.highest / STEPS
+            self.records.append((self.count, round(area, 2), round(mean, 4), round(highest, 4)))
             if len(self.records) >= CHUNK:
                 self._flush()
 
@@ -156,19 +129,23 @@ class PolygonLayer:
             self._flush()
 
     def _flush(self) -> None:
-        frame = geopandas.GeoDataFrame(
-            self.records, columns=_COLUMNS, geometry="geometry", crs=self.crs
-        )
+        columns = np.array(self.records, np.float64).reshape(-1, len(_COLUMNS)).T
         with _fixed_date():
-            pyogrio.write_dataframe(
-                frame.astype({"id": "int64"} | dict.fromkeys(_COLUMNS[1:4], "float64")),
+            pyogrio.raw.write(
                 self.path,
+                to_wkb(np.array(self.geometries, dtype=object)),
+                [
+                    values.astype(kind)
+                    for values, kind in zip(columns, _COLUMNS.values(), strict=True)
+                ],
+                [*_COLUMNS],
                 driver="GPKG",
                 layer="changes",
                 geometry_type="Polygon",
+                crs=self.crs,
                 append=self.path.exists(),
             )
-        self.records = []
+        self.geometries, self.records = [], []
 
 
 def _write_rasters(
@@ -224,16 +201,16 @@ def _convert(traced: Path, target: Path, polygon_format: str) -> None:
     if polygon_format == "gpkg":
         os.replace(traced, target)
     elif polygon_format == "parquet":
-        try:
+        with extras():
+            import geopandas
+
             geopandas.read_file(traced).to_parquet(target)
-        except ImportError as error:
-            raise MissingExtraError("pyarrow", "scene") from error
     else:
         with pyogrio.open_arrow(traced, use_pyarrow=False) as (described, polygons):
             pyogrio.write_arrow(
                 polygons,
                 target,
-                driver=DRIVERS[polygon_format],
+                driver=POLYGON_DRIVERS[polygon_format],
                 layer="changes",
                 geometry_type="Polygon",
                 geometry_name=described["geometry_name"],

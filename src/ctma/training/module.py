@@ -1,9 +1,8 @@
-"""Pairs and a network, as Lightning wants them."""
+"""A network and how it learns, as Lightning wants them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,25 +12,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR, StepLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
 
-from ctma.data.augmentation import augmentation
-from ctma.data.dataset import (
-    Batch,
-    Mixture,
-    PairDataset,
-    ShareSampler,
-    TrainingSampler,
-    collate,
-    collate_by_size,
-    find_label_scale,
-)
-from ctma.data.readers import Pair
+from ctma.data.dataset import Batch
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
-from ctma.evaluation.protocols import crops, unit_range
-from ctma.models import ChangeNetwork
+from ctma.inference.protocols import crops, to_unit_range
+from ctma.models.base import ChangeNetwork
 from ctma.training.losses import change_loss
-from ctma.training.recipes import DataSettings, Recipe, ScheduleSettings, SourceSettings
+from ctma.training.settings import Recipe, ScheduleSettings
 
 
 @dataclass(frozen=True)
@@ -84,7 +71,9 @@ class ChangeModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""
-        logits = self.network(unit_range(batch.before), unit_range(batch.after))
+        scaling = self.network.usage.scaling
+        pair = (to_unit_range(images, scaling) for images in (batch.before, batch.after))
+        logits = self.network(*pair)
         loss = change_loss(logits, batch.change, self.recipe.loss)
         # No sync between processes: the progress bar reads the mean in the first one only,
         # and would wait for the others forever.
@@ -140,87 +129,6 @@ def _moving_average(network: ChangeNetwork, decay: float | None) -> AveragedMode
         return None
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     return average.requires_grad_(False)
-
-
-class PairsModule(pl.LightningDataModule):
-    """Loaders over a training and a validation split, in this process's share.
-
-    Args:
-        training: Labelled pairs to train on, one list for each of the recipe's sources.
-        validation: Labelled pairs to pick the best checkpoint on.
-        settings: The recipe's data part.
-        seed: The recipe's seed.
-        epoch: Epochs that are done already.
-    """
-
-    def __init__(
-        self,
-        training: list[list[Pair]],
-        validation: list[Pair],
-        settings: DataSettings,
-        seed: int,
-        epoch: int = 0,
-    ):
-        super().__init__()
-        self.settings = settings
-        self.seed = seed
-        self.epoch = epoch
-        self.training = Mixture(
-            [
-                (self._drawn(pairs, source), source.repeats)
-                for pairs, source in zip(training, settings.sources, strict=True)
-            ]
-        )
-        self.validation = PairDataset(validation, find_label_scale(validation))
-
-    def first_batch(self) -> Batch:
-        """What training sees first, drawn in this process."""
-        draws = islice(self._training_sampler(), self.settings.batch_size)
-        return collate([self.training[draw] for draw in draws])
-
-    def train_dataloader(self) -> DataLoader:
-        """Cropped and augmented batches, drawn as a function of seed and epoch."""
-        return self._loader(self.training, self._training_sampler(), collate)
-
-    def val_dataloader(self) -> DataLoader:
-        """Every validation pair once over all processes."""
-        sampler = ShareSampler(len(self.validation), *self._share())
-        return self._loader(self.validation, sampler, collate_by_size)
-
-    def _drawn(self, pairs: list[Pair], source: SourceSettings) -> PairDataset:
-        return PairDataset(
-            pairs,
-            find_label_scale(pairs),
-            self.settings.crop_size,
-            augmentation(self.settings.augmentation, self.settings.without),
-            source.zoom,
-            self.settings.focus,
-            self.settings.paste,
-        )
-
-    def _training_sampler(self) -> TrainingSampler:
-        share = self._share()
-        sampler = TrainingSampler(len(self.training), self.settings.repeats, self.seed, *share)
-        # Loader processes begin to draw before the trainer tells the first epoch.
-        sampler.set_epoch(self.epoch)
-        return sampler
-
-    def _share(self) -> tuple[int, int]:
-        if self.trainer is None:
-            return 0, 1
-        return self.trainer.global_rank, self.trainer.world_size
-
-    def _loader(self, dataset: PairDataset | Mixture, sampler: Any, collate_fn: Any) -> DataLoader:
-        workers = self.settings.workers
-        return DataLoader(
-            dataset,
-            batch_size=self.settings.batch_size,
-            sampler=sampler,
-            collate_fn=collate_fn,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
 
 
 def learning_rates(

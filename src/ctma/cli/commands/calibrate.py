@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ctma.cli.commands.options import Device, Json, Precision
+from ctma.cli.commands.options import Device, Json, Precision, Protocol
 from ctma.cli.output import print_json, progress, say
 
 
@@ -21,21 +21,21 @@ def calibrate(
         Path, typer.Option("--output", "-o", help="The calibrated checkpoint.", metavar="FILE")
     ],
     split: Annotated[str, typer.Option(help="val or train, never test.")] = "val",
-    protocol: Annotated[str, typer.Option(help="crops, whole or sliding.")] = "crops",
+    protocol: Protocol = "crops",
     device: Device = "auto",
     precision: Precision = "32-true",
     as_json: Json = False,
 ) -> None:
     """Make probabilities mean what they say: temperature, offset, best threshold, found on val."""
-    from ctma.evaluation.calibration import calibrate_checkpoint
+    from ctma.evaluation.calibration import calibrate as run
 
     with progress("Calibrating") as on_progress:
-        found = calibrate_checkpoint(
+        found = run(
             checkpoint,
             data,
             output,
             split=split,
-            protocol_name=protocol,
+            protocol=protocol,
             device=device,
             precision=precision,
             on_progress=on_progress,

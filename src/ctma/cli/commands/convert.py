@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ctma.cli.commands.options import Fusion, VideoLength, given
+from ctma.cli.commands.options import Fusion, VideoLength, keep_given
 from ctma.cli.output import say
 
 
@@ -25,13 +25,13 @@ def convert(
     ] = False,
 ) -> None:
     """Convert weights of the released implementation to ours, or back; or ours to half size."""
-    from ctma.checkpoints import convert_weights
+    from ctma.checkpoints.conversion import convert_weights
 
-    header = convert_weights(
+    network = convert_weights(
         source,
         target,
-        arguments=given(fusion=fusion, video_len=video_len),
+        arguments=keep_given(fusion=fusion, video_len=video_len),
         ground_sample_distance=ground_sample_distance,
         half=half,
     )
-    say(f"wrote {target}: {header.network} {header.arguments}")
+    say(f"wrote {target}: {network.name} {network.arguments}")

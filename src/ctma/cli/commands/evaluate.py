@@ -15,10 +15,11 @@ from ctma.cli.commands.options import (
     GroundSampleDistance,
     Json,
     Precision,
+    Protocol,
     Subset,
     Threshold,
     VideoLength,
-    given,
+    keep_given,
 )
 from ctma.cli.output import print_json, print_scores, progress, say, warn
 
@@ -27,7 +28,7 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint.")],
     data: Data,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
-    protocol: Annotated[str, typer.Option(help="crops, whole or sliding.")] = "crops",
+    protocol: Protocol = "crops",
     threshold: Threshold = None,
     tta: FlipViews = False,
     gsd: GroundSampleDistance = None,
@@ -57,17 +58,16 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a checkpoint on a split, and save the score with how it was taken."""
-    from ctma.evaluation.report import evaluate_checkpoint
+    from ctma.evaluation.report import evaluate as run
+    from ctma.evaluation.scoring import Scoring
 
+    scoring = Scoring(protocol, threshold, tta, gsd, precision)
     with progress("Scoring") as on_progress:
-        report = evaluate_checkpoint(
+        report = run(
             checkpoint,
             data,
             split,
-            protocol_name=protocol,
-            threshold=threshold,
-            tta=tta,
-            ground_sample_distance=gsd,
+            scoring,
             subset=subset,
             masks=save_masks,
             figures=figures,
@@ -75,10 +75,9 @@ def evaluate(
             batch_size=batch_size,
             workers=workers,
             device=device,
-            precision=precision,
+            arguments=keep_given(fusion=fusion, video_len=video_len),
             on_progress=on_progress,
             on_warning=warn,
-            **given(fusion=fusion, video_len=video_len),
         )
     if as_json:
         print_json(report.record)

@@ -13,7 +13,7 @@ from ctma.cli.commands.options import (
     GroundSampleDistance,
     Threshold,
     VideoLength,
-    given,
+    keep_given,
 )
 from ctma.cli.output import say, warn
 
@@ -30,19 +30,14 @@ def explain(
     video_len: VideoLength = None,
 ) -> None:
     """Draw the paper's two picture sheets: from coarse to final mask, and feature heat maps."""
-    from ctma.checkpoints import load_model
-    from ctma.data.dataset import PairDataset, find_label_scale, read_pair
-    from ctma.data.readers import Pair
+    from ctma.checkpoints.store import load_model
+    from ctma.data.pairs import Pair, find_label_scale, read_pair, read_sample
     from ctma.figures.explain import save_explanation
-    from ctma.resolution import coarseness_warning
+    from ctma.inference.resolution import coarseness_warning
 
-    model = load_model(checkpoint, **given(fusion=fusion, video_len=video_len))
+    model = load_model(checkpoint, **keep_given(fusion=fusion, video_len=video_len))
     pair = Pair(before.stem, before, after, label)
-    change = None
-    if label is not None:
-        change = PairDataset([pair], find_label_scale([pair])).read(0)[2]
-    if threshold is None:
-        threshold = model.header.threshold
+    change = None if label is None else read_sample(pair, find_label_scale([pair]))[2]
     if line := coarseness_warning(model, gsd):
         warn(line)
     written = save_explanation(

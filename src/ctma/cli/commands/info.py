@@ -16,7 +16,7 @@ def info(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint.")], as_json: Json = False
 ) -> None:
     """Say what is in a checkpoint."""
-    from ctma.checkpoints import describe
+    from ctma.checkpoints.description import describe
 
     description = describe(checkpoint)
     if as_json:

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, or that are many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Checkpoint = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Precision = Annotated[str, typer.Option(help="32-true or bf16-mixed.")]
+Precision = Annotated[
+    str, typer.Option(help="32-true, bf16-mixed, or auto: bf16 where the hardware multiplies it.")
+]
+Protocol = Annotated[str, typer.Option(help="crops, whole or sliding.")]
 Threshold = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Change begins above it.", show_default="the checkpoint's"),
@@ -51,7 +54,51 @@ VideoLength = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable output.")]
 
+RASTERS = "For rasters with a CRS"
+"""The part of the help that names options which images do not have."""
 
-def given(**options: Any) -> dict[str, Any]:
+Bands = Annotated[
+    str | None,
+    typer.Option(
+        help="Numbers such as 3,2,1.", show_default="the first ones", rich_help_panel=RASTERS
+    ),
+]
+Scale = Annotated[
+    str,
+    typer.Option(help="auto, or the stored values LOW,HIGH of 0 and 1.", rich_help_panel=RASTERS),
+]
+Grid = Annotated[str, typer.Option(help="before, after or finest.", rich_help_panel=RASTERS)]
+MinArea = Annotated[
+    float,
+    typer.Option(min=0, help="Least area of a polygon, square metres.", rich_help_panel=RASTERS),
+]
+Simplify = Annotated[
+    float,
+    typer.Option(min=0, help="Pixels by which to simplify polygons.", rich_help_panel=RASTERS),
+]
+PolygonFormat = Annotated[
+    str, typer.Option("--format", help="gpkg, geojson, fgb or parquet.", rich_help_panel=RASTERS)
+]
+Coregister = Annotated[
+    bool,
+    typer.Option("--coregister", help="Take out the dates' shift.", rich_help_panel=RASTERS),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Share the work among processes.", rich_help_panel=RASTERS),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="A running dask scheduler.", metavar="tcp://HOST:PORT", rich_help_panel=RASTERS
+    ),
+]
+ResumeScene = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on where a run into DIR stopped.", rich_help_panel=RASTERS),
+]
+
+
+def keep_given(**options: Any) -> dict[str, Any]:
     """Those options that were given."""
     return {name: value for name, value in options.items() if value is not None}

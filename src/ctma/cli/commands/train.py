@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctma.cli.commands.options import Data
-from ctma.cli.output import say
+from ctma.cli.commands.options import Data, Device
+from ctma.cli.output import name_options, say
 from ctma.errors import SettingError
+
+if TYPE_CHECKING:
+    from ctma.training.settings import Recipe
+
+
+def _complete_recipes(incomplete: str) -> list[str]:
+    from ctma.training.recipes import list_recipes
+
+    return [name for name in list_recipes() if name.startswith(incomplete)]
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Such as levir-cd/ctma, or a YAML file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="Such as levir-cd/ctma, or a YAML file.", autocompletion=_complete_recipes
+        ),
+    ],
     data: Data,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The run's folder.", metavar="RUN")
@@ -23,7 +38,8 @@ def train(
         typer.Option("--set", help="Change the recipe: optimizer.lr=1e-3.", metavar="KEY=VALUE"),
     ] = None,
     devices: Annotated[int, typer.Option(min=1, help="Processes, one a device.")] = 1,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+    device: Device = "auto",
+    accelerator: Annotated[str | None, typer.Option(hidden=True)] = None,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -42,29 +58,40 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue where RUN stopped.")] = False,
 ) -> None:
     """Train a network by a recipe; the best checkpoint is picked on validation."""
-    from ctma.training.engine import RECIPE
-    from ctma.training.engine import train as run
-    from ctma.training.recipes import load_recipe
+    from lightning.pytorch.utilities import rank_zero_only
 
-    kept = output / RECIPE
-    if resume and kept.exists():
-        chosen = load_recipe(str(kept), settings or ())
-        if chosen.name != recipe:
-            raise SettingError(f"{output}: was trained by {chosen.name}, not by {recipe}")
-    else:
-        chosen = load_recipe(recipe, settings or ())
+    from ctma.training.run import train as run
+
+    tell = rank_zero_only(say)
+    chosen = _choose(recipe, settings or (), output if resume else None)
+    split = chosen.data.validation_split
     result = run(
         chosen,
         data,
         output,
         devices=devices,
-        accelerator=accelerator,
+        # What --device was called before it was called alike in all commands.
+        device={None: device, "gpu": "cuda"}.get(accelerator, accelerator or device),
         precision=precision,
         resume=resume,
         init=init,
-        on_note=lambda line: say(f"train and {chosen.data.validation_split}: {line}"),
+        on_note=lambda line: tell(f"train and {split}: {name_options(line)}"),
     )
-    say(
+    tell(
         f"best: {result.best}, epoch {result.epoch}, "
-        f"F1 {100 * result.scores.f1:.2f} on {chosen.data.validation_split} (crops, threshold 0.5)"
+        f"F1 {100 * result.scores.f1:.2f} on {split} (crops, threshold 0.5)"
     )
+
+
+def _choose(recipe: str, settings: Sequence[str], run: Path | None) -> Recipe:
+    """The recipe asked for, or the one that a run to be resumed has kept."""
+    from ctma.training.keeper import RECIPE
+    from ctma.training.recipes import load_recipe
+
+    kept = None if run is None else run / RECIPE
+    if kept is None or not kept.exists():
+        return load_recipe(recipe, settings)
+    chosen = load_recipe(str(kept), settings)
+    if chosen.name != recipe:
+        raise SettingError(f"{run}: was trained by {chosen.name}, not by {recipe}")
+    return chosen

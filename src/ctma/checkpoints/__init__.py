@@ -1,0 +1,1 @@
+"""Weights that say what they are, and those of the released implementations."""

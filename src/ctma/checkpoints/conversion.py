@@ -1,0 +1,68 @@
+"""Checkpoints of one kind to another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ctma.checkpoints.header import RELEASED_SUFFIXES, find_checkpoint
+from ctma.checkpoints.released import write_released
+from ctma.checkpoints.store import load_model, save_model
+from ctma.errors import CheckpointError
+from ctma.models.base import ChangeNetwork
+
+
+def convert_weights(
+    source: str | Path,
+    target: str | Path,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    ground_sample_distance: float | None = None,
+    half: bool = False,
+) -> ChangeNetwork:
+    """Converts an original ``.pth`` to a checkpoint of ours, or a checkpoint back.
+
+    Args:
+        source: What is converted; its suffix says what it is.
+        target: The other kind; with ``half``, a checkpoint of ours in any case.
+        arguments: For a ``.pth``, what it does not say, such as ``fusion=0.67``.
+        ground_sample_distance: Metres a pixel of what it was trained on, for the header.
+        half: Keep kernels in float16, see ``save_model``.
+
+    Returns:
+        The network.
+
+    Raises:
+        CheckpointError: If the kinds do not fit, source and target are one, the source cannot
+            be read, or a weight is too large for half precision.
+        OutputError: If the target cannot be written.
+        SettingError: If the distance is not above 0.
+    """
+    source, target = find_checkpoint(source), Path(target)
+    if source.resolve() == target.resolve():
+        raise CheckpointError(f"{source}: would be overwritten; name another file")
+    ours = {".safetensors"}
+    routes = ((RELEASED_SUFFIXES, ours), (ours, ours if half else RELEASED_SUFFIXES))
+    if not any(source.suffix in a and target.suffix in b for a, b in routes):
+        raise CheckpointError(
+            f"{source} to {target}: convert takes a .pth to a .safetensors, or the other way; "
+            "with `half`, either to a .safetensors"
+        )
+    network = load_model(source, **(arguments or {}))
+    if ground_sample_distance is not None:
+        network.usage = replace(network.usage, ground_sample_distance=ground_sample_distance)
+    if target.suffix in RELEASED_SUFFIXES:
+        write_released(target, network, **_released_progress(network.provenance))
+    else:
+        save_model(target, network, half=half)
+    return network
+
+
+def _released_progress(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Epoch and best F1 as released files say them; epochs count from 0 there."""
+    epoch = max((provenance.get("epoch") or 1) - 1, 0)
+    scores = provenance.get("scores", [])
+    best = next((record["f1"] for record in scores if "f1" in record), 0.0)
+    return {"epoch": epoch, "max_acc": (best, epoch)}

@@ -1,0 +1,150 @@
+"""What a checkpoint says about itself, read without its weights."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from ctma.errors import CheckpointError, first_line
+from ctma.types import IMAGE_BANDS, name_bands
+
+FORMAT_VERSION = 2
+KEY = "ctma"
+"""Where the header stands among a safetensors file's metadata."""
+
+RELEASED_SUFFIXES = {".pth", ".pt"}
+"""Torch files, as the released implementations write them."""
+
+_SHIPPED = Path(__file__).parents[1] / "weights"
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""What batch norms keep beside their parameters."""
+
+
+class Header(BaseModel):
+    """What a checkpoint says about itself.
+
+    Fields that a newer version of ctma added are kept as they are.
+
+    Attributes:
+        network: Name for ``create_model``.
+        arguments: Its arguments.
+        bands: Names of the input bands of one date, in order.
+        scaling: The stored value that stands for 1.0 at the network's input.
+        ground_sample_distance: Metres a pixel of the training data, where known.
+        threshold: Change is where the probability exceeds it.
+        temperature: What logits are divided by before they become probabilities.
+        offset: What is added to them then.
+        calibration: How temperature, offset and threshold were found, where they were.
+        training_data: Name, fingerprint and size of the data it was trained on.
+        initial_weights: Name and fingerprint of the checkpoint where training began, if any.
+        recipe: The full recipe it was trained with.
+        epoch: Finished epochs, counted from 1.
+        scores: Scores taken, each with its split, protocol, threshold and data fingerprint.
+        ctma_version: The version of ctma that wrote it.
+        format_version: The version of this header's form.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    network: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    bands: list[str] = Field(default_factory=lambda: list(IMAGE_BANDS))
+    scaling: float = Field(255.0, gt=0, allow_inf_nan=False)
+    ground_sample_distance: float | None = Field(None, gt=0, allow_inf_nan=False)
+    threshold: float = Field(0.5, ge=0, le=1)
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    offset: float = Field(0.0, allow_inf_nan=False)
+    calibration: dict[str, Any] = Field(default_factory=dict)
+    training_data: dict[str, Any] = Field(default_factory=dict)
+    initial_weights: dict[str, str] = Field(default_factory=dict)
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    epoch: int | None = None
+    scores: list[dict[str, Any]] = Field(default_factory=list)
+    ctma_version: str = ""
+    format_version: int = FORMAT_VERSION
+
+
+def shipped_models() -> list[str]:
+    """Names of the checkpoints that come with the package; they stand for their files."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.safetensors"))
+
+
+def find_checkpoint(checkpoint: str | Path) -> Path:
+    """The file of a checkpoint that is given by its path, or by its name if it is shipped."""
+    if str(checkpoint) in shipped_models():
+        return _SHIPPED / f"{checkpoint}.safetensors"
+    return Path(checkpoint)
+
+
+def read_header(path: str | Path) -> Header:
+    """Reads what a checkpoint says about itself, without its weights.
+
+    Args:
+        path: A checkpoint of ours, or the name of a shipped one.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged or no checkpoint of ours.
+    """
+    path = find_checkpoint(path)
+    metadata, _ = _read_safetensors(path)
+    if KEY not in metadata:
+        raise CheckpointError(f"{path}: no ctma header, so its network is not known")
+    try:
+        return Header.model_validate(_migrate(json.loads(metadata[KEY]), path))
+    except (json.JSONDecodeError, AttributeError, TypeError, ValidationError) as error:
+        raise CheckpointError(f"{path}: damaged ctma header ({first_line(error)})") from error
+
+
+def count_parameters(path: str | Path) -> int:
+    """How many parameters a checkpoint of ours holds, its batch statistics left out.
+
+    Raises:
+        CheckpointError: If the file is missing or damaged.
+    """
+    _, shapes = _read_safetensors(find_checkpoint(path))
+    return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(_STATISTICS))
+
+
+def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, list[int]]]:
+    """Metadata, and the shape of each tensor by its name."""
+    if not path.is_file():
+        shipped = ", ".join(shipped_models())
+        raise CheckpointError(f"{path}: no such checkpoint; shipped by name: {shipped}")
+    try:
+        with safe_open(path, framework="np") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, shapes
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def _migrate(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A header of any former format in today's."""
+    version = content.get("format_version")
+    while version in _MIGRATIONS:
+        content = _MIGRATIONS[version](content)
+        version = content["format_version"]
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: header of format {version}, not {FORMAT_VERSION}; upgrade ctma"
+        )
+    return content
+
+
+def _name_all_bands(content: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 called the bands of every network red, green and blue, whatever their number."""
+    count = content.get("arguments", {}).get("bands", len(IMAGE_BANDS))
+    named = content.get("bands", list(IMAGE_BANDS))
+    bands = named if len(named) == count else [*name_bands(count)]
+    return content | {"bands": bands, "format_version": 2}
+
+
+_MIGRATIONS: dict[Any, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _name_all_bands}
+"""From each former format to the next one; none is ever taken out."""

@@ -1,0 +1,117 @@
+"""Torch files of the released implementations, read without running code, and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ctma.checkpoints.weights import load_weights
+from ctma.errors import CheckpointError, OutputError, first_line
+from ctma.files import whole_file
+from ctma.models.base import ChangeNetwork
+from ctma.models.registry import ENTRIES, create_model, released_network
+
+
+def load_released(path: Path, **arguments: Any) -> ChangeNetwork:
+    """Loads the network that a released file holds the weights of.
+
+    Args:
+        path: A ``.pth`` path.
+        **arguments: What the file does not say, such as ``fusion=0.67``.
+
+    Raises:
+        CheckpointError: If the file cannot be read, or its weights are those of no network
+            here.
+    """
+    state = {
+        name.removeprefix("module."): weight
+        for name, weight in read_released(path)["state_dict"].items()
+    }
+    found = released_network(state)
+    if found is None:
+        known = ", ".join(name for name, entry in ENTRIES.items() if entry.released_weight)
+        raise CheckpointError(
+            f"{path}: weights of no network that is known here ({known}); "
+            f"the first one is {next(iter(state))}"
+        )
+    network = create_model(found, **arguments)
+    ours = {released_name(network, name): name for name in network.state_dict()}
+    # Unknown ones keep their names, to be named in the error.
+    load_weights(network, {ours.get(name, name): state[name] for name in state}, path)
+    return network
+
+
+def released_name(network: ChangeNetwork, name: str) -> str:
+    """The released implementation's name of one of our weights."""
+    for pattern, replacement in network.released_names:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def read_released(path: str | Path) -> dict[str, Any]:
+    """Reads a torch file of a released implementation, without running code.
+
+    Returns:
+        Its content; ``state_dict`` holds weights under the released names.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, holds no weights, or is a pickle
+            that would run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch raises pickle, zip, key, value and runtime errors for one and the same damage.
+        if "weights_only" in str(error).lower():
+            raise CheckpointError(
+                f"{path}: holds more than weights, and loading it would run code; refused"
+            ) from error
+        raise CheckpointError(f"{path}: not a whole torch file ({first_line(error)})") from error
+    if isinstance(content, dict) and "state_dict" not in content:
+        content = {"state_dict": content}
+    if not isinstance(content, dict) or not _are_weights(content["state_dict"]):
+        raise CheckpointError(f"{path}: no state_dict of weights in this file")
+    return content
+
+
+def write_released(path: str | Path, network: ChangeNetwork, **content: Any) -> None:
+    """Writes a torch file as a released implementation does, whole or not at all.
+
+    Args:
+        path: A ``.pth`` path.
+        network: The network; it must have a released implementation.
+        **content: What else goes in, such as ``epoch``, ``optimizer``, ``max_acc``.
+
+    Raises:
+        CheckpointError: If the network has no released implementation.
+        OutputError: If the file cannot be written.
+    """
+    state = {
+        released_name(network, name): value.cpu() for name, value in network.state_dict().items()
+    }
+    if network.name not in ENTRIES or released_network(state) != network.name:
+        raise CheckpointError(f"{path}: {network.name} has no released implementation")
+    with whole_file(path) as part:
+        content = {"epoch": 0, "optimizer": {}, "max_acc": (0.0, 0)} | content
+        try:
+            torch.save(content | {"state_dict": state}, part)
+        except RuntimeError as error:
+            raise OutputError(f"cannot write {path}: {first_line(error)}") from error
+
+
+def _are_weights(state: Any) -> bool:
+    return (
+        isinstance(state, Mapping)
+        and bool(state)
+        and all(
+            isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+        )
+    )

@@ -1,0 +1,115 @@
+"""Networks to safetensors files with a header, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ctma._version import __version__
+from ctma.checkpoints.header import (
+    KEY,
+    RELEASED_SUFFIXES,
+    Header,
+    find_checkpoint,
+    read_header,
+)
+from ctma.checkpoints.released import load_released
+from ctma.checkpoints.weights import load_weights
+from ctma.errors import CheckpointError, CtmaError, OutputError, first_line
+from ctma.files import whole_file
+from ctma.models.base import ChangeNetwork, Usage
+from ctma.models.layers import channels_last
+from ctma.models.registry import create_model
+
+_USAGE = tuple(Usage.__dataclass_fields__)
+
+
+def save_model(
+    path: str | Path, network: ChangeNetwork, *, half: bool = False, **provenance: Any
+) -> None:
+    """Writes a checkpoint, whole or not at all.
+
+    Args:
+        path: A ``.safetensors`` path.
+        network: The network: its weights, its name and arguments as ``create_model`` knows
+            them, its ``usage``, and where it comes from.
+        half: Keep kernels in float16, for a file of half the size; they are loaded as
+            float32. Vectors, batch statistics among them, stay as they are.
+        **provenance: Fields of :class:`Header` that take the place of the network's own
+            ``provenance``, such as ``scores``.
+
+    Raises:
+        CheckpointError: If a weight is too large for half precision, or the network was not
+            made by ``create_model``.
+        OutputError: If the file cannot be written.
+    """
+    if not network.name:
+        raise CheckpointError(
+            f"{path}: this {type(network).__name__} cannot be loaded again; make it with "
+            "create_model (see ctma.register)"
+        )
+    usage = asdict(network.usage)
+    known: dict[str, Any] = {
+        **network.provenance, **provenance, **usage, "bands": list(network.usage.bands)
+    }  # fmt: skip
+    header = Header(
+        network=network.name, arguments=network.arguments, ctma_version=__version__, **known
+    )
+    weights = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+    if half:
+        weights = {name: _halve(name, weight) for name, weight in weights.items()}
+    with whole_file(path) as part:
+        try:
+            save_file(weights, part, metadata={KEY: header.model_dump_json()})
+        except SafetensorError as error:
+            raise OutputError(f"cannot write {path}: {first_line(error)}") from error
+
+
+def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
+    """Loads a network with its weights, in evaluation mode.
+
+    Args:
+        path: A checkpoint of ours, the name of a shipped one, or a ``.pth`` file of a
+            released implementation.
+        **arguments: For a ``.pth`` file, what it does not say, such as ``fusion=0.67``.
+
+    Returns:
+        The network; its ``usage`` is what the checkpoint knows of how to use it, its
+        ``provenance`` what else it says.
+
+    Raises:
+        CheckpointError: If the file is no checkpoint, would run code, or its weights do
+            not fit the network it names.
+    """
+    path = find_checkpoint(path)
+    if path.suffix in RELEASED_SUFFIXES:
+        return channels_last(load_released(path, **arguments)).eval()
+    if arguments:
+        raise CheckpointError(f"{path}: its header holds the network's arguments, give none")
+    header = read_header(path)
+    try:
+        network = create_model(header.network, **header.arguments)
+        known = header.model_dump(include={*_USAGE}) | {"bands": tuple(header.bands)}
+        network.usage = Usage(**known)
+    except CtmaError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    load_weights(network, load_file(path), path)
+    apart = {"network", "arguments", "ctma_version", "format_version", *_USAGE}
+    network.provenance = header.model_dump(exclude=apart)
+    return channels_last(network).eval()
+
+
+def _halve(name: str, weight: Tensor) -> Tensor:
+    if weight.ndim < 2 or not weight.is_floating_point():
+        return weight
+    if weight.abs().max() > torch.finfo(torch.float16).max:
+        raise CheckpointError(f"{name}: too large for half precision; keep float32")
+    return weight.half()

@@ -1,0 +1,31 @@
+"""Weights into a network, all of them or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from ctma.errors import CheckpointError
+from ctma.models.base import ChangeNetwork
+
+
+def load_weights(network: ChangeNetwork, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Puts weights into a network if all fit, else changes nothing.
+
+    Raises:
+        CheckpointError: If a weight is missing, surplus or misshapen; it names them.
+    """
+    own = network.state_dict()
+    problems = [f"{name} is missing" for name in own if name not in weights]
+    problems += [f"{name} is surplus" for name in weights if name not in own]
+    problems += [
+        f"{name} is {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    if problems:
+        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(f"{source}: weights do not fit: {'; '.join(problems[:3])}{more}")
+    network.load_state_dict(weights)

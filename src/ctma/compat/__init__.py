@@ -1,0 +1,1 @@
+"""The released implementation's command line, configurations and runs, in its own words."""

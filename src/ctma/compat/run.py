@@ -1,0 +1,140 @@
+"""Runs released configurations with our engine; checkpoints are torch files of the same form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
+
+from ctma.checkpoints.released import read_released, write_released
+from ctma.checkpoints.store import load_model
+from ctma.compat.configuration import ReleasedConfig, find_data, to_recipe
+from ctma.errors import CheckpointError, SettingError
+from ctma.evaluation.report import Report, evaluate
+from ctma.training.initial import create_network
+from ctma.training.loaders import PairsModule, find_training_pairs
+from ctma.training.module import ChangeModule, Start
+from ctma.training.run import fit, seed_everything
+from ctma.training.trainer import Hardware, Logs
+from ctma.types import IMAGE_BANDS, Progress, Say, ignore
+
+
+class ReleasedResult(NamedTuple):
+    """What a training leaves behind.
+
+    Attributes:
+        best: The checkpoint with the highest validation F1.
+        f1: That F1.
+        epoch: Its epoch, counted from 0.
+    """
+
+    best: Path
+    f1: float
+    epoch: int
+
+
+def train_released(config: ReleasedConfig, on_warning: Say = ignore) -> ReleasedResult:
+    """Trains by a released configuration.
+
+    Args:
+        config: The configuration.
+        on_warning: Called with a line where something is not as asked.
+
+    Raises:
+        DataError: If the data is not there.
+        CheckpointError: If ``resume`` cannot be read.
+        OutputError: If the experiment's folder cannot be written.
+    """
+    recipe = to_recipe(config)
+    if config.p2v_model.in_ch != len(IMAGE_BANDS):
+        raise SettingError(f"p2v_model.in_ch: images on disk have {len(IMAGE_BANDS)} bands")
+    found = find_training_pairs(find_data(config), recipe.data)
+    resumed = Path(config.resume) if config.resume else None
+    if resumed is not None and not resumed.exists():
+        on_warning(f"--resume {resumed}: does not exist yet, starting a new training")
+        resumed = None
+
+    seed_everything(recipe.seed)
+    if resumed is not None:
+        network = load_model(resumed, **config.arguments).train()
+        start, best = _resume(read_released(resumed), config)
+    else:
+        network = create_network(recipe, pretrained=True)
+        start, best = Start(), (0.0, 0)
+    keeper = ReleasedKeeper(config, best)
+    module = ChangeModule(network, recipe, start)
+    pairs = PairsModule(found, recipe.data, recipe.seed, start.epoch)
+    logs = Logs(not config.log_off, config.tb_on, config.tb_intvl)
+    fit(module, pairs, config.exp_dir, [keeper], Hardware(config.device), logs)
+    return ReleasedResult(config.output("model_best"), *keeper.best)
+
+
+def evaluate_released(config: ReleasedConfig, on_progress: Progress = ignore) -> Report:
+    """Scores ``resume`` on ``subset`` with windows of 256 at stride 64, as released.
+
+    Raises:
+        CheckpointError: If there is no such checkpoint, or it cannot be read.
+        DataError: If the data is not there.
+    """
+    if not config.resume:
+        raise CheckpointError("eval scores a checkpoint: add --resume FILE")
+    masks = Path(config.out_dir) if config.out_dir else config.exp_dir / "out"
+    return evaluate(
+        config.resume,
+        find_data(config),
+        config.subset,
+        protocol="sliding",
+        masks=masks if config.save_on else None,
+        output=config.exp_dir / f"scores-{config.subset}-sliding.json",
+        device=config.device,
+        workers=config.num_workers,
+        on_progress=on_progress,
+        arguments=config.arguments,
+    )
+
+
+class ReleasedKeeper(Checkpoint):
+    """Writes ``checkpoint_latest`` and ``model_best`` as the released implementation does.
+
+    Args:
+        config: Says where to and how often.
+        best: Best validation F1 so far and its epoch, counted from 0.
+    """
+
+    def __init__(self, config: ReleasedConfig, best: tuple[float, int]):
+        self.config = config
+        self.best = best
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keeps what this epoch brought."""
+        assert isinstance(pl_module, ChangeModule)
+        scores = pl_module.validation_scores
+        assert scores is not None
+        epoch = trainer.current_epoch
+        if scores.f1 > self.best[0] or not self.config.output("model_best").exists():
+            self.best = (scores.f1, epoch)
+            self._write("model_best", trainer, pl_module)
+        last = epoch + 1 == self.config.num_epochs
+        if last or (epoch + 1) % self.config.track_intvl == 0:
+            self._write("checkpoint_latest", trainer, pl_module)
+
+    def _write(self, name: str, trainer: pl.Trainer, module: ChangeModule) -> None:
+        optimizer = trainer.optimizers[0].state_dict() if self.config.save_optim else {}
+        write_released(
+            self.config.output(name),
+            module.kept,
+            epoch=trainer.current_epoch,
+            optimizer=optimizer,
+            max_acc=self.best,
+        )
+
+
+def _resume(content: dict[str, Any], config: ReleasedConfig) -> tuple[Start, tuple[float, int]]:
+    """Where a torch file says that training stopped: its ``epoch`` counts from 0."""
+    if config.anew:
+        return Start(), (0.0, 0)
+    optimizer = content.get("optimizer") if config.load_optim else None
+    best, epoch = content.get("max_acc", (0.0, 0))
+    return Start(int(content.get("epoch", -1)) + 1, optimizer or None), (float(best), int(epoch))

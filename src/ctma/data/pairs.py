@@ -1,0 +1,122 @@
+"""One pair on disk, and its label as 0 and 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctma.data.images import read_image, read_label
+from ctma.errors import DataError, ImageError
+from ctma.types import Pixels
+
+LOSSY = {".jpg", ".jpeg"}
+"""Labels of these suffixes hold values between 0 and 255; change is above 127."""
+
+Sample = tuple[Pixels, Pixels, Pixels]
+"""Before and after, (H, W, 3) each, and change, (H, W) in 0/1."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One place at two times, on disk.
+
+    Attributes:
+        name: Unique within its split, without suffix, such as ``"scene_1/scene_1_03"``.
+        before: Image before.
+        after: Image after.
+        change: Label, or ``None`` where there is none.
+    """
+
+    name: str
+    before: Path
+    after: Path
+    change: Path | None
+
+
+def read_sample(pair: Pair, label_scale: int) -> Sample:
+    """Both images and the label of a pair.
+
+    Args:
+        pair: A labelled pair.
+        label_scale: The stored value of change, 1 or 255; see :func:`find_label_scale`.
+
+    Raises:
+        ImageError: If a file is unreadable or the sizes differ.
+        DataError: If the pair has no label, or one of other values.
+    """
+    before, after = read_pair(pair)
+    if pair.change is None:
+        raise DataError(f"{pair.before}: this pair has no label")
+    change = read_label(pair.change)
+    if change.shape != before.shape[:2]:
+        raise ImageError(
+            f"{pair.change}: label of {size_text(change)}, its images are {size_text(before)}"
+        )
+    return before, after, binary_label(change, label_scale, pair.change)
+
+
+def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Both images, (H, W, 3) each.
+
+    Raises:
+        ImageError: If one is unreadable or the sizes differ.
+    """
+    before, after = read_image(pair.before), read_image(pair.after)
+    if before.shape != after.shape:
+        raise ImageError(
+            f"{pair.after}: {size_text(after)}, but {pair.before} is {size_text(before)}"
+        )
+    return before, after
+
+
+def find_label_scale(pairs: Sequence[Pair], *, tolerant: bool = False) -> int:
+    """Finds out whether labels are stored as 0/1 or as 0/255.
+
+    The first label that holds any change decides. JPEG labels are 0/255: a compressed 0/1
+    image would not survive.
+
+    Args:
+        pairs: Pairs of one data set.
+        tolerant: Pass over labels that cannot be read.
+
+    Returns:
+        1 or 255; 255 if no label holds any change.
+    """
+    for pair in pairs:
+        if pair.change is None or pair.change.suffix.lower() in LOSSY:
+            continue
+        try:
+            largest = int(read_label(pair.change).max())
+        except ImageError:
+            if not tolerant:
+                raise
+            continue
+        if largest > 0:
+            return 1 if largest == 1 else 255
+    return 255
+
+
+def binary_label(label: NDArray[np.uint8], scale: int, path: Path) -> NDArray[np.uint8]:
+    """A stored label in 0/1.
+
+    Args:
+        label: As stored, (H, W).
+        scale: The stored value of change, 1 or 255.
+        path: Where it was stored, for the error, and to tell lossy labels.
+
+    Raises:
+        DataError: If a label that is not lossy holds other values than 0 and ``scale``.
+    """
+    if path.suffix.lower() not in LOSSY and not ((label == 0) | (label == scale)).all():
+        odd = sorted(set(np.unique(label).tolist()) - {0, scale})
+        raise DataError(f"{path}: label of value {odd[0]}, expected 0 and {scale}")
+    return (label > scale // 2).astype(np.uint8)
+
+
+def size_text(image: NDArray) -> str:
+    """Height and width for a message."""
+    return f"{image.shape[0]} x {image.shape[1]}"

@@ -1,0 +1,1 @@
+"""How a network is run: views, resolution, protocols, images, engines."""

@@ -1,0 +1,194 @@
+"""From two images to a change probability and a mask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ctma.data.dataset import to_tensor
+from ctma.data.images import SUFFIXES, save_image
+from ctma.data.pairs import Pair, read_pair, size_text
+from ctma.data.readers import images_by_name
+from ctma.devices import autocast
+from ctma.errors import DataError, ImageError
+from ctma.inference.protocols import find_protocol, sliding
+from ctma.inference.resolution import check_given_distance, find_enlargement
+from ctma.inference.views import look_as
+from ctma.models.base import ChangeNetwork
+from ctma.types import Pixels, Plane, Progress, ignore
+
+LARGEST_WHOLE = 1024 * 1024
+"""Pixels above which an image is predicted in windows."""
+
+LARGE_WINDOW, LARGE_STRIDE = 512, 256
+
+
+class Prediction(NamedTuple):
+    """What changed.
+
+    Attributes:
+        probability: Change probability in [0, 1], (H, W) float32.
+        mask: 1 where the probability exceeds the threshold, (H, W) uint8.
+    """
+
+    probability: Plane
+    mask: Pixels
+
+
+def predict(
+    before: NDArray,
+    after: NDArray,
+    model: ChangeNetwork,
+    *,
+    threshold: float | None = None,
+    protocol: str = "auto",
+    tta: bool = False,
+    ground_sample_distance: float | None = None,
+    precision: str = "32-true",
+) -> Prediction:
+    """Predicts what changed between two images.
+
+    Args:
+        before: (H, W, bands), uint8 or float in [0, 1].
+        after: The same shape.
+        model: A network, as from ``load_model``; it runs on the device it is on.
+        threshold: Change is where the probability exceeds it; the checkpoint's by default.
+        protocol: ``"whole"``, ``"crops"``, ``"sliding"``; ``"auto"`` sees images of up
+            to 1024 x 1024 pixels whole, larger ones in overlapping windows of 512, both as the
+            network sees them.
+        tta: Average over flipped views; takes four times as long.
+        ground_sample_distance: Metres a pixel; where given, the network sees the images
+            enlarged or reduced to the distance it was trained at.
+        precision: ``"32-true"``, ``"bf16-mixed"`` or ``"auto"``.
+
+    Raises:
+        ImageError: If the arrays do not fit each other or the network.
+        UnknownNameError: If there is no such protocol or precision.
+        SettingError: If the distance is not above 0, or the model does not know its own.
+    """
+    check_given_distance(model, ground_sample_distance)
+    ratio = find_enlargement(model, ground_sample_distance)
+    _check_arrays(before, after, model)
+    inputs = [_to_input(image, model) for image in (before, after)]
+    with autocast(model.device, precision):
+        run = _choose_protocol(protocol, before.shape, ratio)
+        batch = run(look_as(model, enlargement=ratio, tta=tta), *inputs)
+    probability = batch[0, 0].cpu().numpy()
+    if threshold is None:
+        threshold = model.usage.threshold
+    return Prediction(probability, (probability > threshold).astype(np.uint8))
+
+
+def predict_files(
+    before: Path,
+    after: Path,
+    model: ChangeNetwork,
+    output: Path,
+    *,
+    on_done: Progress = ignore,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Predicts two images or two folders of images, and writes masks and probabilities.
+
+    Args:
+        before: An image or a folder.
+        after: The same kind; in folders, partners have the same name without suffix.
+        model: A network, as from ``load_model``.
+        output: Gets ``mask/NAME.png`` (0/255) and ``probability/NAME.png`` (0 to 255).
+        on_done: Called after every pair with how many are done, and of how many.
+        **options: For :func:`predict`.
+
+    Returns:
+        For each pair its name, files and changed share.
+
+    Raises:
+        DataError: If partners are missing or there is nothing to predict.
+        ImageError: If an image is unreadable or sizes differ.
+        OutputError: If a file cannot be written.
+    """
+    pairs = find_partners(before, after)
+    results: list[dict[str, Any]] = []
+    for pair in pairs:
+        prediction = predict(*read_pair(pair), model, **options)
+        mask, probability = (output / kind / f"{pair.name}.png" for kind in ("mask", "probability"))
+        save_image(mask, prediction.mask * np.uint8(255))
+        save_image(probability, to_8_bit(prediction.probability))
+        results.append(
+            {
+                "name": pair.name,
+                "mask": str(mask),
+                "probability": str(probability),
+                "changed_share": float(prediction.mask.mean()),
+            }
+        )
+        on_done(len(results), len(pairs))
+    return results
+
+
+def find_partners(before: Path, after: Path) -> list[Pair]:
+    """Pairs of two images, or of the images of equal names in two folders.
+
+    Raises:
+        DataError: If one is a folder and the other not, or partners are missing.
+    """
+    for path in (before, after):
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
+    if before.is_dir() != after.is_dir():
+        raise DataError(f"{before} and {after}: give two images or two folders")
+    if not before.is_dir():
+        return [Pair(before.stem, before, after, None)]
+    images = [images_by_name(folder) for folder in (before, after)]
+    alone = sorted(images[0].keys() ^ images[1].keys())
+    if alone:
+        raise DataError(f"{before} and {after}: {alone[0]} is in one only ({len(alone)} such)")
+    if not images[0]:
+        raise DataError(f"{before}: no images here ({', '.join(sorted(SUFFIXES))})")
+    return [Pair(name, images[0][name], images[1][name], None) for name in sorted(images[0])]
+
+
+def to_8_bit(probability: Plane) -> Pixels:
+    """Probability in [0, 1] to the nearest of 0 to 255."""
+    return np.rint(probability * 255).astype(np.uint8)
+
+
+def _check_arrays(before: NDArray, after: NDArray, model: ChangeNetwork) -> None:
+    if before.shape != after.shape:
+        raise ImageError(f"before is {before.shape}, after is {after.shape}: sizes must be equal")
+    if before.ndim != 3 or before.shape[2] != model.bands:
+        raise ImageError(
+            f"images of shape {before.shape}, the network takes (H, W, {model.bands}): "
+            f"{', '.join(model.usage.bands)}"
+        )
+    for image in (before, after):
+        if image.dtype != np.uint8 and not _in_unit_range(image):
+            raise ImageError(
+                f"{size_text(image)} image of {image.dtype}: expected uint8, or float in [0, 1]"
+            )
+
+
+def _in_unit_range(image: NDArray) -> bool:
+    return bool(np.issubdtype(image.dtype, np.floating) and image.min() >= 0 and image.max() <= 1)
+
+
+def _to_input(image: NDArray, model: ChangeNetwork) -> Tensor:
+    """(1, bands, H, W) on the network's device, of 8 bits or in [0, 1]."""
+    values = image if image.dtype == np.uint8 else image.astype(np.float32)
+    return to_tensor(values)[None].to(model.device)
+
+
+def _choose_protocol(name: str, shape: tuple[int, ...], ratio: float) -> Callable[..., Tensor]:
+    """By name; ``auto`` counts pixels as the network sees them."""
+    if name != "auto":
+        return find_protocol(name)
+    if shape[0] * shape[1] * ratio**2 <= LARGEST_WHOLE:
+        return find_protocol("whole")
+    window, stride = (math.ceil(side / ratio) for side in (LARGE_WINDOW, LARGE_STRIDE))
+    return partial(sliding, window=window, stride=stride)

@@ -1,0 +1,158 @@
+"""How a network is run over an image: the published ways of taking a score.
+
+- ``crops``: cut into squares of 256 pixels that do not overlap, each seen alone.
+- ``whole``: the whole image at once.
+- ``sliding``: windows of 256 pixels at stride 64, the mean of their probabilities.
+
+Where a size is no multiple, the last window of a row or column is moved back inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ctma.errors import UnknownNameError
+from ctma.models.base import ChangeNetwork
+
+WINDOW = 256
+STRIDE = 64
+
+
+class Window(NamedTuple):
+    """A square of an image: its top left pixel and the part of it that counts.
+
+    Attributes:
+        top: Row of the origin.
+        left: Column of the origin.
+        height: Rows.
+        width: Columns.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def area(self) -> tuple[slice, slice]:
+        """Rows and columns as slices."""
+        rows = slice(self.top, self.top + self.height)
+        return rows, slice(self.left, self.left + self.width)
+
+
+Protocol = Callable[[ChangeNetwork, Tensor, Tensor], Tensor]
+
+
+def find_protocol(name: str) -> Protocol:
+    """A protocol by name.
+
+    A protocol takes a network and two batches (B, C, H, W), 8-bit or in [0, 1], and
+    returns the change probability (B, 1, H, W), float32.
+
+    Raises:
+        UnknownNameError: If there is no such protocol.
+    """
+    if name not in PROTOCOLS:
+        raise UnknownNameError("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]
+
+
+@torch.no_grad()
+def whole(network: ChangeNetwork, before: Tensor, after: Tensor) -> Tensor:
+    """The whole image at once; images below the least size are padded by their edge."""
+    height, width = before.shape[-2:]
+    least, scaling = network.minimum_size, network.usage.scaling
+    before, after = (_pad_to(least, to_unit_range(image, scaling)) for image in (before, after))
+    logits = network(before, after).fine
+    return network.probability(logits[..., :height, :width])
+
+
+@torch.no_grad()
+def crops(network: ChangeNetwork, before: Tensor, after: Tensor, window: int = WINDOW) -> Tensor:
+    """Squares seen alone; of a window that was moved back only its new pixels count."""
+    probability = before.new_zeros((len(before), 1, *before.shape[-2:]), dtype=torch.float32)
+    for area, part in _over_windows(network, before, after, window, stride=window, reverse=True):
+        probability[..., area[0], area[1]] = part
+    return probability
+
+
+@torch.no_grad()
+def sliding(
+    network: ChangeNetwork,
+    before: Tensor,
+    after: Tensor,
+    window: int = WINDOW,
+    stride: int = STRIDE,
+) -> Tensor:
+    """Mean probability of overlapping windows."""
+    total = before.new_zeros((len(before), 1, *before.shape[-2:]), dtype=torch.float32)
+    count = torch.zeros_like(total)
+    for area, part in _over_windows(network, before, after, window, stride):
+        total[..., area[0], area[1]] += part
+        count[..., area[0], area[1]] += 1
+    return total / count
+
+
+PROTOCOLS: dict[str, Protocol] = {"crops": crops, "whole": whole, "sliding": sliding}
+
+
+def windows(height: int, width: int, window: int, stride: int) -> list[Window]:
+    """Windows that cover an image, row by row; the last of each direction is moved back inside.
+
+    Args:
+        height: Rows of the image.
+        width: Columns of the image.
+        window: Side of a window; in a smaller image it shrinks to the image.
+        stride: Step between origins.
+    """
+    tops, lefts = (_origins(size, window, stride) for size in (height, width))
+    sides = min(window, height), min(window, width)
+    return [Window(top, left, *sides) for top, left in product(tops, lefts)]
+
+
+def to_unit_range(image: Tensor, scaling: float) -> Tensor:
+    """8-bit values to [0, 1]; other values as they are.
+
+    Args:
+        image: Any shape.
+        scaling: The stored value that stands for 1; larger ones become 1 too.
+    """
+    return (image / scaling).clamp(max=1) if image.dtype == torch.uint8 else image
+
+
+def _origins(size: int, window: int, stride: int) -> list[int]:
+    last = max(size - window, 0)
+    return [*range(0, last, stride), last]
+
+
+def _over_windows(
+    network: ChangeNetwork,
+    before: Tensor,
+    after: Tensor,
+    window: int,
+    stride: int,
+    reverse: bool = False,
+) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+    """Areas and their probabilities; in reverse, the earlier of two windows is given later."""
+    height, width = before.shape[-2:]
+    places = windows(height, width, window, stride)
+    for place in reversed(places) if reverse else places:
+        rows, columns = place.area
+        yield (
+            place.area,
+            whole(network, before[..., rows, columns], after[..., rows, columns]),
+        )
+
+
+def _pad_to(least: int, image: Tensor) -> Tensor:
+    height, width = image.shape[-2:]
+    if min(height, width) >= least:
+        return image
+    missing = (0, max(least - width, 0), 0, max(least - height, 0))
+    return F.pad(image, missing, mode="replicate")

@@ -1,0 +1,50 @@
+"""What the outputs of a run over a scene depend on, as a fingerprint: equal runs may be resumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ctma.devices import describe_computing
+from ctma.files import fingerprint
+from ctma.inference.engines import eager
+from ctma.models.base import ChangeNetwork
+from ctma.scene.plan import Plan
+from ctma.scene.settings import PolygonSettings
+
+
+class Identity(NamedTuple):
+    """The fingerprint of a run.
+
+    Attributes:
+        now: Of inputs, plan, polygons and network, and of what computes: device, engine, and
+            the versions of ctma and torch (the arithmetic is part of the plan).
+        before: What ctma called the same run when it did not look at what computes; such runs
+            can still be resumed.
+    """
+
+    now: str
+    before: str
+
+
+def identify(plan: Plan, network: ChangeNetwork, polygons: PolygonSettings) -> Identity:
+    """The identity of a run.
+
+    Args:
+        plan: The plan.
+        network: As it looks at windows.
+        polygons: How polygons are written.
+    """
+    stamps = [_stamp(date.path) for date in (plan.before, plan.after)]
+    before = fingerprint([repr(plan), repr(polygons), *stamps, network.fingerprint()])
+    computing = describe_computing(network.device, eager.NAME)
+    return Identity(fingerprint([before, *computing.values()]), before)
+
+
+def _stamp(path: str) -> str:
+    """Tells one state of an input from another without reading all of it."""
+    file = Path(path)
+    if not file.is_file():
+        return path
+    state = file.stat()
+    return f"{file.resolve()} {state.st_size} {state.st_mtime_ns}"

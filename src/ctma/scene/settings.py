@@ -1,0 +1,98 @@
+"""How a scene is predicted: one value, checked where it is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ctma.devices import check_precision
+from ctma.errors import SettingError, UnknownNameError
+from ctma.scene.blending import Tiling
+from ctma.scene.grid import GRIDS
+from ctma.settings import check_distance, check_threshold
+
+POLYGON_DRIVERS = {
+    "gpkg": "GPKG",
+    "geojson": "GeoJSON",
+    "fgb": "FlatGeobuf",
+    "parquet": "Parquet",
+}
+"""Polygon formats; each is also its file's suffix."""
+
+
+@dataclass(frozen=True)
+class PolygonSettings:
+    """How polygons are written.
+
+    Attributes:
+        min_area: Square metres below which a change is no polygon.
+        simplify: Pixels by which polygons may be simplified.
+        form: One of ``POLYGON_DRIVERS``.
+    """
+
+    min_area: float = 0.0
+    simplify: float = 0.0
+    form: str = "gpkg"
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """How two rasters become a change map.
+
+    Attributes:
+        bands: Band numbers from 1, for both dates; the first ones by default.
+        scale: Stored values that become 0 and 1; found for each date by default.
+        grid: Whose pixels are kept: ``before``, ``after`` or ``finest``.
+        threshold: Change is where the probability exceeds it; the checkpoint's by default.
+        min_area: Square metres below which a change is no polygon.
+        simplify: Pixels by which polygons may be simplified.
+        polygon_format: ``gpkg``, ``geojson``, ``fgb`` or ``parquet``.
+        tiling: How windows lie, in pixels that the network sees.
+        coregister: Take out the shift between the dates.
+        tta: Average over flipped views; takes four times as long.
+        ground_sample_distance: Metres a pixel, by default as the grid has it. The network
+            sees the scene enlarged or reduced to the distance it was trained at.
+        precision: ``"32-true"``, ``"bf16-mixed"`` or ``"auto"``.
+
+    Raises:
+        SettingError: If a value is out of its range.
+        UnknownNameError: If there is no such grid, format or precision.
+    """
+
+    bands: Sequence[int] | None = None
+    scale: tuple[float, float] | None = None
+    grid: str = "before"
+    threshold: float | None = None
+    min_area: float = 0.0
+    simplify: float = 0.0
+    polygon_format: str = "gpkg"
+    tiling: Tiling = field(default_factory=Tiling)
+    coregister: bool = False
+    tta: bool = False
+    ground_sample_distance: float | None = None
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        for kind, name, known in (
+            ("polygon format", self.polygon_format, POLYGON_DRIVERS),
+            ("grid", self.grid, GRIDS),
+        ):
+            if name not in known:
+                raise UnknownNameError(kind, name, known)
+        if self.scale is not None and not -math.inf < self.scale[0] < self.scale[1] < math.inf:
+            raise SettingError(
+                f"`scale` {self.scale[0]},{self.scale[1]}: the first must be below the second, "
+                "both finite"
+            )
+        check_precision(self.precision)
+        check_threshold(self.threshold)
+        for name in ("min_area", "simplify"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise SettingError(f"`{name}` {getattr(self, name)}: finite, and not below 0")
+        check_distance(self.ground_sample_distance)
+
+    @property
+    def polygons(self) -> PolygonSettings:
+        """How polygons are written."""
+        return PolygonSettings(self.min_area, self.simplify, self.polygon_format)

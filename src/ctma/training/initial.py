@@ -1,0 +1,95 @@
+"""Where a training begins: random or ImageNet weights, those of a checkpoint, or grown ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ctma.checkpoints.store import load_model
+from ctma.checkpoints.weights import load_weights
+from ctma.errors import CheckpointError
+from ctma.files import file_fingerprint
+from ctma.inference.protocols import to_unit_range
+from ctma.models.base import ChangeNetwork
+from ctma.models.growth import grow
+from ctma.models.layers import channels_last
+from ctma.models.registry import create_model
+from ctma.training.loaders import PairsModule
+from ctma.training.settings import Recipe
+from ctma.types import Say
+
+
+def create_network(recipe: Recipe, *, pretrained: bool) -> ChangeNetwork:
+    """The network of a recipe, which knows at which distance it is trained.
+
+    Args:
+        recipe: The recipe.
+        pretrained: Whether to read the weights that the recipe has it start from; not where
+            others take their place.
+    """
+    arguments = dict(recipe.arguments)
+    if not pretrained:
+        arguments.pop("pretrained", None)
+    network = channels_last(create_model(recipe.network, **arguments))
+    distance = recipe.data.ground_sample_distance
+    network.usage = replace(network.usage, ground_sample_distance=distance)
+    return network
+
+
+def load_initial(
+    network: ChangeNetwork, path: Path, recipe: Recipe, pairs: PairsModule, on_note: Say
+) -> dict[str, str]:
+    """Gives a network the weights of a checkpoint.
+
+    Args:
+        network: The recipe's network; changed in place.
+        path: The checkpoint; one of a smaller CTMA is grown.
+        recipe: The recipe.
+        pairs: What training will see.
+        on_note: Told of growth, and of a distance that the checkpoint knows and the recipe not.
+
+    Returns:
+        What the header says of it: name and fingerprint.
+
+    Raises:
+        CheckpointError: If it cannot be read, or its weights do not fit.
+    """
+    initial = load_model(path)
+    if _shapes(initial) == _shapes(network):
+        load_weights(network, initial.state_dict(), path)
+    else:
+        _grow(initial, network, path, pairs)
+        on_note(
+            f"{path.name}: a {initial.name}, grown into a larger {recipe.network} that "
+            "begins as the same function"
+        )
+    known = initial.usage.ground_sample_distance
+    if known is not None and recipe.data.ground_sample_distance is None:
+        on_note(
+            f"{path.name} was trained at {known:g} m a pixel; say what yours are, so that the new "
+            f"checkpoint knows it: `settings` data.ground_sample_distance={known:g}"
+        )
+    return {"name": path.name, "fingerprint": file_fingerprint(path)}
+
+
+def _grow(initial: ChangeNetwork, network: ChangeNetwork, path: Path, pairs: PairsModule) -> None:
+    """Starts a network from a smaller one, with the first batch as the images to come."""
+    batch = pairs.first_batch()
+    scaling = network.usage.scaling
+    try:
+        grow(
+            initial,
+            network,
+            *(to_unit_range(images, scaling) for images in (batch.before, batch.after)),
+        )
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: this {initial.name} cannot start the recipe's {network.name} "
+            f"({error}); `init` takes the same network, or a smaller one of the same "
+            "model.fusion, model.video_len and kind of model.backbone"
+        ) from error
+
+
+def _shapes(network: ChangeNetwork) -> dict[str, Any]:
+    return {name: weight.shape for name, weight in network.state_dict().items()}

@@ -1,0 +1,142 @@
+"""Keeps what each epoch of a training brought."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import yaml
+from lightning.pytorch.callbacks import Checkpoint
+
+from ctma.checkpoints.store import save_model
+from ctma.data.readers import data_fingerprint
+from ctma.evaluation.metrics import Scores
+from ctma.evaluation.scoring import Scoring, record_score
+from ctma.files import whole_file
+from ctma.training.loaders import TrainingPairs
+from ctma.training.module import ChangeModule
+from ctma.training.settings import Recipe
+
+BEST = "best.safetensors"
+LATEST = "latest.ckpt"
+LATEST_WEIGHTS = "latest.safetensors"
+RECIPE = "recipe.yaml"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training leaves behind.
+
+    Attributes:
+        best: The checkpoint with the highest validation F1.
+        epoch: Its epoch, counted from 1.
+        scores: Its validation scores.
+    """
+
+    best: Path
+    epoch: int
+    scores: Scores
+
+
+class CheckpointKeeper(Checkpoint):
+    """Writes ``latest.*`` after every epoch and ``best.safetensors`` when F1 rises.
+
+    As one of Lightning's checkpoint callbacks it runs after all others, so that their
+    states, early stopping's among them, are kept as they are after the epoch.
+
+    Args:
+        output: The run's folder.
+        recipe: The recipe.
+        pairs: What is trained and validated on.
+        initial: Name and fingerprint of the checkpoint where training begins, if any.
+        computing: What computes, see ``ctma.devices.describe_computing``.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        recipe: Recipe,
+        pairs: TrainingPairs,
+        initial: dict[str, str],
+        computing: dict[str, str],
+    ):
+        self.output = output
+        self.recipe = recipe
+        self.pairs = pairs
+        self.computing = computing
+        self.provenance: dict[str, Any] = {
+            "recipe": recipe.model_dump(mode="json"),
+            "initial_weights": initial,
+        }
+        self.validation_data = ""
+        self.best_epoch = 0
+        self.best_counts: dict[str, int] = {}
+
+    def begin(self) -> None:
+        """In the first process: keeps the recipe, and reads the data for their fingerprints."""
+        with whole_file(self.output / RECIPE) as part:
+            part.write_text(yaml.safe_dump(self.provenance["recipe"], sort_keys=False))
+        self.provenance["training_data"] = {
+            "name": self.pairs.name,
+            "pairs": self.pairs.count,
+            "fingerprint": self.pairs.fingerprint(),
+        }
+        self.validation_data = data_fingerprint(self.pairs.validation)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keeps what this epoch brought."""
+        assert isinstance(pl_module, ChangeModule)
+        scores = pl_module.validation_scores
+        assert scores is not None
+        epoch = trainer.current_epoch + 1
+        files = [LATEST_WEIGHTS]
+        if not self.best_epoch or scores.f1 > Scores(**self.best_counts).f1:
+            self.best_epoch = epoch
+            self.best_counts = asdict(scores)
+            files.append(BEST)
+        if trainer.is_global_zero:
+            record = self._record(pl_module, scores)
+            known = self.provenance | {"epoch": epoch, "scores": [record]}
+            for name in files:
+                save_model(self.output / name, pl_module.kept, **known)
+        self._save_latest(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What resuming needs to know of the best epoch, and of what came before it."""
+        return {
+            "best_epoch": self.best_epoch,
+            "best_counts": self.best_counts,
+            "initial_weights": self.provenance["initial_weights"],
+            "computing": self.computing,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up where a former process stopped."""
+        self.best_epoch = state_dict["best_epoch"]
+        self.best_counts = state_dict["best_counts"]
+        self.provenance["initial_weights"] = state_dict.get("initial_weights", {})
+
+    def result(self) -> TrainingResult:
+        """The best epoch so far."""
+        return TrainingResult(self.output / BEST, self.best_epoch, Scores(**self.best_counts))
+
+    def _record(self, module: ChangeModule, scores: Scores) -> dict[str, Any]:
+        return record_score(
+            module.kept,
+            self.pairs.validation,
+            Scoring("crops", module.validation_threshold, precision=self.recipe.trainer.precision),
+            scores.as_dict(),
+            split=self.recipe.data.validation_split,
+            data_name=self.pairs.name,
+            data=self.validation_data,
+        ).as_dict()
+
+    def _save_latest(self, trainer: pl.Trainer) -> None:
+        """Every process takes part in the saving; the first one writes."""
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.output / LATEST)
+            return
+        with whole_file(self.output / LATEST) as part:
+            trainer.save_checkpoint(part)

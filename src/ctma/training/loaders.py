@@ -1,0 +1,163 @@
+"""Pairs, as Lightning wants them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader
+
+from ctma.data.augmentation import augmentation
+from ctma.data.dataset import (
+    Batch,
+    Mixture,
+    PairDataset,
+    ShareSampler,
+    TrainingSampler,
+    collate,
+    collate_by_size,
+)
+from ctma.data.pairs import Pair, find_label_scale
+from ctma.data.readers import data_fingerprint, find_pairs
+from ctma.errors import DataError, SettingError
+from ctma.training.settings import DataSettings, SourceSettings
+
+
+@dataclass(frozen=True)
+class TrainingPairs:
+    """What a training learns from and what it is picked on.
+
+    Attributes:
+        name: Of the data folders.
+        training: Labelled pairs, one list for each of the recipe's sources.
+        validation: Labelled pairs of the first source.
+    """
+
+    name: str
+    training: list[list[Pair]]
+    validation: list[Pair]
+
+    @property
+    def count(self) -> int:
+        """How many pairs are trained on."""
+        return sum(map(len, self.training))
+
+    def fingerprint(self) -> str:
+        """Of all pairs that are trained on."""
+        return data_fingerprint(chain(*self.training))
+
+    def check_shared(self, devices: int) -> None:
+        """Refuses more processes than there are pairs.
+
+        Raises:
+            SettingError: If one would have nothing to do.
+        """
+        if devices > min(self.count, len(self.validation)):
+            raise SettingError(
+                f"{devices} devices, but only {len(self.validation)} validation pairs"
+            )
+
+
+def find_training_pairs(root: Path, settings: DataSettings) -> TrainingPairs:
+    """The pairs of a data folder that a recipe asks for.
+
+    Raises:
+        DataError: If a folder or split is not there or not whole.
+    """
+    training = []
+    for source in settings.sources:
+        folder = root / source.folder
+        pairs = find_pairs(folder, settings.training_split, subset=settings.subset)
+        if source.exclude is not None:
+            pairs = [pair for pair in pairs if not fnmatch(pair.name, source.exclude)]
+        if not pairs:
+            raise DataError(f"{folder}: every training pair is left out by {source.exclude!r}")
+        training.append(pairs)
+    folders = [root / source.folder for source in settings.sources]
+    validation = find_pairs(folders[0], settings.validation_split, subset=settings.subset)
+    names = dict.fromkeys(folder.resolve().name for folder in folders)
+    return TrainingPairs(" + ".join(names), training, validation)
+
+
+class PairsModule(pl.LightningDataModule):
+    """Loaders over a training and a validation split, in this process's share.
+
+    Args:
+        pairs: Labelled pairs.
+        settings: The recipe's data part.
+        seed: The recipe's seed.
+        epoch: Epochs that are done already.
+    """
+
+    def __init__(
+        self,
+        pairs: TrainingPairs,
+        settings: DataSettings,
+        seed: int,
+        epoch: int = 0,
+    ):
+        super().__init__()
+        self.settings = settings
+        self.seed = seed
+        self.epoch = epoch
+        self.training = Mixture(
+            [
+                (self._draw_from(own, source), source.repeats)
+                for own, source in zip(pairs.training, settings.sources, strict=True)
+            ]
+        )
+        self.validation = PairDataset(pairs.validation, find_label_scale(pairs.validation))
+
+    def first_batch(self) -> Batch:
+        """What training sees first, drawn in this process."""
+        draws = islice(self._training_sampler(), self.settings.batch_size)
+        return collate([self.training[draw] for draw in draws])
+
+    def train_dataloader(self) -> DataLoader:
+        """Cropped and augmented batches, drawn as a function of seed and epoch."""
+        return self._loader(self.training, self._training_sampler(), collate)
+
+    def val_dataloader(self) -> DataLoader:
+        """Every validation pair once over all processes."""
+        sampler = ShareSampler(len(self.validation), *self._share())
+        return self._loader(self.validation, sampler, collate_by_size)
+
+    def _draw_from(self, pairs: list[Pair], source: SourceSettings) -> PairDataset:
+        return PairDataset(
+            pairs,
+            find_label_scale(pairs),
+            self.settings.crop_size,
+            augmentation(self.settings.augmentation, self.settings.without),
+            source.zoom,
+            self.settings.focus,
+            self.settings.paste,
+        )
+
+    def _training_sampler(self) -> TrainingSampler:
+        share = self._share()
+        sampler = TrainingSampler(len(self.training), self.settings.repeats, self.seed, *share)
+        # Loader processes begin to draw before the trainer tells the first epoch.
+        sampler.set_epoch(self.epoch)
+        return sampler
+
+    def _share(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _loader(self, dataset: PairDataset | Mixture, sampler: Any, collate_fn: Any) -> DataLoader:
+        workers = self.settings.workers
+        return DataLoader(
+            dataset,
+            batch_size=self.settings.batch_size,
+            sampler=sampler,
+            collate_fn=collate_fn,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )

@@ -1,0 +1,32 @@
+"""What training minimizes: one family of losses a file, chosen by the recipe's ``loss.name``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ctma.models.base import ChangeLogits
+from ctma.training.losses.bce import bce_loss
+from ctma.training.losses.nll import nll_loss
+from ctma.training.settings import LossSettings
+
+_FAMILIES: dict[str, Callable[[ChangeLogits, Tensor, Any], Tensor]] = {
+    "bce": bce_loss,
+    "nll": nll_loss,
+}
+
+
+def change_loss(logits: ChangeLogits, change: Tensor, settings: LossSettings) -> Tensor:
+    """The loss that a recipe asks for.
+
+    Args:
+        logits: What the network returned.
+        change: (B, 1, H, W), 0 or 1.
+        settings: The recipe's loss part.
+
+    Returns:
+        A scalar, float32.
+    """
+    return _FAMILIES[settings.name](logits, change, settings)

@@ -1,0 +1,151 @@
+"""Runs a training: from a recipe and a data folder to checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from ctma.checkpoints.header import find_checkpoint
+from ctma.devices import describe_computing, find_device, find_precision
+from ctma.errors import SettingError
+from ctma.files import sole_run
+from ctma.inference.engines import eager
+from ctma.training.initial import create_network, load_initial
+from ctma.training.keeper import RECIPE, CheckpointKeeper, TrainingResult
+from ctma.training.loaders import PairsModule, find_training_pairs
+from ctma.training.module import ChangeModule
+from ctma.training.recipes import check_recipe, load_recipe
+from ctma.training.resume import check_latest, find_latest
+from ctma.training.settings import Recipe
+from ctma.training.trainer import Hardware, Logs, create_trainer, quiet_lightning
+from ctma.types import IMAGE_BANDS, Say, ignore
+
+
+def train(
+    recipe: str | Recipe,
+    data: str | Path,
+    output: str | Path,
+    *,
+    devices: int = 1,
+    device: str = "auto",
+    precision: str | None = None,
+    resume: bool = False,
+    init: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    on_note: Say = ignore,
+) -> TrainingResult:
+    """Trains by a recipe and keeps the best checkpoint by validation F1.
+
+    The output folder gets ``best.safetensors``, ``latest.safetensors`` (the weights after
+    the last epoch), ``latest.ckpt`` (for resuming), ``recipe.yaml`` and ``logs/`` with CSV
+    and TensorBoard logs.
+
+    Args:
+        recipe: What to train, and how: a recipe or its name, see ``load_recipe``.
+        data: A data folder with a training and a validation split.
+        output: The run's folder.
+        devices: How many processes share the work, one a device.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"cuda:1"`` for the second GPU.
+        precision: Overrides the recipe's; ``"auto"`` is bf16 where the hardware multiplies it,
+            and what the run began in when it is resumed.
+        resume: Continue from ``latest.ckpt`` where there is one.
+        init: A checkpoint whose weights are where training starts, for fine-tuning; one of a
+            smaller CTMA is grown.
+        callbacks: Further callbacks for the trainer.
+        on_note: Called with a line on what was found in the data, and on what ``init`` knows
+            and the recipe does not.
+
+    Raises:
+        CheckpointError: If the weights of ``init`` do not fit the recipe's network.
+        DataError: If the data is not there or not whole.
+        SettingError: If the network cannot be built or the device is not there.
+        OutputError: If the folder cannot be written, holds another training, or one is at work
+            there.
+    """
+    output = Path(output)
+    hardware = Hardware(device, devices)
+    recipe = _settle(recipe, hardware, precision, output / RECIPE if resume else None)
+    found = find_training_pairs(Path(data), recipe.data)
+    found.check_shared(devices)
+    latest = find_latest(output, recipe, resume=resume, init=init)
+    seed_everything(recipe.seed)
+    network = create_network(recipe, pretrained=latest is None and init is None)
+    computing = describe_computing(find_device(device), eager.NAME)
+    epoch = 0 if latest is None else check_latest(latest, network, computing)
+    pairs = PairsModule(found, recipe.data, recipe.seed, epoch)
+    initial: dict[str, str] = {}
+    if latest is None and init is not None:
+        initial = load_initial(network, find_checkpoint(init), recipe, pairs, on_note)
+    keeper = CheckpointKeeper(output, recipe, found, initial, computing)
+    on_note(f"{pairs.training.note}; {pairs.validation.note}")
+    logs = Logs(interval=_log_interval(recipe, found.count))
+    module = ChangeModule(network, recipe)
+    fit(module, pairs, output, [keeper, *callbacks], hardware, logs, latest, keeper.begin)
+    return keeper.result()
+
+
+def fit(
+    module: ChangeModule,
+    pairs: PairsModule,
+    output: Path,
+    callbacks: list[Callback],
+    hardware: Hardware,
+    logs: Logs,
+    latest: Path | None = None,
+    begin: Callable[[], None] = ignore,
+) -> None:
+    """Lets a network learn from pairs, alone in its folder.
+
+    Args:
+        module: The network with its recipe.
+        pairs: What it learns from.
+        output: The run's folder; gets ``logs/``.
+        callbacks: What keeps the checkpoints, and more.
+        hardware: Where it runs.
+        logs: What is written down.
+        latest: Lightning's training state to continue from.
+        begin: Called once in the first process, before the first step.
+
+    Raises:
+        SettingError: If the device is not there.
+        OutputError: If the folder cannot be written, or a training is at work there.
+    """
+    with quiet_lightning():
+        trainer = create_trainer(module.recipe, output, callbacks, hardware, logs)
+        with sole_run(output) if trainer.is_global_zero else nullcontext():
+            if trainer.is_global_zero:
+                begin()
+            trainer.fit(module, datamodule=pairs, ckpt_path=latest, weights_only=True)
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds the random numbers of all libraries, in loader processes too."""
+    pl.seed_everything(seed, workers=True, verbose=False)
+
+
+def _settle(
+    recipe: str | Recipe, hardware: Hardware, precision: str | None, kept: Path | None
+) -> Recipe:
+    """The recipe with the precision asked for, if it can be trained here."""
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    bands = recipe.arguments.get("bands", len(IMAGE_BANDS))
+    if bands != len(IMAGE_BANDS):
+        raise SettingError(f"model.bands: images on disk have {len(IMAGE_BANDS)} bands")
+    device = find_device(hardware.device)
+    if precision is None:
+        return recipe
+    content = recipe.model_dump(mode="json")
+    if precision == "auto" and kept is not None and kept.exists():
+        content["trainer"]["precision"] = load_recipe(str(kept)).trainer.precision
+    else:
+        content["trainer"]["precision"] = find_precision(precision, device)
+    return check_recipe(content)
+
+
+def _log_interval(recipe: Recipe, pairs: int) -> int:
+    """Ten steps, or an epoch where it has fewer."""
+    return max(1, min(10, pairs * recipe.data.repeats // recipe.data.batch_size))

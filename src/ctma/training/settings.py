@@ -1,0 +1,188 @@
+"""What a recipe can say: its parts as forms that check themselves."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SourceSettings(Settings):
+    """One folder of training pairs.
+
+    Attributes:
+        folder: Relative to the data folder.
+        exclude: A pattern such as ``j_*`` of names that are left out.
+        repeats: How often its list is drawn, on top of the recipe's repeats.
+        zoom: Smallest and largest side of the square that a crop is cut from, in crop
+            sizes: a square of 0.5 is enlarged twice, one of 2 reduced by half.
+    """
+
+    folder: str = "."
+    exclude: str | None = None
+    repeats: int = Field(1, ge=1)
+    zoom: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)
+
+    @pydantic.field_validator("zoom")
+    @classmethod
+    def _ordered(cls, zoom: tuple[float, float]) -> tuple[float, float]:
+        if zoom[0] > zoom[1]:
+            raise ValueError("the smallest side comes first")
+        return zoom
+
+
+class DataSettings(Settings):
+    """What is drawn in an epoch.
+
+    Attributes:
+        sources: Where the training pairs are; the validation pairs are the first one's.
+        subset: For SVCD, ``real``, ``with_shift`` or ``without_shift``.
+        training_split: The split that is trained on; never ``test``.
+        validation_split: The split that the best checkpoint is picked on; never ``test``.
+        repeats: How often the training list is drawn in an epoch.
+        batch_size: Pairs a step, in each process.
+        crop_size: Side of the random crop in pixels.
+        focus: Odds that a crop is laid over a changed pixel, where its pair has one.
+        paste: Odds that the changed pixels of a pair drawn at random are laid over a crop.
+        augmentation: ``paper`` (one of seven), ``mild``, ``strong`` or ``none``.
+        without: Parts of the augmentation that are left out, such as ``swap``.
+        workers: Loader processes; 0 loads in the training process itself.
+        ground_sample_distance: Metres a pixel of the pairs, where known; kept in checkpoints.
+    """
+
+    sources: list[SourceSettings] = Field(default_factory=lambda: [SourceSettings()], min_length=1)
+    subset: str = "real"
+    training_split: Literal["train", "val"] = "train"
+    validation_split: Literal["train", "val", "test"] = "val"
+    repeats: int = Field(1, ge=1)
+    batch_size: int = Field(8, ge=1)
+    crop_size: int = Field(256, ge=64)
+    focus: float = Field(0.0, ge=0, le=1)
+    paste: float = Field(0.0, ge=0, le=1)
+    augmentation: str = "paper"
+    without: list[str] = []
+    workers: int = Field(2, ge=0)
+    ground_sample_distance: float | None = Field(None, gt=0, allow_inf_nan=False)
+
+
+class OptimizerSettings(Settings):
+    """The optimizer: Adam, or AdamW with decoupled weight decay."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    lr: float = Field(4e-4, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(0.0, ge=0)
+
+
+class ScheduleSettings(Settings):
+    """How the learning rate falls.
+
+    Attributes:
+        name: ``step`` multiplies by ``gamma`` every ``step_size`` epochs; ``one-cycle``
+            rises over the ``warmup`` share of all steps, then falls along a cosine;
+            ``constant`` stays.
+        step_size: Epochs.
+        gamma: Factor.
+        warmup: Share of all steps.
+    """
+
+    name: Literal["step", "one-cycle", "constant"] = "step"
+    step_size: int = Field(10, ge=1)
+    gamma: float = Field(0.1, gt=0)
+    warmup: float = Field(0.1, gt=0, lt=1)
+
+
+class BCESettings(Settings):
+    """Binary cross-entropy, with parts for a coarse mask and for overlap: the paper's loss.
+
+    Attributes:
+        name: Of this family.
+        class_weights: Weights w0 of stillness and w1 of change; change counts w1 / w0.
+        coarse: Weight of the coarse part.
+        dice: Weight of a soft Dice part on the fused logits.
+        coarse_dice: Weight of one on the coarse logits.
+    """
+
+    name: Literal["bce"] = "bce"
+    class_weights: tuple[PositiveFloat, PositiveFloat] = (0.5, 0.5)
+    coarse: float = Field(0.4, ge=0)
+    dice: float = Field(0.0, ge=0)
+    coarse_dice: float = Field(0.0, ge=0)
+
+
+class NLLSettings(Settings):
+    """Negative log-likelihood of the right class, of networks without further outputs.
+
+    Attributes:
+        name: Of this family.
+        class_weights: Weights of stillness and of change; the loss is divided by the weights
+            of all pixels.
+    """
+
+    name: Literal["nll"] = "nll"
+    class_weights: tuple[PositiveFloat, PositiveFloat] = (0.5, 0.5)
+
+
+LossSettings = BCESettings | NLLSettings
+"""Families of losses, told apart by their name; without one it is ``bce``."""
+
+LOSSES = ("bce", "nll")
+
+
+class TrainerSettings(Settings):
+    """The engine.
+
+    Attributes:
+        epochs: Passes over the (repeated) training list.
+        precision: ``32-true`` or ``bf16-mixed``.
+        accumulate: Batches whose gradients are added up for one step.
+        patience: Epochs without a better validation F1 after which to stop, or ``null``.
+        clip: Largest gradient norm, or ``null``.
+        average: Decay a step of the moving average of the weights, which is then what is
+            validated and kept, or ``null`` for the weights themselves.
+    """
+
+    epochs: int = Field(30, ge=1)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    accumulate: int = Field(1, ge=1)
+    patience: int | None = Field(None, ge=1)
+    clip: float | None = Field(None, gt=0)
+    average: float | None = Field(None, gt=0, lt=1)
+
+
+class Recipe(Settings):
+    """A named training configuration.
+
+    Attributes:
+        name: Such as ``levir-cd/ctma``.
+        model: ``name`` for ``create_model`` and its arguments.
+        seed: Of weights, order and augmentation.
+    """
+
+    name: str
+    model: dict[str, Any]
+    data: DataSettings = DataSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    loss: LossSettings = Field(default_factory=BCESettings, discriminator="name")
+    trainer: TrainerSettings = TrainerSettings()
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+
+    @pydantic.field_validator("loss", mode="before")
+    @classmethod
+    def _named(cls, loss: Any) -> Any:
+        return {"name": "bce"} | loss if isinstance(loss, dict) else loss
+
+    @property
+    def network(self) -> str:
+        """Name of the network."""
+        return self.model["name"]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of the network."""
+        return {key: value for key, value in self.model.items() if key != "name"}

@@ -1,0 +1,137 @@
+"""Lightning's trainer, set up for a recipe."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from ctma.devices import find_device
+from ctma.errors import SettingError, first_line
+from ctma.training.settings import Recipe
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where a training runs.
+
+    Attributes:
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"cuda:1"`` for the second GPU.
+        devices: How many processes share the work, one a device.
+    """
+
+    device: str = "auto"
+    devices: int = 1
+
+    def lightning(self) -> dict[str, Any]:
+        """The same in Lightning's words.
+
+        Raises:
+            SettingError: If the device is not there, or several are asked for and one is named.
+        """
+        kind, _, number = self.device.partition(":")
+        if self.device != "auto":
+            find_device(self.device)
+        if number and self.devices > 1:
+            raise SettingError(f"`device` {self.device} is one device, not {self.devices}")
+        return {
+            "accelerator": "gpu" if kind == "cuda" else kind,
+            "devices": [int(number)] if number else self.devices,
+            "strategy": "ddp" if self.devices > 1 else "auto",
+        }
+
+
+@dataclass(frozen=True)
+class Logs:
+    """What a training writes down on its way.
+
+    Attributes:
+        tables: Whether to write CSV logs.
+        tensorboard: Whether to write TensorBoard logs as well.
+        interval: Steps between two lines.
+    """
+
+    tables: bool = True
+    tensorboard: bool = True
+    interval: int = 10
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's progress bar with the loss and the validation F1, and no more."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """The metrics shown."""
+        metrics = super().get_metrics(trainer, pl_module)
+        shown = {"train_loss_step": "loss", "val_f1": "val F1"}
+        return {label: metrics[name] for name, label in shown.items() if name in metrics}
+
+
+def create_trainer(
+    recipe: Recipe, output: Path, callbacks: list[Callback], hardware: Hardware, logs: Logs
+) -> pl.Trainer:
+    """Lightning's trainer, set up for a recipe.
+
+    Args:
+        recipe: Its trainer part is used.
+        output: Gets ``logs/``.
+        callbacks: What keeps the checkpoints, and more.
+        hardware: Where it runs.
+        logs: What it writes down.
+
+    Raises:
+        SettingError: If the device is not there.
+    """
+    settings = recipe.trainer
+    if settings.patience is not None:
+        callbacks.append(EarlyStopping("val_f1", mode="max", patience=settings.patience))
+    try:
+        return pl.Trainer(
+            **hardware.lightning(),
+            precision=settings.precision,
+            max_epochs=settings.epochs,
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.clip,
+            callbacks=[ProgressBar(leave=True), *callbacks],
+            logger=_loggers(output, logs),
+            log_every_n_steps=logs.interval,
+            enable_checkpointing=True,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+    except MisconfigurationException as error:
+        asked = f"`devices` {hardware.devices} on {hardware.device}"
+        raise SettingError(f"{asked}: {first_line(error)}") from error
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keeps from people what Lightning says of itself and they could not mend."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # Lightning's own use of torch.
+            warnings.filterwarnings("ignore", message=r".*treespec, LeafSpec")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _loggers(output: Path, logs: Logs) -> list[Logger] | bool:
+    if not logs.tables:
+        return False
+    tables = CSVLogger(output, name="logs")
+    if not logs.tensorboard:
+        return [tables]
+    return [tables, TensorBoardLogger(output, name="logs", version=tables.version)]

@@ -1,0 +1,198 @@
+"""Checkpoints explain themselves and run no code."""
+
+import json
+import pickle
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ctma import create_model, load_model, read_header, save_model
+from ctma.checkpoints.conversion import convert_weights
+from ctma.checkpoints.header import find_checkpoint, shipped_models
+from ctma.checkpoints.released import read_released, released_name
+from ctma.errors import CheckpointError, OutputError
+from support import ROOT
+from support.weights import rewrite
+
+
+def test_the_header_holds_what_is_needed_to_use_the_weights(tmp_path):
+    network = create_model("ctma-s", video_len=4)
+    network.usage = replace(network.usage, ground_sample_distance=0.5, threshold=0.4)
+    known = {
+        "training_data": {"name": "LEVIR-CD", "fingerprint": "0" * 16},
+        "scores": [{"split": "val", "f1": 0.5}],
+    }
+    save_model(tmp_path / "m.safetensors", network, **known)
+    header = read_header(tmp_path / "m.safetensors")
+    assert header.ctma_version
+    assert (header.network, header.arguments) == ("ctma-s", {"video_len": 4})
+    assert (header.ground_sample_distance, header.threshold) == (0.5, 0.4)
+    found = load_model(tmp_path / "m.safetensors")
+    assert found.usage == network.usage
+    assert {name: found.provenance[name] for name in known} == known
+    save_model(tmp_path / "again.safetensors", found)
+    assert read_header(tmp_path / "again.safetensors") == header
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda w: w.pop("coarse_head.bias"), r"coarse_head\.bias is missing"),
+        (lambda w: w.update(extra=torch.zeros(1)), "extra is surplus"),
+        (
+            lambda w: w.update({"coarse_head.bias": torch.zeros(2)}),
+            r"coarse_head\.bias is \(2,\), expected \(1,\)",
+        ),
+    ],
+    ids=["missing", "surplus", "misshapen"],
+)
+def test_weights_that_do_not_fit_are_named(tiny_model, tmp_path, change, expected):
+    with pytest.raises(CheckpointError, match=expected):
+        load_model(rewrite(tiny_model, tmp_path / "bad.safetensors", change))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({}, "no ctma header"),
+        ({"ctma": "{"}, "damaged ctma header"),
+        ({"ctma": "[]"}, "damaged ctma header"),
+        ({"ctma": '{"format_version": 1}'}, "damaged ctma header"),
+        ({"ctma": '{"format_version": 99, "network": "ctma"}'}, "format 99"),
+        ({"ctma": '{"format_version": 1, "network": "ctmx"}'}, "unknown network"),
+        ({"ctma": '{"format_version": 1, "network": "ctma", "threshold": 7}'}, "damaged"),
+        ({"ctma": '{"format_version": 1, "network": "ctma"}'}, "weights do not fit"),
+    ],
+)
+def test_bad_headers_are_refused(tiny_model, tmp_path, metadata, expected):
+    with pytest.raises(CheckpointError, match=expected):
+        load_model(rewrite(tiny_model, tmp_path / "bad.safetensors", metadata=metadata))
+
+
+def test_damaged_files_are_refused(tiny_model, tmp_path, golden_file):
+    for source, name in ((tiny_model, "cut.safetensors"), (golden_file, "cut.pth")):
+        (tmp_path / name).write_bytes(source.read_bytes()[:20_000])
+        with pytest.raises(CheckpointError, match=f"{name}: not a whole"):
+            load_model(tmp_path / name)
+    for name in ("absent.safetensors", "absent.pth"):
+        with pytest.raises(CheckpointError, match="no such checkpoint"):
+            load_model(tmp_path / name)
+
+
+class Trap:
+    """Runs code when unpickled without care."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return open, (str(self.marker), "w")
+
+
+@pytest.mark.parametrize("kind", ["torch", "pickle"])
+def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, kind):
+    marker, path = tmp_path / "marker", tmp_path / "trap.pth"
+    content = {"state_dict": {"weight": torch.zeros(1)}, "trap": Trap(marker)}
+    if kind == "torch":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    with pytest.raises(CheckpointError, match=r"trap\.pth"):
+        load_model(path)
+    assert not marker.exists()
+
+
+def test_original_weights_go_there_and_back_unchanged(golden_file, golden_weights, tmp_path):
+    ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pth"
+    convert_weights(golden_file, ours, arguments={"fusion": 0.67}, ground_sample_distance=0.5)
+    assert read_header(ours).arguments == {"fusion": 0.67}
+    assert read_header(ours).ground_sample_distance == 0.5
+    convert_weights(ours, back)
+    content = read_released(back)
+    assert content["epoch"] == 0
+    assert content.keys() == {"epoch", "state_dict", "optimizer", "max_acc"}
+    assert content["state_dict"].keys() == golden_weights.keys()
+    for name, weight in golden_weights.items():
+        assert torch.equal(content["state_dict"][name], weight), name
+
+
+def test_our_parameters_are_in_the_released_order(golden_weights):
+    network = create_model("ctma")
+    assert [released_name(network, name) for name in network.state_dict()] == list(golden_weights)
+
+
+def test_a_plain_or_parallel_state_dict_is_read_too(golden_weights, tmp_path):
+    torch.save(golden_weights, tmp_path / "plain.pth")
+    parallel = {f"module.{name}": weight for name, weight in golden_weights.items()}
+    torch.save({"state_dict": parallel}, tmp_path / "parallel.pth")
+    for name in ("plain.pth", "parallel.pth"):
+        bias = load_model(tmp_path / name).coarse_head.bias
+        assert bias.item() == pytest.approx(0.3299)
+
+
+def test_original_weights_of_another_network_are_refused(tmp_path):
+    torch.save({"state_dict": {"conv.weight": torch.zeros(1)}}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="of no network that is known here"):
+        load_model(tmp_path / "other.pth")
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    with pytest.raises(CheckpointError, match=r"empty\.pth"):
+        load_model(tmp_path / "empty.pth")
+
+
+@pytest.mark.parametrize("kind", ["ours", "original"])
+def test_half_precision_halves_the_file_and_hardly_moves_the_weights(
+    kind, tiny_model, golden_file, tmp_path
+):
+    source = {"ours": tiny_model, "original": golden_file}[kind]
+    target = tmp_path / "half.safetensors"
+    convert_weights(source, target, half=True)
+    full, half = load_model(source), load_model(target)
+    assert target.stat().st_size < 0.52 * source.stat().st_size
+    assert half.arguments == full.arguments
+    assert {weight.dtype for weight in half.parameters()} == {torch.float32}
+    for name, weight in full.state_dict().items():
+        tolerance = 2**-11 if weight.ndim > 1 else 0
+        torch.testing.assert_close(half.state_dict()[name], weight, rtol=tolerance, atol=1e-7)
+
+
+def test_weights_too_large_for_half_precision_are_refused(tmp_path):
+    network = create_model("ctma-s")
+    network.coarse_head.weight.data.fill_(1e5)
+    with pytest.raises(CheckpointError, match=r"coarse_head\.weight: too large"):
+        save_model(tmp_path / "m.safetensors", network, half=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_convert_refuses_what_it_cannot_do(tiny_model, tmp_path):
+    with pytest.raises(CheckpointError, match=r"\.pth to a \.safetensors"):
+        convert_weights(tiny_model, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"with `half`, either to a \.safetensors"):
+        convert_weights(tiny_model, tmp_path / "other.pth", half=True)
+    with pytest.raises(CheckpointError, match="would be overwritten"):
+        convert_weights(tiny_model, tiny_model, half=True)
+    with pytest.raises(OutputError, match="cannot write"):
+        save_model("/proc/nowhere/m.safetensors", create_model("ctma-s"))
+
+
+def test_a_shipped_checkpoint_is_taken_by_its_name(ctma):
+    assert shipped_models() == ["ctma-s"]
+    assert find_checkpoint("ctma-s").stat().st_size <= 12e6
+    header = json.loads(ctma("info", "ctma-s", "--json").stdout)
+    assert header["network"] == "ctma-s"
+    assert header["training_data"]["pairs"] > 0
+    assert header["temperature"] != 1.0
+    assert header["scores"]
+    missing = ctma("info", "ctma-xl", code=2)
+    assert "shipped by name: ctma-s" in missing.stderr
+
+
+def test_the_full_networks_weights_beside_the_package_can_be_used(tmp_path):
+    path = ROOT / "weights/ctma.safetensors"
+    assert path.stat().st_size <= 65e6
+    header = read_header(path)
+    assert (header.network, header.ground_sample_distance) == ("ctma", 0.5)
+    convert_weights(path, tmp_path / "ctma.pth")
+    back = load_model(tmp_path / "ctma.pth", **header.arguments).state_dict()
+    for name, weight in load_model(path).state_dict().items():
+        assert torch.equal(weight, back[name]), name

@@ -1,0 +1,298 @@
+"""The command line, as a user meets it: results, and one clear line for every mistake."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ctma import read_header
+from support.commands import refused
+from support.images import random_image, read, write_pair
+from support.weights import rewrite
+
+SETTINGS = [
+    part
+    for setting in (
+        "model.video_len=2", "data.repeats=1", "data.crop_size=64", "data.workers=0",
+        "data.batch_size=4", "trainer.epochs=1",
+    )
+    for part in ("--set", setting)
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_data):
+    return tiny_data / "test/A/test_0000.png", tiny_data / "test/B/test_0000.png"
+
+
+def test_train_then_eval_then_predict(ctma, tiny_data, tmp_path, pair):
+    run = tmp_path / "run"
+    trained = ctma("train", "levir-cd/ctma-s", "--data", tiny_data, "-o", run, *SETTINGS,
+                   "--accelerator", "cpu")  # fmt: skip
+    assert "best.safetensors" in trained.stdout
+
+    scored = ctma("eval", run / "best.safetensors", "--data", tiny_data, "--split", "test",
+                  "--protocol", "sliding", "--threshold", "0.4", "--save-masks", tmp_path / "masks",
+                  "--figures", tmp_path / "figures")  # fmt: skip
+    record = json.loads((run / "scores-tiny-test-sliding-0.4.json").read_text())
+    assert {"split", "protocol", "threshold", "checkpoint", "data", "f1"} <= record.keys()
+    assert (record["split"], record["protocol"], record["threshold"]) == ("test", "sliding", 0.4)
+    assert record["arithmetic"] == "32-true"
+    for text in ("test", "sliding", "0.4", "32-true", record["checkpoint"], record["data"]):
+        assert text in scored.stdout
+    masks = sorted((tmp_path / "masks").iterdir())
+    assert [mask.name for mask in masks] == [f"test_000{n}.png" for n in range(4)]
+    assert set(np.unique(read(masks[0]))) <= {0, 255}
+    assert Image.open(tmp_path / "figures/tiny-test-sliding-0.4.png").width > 500
+
+    ctma("predict", *pair, "--checkpoint", run / "best.safetensors", "-o", tmp_path / "out")
+    assert read(tmp_path / "out/mask/test_0000.png").shape == (64, 64)
+
+
+def test_predict_takes_two_folders_and_speaks_json(ctma, tiny_data, tiny_model, tmp_path):
+    folders = tiny_data / "test/A", tiny_data / "test/B"
+    result = ctma(
+        "predict", *folders, "-c", tiny_model, "-o", tmp_path, "--threshold", "0", "--json"
+    )
+    entries = json.loads(result.stdout)
+    assert [entry["name"] for entry in entries] == [f"test_000{n}" for n in range(4)]
+    for entry in entries:
+        assert read(entry["mask"]).min() == 255
+        assert entry["changed_share"] == 1
+        assert read(entry["probability"]).shape == (64, 64)
+
+
+def test_a_told_ground_sample_distance_is_used_or_refused(ctma, tiny_data, tiny_model, tmp_path):
+    pair = tiny_data / "test/A/test_0000.png", tiny_data / "test/B/test_0000.png"
+    coarse = ctma("predict", *pair, "-o", tmp_path / "coarse", "--gsd", 5).stderr
+    assert "pixels of 5 m, but the network was trained at 0.5 m" in coarse
+    maps = []
+    for name, options in (("plain", []), ("told", ["--gsd", 1])):
+        ctma("predict", *pair, "-o", tmp_path / name, *options)
+        maps.append(read(tmp_path / name / "probability/test_0000.png"))
+    assert maps[0].shape == maps[1].shape
+    assert (maps[0] != maps[1]).any()
+    refused(ctma, ("--gsd 1", "ctma convert --gsd"), "predict", *pair, "-c", tiny_model,
+            "-o", tmp_path / "none", "--gsd", 1)  # fmt: skip
+
+
+def test_explain_draws_both_sheets(ctma, tiny_data, tiny_model, tmp_path, pair):
+    label = tiny_data / "test/label/test_0000.png"
+    ctma("explain", *pair, "-c", tiny_model, "-o", tmp_path / "sheet.png", "--label", label)
+    for name in ("sheet.png", "sheet.features.png"):
+        assert read(tmp_path / name).std() > 10
+
+
+def test_explain_shows_what_a_network_sees_at_a_told_distance(ctma, tmp_path, pair):
+    sheets = []
+    for name, options in (("plain", []), ("told", ["--gsd", 1]), ("coarse", ["--gsd", 5])):
+        result = ctma("explain", *pair, "-c", "ctma-s", "-o", tmp_path / f"{name}.png", *options)
+        assert ("expect little" in result.stderr) == (name == "coarse")
+        sheets.append(read(tmp_path / f"{name}.features.png"))
+    assert (sheets[0] != sheets[1]).any()
+    assert (sheets[0] == sheets[2]).all()
+
+
+def test_convert_and_info(ctma, golden_file, tmp_path):
+    ctma("convert", golden_file, tmp_path / "m.safetensors", "--fusion", "0.67", "--gsd", "0.5")
+    described = json.loads(ctma("info", tmp_path / "m.safetensors", "--json").stdout)
+    assert described["network"] == "ctma"
+    assert described["parameters"] == 30_475_203
+    assert described["arguments"] == {"fusion": 0.67}
+    assert described["ground_sample_distance"] == 0.5
+    assert "network: ctma" in ctma("info", tmp_path / "m.safetensors").stdout
+    ctma("convert", tmp_path / "m.safetensors", tmp_path / "half.safetensors", "--half")
+    half = json.loads(ctma("info", tmp_path / "half.safetensors", "--json").stdout)
+    assert half["bytes"] <= 65e6
+    assert half["arguments"] == {"fusion": 0.67}
+    ctma("convert", tmp_path / "m.safetensors", tmp_path / "back.pth")
+    assert "network: ctma" in ctma("info", tmp_path / "back.pth").stdout
+
+
+def test_check_says_what_it_finds(ctma, tiny_data, tmp_path):
+    assert "nothing found" in ctma("check", tiny_data).stdout
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    (data / "val/B/val_0002.png").unlink()
+    result = ctma("check", data, code=1)
+    assert "missing partner" in result.stdout
+    assert "val/val_0002" in result.stdout
+
+
+def test_prepare_cuts_levir_cd(ctma, tmp_path):
+    for split in ("train", "val", "test"):
+        images = (
+            random_image(1, 256),
+            random_image(2, 256),
+            random_image(3, 256)[..., 0] // 128 * 255,
+        )
+        write_pair(tmp_path / "raw" / split, f"{split}_1", *images)
+    assert (
+        "1 train, 1 val, 1 test"
+        in ctma("prepare", "levir-cd", tmp_path / "raw", tmp_path / "cut").stdout
+    )
+    assert (tmp_path / "cut/train/A/train_1/train_1_0.png").exists()
+
+
+# Mistakes: one line, exit code 2, no traceback, nothing half-written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("train", "levir/ctma"), ("unknown recipe", "levir-cd/ctma")),
+        (("train", "levir-cd/ctma-s", "--set", "optimizer.lrr=1"), ("unknown key", "optimizer.lr")),
+        (("train", "levir-cd/ctma-s", "--set", "optimizer.lr=fast"), "optimizer.lr"),
+        (("train", "levir-cd/ctma-s", "--set", "model.name=ctmo"), ("unknown network", "ctma")),
+        (
+            ("train", "levir-cd/ctma-s", "--set", "data.validation_split=test"),
+            "never picked on test",
+        ),
+        (("train", "levir-cd/ctma-s", "--set", "nonsense"), "key=value"),
+    ],
+)
+def test_train_refuses_a_bad_recipe(ctma, tiny_data, tmp_path, arguments, expected):
+    refused(ctma, expected, *arguments, "--data", tiny_data, "-o", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_refuses_bad_data(ctma, tiny_data, tmp_path):
+    def train(data, expected, workers=0):
+        refused(ctma, expected, "train", "levir-cd/ctma-s", "--data", data, "-o", tmp_path / "run",
+                "--accelerator", "cpu", *SETTINGS, "--set", f"data.workers={workers}")  # fmt: skip
+
+    train(tmp_path / "nowhere", "no such data folder")
+    (tmp_path / "empty").mkdir()
+    train(tmp_path / "empty", "no split 'train'")
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    (data / "train/label/train_0003.png").unlink()
+    train(data, ("train_0003", "missing"))
+    shutil.copy(tiny_data / "train/label/train_0003.png", data / "train/label")
+    image = data / "train/A/train_0005.png"
+    image.write_bytes(image.read_bytes()[:500])
+    train(data, ("train_0005.png", "cannot be read"))
+    Image.fromarray(random_image(1, 72)).save(image)
+    train(data, ("72 x 72", "64 x 64"), workers=1)
+
+
+def test_predict_refuses_bad_inputs(ctma, tiny_data, tiny_model, tmp_path, pair):
+    def predict(before, after, expected, model=tiny_model, out=tmp_path / "out"):
+        refused(ctma, expected, "predict", before, after, "-c", model, "-o", out)
+        assert not out.exists() or not list(out.rglob("*"))
+
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(pair[0].read_bytes()[:300])
+    predict(broken, pair[1], ("broken.png", "cannot be read"))
+    Image.fromarray(random_image(1, 70)).save(tmp_path / "large.png")
+    predict(pair[0], tmp_path / "large.png", ("70 x 70", "64 x 64"))
+    predict(pair[0], tmp_path / "absent.png", "no such file")
+    predict(pair[0], tiny_data, "two images or two folders")
+    (tmp_path / "empty").mkdir()
+    predict(tmp_path / "empty", tmp_path / "empty", "no images")
+    predict(*pair, "no such checkpoint", model=tmp_path / "absent.safetensors")
+    predict(
+        *pair,
+        "not a whole safetensors file",
+        model=shutil.copy(pair[0], tmp_path / "m.safetensors"),
+    )
+
+
+@pytest.mark.parametrize(
+    "option", [["--bands", "3,2,1"], ["--min-area", "20"], ["--format", "gpkg"], ["--resume"]]
+)
+def test_options_for_rasters_are_refused_for_images(ctma, tiny_model, tmp_path, pair, option):
+    out = tmp_path / "out"
+    expected = (f"{option[0]} is for rasters", pair[0].name)
+    refused(ctma, expected, "predict", *pair, "-c", tiny_model, "-o", out, *option)
+    assert not out.exists()
+
+
+def test_outputs_that_cannot_be_written_are_named(ctma, tiny_data, tiny_model, tmp_path, pair):
+    (tmp_path / "file").write_text("in the way")
+    blocked = tmp_path / "file" / "out"
+    refused(ctma, ("cannot write", "file/out"), "predict", *pair, "-c", tiny_model, "-o", blocked)
+    refused(
+        ctma,
+        "cannot write",
+        "train",
+        "levir-cd/ctma-s",
+        "--data",
+        tiny_data,
+        "-o",
+        blocked,
+        *SETTINGS,
+    )
+    refused(ctma, "cannot write", "eval", tiny_model, "--data", tiny_data, "-o", blocked / "s.json")
+    refused(ctma, "cannot write", "explain", *pair, "-c", tiny_model, "-o", blocked / "sheet.png")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(ctma_alone, tiny_model, tmp_path, pair):
+    # A limit on file size stands for a full disk: writing fails midway.
+    script = tmp_path / "limited.py"
+    script.write_text(
+        "import resource, runpy, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
+        "runpy.run_module('ctma', run_name='__main__')\n"
+    )
+    command = ("predict", *pair, "-c", tiny_model, "-o", tmp_path / "out")
+    options = {"module": "limited", "env": {"PYTHONPATH": str(tmp_path)}}
+    line = refused(ctma_alone, "cannot write", *command, **options)
+    assert "File too large" in line
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_a_checkpoint_of_another_network_is_refused(ctma, tiny_model, tmp_path, pair):
+    header = read_header(tiny_model).model_copy(update={"network": "ctma"}).model_dump_json()
+    other = rewrite(tiny_model, tmp_path / "other.safetensors", metadata={"ctma": header})
+    refused(ctma, "weights do not fit", "predict", *pair, "-c", other, "-o", tmp_path / "out")
+
+
+def test_weights_on_a_full_disk_are_one_line(ctma_alone, golden_file, tmp_path):
+    script = tmp_path / "limited.py"
+    script.write_text(
+        "import resource, runpy, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999))\n"
+        "runpy.run_module('ctma', run_name='__main__')\n"
+    )
+    refused(ctma_alone, "cannot write", "convert", golden_file, tmp_path / "out/m.safetensors",
+            module="limited", env={"PYTHONPATH": str(tmp_path)})  # fmt: skip
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("name", ["sheet", "sheet.xyz"])
+def test_explain_refuses_a_name_without_a_format(ctma, tiny_model, tmp_path, pair, name):
+    refused(ctma, "ends in .png", "explain", *pair, "-c", tiny_model, "-o", tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_original_weights_predict_with_their_fusion(ctma, golden_file, tmp_path, pair):
+    for fusion in ("0", "1"):
+        ctma("predict", *pair, "-c", golden_file, "-o", tmp_path / fusion, "--fusion", fusion,
+             "--video-len", "2")  # fmt: skip
+    masks = [read(tmp_path / fusion / "probability/test_0000.png") for fusion in ("0", "1")]
+    assert (masks[0] != masks[1]).any()
+
+
+def test_debug_shows_the_traceback(ctma_alone, tmp_path):
+    result = ctma_alone("info", tmp_path / "absent.safetensors", "--debug", code=1)
+    assert "Traceback" in result.stderr
+
+
+def test_help_names_every_command(ctma):
+    commands = (
+        "demo",
+        "prepare",
+        "check",
+        "train",
+        "eval",
+        "predict",
+        "explain",
+        "calibrate",
+        "convert",
+        "info",
+    )
+    text = ctma("--help").stdout
+    assert all(command in text for command in commands)

@@ -1,0 +1,115 @@
+"""The released implementation's command lines, word for word, from ``src``."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ctma.compat.configuration import load_config, to_recipe
+from ctma.data.synthetic import write_synthetic
+from ctma.errors import SettingError, UnknownNameError
+from ctma.training.recipes import load_recipe
+from support import ROOT
+
+
+@pytest.mark.parametrize(
+    ("folder", "recipe"), [("svcd", "svcd"), ("levir", "levir-cd"), ("whu", "whu-cd")]
+)
+def test_the_configurations_are_the_published_recipes(folder, recipe):
+    config = load_config(ROOT / f"configs/{folder}/config_{folder}_p2v.yaml")
+    found = to_recipe(config)
+    published = load_recipe(f"{recipe}/ctma")
+    for part in ("optimizer", "schedule", "loss", "trainer"):
+        assert getattr(found, part) == getattr(published, part), part
+    for key in ("repeats", "batch_size", "crop_size", "augmentation"):
+        assert getattr(found.data, key) == getattr(published.data, key), key
+    for key in ("video_len", "fusion", "pretrained"):
+        assert found.arguments[key] == published.arguments[key], key
+
+
+def test_keys_mean_what_they_mean_there(tmp_path):
+    (tmp_path / "config_levir.yaml").write_text("dataset: LEVIR\nlr: 0.5\nexp_dir: ../exp/levir\n")
+    path = tmp_path / "config_levir_p2v.yaml"
+    path.write_text("lr: 0.25\nschedulers: [{name: StepLR, step_size: 3, gamma: 0.5}]\n")
+    config = load_config(path)
+    assert (config.lr, config.tag) == (0.25, "p2v")
+    assert config.output("model_best") == Path("../exp/levir/weights/model_best_p2v.pth")
+    assert load_config(path, {"lr": 1.0}).lr == 1.0
+    assert load_config(path, {"suffix": "x"}).output("a").name == "a_x.pth"
+    assert load_config(path, {"suffix_off": True}).output("a").name == "a.pth"
+    assert to_recipe(load_config(path, {"sched_on": False})).schedule.name == "constant"
+    with pytest.raises(SettingError, match="dataset"):
+        load_config(path, {"inherit_off": True})
+    with pytest.raises(UnknownNameError, match=r"batchsize.*batch_size"):
+        load_config(path, {"batchsize": 3})
+    with pytest.raises(SettingError, match=r"p2v_model\.video_len"):
+        load_config(path, {"p2v_model": {"video_len": "long"}})
+    with pytest.raises(SettingError, match="sum to 1"):
+        load_config(path, {"cmb_coeffs": [0.5, 0.6]})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A checkout's configs and src/train.py in a folder of their own, with tiny data."""
+    folder = tmp_path_factory.mktemp("original")
+    (folder / "src").mkdir()
+    (folder / "src/train.py").write_text((ROOT / "src/train.py").read_text())
+    (folder / "configs").symlink_to(ROOT / "configs")
+    write_synthetic(folder / "data/SVCD/Real/subset", {"train": 4, "val": 3, "test": 2}, size=64)
+    return folder
+
+
+def run(place, command, *options, code=0):
+    """``python -W ignore train.py …`` with what makes it small."""
+    line = [sys.executable, "-W", "ignore", "train.py", command]
+    line += ["--exp_config", "../configs/svcd/config_svcd_p2v.yaml", *options]
+    line += ["--pretrained", "false", "--num_workers", "0", "--device", "cpu"]
+    line += ["--p2v_model", "{video_len: 2}", "--repeats", "1", "--crop_size", "64"]
+    env = {
+        "CTMA_DATA": str(place / "data"),
+        "PATH": "/usr/bin",
+        "COLUMNS": "200",
+        "HOME": str(place),
+    }
+    result = subprocess.run(
+        line, cwd=place / "src", env=env, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == code, result.stdout + result.stderr
+    return result
+
+
+def test_train_resume_and_eval(place):
+    latest = "../exp/svcd/weights/checkpoint_latest_p2v.pth"
+    weights = place / "exp/svcd/weights"
+
+    first = run(place, "train", "--resume", latest, "--num_epochs", "1")
+    assert "does not exist yet, starting a new training" in first.stderr
+    content = torch.load(weights / "checkpoint_latest_p2v.pth", weights_only=True)
+    assert content.keys() == {"epoch", "state_dict", "optimizer", "max_acc"}
+    assert content["epoch"] == 0
+    assert "encoder_v.stem.0.weight" in content["state_dict"]
+    assert (weights / "model_best_p2v.pth").exists()
+
+    run(place, "train", "--resume", latest, "--num_epochs", "2")
+    resumed = torch.load(weights / "checkpoint_latest_p2v.pth", weights_only=True)
+    assert resumed["epoch"] == 1
+    steps = [state["optimizer"]["state"][0]["step"].item() for state in (content, resumed)]
+    assert steps[1] == 2 * steps[0]
+
+    best = "../exp/svcd/weights/model_best_p2v.pth"
+    scored = run(place, "eval", "--resume", best, "--save_on", "--subset", "test")
+    assert "test, sliding" in scored.stdout
+    assert len(list((place / "exp/svcd/out").glob("*.png"))) == 2
+
+
+def test_eval_without_its_checkpoint_is_an_error(place):
+    result = run(place, "eval", "--resume", "../exp/absent.pth", "--subset", "test", code=2)
+    assert "no such checkpoint" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_missing_data_says_where_it_was_looked_for(place):
+    result = run(place, "train", "--dataset", "WHU", code=2)
+    assert "WHU: no such data folder" in result.stderr

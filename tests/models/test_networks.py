@@ -1,0 +1,193 @@
+"""All networks through the shared tester, and what is CTMA's own."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ctma import create_model, list_models
+from ctma.errors import SettingError, UnknownNameError
+from ctma.models.ctma import pseudo_video
+from ctma.models.growth import grow
+from support.network_tester import NetworkTester
+
+
+class TestCTMA(NetworkTester):
+    name = "ctma"
+    arguments = {"video_len": 3}  # noqa: RUF012
+
+
+class TestCTMAS(NetworkTester):
+    name = "ctma-s"
+
+
+def macs(network):
+    image = torch.rand(1, 3, 256, 256)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(image, image)
+    return counter.get_total_flops() / 2
+
+
+def parameters(network):
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def test_ctma_has_the_published_size():
+    network = create_model("ctma")
+    assert parameters(network) == 30_475_203
+    assert macs(network) == pytest.approx(98.2e9, rel=0.005)
+
+
+def test_ctma_s_is_compact():
+    network = create_model("ctma-s")
+    assert parameters(network) <= 5e6
+    assert macs(network) <= 12e9
+
+
+def test_fusion_weighs_the_two_branches():
+    torch.manual_seed(0)
+    network = create_model("ctma-s", video_len=2, fusion=0.67).eval()
+    image = torch.rand(2, 1, 3, 64, 64)
+    with torch.no_grad():
+        stages = network.stages(*image)
+    expected = 0.67 * stages.unmasked_logits + 0.33 * stages.masked_logits
+    torch.testing.assert_close(stages.fused_logits, expected)
+
+
+def test_pseudo_video_leads_from_before_to_after_in_equal_steps():
+    before, after = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
+    video = pseudo_video(before, after, 5)
+    assert video.shape == (1, 3, 5, 4, 4)
+    torch.testing.assert_close(video[0, 0, :, 0, 0], torch.tensor([0, 0.25, 0.5, 0.75, 1]))
+
+
+def test_no_gradient_flows_through_the_coarse_mask():
+    network = create_model("ctma-s", video_len=2)
+    stages = network.stages(*torch.rand(2, 2, 3, 64, 64))
+    assert not stages.coarse_mask.requires_grad
+    assert set(stages.coarse_mask.unique().tolist()) <= {0.0, 1.0}
+
+
+LARGER = {"temporal_width": 20, "spatial_widths": (20, 32, 72), "video_len": 2}
+
+
+def lived_in(network):
+    """With batch norms unlike those of a new network."""
+    with torch.no_grad():
+        for name, weight in network.state_dict().items():
+            if weight.ndim == 1:
+                weight.copy_(torch.rand_like(weight) + ("bias" not in name) * 0.5)
+    return network.eval()
+
+
+@pytest.mark.parametrize("backbone", ["resnet34", "resnet18"])
+def test_a_grown_network_begins_as_the_small_one(backbone):
+    torch.manual_seed(0)
+    small = lived_in(create_model("ctma-s", video_len=2))
+    large = lived_in(create_model("ctma", backbone=backbone, **LARGER)).train()
+    grow(small, large, *torch.rand(2, 2, 3, 64, 64))
+    assert large.training
+    images = torch.rand(2, 2, 3, 64, 80)
+    with torch.no_grad():
+        expected, found = small.stages(*images), large.eval().stages(*images)
+    assert expected.coarse_mask.any()
+    torch.testing.assert_close(found.fused_logits, expected.fused_logits, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.coarse_logits, expected.coarse_logits, rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_new_in_a_grown_network_learns():
+    torch.manual_seed(0)
+    small = lived_in(create_model("ctma-s", video_len=2))
+    large = create_model("ctma", **LARGER)
+    grow(small, large, *torch.rand(2, 2, 3, 64, 64))
+    begun = {name: weight.clone() for name, weight in large.named_parameters()}
+    optimizer = torch.optim.Adam(large.parameters(), lr=1e-3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        logits = large(*torch.rand(2, 4, 3, 64, 64))
+        (logits.fine.square().mean() + logits.auxiliary[0].square().mean()).backward()
+        optimizer.step()
+    for name, weight in large.named_parameters():
+        if name.endswith("bias"):  # Of the difference features many cancel out.
+            continue
+        still = (weight == begun[name]).view(len(weight), -1).all(1)
+        # A channel or two that these images leave dark.
+        assert still.float().mean() < 0.1, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"temporal_width": 8}, "does not fit into"),
+        ({"backbone": "resnet50"}, "does not fit into"),
+        ({"backbone_stages": 1}, "surplus"),
+        ({"backbone": "seresnet34"}, "another kind"),
+        ({"video_len": 3}, "video_len is 2, not 3"),
+        ({"fusion": 0.7}, "fusion is 0.5, not 0.7"),
+        ({"bands": 4}, "bands is 3, not 4"),
+    ],
+)
+def test_what_does_not_fit_into_a_network_does_not_grow_into_it(arguments, expected):
+    small = lived_in(create_model("ctma-s", video_len=2))
+    large = create_model("ctma", **{"video_len": 2, "temporal_width": 16} | arguments)
+    with pytest.raises(ValueError, match=expected):
+        grow(small, large, *torch.rand(2, 1, 3, 64, 64))
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "resnet26d"])
+def test_any_timm_resnet_is_a_backbone(backbone):
+    network = create_model("ctma", backbone=backbone, video_len=2, temporal_width=8).eval()
+    with torch.no_grad():
+        difference = network.stages(*torch.rand(2, 1, 3, 96, 96)).difference
+    assert difference.shape == (1, 128, 12, 12)
+
+
+def test_pretrained_weights_come_from_a_file(tmp_path):
+    import timm
+
+    source = timm.create_model("resnet18")
+    torch.save(source.state_dict(), tmp_path / "resnet18.pth")
+    network = create_model("ctma", backbone="resnet18", pretrained=str(tmp_path / "resnet18.pth"))
+    found = network.difference_path.backbone.resnet.layer2[0].conv1.weight
+    torch.testing.assert_close(found, source.layer2[0].conv1.weight)
+
+
+def test_pretrained_weights_that_do_not_fit_are_refused(tmp_path):
+    path = tmp_path / "foreign.pth"
+    torch.save({"a": torch.zeros(1)}, path)
+    with pytest.raises(SettingError, match=r"foreign\.pth: does not fit"):
+        create_model("ctma-s", pretrained=str(path))
+    path.write_text("text")
+    with pytest.raises(SettingError, match=r"foreign\.pth: no weights"):
+        create_model("ctma-s", pretrained=str(path))
+
+
+def test_missing_pretrained_file_is_named():
+    with pytest.raises(SettingError, match=r"`pretrained`.*nowhere\.pth"):
+        create_model("ctma", pretrained="nowhere.pth")
+
+
+def test_weights_that_cannot_be_downloaded_say_what_to_do(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HOME", "/nonexistent")
+    with pytest.raises(SettingError, match=r"a file as `pretrained`, or false"):
+        create_model("ctma", backbone="resnet14t.c3_in1k", pretrained=True)
+
+
+def test_unknown_names_suggest_the_nearest():
+    assert list_models() == ["ctma", "ctma-s"]
+    with pytest.raises(UnknownNameError, match=r"ctmo.*ctma"):
+        create_model("ctmo")
+    with pytest.raises(UnknownNameError, match=r"video_length.*video_len"):
+        create_model("ctma", video_length=4)
+    with pytest.raises(UnknownNameError, match=r"resnet35.*resnet34"):
+        create_model("ctma", backbone="resnet35")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"video_len": 1}, {"fusion": 1.5}, {"backbone_stages": 5}, {"spatial_widths": [8, 16]}],
+)
+def test_impossible_arguments_are_refused(bad):
+    with pytest.raises(SettingError, match=next(iter(bad))):
+        create_model("ctma", **bad)

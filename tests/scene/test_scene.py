@@ -1,0 +1,545 @@
+"""Two rasters in, a georeferenced change map and polygons out."""
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+rasterio = pytest.importorskip("rasterio")
+geopandas = pytest.importorskip("geopandas")
+
+from rasterio.crs import CRS  # noqa: E402
+from rasterio.features import shapes  # noqa: E402
+from rasterio.transform import Affine, from_origin  # noqa: E402
+from rasterio.warp import Resampling, reproject  # noqa: E402
+
+import ctma as package  # noqa: E402
+from ctma import Tiling, create_model, predict_scene, save_model  # noqa: E402
+from ctma.errors import SceneError, SettingError  # noqa: E402
+from ctma.scene.blending import axis  # noqa: E402
+from ctma.scene.grid import Grid, common_grid, measure_distance  # noqa: E402
+from ctma.scene.polygons import GroundArea, Tracer  # noqa: E402
+from ctma.scene.source import Source  # noqa: E402
+from support import SHARED_DATA  # noqa: E402
+from support.commands import refused  # noqa: E402
+from support.scenes import (  # noqa: E402
+    UTM,
+    Neighbourhood,
+    as_array,
+    read,
+    smooth,
+    trained_at,
+    write_raster,
+)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return (
+        write_raster(tmp_path / "before.tif", smooth(1, 300, 420)),
+        write_raster(tmp_path / "after.tif", smooth(2, 300, 420)),
+    )
+
+
+# Windows and weights
+
+
+@given(
+    length=st.integers(1, 3000),
+    size=st.integers(64, 600),
+    margin=st.integers(0, 20),
+    ramp=st.integers(0, 20),
+)
+@settings(max_examples=150, deadline=None)
+def test_weights_sum_to_one_and_never_use_a_margin(length, size, margin, ramp):
+    tiling = Tiling(size, margin, ramp)
+    found = axis(length, tiling)
+    assert found.side <= 1.5 * size + 8
+    assert found.origins[0] == 0
+    assert found.origins[-1] + found.side == length
+    total = np.zeros(length)
+    for origin, weights in zip(found.origins, found.weights, strict=True):
+        total[origin : origin + found.side] += weights
+        if origin > 0:
+            assert (weights[:margin] == 0).all()
+        if origin + found.side < length:
+            assert (weights[found.side - margin :] == 0).all()
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(300, 420), (130, 700), (64, 64), (40, 50)])
+def test_the_blended_scene_is_the_network_on_the_whole_scene(size):
+    network = Neighbourhood().eval()
+    images = [smooth(seed, *size) for seed in (1, 2)]
+    scenes = [as_array(image) for image in images]
+    blended = package.predict_xarray(*scenes, network, tiling=Tiling(96, 8, 16)).to_numpy()
+    with torch.no_grad():
+        inputs = (torch.from_numpy(image)[None] / 255 for image in images)
+        padded = [
+            torch.nn.functional.pad(
+                i, (0, max(0, 64 - size[1]), 0, max(0, 64 - size[0])), "replicate"
+            )
+            for i in inputs
+        ]
+        expected = network(*padded).fine[0, 0, : size[0], : size[1]].sigmoid().numpy()
+    np.testing.assert_allclose(blended, expected, atol=1e-6)
+
+
+def test_a_coarser_scene_is_seen_at_the_distance_the_network_was_trained_at(tmp_path):
+    network = trained_at(0.5)
+    images = [smooth(seed, 200, 280) for seed in (1, 2)]
+    transform = from_origin(500_000, 4_000_000, 1, 1)
+    paths = [
+        write_raster(tmp_path / f"{number}.tif", image, transform)
+        for number, image in enumerate(images)
+    ]
+    tiling = Tiling(192, 24, 32)
+    result = predict_scene(*paths, network, tmp_path / "out", tiling=tiling)
+    assert result.summary["ground_sample_distance"] == pytest.approx(1, abs=1e-3)
+    assert result.summary["enlargement"] == pytest.approx(2, abs=1e-3)
+
+    def resized(batch, size):
+        return torch.nn.functional.interpolate(batch, size, mode="bilinear", antialias=True)
+
+    with torch.no_grad():
+        seen = (resized(torch.from_numpy(image)[None] / 255, (400, 560)) for image in images)
+        expected = resized(network(*seen).fine, (200, 280))[0, 0].sigmoid().numpy()
+    np.testing.assert_allclose(read(result.probability) / 250, expected, atol=0.01)
+    scenes = [as_array(image).rio.write_transform(transform) for image in images]
+    lazy = package.predict_xarray(*scenes, network, tiling=tiling)
+    np.testing.assert_allclose(lazy.to_numpy(), expected, atol=0.01)
+    assert lazy.attrs["enlargement"] == result.summary["enlargement"]
+    as_it_is = package.predict_xarray(*scenes, network, ground_sample_distance=0.5)
+    assert as_it_is.attrs["enlargement"] == 1
+
+
+@pytest.mark.parametrize(
+    ("crs", "pixel", "north", "metres"),
+    [
+        ("EPSG:4326", 1e-5, 0.0, 1.109),
+        ("EPSG:4326", 1e-5, 60.0, 0.788),
+        ("EPSG:3857", 2.0, 8_399_738.0, 1.0),
+        ("EPSG:32643", 1.5, 4_000_000.0, 1.5),
+    ],
+)
+def test_the_ground_sample_distance_is_measured_on_the_ground(crs, pixel, north, metres):
+    west = 10 if crs == "EPSG:4326" else 500_000
+    grid = Grid(CRS.from_string(crs), from_origin(west, north, pixel, pixel), 10, 10)
+    assert measure_distance(grid) == pytest.approx(metres, rel=6e-3)
+
+
+def test_a_distance_for_weights_that_do_not_know_their_own_is_refused(pair, tmp_path):
+    with pytest.raises(SettingError, match="ctma convert --gsd"):
+        predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", ground_sample_distance=1.0)
+
+
+def test_a_given_ground_sample_distance_overrules_the_grid(pair, tmp_path):
+    network = trained_at(0.5)
+    plain, same = (
+        predict_scene(*pair, network, tmp_path / name, ground_sample_distance=distance)
+        for name, distance in (("plain", None), ("same", 0.55))
+    )
+    reduced = predict_scene(*pair, network, tmp_path / "fine", ground_sample_distance=0.25)
+    with pytest.raises(SettingError, match="`ground_sample_distance` 0"):
+        predict_scene(*pair, network, tmp_path / "none", ground_sample_distance=0.0)
+    assert not (tmp_path / "none").exists()
+    assert plain.summary["enlargement"] == same.summary["enlargement"] == 1
+    assert reduced.summary["enlargement"] == 0.5
+    assert (read(plain.probability) == read(same.probability)).all()
+    assert (read(plain.probability) != read(reduced.probability)).any()
+
+
+def test_pixels_too_coarse_for_the_network_are_seen_as_they_are_with_a_warning(pair, tmp_path):
+    warnings = []
+    result = predict_scene(*pair, trained_at(0.1), tmp_path / "out", on_warning=warnings.append)
+    assert result.summary["enlargement"] == 1
+    assert any("pixels of 0.5 m" in line and "0.1 m" in line for line in warnings)
+
+
+def test_a_window_too_small_for_its_margin_is_refused():
+    with pytest.raises(SettingError, match="`tiling` of size 40"):
+        Tiling(40, 16, 16)
+
+
+# One grid
+
+
+def test_the_share_outside_a_rotated_raster_counts_its_pixels_not_its_box(tmp_path):
+    turned = from_origin(1000, 2000, 1, 1) @ Affine.rotation(45)
+    wide = write_raster(tmp_path / "w.tif", smooth(1, 400, 400), from_origin(800, 2200, 1, 1))
+    after = write_raster(tmp_path / "a.tif", smooth(2, 100, 100), turned)
+    with rasterio.open(wide) as w, rasterio.open(after) as a:
+        overlap = common_grid(w, a)
+    box = overlap.grid.width * overlap.grid.height
+    assert overlap.outside_before == pytest.approx(1 - box / 400**2, abs=1e-9)
+    assert overlap.outside_after < 0.02
+
+
+def test_the_common_grid_is_the_intersection_on_the_pixels_of_before(tmp_path):
+    before = write_raster(tmp_path / "b.tif", smooth(1, 100, 100), from_origin(1000, 2000, 1, 1))
+    after = write_raster(
+        tmp_path / "a.tif", smooth(2, 90, 80), from_origin(1010.4, 1995.3, 1.1, 1.1)
+    )
+    with rasterio.open(before) as b, rasterio.open(after) as a:
+        overlap = common_grid(b, a)
+        finest = common_grid(b, a, "finest")
+        other = common_grid(b, a, "after")
+    assert overlap.grid.transform == from_origin(1011, 1995, 1, 1)
+    assert (overlap.grid.width, overlap.grid.height) == (87, 95)
+    assert overlap.outside_before == pytest.approx(1 - 87 * 95 / 1e4)
+    assert overlap.outside_after == pytest.approx(1 - 87 * 95 / (88 * 99))
+    assert finest.grid == overlap.grid
+    assert other.grid.transform.a == 1.1
+
+
+def test_the_finest_pixels_are_found_across_projections(tmp_path):
+    before = write_raster(tmp_path / "b.tif", smooth(1, 200, 200), from_origin(5e5, 5e6, 1, 1))
+    polar = CRS.from_epsg(3413)
+    xs, ys = rasterio.warp.transform(UTM, polar, [500_100], [4_999_900])
+    corner = from_origin(xs[0] - 100, ys[0] + 100, 0.9, 0.9)
+    after = write_raster(tmp_path / "a.tif", smooth(2, 222, 222), corner, polar)
+    with rasterio.open(before) as b, rasterio.open(after) as a:
+        assert common_grid(b, a, "finest").grid.crs == polar
+        assert common_grid(a, b, "finest").grid.crs == polar
+
+
+def test_warping_on_the_fly_is_what_gdal_warps(tmp_path):
+    pixels = smooth(3, 120, 130)
+    path = write_raster(tmp_path / "a.tif", pixels, from_origin(500_010.3, 3_999_990.8, 0.7, 0.7))
+    crs = CRS.from_epsg(32642)
+    with rasterio.open(path) as raster:
+        bounds = rasterio.warp.transform_bounds(raster.crs, crs, *raster.bounds)
+        transform = from_origin(bounds[0] + 20, bounds[3] - 20, 0.6, 0.6)
+        grid = Grid(crs, transform, 60, 50)
+        expected = np.zeros((3, 50, 60), np.uint8)
+        reproject(
+            rasterio.band(raster, [1, 2, 3]), expected, dst_transform=transform,
+            dst_crs=crs, resampling=Resampling.bilinear,
+        )  # fmt: skip
+        source = Source(rasterio.open(path), grid, [1, 2, 3])
+        values, valid = source.read(rasterio.windows.Window(0, 0, 60, 50))
+    assert valid.all()
+    assert np.abs(values.astype(int) - expected).max() <= 1
+
+
+SCENES = SHARED_DATA / "scenes"
+
+
+@pytest.mark.skipif(not SCENES.is_dir(), reason="the real scenes are not here")
+@pytest.mark.skipif(shutil.which("gdalwarp") is None, reason="gdalwarp is not here")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("vhr_town_t1", "vhr_town_t2"), ("naip_wetland_2009", "naip_wetland_2017")],
+)
+def test_real_dates_come_out_on_one_grid_as_gdalwarp_has_it(tmp_path, before, after):
+    with (
+        rasterio.open(SCENES / f"{before}.tif") as b,
+        rasterio.open(SCENES / f"{after}.tif") as a,
+    ):
+        grid = common_grid(b, a).grid
+        west, south, east, north = (str(edge) for edge in grid.bounds)
+        warped = tmp_path / "warped.tif"
+        subprocess.run(
+            ["gdalwarp", "-q", "-r", "bilinear", "-te", west, south, east, north,
+             "-ts", str(grid.width), str(grid.height), a.name, str(warped)],
+            check=True,
+        )  # fmt: skip
+        with Source(a, grid, [1, 2, 3]) as source, rasterio.open(warped) as expected:
+            values, valid = source.read(rasterio.windows.Window(0, 0, grid.width, grid.height))
+            wanted = expected.read([1, 2, 3]).astype(float)
+            assert values.shape == wanted.shape
+            inside = valid & (wanted > 0).all(axis=0)
+    assert inside.mean() > 0.9
+    span = np.percentile(wanted[:, inside], 99)
+    assert np.abs(values - wanted)[:, inside].max() < 0.01 * span
+
+
+def test_other_projections_and_resolutions_give_one_map(tmp_path):
+    before = write_raster(
+        tmp_path / "b.tif", smooth(1, 150, 150), from_origin(500_000, 4_000_000, 2, 2)
+    )
+    with rasterio.open(before) as raster:
+        west, south, east, north = rasterio.warp.transform_bounds(UTM, "EPSG:4326", *raster.bounds)
+    degrees = from_origin(west, north, (east - west) / 200, (north - south) / 200)
+    after = write_raster(tmp_path / "a.tif", smooth(2, 200, 200), degrees, CRS.from_epsg(4326))
+    result = predict_scene(before, after, Neighbourhood().eval(), tmp_path / "out")
+    with rasterio.open(result.mask) as raster:
+        assert raster.crs == UTM
+        assert raster.transform.a == 2
+    assert result.summary["after"]["outside_share"] < 0.05
+
+
+# Registration
+
+
+@pytest.mark.parametrize("planted", [(3.4, 0.0), (-2.3, 1.7)])
+def test_a_planted_shift_is_found_and_taken_out(tmp_path, planted):
+    columns, rows = planted
+    before = write_raster(tmp_path / "b.tif", smooth(1, 400, 400), from_origin(5e5, 4e6, 1, 1))
+    # The same ground, drawn too far to the right and too low, with another light.
+    with rasterio.open(before) as raster:
+        shifted = np.zeros((3, 400, 400), np.uint8)
+        away = from_origin(5e5 - columns, 4e6 + rows, 1, 1)
+        reproject(
+            rasterio.band(raster, [1, 2, 3]), shifted, dst_transform=away, dst_crs=UTM,
+            resampling=Resampling.bilinear,
+        )  # fmt: skip
+    after = write_raster(
+        tmp_path / "a.tif", (shifted * 0.7).astype(np.uint8), from_origin(5e5, 4e6, 1, 1), nodata=0
+    )
+    network = Neighbourhood().eval()
+    warnings = []
+    result = predict_scene(before, after, network, tmp_path / "out", on_warning=warnings.append)
+    found = result.summary["shift_pixels"]
+    assert found["columns"] == pytest.approx(columns, abs=0.2)
+    assert found["rows"] == pytest.approx(rows, abs=0.2)
+    assert "shifted by" in warnings[0]
+    mended = predict_scene(before, after, network, tmp_path / "mended", coregister=True)
+    assert mended.summary["coregistered"]
+    still = predict_scene(before, before, network, tmp_path / "still")
+    assert still.summary["shift_pixels"] == {"columns": 0, "rows": 0}
+
+
+# Radiometry and holes
+
+
+def test_one_scaling_a_date_from_percentiles_over_the_whole_scene(tmp_path, pair):
+    bright = (smooth(2, 300, 420).astype(np.float32) / 40).astype(np.float32)
+    after = write_raster(tmp_path / "float.tif", bright)
+    result = predict_scene(pair[0], after, Neighbourhood().eval(), tmp_path / "out")
+    assert result.summary["before"]["scaling"] == {"low": [0.0] * 3, "high": [255.0] * 3}
+    scaling = result.summary["after"]["scaling"]
+    expected = np.percentile(bright.reshape(3, -1), (1, 99), axis=1)
+    np.testing.assert_allclose(scaling["low"], expected[0], rtol=0.02)
+    np.testing.assert_allclose(scaling["high"], expected[1], rtol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["nodata", "nan", "alpha"])
+def test_holes_stay_nodata(tmp_path, pair, kind):
+    pixels = smooth(2, 300, 420)
+    hole = np.s_[:, 50:150, 200:330]
+    if kind == "nodata":
+        pixels[hole] = 0
+        after = write_raster(tmp_path / "h.tif", pixels, nodata=0)
+    elif kind == "nan":
+        pixels = pixels.astype(np.float32)
+        pixels[hole] = np.nan
+        after = write_raster(tmp_path / "h.tif", pixels)
+    else:
+        alpha = np.full((1, 300, 420), 255, np.uint8)
+        alpha[hole] = 0
+        after = write_raster(
+            tmp_path / "h.tif", np.concatenate([pixels, alpha]), photometric="RGB", alpha="yes"
+        )
+    result = predict_scene(
+        pair[0], after, Neighbourhood().eval(), tmp_path / "out", tiling=Tiling(128, 8, 16)
+    )
+    for path in (result.probability, result.mask):
+        nodata = read(path) == 255
+        expected = np.zeros((300, 420), bool)
+        expected[hole[1:]] = True
+        assert (nodata == expected).all()
+    assert result.summary["valid_pixels"] == 300 * 420 - 100 * 130
+
+
+# Outputs
+
+
+def test_outputs_are_georeferenced_cogs_and_agree(tmp_path, pair):
+    result = predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", threshold=0.6)
+    with rasterio.open(result.probability) as probability, rasterio.open(result.mask) as mask:
+        for raster in (probability, mask):
+            assert raster.crs == UTM
+            assert raster.transform == from_origin(500_000, 4_000_000, 0.5, 0.5)
+            assert raster.nodata == 255
+            assert raster.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        stored = probability.read(1) * probability.scales[0]
+        changed = mask.read(1)
+    clear = np.abs(stored - 0.6) > 0.005
+    np.testing.assert_array_equal((stored > 0.6)[clear], changed[clear] == 1)
+    polygons = geopandas.read_file(result.changes)
+    assert polygons.crs == UTM
+    assert polygons.geometry.area.sum() == pytest.approx(changed.sum() * 0.25)
+    assert list(polygons["id"]) == list(range(1, len(polygons) + 1))
+    assert (polygons["max_probability"] >= 0.6).all()
+    assert (polygons["mean_probability"] <= polygons["max_probability"]).all()
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["changes"] == len(polygons)
+    assert summary["changed_pixels"] == changed.sum()
+    assert not list((tmp_path / "out").glob(".part*"))
+
+
+@pytest.mark.parametrize("kind", ["gpkg", "geojson", "fgb"])
+def test_polygon_formats_and_least_area(tmp_path, pair, kind):
+    result = predict_scene(
+        *pair,
+        Neighbourhood().eval(),
+        tmp_path / "out",
+        polygon_format=kind,
+        min_area=50,
+        simplify=1,
+    )
+    polygons = geopandas.read_file(result.changes)
+    assert len(polygons) > 0
+    assert polygons["area_m2"].min() >= 50
+
+
+def test_a_scene_without_change_gives_an_empty_layer(tmp_path, pair):
+    result = predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", threshold=1.0)
+    assert len(geopandas.read_file(result.changes)) == 0
+    assert result.summary["changes"] == 0
+
+
+@given(seed=st.integers(0, 2**32), density=st.floats(0.05, 0.7), data=st.data())
+@settings(max_examples=80, deadline=None)
+def test_changes_traced_by_strips_are_those_of_the_whole_mask(seed, density, data):
+    rng = np.random.default_rng(seed)
+    height, width = 24, 17
+    mask = (rng.random((height, width)) < density).astype(np.uint8)
+    probability = rng.random((height, width), dtype=np.float32)
+    # Coordinates that no float holds exactly.
+    grid = Grid(UTM, from_origin(736262.335681, 3167703.8835859997, 1.1, 1.1), width, height)
+    tracer, found, row = Tracer(grid), [], 0
+    while row < height:
+        rows = data.draw(st.integers(1, height - row))
+        found += tracer.add(mask[row : row + rows], probability[row : row + rows])
+        row += rows
+    found += tracer.close()
+
+    at_once = Tracer(grid)
+    whole = [*at_once.add(mask, probability), *at_once.close()]
+    expected = sorted((c.pixels, round(c.total, 3), round(c.highest, 5)) for c in whole)
+    assert sorted((c.pixels, round(c.total, 3), round(c.highest, 5)) for c in found) == expected
+    traced = sum(1 for _ in shapes(mask, mask=mask.astype(bool), transform=grid.transform))
+    assert len(found) == traced
+    for change in found:
+        assert change.geometry.geom_type == "Polygon"
+        assert change.geometry.area == pytest.approx(1.21 * change.pixels)
+
+
+def test_areas_are_right_in_degrees_too():
+    from shapely.geometry import box
+
+    degrees = Grid(CRS.from_epsg(4326), from_origin(35, 34, 1e-4, 1e-4), 10, 10)
+    # A square of 0.01 degrees at 33.9 N: 1109.2 m by 925.2 m on the ellipsoid.
+    area = GroundArea(degrees)(box(35.0, 33.895, 35.01, 33.905))
+    assert area == pytest.approx(1109.2 * 924.9, rel=2e-3)
+
+
+# Bad rasters, through the command line
+
+
+def test_rasters_with_a_crs_take_the_scene_path_by_themselves(ctma, pair, tiny_model, tmp_path):
+    result = ctma("predict", *pair, "-c", tiny_model, "-o", tmp_path / "out", "--json")
+    assert json.loads(result.stdout)["grid"]["width"] == 420
+    for name in ("probability.tif", "mask.tif", "changes.gpkg", "summary.json"):
+        assert (tmp_path / "out" / name).exists()
+
+
+def test_bad_rasters_are_one_clear_line(ctma, pair, tiny_model, tmp_path):
+    out = tmp_path / "out"
+
+    def predict(before, after, expected, *options):
+        refused(ctma, expected, "predict", before, after, "-c", tiny_model, "-o", out, *options)
+        assert not out.exists() or not list(out.iterdir())
+
+    far = write_raster(tmp_path / "far.tif", smooth(1, 99, 99), from_origin(9e5, 1e6, 1, 1))
+    bare = tmp_path / "bare.tif"
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
+        write_raster(bare, smooth(1, 99, 99), Affine.identity(), crs=None)
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(pair[0].read_bytes()[:150_000])
+    grey = write_raster(tmp_path / "grey.tif", smooth(1, 300, 420, bands=1))
+    nan = write_raster(tmp_path / "nan.tif", np.full((3, 300, 420), np.nan, np.float32))
+    empty = write_raster(tmp_path / "empty.tif", smooth(1, 300, 420) * 0, nodata=0)
+    predict(pair[0], far, "do not overlap")
+    predict(pair[0], bare, "has no CRS")
+    predict(pair[0], cut, "cut.tif")
+    predict(pair[0], grey, "has 1 bands")
+    predict(pair[0], empty, "no valid pixel")
+    predict(pair[0], nan, "no valid pixel")
+    predict(pair[0], tmp_path / "absent.tif", "absent.tif")
+    predict(*pair, "no band 7", "--bands", "1,2,7")
+    predict(*pair, "--bands names 2", "--bands", "1,2")
+    predict(*pair, "--scale", "--scale", "9,1")
+    predict(*pair, "unknown grid", "--grid", "coarsest")
+    predict(*pair, "unknown polygon format", "--format", "shp")
+
+
+def test_checkpoints_of_other_bands_and_locked_folders_are_one_clear_line(ctma, pair, tmp_path):
+    wide = tmp_path / "wide.safetensors"
+    arguments = {"bands": 4, "video_len": 2}
+    save_model(wide, create_model("ctma-s", **arguments))
+    refused(ctma, "the network takes 4", "predict", *pair, "-c", wide, "-o", tmp_path / "out")
+    (tmp_path / "file").write_text("no folder")
+    for output in (tmp_path / "file/out", tmp_path / "file"):
+        refused(
+            ctma, "cannot write", "predict", *pair, "-c", wide, "-o", output, "--bands", "1,2,3,1"
+        )
+
+
+def test_masks_in_files_beside_a_raster_are_holes_too(tmp_path, pair):
+    after = write_raster(tmp_path / "masked.tif", smooth(2, 300, 420))
+    mask = np.full((300, 420), 255, np.uint8)
+    mask[:, :140] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(after, "r+") as raster:
+        raster.write_mask(mask)
+    assert (tmp_path / "masked.tif.msk").exists()
+    result = predict_scene(pair[0], after, Neighbourhood().eval(), tmp_path / "out")
+    assert result.summary["valid_pixels"] == 300 * 280
+
+
+def test_bands_that_are_not_read_fill_no_holes(tmp_path, pair):
+    pixels = smooth(2, 300, 420, bands=4).astype(np.uint16)
+    pixels[:3, :, :140] = 0
+    after = write_raster(tmp_path / "four.tif", pixels, nodata=0)
+    result = predict_scene(
+        pair[0], after, Neighbourhood().eval(), tmp_path / "out", bands=[1, 2, 3]
+    )
+    assert result.summary["valid_pixels"] == 300 * 280
+
+
+def test_complex_values_are_refused(tmp_path, pair):
+    after = write_raster(tmp_path / "c.tif", smooth(2, 300, 420).astype(np.complex64))
+    with pytest.raises(SceneError, match="complex"):
+        predict_scene(pair[0], after, Neighbourhood().eval(), tmp_path / "out")
+
+
+def test_parquet_and_its_picture_are_written_and_former_polygons_go(
+    ctma, pair, tiny_model, tmp_path
+):
+    pytest.importorskip("pyarrow")
+    out = tmp_path / "out"
+    predict_scene(*pair, Neighbourhood().eval(), out)
+    assert (out / "changes.gpkg").exists()
+    ctma("predict", *pair, "-c", tiny_model, "-o", out, "--format", "parquet")
+    picture = (out / "overview.png").read_bytes()
+    assert not (out / "changes.gpkg").exists()
+    summary = json.loads((out / "summary.json").read_text())
+    assert len(geopandas.read_parquet(out / "changes.parquet")) == summary["changes"]
+    predict_scene(*pair, Neighbourhood().eval(), out)
+    assert (out / "overview.png").read_bytes() != picture, "a picture of another result"
+    predict_scene(*pair, Neighbourhood().eval(), out, picture=False)
+    assert not (out / "overview.png").exists()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"threshold": 1.5},
+        {"min_area": -1.0},
+        {"simplify": float("nan")},
+        {"workers": 0},
+        {"scale": (1.0, float("inf"))},
+    ],
+)
+def test_settings_out_of_range_are_refused(pair, tmp_path, setting):
+    (name,) = setting
+    with pytest.raises(SettingError, match=f"`{name}`"):
+        predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", **setting)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,358 @@
+"""Long runs over scenes: killed, resumed, shared among workers, on full disks."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+rasterio = pytest.importorskip("rasterio")
+pytest.importorskip("distributed")
+
+from rasterio.transform import from_origin  # noqa: E402
+
+from ctma import Tiling, load_model, predict_scene, predict_xarray, save_model  # noqa: E402
+from ctma.errors import OutputError, SettingError  # noqa: E402
+from support.commands import refused  # noqa: E402
+from support.scenes import Neighbourhood, as_array, read, smooth, write_raster  # noqa: E402
+
+TILING = Tiling(96, 8, 16)
+OUTPUTS = ("probability.tif", "mask.tif", "changes.gpkg")
+
+
+class Slow(Neighbourhood):
+    """Takes its time and writes a line for every window it looks at."""
+
+    def __init__(self, log=None, seconds=0.01):
+        super().__init__()
+        self.log = log
+        self.seconds = seconds
+
+    def forward(self, before, after):
+        time.sleep(self.seconds)
+        if self.log:
+            with open(self.log, "a") as log:
+                log.write("window\n")
+        return super().forward(before, after)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scene")
+    return tuple(write_raster(folder / f"{seed}.tif", smooth(seed, 420, 500)) for seed in (1, 2))
+
+
+@pytest.fixture(scope="module")
+def expected(pair, tmp_path_factory):
+    """What an undisturbed run gives."""
+    output = tmp_path_factory.mktemp("expected")
+    predict_scene(*pair, Slow().eval(), output, tiling=TILING)
+    return {name: (output / name).read_bytes() for name in OUTPUTS}
+
+
+def outputs(folder):
+    return {name: (folder / name).read_bytes() for name in OUTPUTS}
+
+
+def run_scene(pair, output, log):
+    torch.set_num_threads(1)
+    predict_scene(*pair, Slow(log).eval(), output, tiling=TILING, resume=True)
+
+
+def test_killed_at_random_moments_and_resumed_the_files_are_the_same(pair, expected, tmp_path):
+    # A fork server that has everything imported makes twenty processes cheap.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["test_scene_runs"])
+    output, log = tmp_path / "out", tmp_path / "log"
+    rng = np.random.default_rng(0)
+    kills = 0
+    for _ in range(60):
+        process = context.Process(target=run_scene, args=(pair, output, log))
+        process.start()
+        process.join(rng.uniform(0.05, 0.9) if kills < 20 else None)
+        if process.exitcode == 0:
+            if kills >= 20:
+                break
+            for path in output.glob("*"):
+                path.unlink()
+        else:
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            kills += 1
+        present = {path.name for path in output.glob("*")} & set(OUTPUTS)
+        assert all((output / name).read_bytes() == expected[name] for name in present)
+    assert kills == 20
+    assert outputs(output) == expected
+    assert not (output / ".ctma-unfinished").exists()
+
+
+def test_a_second_run_into_the_folder_of_one_at_work_is_refused(pair, expected, tmp_path):
+    output = tmp_path / "out"
+    refusals = []
+
+    def begin_another(done, total):
+        if not refusals:
+            with pytest.raises(OutputError, match="another run is writing there") as refusal:
+                predict_scene(*pair, Slow().eval(), output, tiling=TILING)
+            refusals.append(refusal)
+
+    predict_scene(*pair, Slow().eval(), output, tiling=TILING, on_progress=begin_another)
+    assert refusals
+    assert outputs(output) == expected
+    assert not list(output.glob(".*"))
+
+
+def test_a_resumed_run_does_no_finished_window_again(pair, expected, tmp_path):
+    log = tmp_path / "log"
+
+    class Interrupt(Exception):
+        pass
+
+    def interrupt(done, total):
+        if done == 17:
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        predict_scene(
+            *pair, Slow(log).eval(), tmp_path / "out", tiling=TILING, on_progress=interrupt
+        )
+    total = []
+    predict_scene(
+        *pair,
+        Slow(log).eval(),
+        tmp_path / "out",
+        tiling=TILING,
+        resume=True,
+        on_progress=lambda _, count: total.append(count),
+    )
+    # One window was under way, and one ahead of it, when the run stopped.
+    assert len(log.read_text().splitlines()) <= total[-1] + 2
+    assert outputs(tmp_path / "out") == expected
+    before = log.read_text()
+    predict_scene(*pair, Slow(log).eval(), tmp_path / "out", tiling=TILING, resume=True)
+    assert log.read_text() == before, "a finished run was done again"
+
+
+def test_pieces_without_their_content_are_made_again(pair, expected, tmp_path):
+    """A power cut may leave a file's name without its content."""
+
+    def stop(done, total):
+        if done == 20:
+            raise KeyboardInterrupt
+
+    network = Slow().eval()
+    with pytest.raises(KeyboardInterrupt):
+        predict_scene(*pair, network, tmp_path, tiling=TILING, on_progress=stop)
+    for pattern in ("strip-0.npy", "window-*-1.npy"):
+        for path in (tmp_path / ".ctma-unfinished").glob(pattern):
+            path.write_bytes(b"")
+    predict_scene(*pair, network, tmp_path, tiling=TILING, resume=True)
+    assert outputs(tmp_path) == expected
+
+
+def test_only_an_equal_run_is_resumed(pair, tmp_path):
+    def stop(done, total):
+        if done == 9:
+            raise KeyboardInterrupt
+
+    network = Slow().eval()
+    with pytest.raises(KeyboardInterrupt):
+        predict_scene(*pair, network, tmp_path, tiling=TILING, on_progress=stop)
+    with pytest.raises(SettingError, match="other inputs or settings"):
+        predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.4, resume=True)
+    network.usage = replace(network.usage, ground_sample_distance=0.5)
+    with pytest.raises(SettingError, match="other inputs or settings"):
+        predict_scene(
+            *pair, network, tmp_path, tiling=TILING, ground_sample_distance=1.0, resume=True
+        )
+    calibrated, weighed = Slow().eval(), Slow().eval()
+    calibrated.usage = replace(calibrated.usage, temperature=0.7)
+    weighed.fusion = 0.7
+    for other in (calibrated, weighed):
+        with pytest.raises(SettingError, match="other inputs or settings"):
+            predict_scene(*pair, other, tmp_path, tiling=TILING, resume=True)
+    predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.4)
+
+
+def test_a_full_disk_is_one_line_and_can_be_resumed(ctma_alone, tiny_model, pair, tmp_path):
+    """A limit on the size of files stands for the full disk."""
+    import resource
+
+    big = [write_raster(tmp_path / f"{n}.tif", smooth(n, 896, 1744)) for n in (1, 2)]
+    arguments = ("predict", *big, "-c", tiny_model, "-o", tmp_path / "out", "--json")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Windows are about 1 MB, strips of the scene more.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_300_000, limits[1]))
+    try:
+        result = ctma_alone(*arguments, code=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    *_, line = result.stderr.strip().splitlines()
+    assert "Traceback" not in result.stderr
+    assert line.startswith("ctma: error: cannot write"), result.stderr
+    assert "--resume" in line
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name[0] != "."]
+    ctma_alone(*arguments, "--resume")
+    assert not (tmp_path / "out/.ctma-unfinished").exists()
+
+
+def test_workers_give_the_same_bytes(ctma, tiny_model, tmp_path):
+    pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, 300, 600)) for n in (1, 2)]
+    network = load_model(tiny_model)
+    model = tmp_path / "fine.safetensors"
+    network.usage = replace(network.usage, ground_sample_distance=0.3)
+    save_model(model, network)
+    for name, options in (("alone", ()), ("shared", ("--workers", 2))):
+        shown = ctma("predict", *pair, "-c", model, "-o", tmp_path / name, *options).stdout
+        assert "pixels of 0.5 m: seen enlarged 1.7 times" in shown
+    assert outputs(tmp_path / "alone") == outputs(tmp_path / "shared")
+
+
+def test_processes_started_after_workers_keep_their_threads(pair, expected, tmp_path):
+    threads = os.environ.get("OMP_NUM_THREADS")
+    predict_scene(*pair, Slow().eval(), tmp_path, tiling=TILING, workers=1)
+    assert outputs(tmp_path) == expected
+    assert os.environ.get("OMP_NUM_THREADS") == threads
+
+
+def test_a_killed_worker_of_a_running_cluster_loses_nothing(pair, expected, tmp_path):
+    import dask
+    from distributed import Client, LocalCluster
+
+    with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": {}}),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        pids = list(client.run(os.getpid).values())
+
+        def kill(done, total):
+            if done == 10:
+                os.kill(pids[0], signal.SIGKILL)
+
+        predict_scene(
+            *pair,
+            Slow().eval(),
+            tmp_path,
+            tiling=TILING,
+            cluster=cluster.scheduler_address,
+            on_progress=kill,
+        )
+    assert outputs(tmp_path) == expected
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(ctma, tiny_model, pair, tmp_path):
+    refused(
+        ctma, "no dask scheduler", "predict", *pair, "-c", tiny_model, "-o", tmp_path / "out",
+        "--cluster", "tcp://127.0.0.1:9",
+    )  # fmt: skip
+    refused(
+        ctma, "give one", "predict", *pair, "-c", tiny_model, "-o", tmp_path / "out",
+        "--cluster", "tcp://127.0.0.1:9", "--workers", "2",
+    )  # fmt: skip
+
+
+# Arrays
+
+
+def test_lazy_arrays_give_lazy_results_equal_to_the_files(pair, tmp_path):
+    rioxarray = pytest.importorskip("rioxarray")
+    network = Neighbourhood().eval()
+    result = predict_scene(*pair, network, tmp_path, tiling=TILING)
+    lazy = [rioxarray.open_rasterio(path, chunks={"x": 128, "y": 128}) for path in pair]
+    probability = predict_xarray(*lazy, network, tiling=TILING)
+    assert probability.chunks is not None
+    assert probability.rio.crs == lazy[0].rio.crs
+    eager = predict_xarray(*(date.compute() for date in lazy), network, tiling=TILING)
+    assert eager.chunks is None
+    np.testing.assert_array_equal(probability, eager)
+    np.testing.assert_array_equal(np.rint(eager * np.float32(250)), read(result.probability))
+
+
+def test_arrays_on_other_grids_are_warped_and_holes_stay_holes():
+    network = Neighbourhood().eval()
+    before, after = as_array(smooth(1, 200, 200)), as_array(smooth(2, 200, 200))
+    moved = after.rio.write_transform(from_origin(500_050, 4_000_000, 0.5, 0.5))
+    probability = predict_xarray(before.rio.write_nodata(0), moved, network, tiling=TILING)
+    assert probability.isnull()[:, :99].all()
+    assert not probability.isnull()[:, 102:].any()
+    far = after.rio.write_transform(from_origin(900_000, 4_000_000, 0.5, 0.5))
+    with pytest.raises(ValueError, match="do not overlap"):
+        predict_xarray(before, far, network)
+
+
+# Flips
+
+
+def test_flips_average_four_views(ctma, tiny_model, tmp_path):
+    pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, 64, 64)) for n in (1, 2)]
+    ctma("predict", *pair, "-c", tiny_model, "-o", tmp_path / "out", "--tta")
+    model = load_model(tiny_model)
+    before, after = (torch.from_numpy(smooth(n, 64, 64))[None] / 255 for n in (1, 2))
+    views = [(), (-1,), (-2,), (-1, -2)]
+    with torch.no_grad():
+        logits = sum(model(before.flip(v), after.flip(v)).fine.flip(v) for v in views) / 4
+    expected = logits.sigmoid()[0, 0].numpy() * 250
+    np.testing.assert_allclose(read(tmp_path / "out/probability.tif"), expected, atol=0.51)
+
+
+# Remote rasters
+
+
+class RangeHandler(SimpleHTTPRequestHandler):
+    """Serves byte ranges, as object stores do, and notes what was asked for."""
+
+    asked: ClassVar[list[int]] = []
+
+    def do_GET(self):
+        content = (Path(self.directory) / self.path.lstrip("/")).read_bytes()
+        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+        part = content[int(first) : int(last) + 1]
+        self.asked.append(len(part))
+        self.send_response(206)
+        self.send_header(
+            "Content-Range", f"bytes {first}-{int(first) + len(part) - 1}/{len(content)}"
+        )
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        self.wfile.write(part)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_remote_cogs_are_read_by_ranges(ctma, tiny_model, tmp_path):
+    for n in (1, 2):
+        rng = np.random.default_rng(n)
+        big = write_raster(
+            tmp_path / f"{n}.tif", rng.integers(0, 256, (3, 2048, 2048), np.uint8), driver="COG"
+        )
+    small = write_raster(tmp_path / "part.tif", smooth(3, 200, 200))
+    assert big.stat().st_size > 10_000_000
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        result = ctma(
+            "predict", f"{url}/1.tif", small, "-c", tiny_model, "-o", tmp_path / "out", "--json"
+        )
+        missing = ctma(
+            "predict", f"{url}/absent.tif", small, "-c", tiny_model, "-o", tmp_path / "no", code=2
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert json.loads(result.stdout)["grid"]["width"] == 200
+    # A corner of the scene needs a small part of the file.
+    assert sum(RangeHandler.asked) < 3_000_000
+    assert "absent.tif: cannot be opened" in missing.stderr

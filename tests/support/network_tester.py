@@ -1,0 +1,103 @@
+"""One tester for all networks: a network's own test class names it and little more."""
+
+import numpy as np
+import pytest
+import torch
+
+from ctma import ChangeLogits, create_model, load_model, save_model
+from ctma.inference.engines.eager import fold_norms
+
+
+class NetworkTester:
+    """Subclass it and set ``name``, and ``arguments`` that keep the network small."""
+
+    name: str
+    arguments: dict = {}  # noqa: RUF012
+    sizes = ((64, 64), (65, 91), (130, 71))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def network(cls):
+        torch.manual_seed(0)
+        return create_model(cls.name, **cls.arguments).eval()
+
+    @staticmethod
+    def pair(batch=1, height=64, width=64, bands=3):
+        rng = torch.Generator().manual_seed(1)
+        return [torch.rand(batch, bands, height, width, generator=rng) for _ in range(2)]
+
+    @pytest.mark.parametrize("size", sizes)
+    def test_any_size_gives_logits_of_that_size(self, network, size):
+        with torch.no_grad():
+            logits = network(*self.pair(2, *size))
+        assert isinstance(logits, ChangeLogits)
+        assert logits.fine.shape == (2, 1, *size)
+        assert torch.isfinite(logits.fine).all()
+
+    def test_a_pair_is_judged_alike_in_any_batch(self, network):
+        before, after = self.pair(3)
+        with torch.no_grad():
+            together = network(before, after).fine
+            alone = torch.cat([network(before[i : i + 1], after[i : i + 1]).fine for i in range(3)])
+        torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+    def test_too_small_unequal_or_foreign_inputs_are_refused(self, network):
+        good = self.pair()[0]
+        for before, after in (
+            (good[..., :63], good[..., :63]),
+            (good, good[..., :-1]),
+            (good[:, :2], good[:, :2]),
+        ):
+            with pytest.raises(ValueError, match=r"64|expected|before"):
+                network(before, after)
+
+    def test_bf16_autocast_agrees_roughly(self, network):
+        inputs = self.pair()
+        with torch.no_grad():
+            exact = network(*inputs).fine
+            with torch.autocast("cpu", torch.bfloat16):
+                rough = network(*inputs).fine.float()
+        assert (exact - rough).std() < 0.1 * exact.std()
+        assert (exact - rough).mean().abs() < exact.std()
+
+    def test_fused_network_agrees_and_leaves_the_original_alone(self, network):
+        inputs = self.pair()
+        with torch.no_grad():
+            expected = network(*inputs).fine
+            found = fold_norms(network)(*inputs).fine
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(network(*inputs).fine, expected)
+
+    def test_compiled_network_agrees(self, network):
+        inputs = self.pair()
+        with torch.no_grad():
+            expected = network(*inputs).fine
+            found = torch.compile(network, backend="aot_eager", fullgraph=True)(*inputs).fine
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+    def test_every_weight_learns(self):
+        torch.manual_seed(0)
+        network = create_model(self.name, **self.arguments).train()
+        logits = network(*self.pair(2, 96, 96))
+        (
+            logits.fine.square().mean() + sum(part.square().mean() for part in logits.auxiliary)
+        ).backward()
+        idle = [name for name, weight in network.named_parameters() if weight.grad is None]
+        assert not idle
+
+    def test_other_bands_work(self):
+        network = create_model(self.name, **self.arguments, bands=4).eval()
+        with torch.no_grad():
+            assert network(*self.pair(bands=4)).fine.shape == (1, 1, 64, 64)
+
+    def test_saved_and_loaded_it_is_the_same(self, network, tmp_path):
+        path = tmp_path / "network.safetensors"
+        save_model(path, network)
+        inputs = self.pair()
+        loaded = load_model(path)
+        with torch.no_grad():
+            torch.testing.assert_close(
+                loaded(*inputs).fine, network(*inputs).fine, atol=1e-4, rtol=1e-4
+            )
+        for name, weight in network.state_dict().items():
+            np.testing.assert_array_equal(loaded.state_dict()[name], weight)

@@ -1,0 +1,63 @@
+"""Rasters, and a network that scenes can be worked out by hand for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from rasterio.crs import CRS
+from rasterio.transform import from_origin
+
+from ctma import ChangeLogits, ChangeNetwork
+
+UTM = CRS.from_epsg(32643)
+
+
+class Neighbourhood(ChangeNetwork):
+    """A network that looks 8 pixels far: a blurred difference."""
+
+    bands = 3
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = torch.nn.Conv2d(3, 1, 17, padding=8)
+
+    def forward(self, before, after):
+        return ChangeLogits(4 * self.conv(after - before))
+
+
+def trained_at(ground_sample_distance):
+    network = Neighbourhood().eval()
+    network.usage = replace(network.usage, ground_sample_distance=ground_sample_distance)
+    return network
+
+
+def smooth(seed, height, width, bands=3):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(1, 256, (bands, height // 8 + 1, width // 8 + 1), dtype=np.uint8)
+    return coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width]
+
+
+def write_raster(path, pixels, transform=None, crs=UTM, **profile):
+    bands, height, width = pixels.shape
+    transform = transform or from_origin(500_000, 4_000_000, 0.5, 0.5)
+    profile = {"driver": "GTiff", "crs": crs, "transform": transform} | profile
+    shape = {"count": bands, "height": height, "width": width, "dtype": pixels.dtype}
+    with rasterio.open(path, "w", **shape, **profile) as raster:
+        raster.write(pixels)
+    return path
+
+
+def as_array(pixels):
+    """Pixels as a georeferenced DataArray."""
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("rioxarray")
+    array = xarray.DataArray(pixels, dims=("band", "y", "x")).rio.write_crs(UTM)
+    return array.rio.write_transform(from_origin(500_000, 4_000_000, 0.5, 0.5))
+
+
+def read(path):
+    with rasterio.open(path) as raster:
+        return raster.read(1)

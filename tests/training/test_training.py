@@ -1,0 +1,594 @@
+"""Recipes, the loss, the schedule, and the engine."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from PIL import Image
+
+from ctma import ChangeLogits, load_model, load_recipe, read_header, train
+from ctma.data.augmentation import AUGMENTATIONS
+from ctma.errors import CheckpointError, DataError, OutputError, SettingError, UnknownNameError
+from ctma.files import file_fingerprint, sole_run
+from ctma.training.losses import change_loss
+from ctma.training.module import learning_rates
+from ctma.training.recipes import list_recipes
+from ctma.training.settings import BCESettings, ScheduleSettings
+from support import ROOT
+from support.images import write_pair
+
+SMALL = [
+    "model.video_len=2",
+    "data.repeats=1",
+    "data.crop_size=64",
+    "data.batch_size=4",
+    "data.workers=0",
+    "trainer.epochs=2",
+]
+
+
+def small_recipe(*settings):
+    return load_recipe("levir-cd/ctma-s", [*SMALL, *settings])
+
+
+def without_change(data, target):
+    """A copy of a data set whose labels hold no change: F1 stays at 0."""
+    data = shutil.copytree(data, target)
+    for label in data.glob("*/label/*.png"):
+        Image.new("L", (64, 64)).save(label)
+    return data
+
+
+def logged(run, name):
+    """Values of a metric by (epoch, step), over all versions of a run's logs."""
+    values = {}
+    for path in sorted(run.glob("logs/version_*/metrics.csv")):
+        for row in csv.DictReader(path.open()):
+            if row.get(name):
+                values[int(row["epoch"]), int(row["step"])] = row[name]
+    return values
+
+
+# Recipes
+
+
+@pytest.mark.parametrize(
+    ("dataset", "lr", "step_size", "gamma", "epochs", "repeats", "fusion"),
+    [
+        ("svcd", 4e-4, 10, 0.1, 30, 7, 0.5),
+        ("levir-cd", 2e-3, 30, 0.2, 40, 2, 0.67),
+        ("whu-cd", 4e-4, 15, 0.2, 30, 7, 0.7),
+    ],
+)
+@pytest.mark.parametrize("network", ["ctma", "ctma-s"])
+def test_recipes_hold_the_published_figures(
+    dataset, network, lr, step_size, gamma, epochs, repeats, fusion
+):
+    recipe = load_recipe(f"{dataset}/{network}")
+    assert recipe.network == network
+    assert recipe.arguments["fusion"] == fusion
+    assert recipe.arguments["video_len"] == 8
+    assert (recipe.optimizer.name, recipe.optimizer.lr) == ("adam", lr)
+    assert recipe.optimizer.weight_decay == 0
+    assert (recipe.schedule.name, recipe.schedule.step_size) == ("step", step_size)
+    assert recipe.schedule.gamma == gamma
+    assert (recipe.trainer.epochs, recipe.data.repeats) == (epochs, repeats)
+    assert (recipe.data.batch_size, recipe.data.crop_size) == (8, 256)
+    assert recipe.data.augmentation == "paper"
+    assert (recipe.loss.class_weights, recipe.loss.coarse) == ((0.5, 0.5), 0.4)
+    assert recipe.loss.dice == 0
+
+
+def test_settings_change_a_recipe():
+    recipe = load_recipe("levir-cd/ctma", ["optimizer.lr=1e-3", "model.pretrained=false"])
+    assert recipe.optimizer.lr == 1e-3
+    assert recipe.arguments["pretrained"] is False
+
+
+def test_a_recipe_may_be_a_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("model: {name: ctma-s}\ntrainer: {epochs: 3}\n")
+    assert load_recipe(str(path)).trainer.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["optimizer.lrr=1"], r"optimizer\.lrr.*optimizer\.lr"),
+        (["optimiser.lr=1"], r"optimiser.*optimizer"),
+        (["model.videolen=3"], r"model\.videolen.*model\.video_len"),
+        (["model.name=cdma"], r"cdma.*ctma"),
+        (["data.augmentation=papers"], r"papers.*paper"),
+        (["data.augmentation=strong", "data.without=[swop]"], r"swop.*swap"),
+        (["data.augmentation=none", "data.without=[swap]"], r"swap.*there is none"),
+    ],
+)
+def test_unknown_keys_suggest_the_nearest(settings, expected):
+    with pytest.raises(UnknownNameError, match=expected):
+        load_recipe("levir-cd/ctma-s", settings)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["optimizer.lr=fast", "optimizer.lr=-1", "trainer.epochs=1.5", "model.video_len=long",
+     "loss.class_weights=[0, 1]",
+     "data.batch_size=0", "schedule.name=cosine", "trainer.precision=half"],
+)  # fmt: skip
+def test_wrong_values_name_their_key(setting):
+    with pytest.raises(SettingError, match=setting.split("=")[0].replace(".", r"\.")):
+        load_recipe("levir-cd/ctma-s", [setting])
+
+
+def test_unknown_recipes_suggest_the_nearest():
+    assert {"svcd/ctma", "levir-cd/ctma", "whu-cd/ctma", "levir-cd/ctma-s"} <= set(list_recipes())
+    with pytest.raises(UnknownNameError, match="levir-cd/ctma"):
+        load_recipe("levir/ctma")
+
+
+@pytest.mark.parametrize("split", ["test", "train", "./test", "all"])
+def test_the_best_checkpoint_is_never_picked_on_test_or_train(split):
+    with pytest.raises(SettingError, match="validation_split"):
+        load_recipe("levir-cd/ctma", [f"data.validation_split={split}"])
+
+
+# Loss and schedule, against values worked out by hand
+
+
+def test_loss_is_fused_plus_a_share_of_coarse():
+    # Zero logits cost ln 2 everywhere: ln 2 + 0.4 ln 2.
+    logits = ChangeLogits(torch.zeros(1, 1, 64, 64), (torch.zeros(1, 1, 8, 8),))
+    change = torch.ones(1, 1, 64, 64, dtype=torch.uint8)
+    assert change_loss(logits, change, BCESettings()).item() == pytest.approx(1.4 * 0.6931472)
+
+
+def test_coarse_logits_are_nearest_resized():
+    # One coarse cell of four says change with logit 2, and so does the label: each pixel
+    # costs ln(1 + e^-2) = 0.1269280 there; elsewhere logits of -2 cost the same.
+    coarse = torch.full((1, 1, 2, 2), -2.0)
+    coarse[0, 0, 0, 1] = 2.0
+    change = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
+    change[0, 0, :2, 2:] = 1
+    fine = torch.where(change == 1, 2.0, -2.0)
+    loss = change_loss(ChangeLogits(fine, (coarse,)), change, BCESettings())
+    assert loss.item() == pytest.approx(1.4 * 0.1269280, rel=1e-5)
+
+
+def test_change_counts_by_the_ratio_of_class_weights():
+    # Half the pixels are change; with weights 0.25/0.75 each of them counts 3 times:
+    # ln 2 (3 + 1) / 2.
+    logits = ChangeLogits(torch.zeros(1, 1, 2, 2))
+    change = torch.tensor([[[[1, 1], [0, 0]]]], dtype=torch.uint8)
+    loss = change_loss(logits, change, BCESettings(class_weights=(0.25, 0.75)))
+    assert loss.item() == pytest.approx(2 * 0.6931472)
+
+
+@pytest.mark.parametrize("part", ["dice", "coarse_dice"])
+def test_dice_is_taken_over_the_batch_where_asked_for(part):
+    # Probability 0.5 on all n pixels, all of them change: 1 - (2 n / 2 + 1) / (n / 2 + n + 1).
+    logits = ChangeLogits(torch.zeros(2, 1, 64, 64), (torch.zeros(2, 1, 8, 8),))
+    change = torch.ones(2, 1, 64, 64, dtype=torch.uint8)
+    loss = change_loss(logits, change, BCESettings(coarse=0, **{part: 0.3}))
+    assert loss.item() == pytest.approx(0.6931472 + 0.3 * (1 - 8193 / 12289))
+
+
+def rates(settings, epochs, start=0):
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=2e-3)
+    schedule = learning_rates(optimizer, settings, total_steps=epochs, epoch=start)
+    found = []
+    for _ in range(start, epochs):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_one_cycle_rises_and_falls_however_short_it_is():
+    settings = ScheduleSettings(name="one-cycle", warmup=0.1)
+    for steps in (1, 2, 10, 11, 40):  # of 10, the rise would be one
+        found = rates(settings, steps)
+        assert max(found) <= 2e-3 * (1 + 1e-9)
+        assert found[-1] < 1e-3 or steps == 1
+    assert found[0] < found[3] > found[-1]
+
+
+def test_step_schedule_falls_as_published():
+    found = rates(ScheduleSettings(step_size=30, gamma=0.2), 40)
+    assert found[:30] == pytest.approx([2e-3] * 30)
+    assert found[30:] == pytest.approx([4e-4] * 10)
+
+
+@pytest.mark.parametrize("start", [1, 2, 3, 4, 7])
+def test_step_schedule_continues_where_it_stopped(start):
+    settings = ScheduleSettings(step_size=3, gamma=0.1)
+    assert rates(settings, 9, start) == pytest.approx(rates(settings, 9)[start:])
+
+
+# The engine
+
+
+@pytest.fixture(scope="module")
+def run(tiny_data, tmp_path_factory):
+    """A training of three epochs, with a learning rate that falls after each."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    recipe = small_recipe("trainer.epochs=3", "schedule.step_size=1", "schedule.gamma=0.5")
+    return folder, train(recipe, tiny_data, folder, device="cpu")
+
+
+def test_a_run_leaves_checkpoints_logs_and_its_recipe(run):
+    folder, result = run
+    assert result.best == folder / "best.safetensors"
+    weights = {"best.safetensors", "latest.safetensors", "latest.ckpt"}
+    assert weights | {"recipe.yaml", "logs"} == set(os.listdir(folder))
+    assert len(logged(folder, "val_f1")) == 3
+    assert list(folder.glob("logs/version_0/events.out.tfevents*"))
+
+
+def test_the_best_checkpoint_says_where_it_comes_from(run, tiny_data):
+    folder, result = run
+    header = read_header(folder / "best.safetensors")
+    assert header.network == "ctma-s"
+    assert header.epoch == result.epoch
+    assert header.ground_sample_distance is None
+    assert header.initial_weights == {}
+    assert header.training_data["pairs"] == 8
+    assert len(header.training_data["fingerprint"]) == 16
+    assert header.recipe["name"] == "levir-cd/ctma-s"
+    (scores,) = header.scores
+    assert (scores["split"], scores["protocol"], scores["threshold"]) == ("val", "crops", 0.5)
+    best = max(logged(folder, "val_f1").values(), key=float)
+    assert scores["f1"] == pytest.approx(float(best))
+
+
+def test_parts_of_the_augmentation_that_are_left_out_are_not_drawn(tiny_data, tmp_path):
+    bare = ["data.augmentation=strong", f"data.without={[*AUGMENTATIONS['strong']]}"]
+    for name, settings in {"none": ["data.augmentation=none"], "bare": bare}.items():
+        recipe = small_recipe("trainer.epochs=1", *settings)
+        train(recipe, tiny_data, tmp_path / name, device="cpu")
+    losses = [logged(tmp_path / name, "train_loss_epoch") for name in ("none", "bare")]
+    assert losses[0]
+    assert losses[0] == losses[1]
+
+
+def test_a_second_training_in_the_same_folder_is_refused(run, tiny_data):
+    with pytest.raises(OutputError, match="add `resume`"):
+        train(small_recipe(), tiny_data, run[0], device="cpu")
+
+
+def test_killed_in_mid_epoch_and_resumed_the_curve_is_the_uninterrupted_one(
+    run, tiny_data, tmp_path
+):
+    folder = tmp_path / "run"
+    settings = [*SMALL, "trainer.epochs=3", "schedule.step_size=1", "schedule.gamma=0.5"]
+    settings += ["data.workers=1"]  # which draws ahead; the curve is that of any number
+    command = [sys.executable, "-m", "ctma", "train", "levir-cd/ctma-s", "--data", tiny_data]
+    command += ["-o", folder, "--device", "cpu"]
+    command += [part for setting in settings for part in ("--set", setting)]
+    process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 200
+    while not (folder / "latest.ckpt").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = torch.load(folder / "latest.ckpt", weights_only=True)["epoch"]
+    assert kept < 2
+
+    subprocess.run([*map(str, command), "--resume"], check=True, capture_output=True)
+    resumed = logged(folder, "train_loss_epoch")
+    whole = logged(run[0], "train_loss_epoch")
+    assert {p: resumed[p] for p in resumed if p[0] > kept} == {
+        p: whole[p] for p in whole if p[0] > kept
+    }
+    scores = [logged(path, "val_f1") for path in (folder, run[0])]
+    assert {p: v for p, v in scores[0].items() if p[0] > kept} == {
+        p: v for p, v in scores[1].items() if p[0] > kept
+    }
+    weights = [torch.load(path / "latest.ckpt", weights_only=True) for path in (folder, run[0])]
+    for name, weight in weights[0]["state_dict"].items():
+        assert torch.equal(weight, weights[1]["state_dict"][name]), name
+
+
+@pytest.mark.parametrize("setting", ["optimizer.lr=0.05", "seed=7", "data.augmentation=none"])
+def test_a_resume_by_other_settings_is_refused(run, tiny_data, setting):
+    recipe = small_recipe("trainer.epochs=3", "schedule.step_size=1", "schedule.gamma=0.5", setting)
+    with pytest.raises(SettingError, match=f"was trained with {setting.split('=')[0]} "):
+        train(recipe, tiny_data, run[0], device="cpu", resume=True)
+    assert load_recipe(str(run[0] / "recipe.yaml")).seed == 0
+
+
+def test_two_trainings_in_one_folder_at_once_are_refused(tiny_data, tmp_path):
+    with sole_run(tmp_path), pytest.raises(OutputError, match="another run is writing"):
+        train(small_recipe(), tiny_data, tmp_path, device="cpu")
+    assert os.listdir(tmp_path) == []
+
+
+def test_early_stop_is_not_forgotten_by_a_resume(tiny_data, tmp_path):
+    data = without_change(tiny_data, tmp_path / "data")
+    recipe = small_recipe("trainer.patience=2", "trainer.epochs=9")
+    train(recipe, data, tmp_path / "run", device="cpu")
+    assert len(logged(tmp_path / "run", "val_f1")) == 3
+    train(recipe, data, tmp_path / "run", device="cpu", resume=True)
+    assert len(logged(tmp_path / "run", "val_f1")) <= 4
+
+
+def test_resume_keeps_to_the_runs_own_recipe(tiny_data, tmp_path, ctma):
+    run = tmp_path / "run"
+    settings = [part for setting in SMALL for part in ("--set", setting)]
+    command = ["train", "levir-cd/ctma-s", "--data", tiny_data, "-o", run, "--device", "cpu"]
+    ctma(*command, *settings, "--precision", "bf16-mixed")
+    ctma(*command, "--resume", "--set", "trainer.epochs=3")
+    assert len(logged(run, "val_f1")) == 3
+    header = read_header(run / "best.safetensors")
+    assert header.recipe["data"]["batch_size"] == 4
+    assert header.recipe["trainer"]["precision"] == "bf16-mixed"
+    result = ctma(*command, "--resume", "--set", "model.video_len=3", code=2)
+    assert "was trained with model" in result.stderr
+    result = ctma(*command, "--resume", "--set", "trainer.average=0.9", code=2)
+    assert "was trained with trainer.average None, not 0.9" in result.stderr
+    other = ctma("train", "svcd/ctma-s", *command[2:], "--resume", code=2)
+    assert "was trained by levir-cd/ctma-s" in other.stderr
+    (run / "latest.ckpt").write_bytes((run / "latest.ckpt").read_bytes()[:9999])
+    assert "latest.ckpt: not a whole" in ctma(*command, "--resume", code=2).stderr
+
+
+def test_automatic_precision_is_bf16_where_the_processor_multiplies_it(
+    tiny_data, tmp_path, monkeypatch
+):
+    units = ("amx_bf16", "avx512_bf16")
+
+    def trained(output, found, epochs=1, resume=False):
+        capabilities = {unit: unit == found for unit in units}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+        recipe = small_recipe(f"trainer.epochs={epochs}")
+        train(recipe, tiny_data, tmp_path / output, device="cpu", precision="auto",
+              resume=resume)  # fmt: skip
+        return read_header(tmp_path / output / "latest.safetensors").recipe["trainer"]["precision"]
+
+    assert [trained(name, name) for name in units] == ["bf16-mixed", "bf16-mixed"]
+    assert trained("neither", None) == "32-true"
+    assert trained("neither", units[0], epochs=2, resume=True) == "32-true"
+
+
+def test_two_processes_train_and_score_as_one_to_the_last_pixel(
+    tiny_data, tmp_path, ctma, ctma_alone
+):
+    # Five validation pairs do not share evenly between two processes.
+    folder = tmp_path / "run"
+    settings = [part for setting in [*SMALL, "trainer.epochs=1"] for part in ("--set", setting)]
+    ctma_alone("train", "levir-cd/ctma-s", "--data", tiny_data, "-o", folder, *settings,
+               "--devices", 2, "--device", "cpu")  # fmt: skip
+    together = read_header(folder / "best.safetensors").scores[0]
+    alone = ctma(
+        "eval", folder / "best.safetensors", "--data", tiny_data, "--split", "val", "--json"
+    )
+    alone = json.loads(alone.stdout)
+    counts = ("true_positive", "false_positive", "false_negative", "true_negative")
+    assert {name: together[name] for name in counts} == {name: alone[name] for name in counts}
+    assert sum(alone[name] for name in counts) == 5 * 64 * 64
+
+
+def test_bf16_accumulation_and_early_stop_work(tiny_data, tmp_path):
+    data = without_change(tiny_data, tmp_path / "data")
+    recipe = small_recipe(
+        "trainer.precision=bf16-mixed", "trainer.accumulate=2", "data.batch_size=2",
+        "trainer.patience=1", "trainer.epochs=6",
+    )  # fmt: skip
+    train(recipe, data, tmp_path / "run", device="cpu")
+    assert len(logged(tmp_path / "run", "val_f1")) == 2
+
+
+def test_what_is_kept_is_the_moving_average_of_the_weights(tiny_data, tmp_path):
+    # Four steps; the average starts as the weights after the first.
+    steps = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            steps.append(module.network.coarse_head.weight.detach().clone())
+
+    recipe = small_recipe("data.batch_size=2", "trainer.epochs=1", "trainer.average=0.9")
+    result = train(recipe, tiny_data, tmp_path / "run", device="cpu", callbacks=(Watch(),))
+    latest = load_model(tmp_path / "run" / "latest.safetensors")
+    torch.testing.assert_close(
+        latest.coarse_head.weight, load_model(result.best).coarse_head.weight
+    )
+    assert latest.provenance["epoch"] == 1
+    assert len(steps) == 4
+    expected = steps[0]
+    for weight in steps[1:]:
+        expected = 0.9 * expected + 0.1 * weight
+    torch.testing.assert_close(load_model(result.best).coarse_head.weight, expected)
+
+
+def test_a_moving_average_is_taken_up_again_by_a_resume(tiny_data, tmp_path):
+    whole = train_with_average(tiny_data, tmp_path / "whole", epochs=2)
+    parts = train_with_average(tiny_data, tmp_path / "parts", epochs=1)
+    parts = train_with_average(tiny_data, tmp_path / "parts", epochs=2, resume=True)
+    assert whole.keys() == parts.keys()
+    assert any(name.startswith("average.") for name in whole)
+    for name, weight in whole.items():
+        assert torch.equal(weight, parts[name]), name
+
+
+def train_with_average(data, run, epochs, resume=False):
+    recipe = small_recipe(f"trainer.epochs={epochs}", "trainer.average=0.9")
+    train(recipe, data, run, device="cpu", resume=resume)
+    return torch.load(run / "latest.ckpt", weights_only=True)["state_dict"]
+
+
+def test_training_starts_from_given_weights(run, tiny_data, tmp_path):
+    start = run[0] / "best.safetensors"
+    recipe = small_recipe("optimizer.lr=1e-12", "trainer.epochs=1")
+    result = train(recipe, tiny_data, tmp_path / "tuned", init=start, device="cpu")
+    found, expected = (load_model(path).coarse_head.weight for path in (result.best, start))
+    torch.testing.assert_close(found, expected)
+    initial = {"name": "best.safetensors", "fingerprint": file_fingerprint(start)}
+    assert read_header(result.best).initial_weights == initial
+
+
+def test_a_full_network_grows_from_a_compact_one_but_not_the_other_way(tiny_data, tmp_path):
+    narrow = ["model.temporal_width=16", "model.spatial_widths=[16, 32, 64]", "model.video_len=8"]
+    brief = ["optimizer.lr=1e-12", "trainer.epochs=1"]
+    recipe = load_recipe("levir-cd/ctma", [*SMALL, *narrow, *brief])
+    notes = []
+    output = tmp_path / "full"
+    grown = train(recipe, tiny_data, output, init="ctma-s", device="cpu", on_note=notes.append)
+    assert any("ctma-s, grown" in note for note in notes)
+    found, expected = (load_model(path).coarse_head.weight for path in (grown.best, "ctma-s"))
+    torch.testing.assert_close(found, expected)
+    header = read_header(grown.best)
+    assert header.network == "ctma"
+    assert header.initial_weights["name"] == "ctma-s.safetensors"
+    back = load_recipe("levir-cd/ctma-s", [*SMALL, "model.video_len=8"])
+    with pytest.raises(CheckpointError, match=r"this ctma cannot start the recipe's ctma-s"):
+        train(back, tiny_data, tmp_path / "back", init=grown.best, device="cpu")
+    assert not (tmp_path / "back").exists()
+    wider = load_recipe("levir-cd/ctma", [*SMALL, *narrow, *brief, "model.temporal_width=20"])
+    again = train(wider, tiny_data, tmp_path / "wider", init=grown.best, device="cpu").best
+    assert load_model(again).coarse_head.weight.shape[1] == 160
+
+
+def test_a_resumed_training_remembers_where_it_began(run, tiny_data, tmp_path):
+    folder = tmp_path / "tuned"
+    start = run[0] / "best.safetensors"
+    # Change that counts a hundred times is found, so that there is a better epoch to keep.
+    eager = ["loss.class_weights=[0.01, 0.99]"]
+    recipe = small_recipe("trainer.epochs=1", *eager)
+    first = train(recipe, tiny_data, folder, init=start, device="cpu")
+    initial = read_header(first.best).initial_weights
+    assert initial["fingerprint"] == file_fingerprint(start)
+    longer = small_recipe("trainer.epochs=8", *eager)
+    resumed = train(longer, tiny_data, folder, device="cpu", resume=True)
+    assert resumed.epoch > 1
+    assert read_header(resumed.best).initial_weights == initial
+    other = resumed.best
+    with pytest.raises(SettingError, match=r"began from best\.safetensors"):
+        train(longer, tiny_data, folder, init=other, device="cpu", resume=True)
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        train(longer, tiny_data, folder, init="nosuch", device="cpu", resume=True)
+
+
+def test_one_cycle_is_not_resumed_with_more_steps_than_it_has(tiny_data, tmp_path):
+    cycle = ["schedule.name=one-cycle", "model.video_len=2"]
+    first = small_recipe(*cycle, "trainer.epochs=1")
+    train(first, tiny_data, tmp_path, device="cpu")
+    for setting in ("trainer.epochs=2", "data.batch_size=2"):
+        longer = small_recipe(*cycle, "trainer.epochs=1", setting)
+        with pytest.raises(SettingError, match=f"{setting[:-2]} .*`init`"):
+            train(longer, tiny_data, tmp_path, device="cpu", resume=True)
+
+
+def test_initial_weights_that_know_their_distance_ask_for_the_datas(tiny_data, tmp_path):
+    notes = []
+    train(
+        load_recipe("levir-cd/ctma-s", [*SMALL, "model.video_len=8", "trainer.epochs=1"]),
+        tiny_data,
+        tmp_path,
+        init="ctma-s",
+        device="cpu",
+        on_note=notes.append,
+    )
+    assert any("data.ground_sample_distance=0.5" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "expected"),
+    [
+        (["model.bands=4"], {}, "3 bands"),
+        ([], {"devices": 6}, "6 devices"),
+        ([], {"device": "abacus"}, "`device` 'abacus' is not here"),
+        ([], {"precision": "half"}, "unknown precision"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_and_leaves_nothing(
+    tiny_data, tmp_path, settings, options, expected
+):
+    with pytest.raises((SettingError, UnknownNameError), match=expected):
+        train(small_recipe(*settings), tiny_data, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_without_validation_pairs_is_refused(tmp_path):
+    write_pair(tmp_path / "train", "a", *(torch.zeros(64, 64, 3, dtype=torch.uint8).numpy(),) * 2,
+               torch.zeros(64, 64, dtype=torch.uint8).numpy())  # fmt: skip
+    with pytest.raises(DataError, match="no split 'val'"):
+        train(small_recipe(), tmp_path, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_sources_are_mixed_by_their_repeats_and_validated_on_the_first(tiny_data, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(tiny_data, tmp_path / "data" / name)
+    sources = [
+        {"folder": "one", "exclude": "*_0000"},
+        {"folder": "two", "repeats": 3, "zoom": [0.5, 1]},
+    ]
+    recipe = small_recipe(f"data.sources={json.dumps(sources)}", "trainer.epochs=1")
+    notes = []
+    result = train(recipe, tmp_path / "data", tmp_path / "run", device="cpu", on_note=notes.append)
+    assert notes[0].startswith("7 pairs, labels stored as 0/255 + 8 pairs")
+    header = read_header(result.best)
+    assert header.training_data["pairs"] == 15
+    assert header.training_data["name"] == "one + two"
+    assert sum(header.scores[0][kind] for kind in ("true_positive", "true_negative",
+               "false_positive", "false_negative")) == 5 * 64 * 64  # fmt: skip
+    with pytest.raises(DataError, match="left out"):
+        train(small_recipe('data.sources=[{"folder": "one", "exclude": "*"}]'),
+              tmp_path / "data", tmp_path / "none", device="cpu")  # fmt: skip
+    with pytest.raises(SettingError, match="smallest side comes first"):
+        small_recipe('data.sources=[{"zoom": [2, 1]}]')
+
+
+@pytest.fixture(scope="module")
+def shipped_data(tiny_data, tmp_path_factory):
+    """A folder laid out as the recipes of the shipped weights want it, some views jittered."""
+    folder = tmp_path_factory.mktemp("shipped")
+    for name in ("levir_cd_05m", "levir_cd_1m"):
+        shutil.copytree(tiny_data, folder / name)
+    for path in sorted(folder.glob("levir_cd_05m/train/*/*_0001.png")):
+        path.rename(path.with_name(f"j_{path.name}"))
+    return folder
+
+
+def test_the_recipes_of_the_shipped_weights_run_and_give_the_same_curve_again(
+    shipped_data, tmp_path
+):
+    small = ["data.crop_size=64", "model.video_len=2", "trainer.epochs=1"]
+    init = None
+    for name, seed in (("ctma-s-start", 0), ("ctma-s-middle", 0), ("ctma-s", 0), ("ctma-s", 1)):
+        recipe = load_recipe(f"shipped/{name}", [*small, f"seed={seed}"])
+        output = tmp_path / f"{name}-{seed}"
+        init = train(recipe, shipped_data, output, init=init, device="cpu").best
+    recipe = load_recipe("shipped/ctma-s", [*small, "trainer.epochs=2", "seed=2"])
+    for run in ("one", "two"):
+        train(recipe, shipped_data, tmp_path / run, init=init, device="cpu")
+    for metric in ("train_loss_epoch", "val_f1"):
+        curves = [logged(tmp_path / run, metric) for run in ("one", "two")]
+        assert len(curves[0]) == 2
+        assert curves[0] == curves[1]
+    weights = [load_model(tmp_path / run / "best.safetensors") for run in ("one", "two")]
+    assert weights[0].usage.ground_sample_distance == 0.5
+    for name, weight in weights[0].state_dict().items():
+        assert torch.equal(weight, weights[1].state_dict()[name]), name
+    full = load_recipe("shipped/ctma", [*small, "data.batch_size=32"])
+    grown = train(full, shipped_data, tmp_path / "full", init=init, device="cpu").best
+    assert read_header(grown).network == "ctma"
+
+
+def test_every_key_of_a_recipe_and_every_recipe_is_documented():
+    text = (ROOT / "docs/recipes.md").read_text()
+    content = load_recipe("levir-cd/ctma-s").model_dump()
+    keys = [
+        f"{part}.{key}"
+        for part in ("data", "optimizer", "schedule", "loss", "trainer")
+        for key in content[part]
+    ]
+    assert [name for name in [*keys, *list_recipes()] if f"`{name}`" not in text] == []
