@@ -25,9 +25,17 @@ class View(ChangeNetwork):
         self.network = network
         self.bands = network.bands
         self.usage = network.usage
-        self.stride = network.stride
-        self.minimum_size = network.minimum_size
         self.train(network.training)
+
+    @property
+    def stride(self) -> int:  # type: ignore[override]
+        """That of the network."""
+        return self.network.stride
+
+    @property
+    def minimum_size(self) -> int:  # type: ignore[override]
+        """That of the network."""
+        return self.network.minimum_size
 
 
 class FlipAverage(View):
