@@ -89,41 +89,44 @@ def evaluate(
     if line := coarseness_warning(network, scoring.ground_sample_distance):
         on_warning(line)
     pairs = find_pairs(data, split, subset=subset)
-    data_name = Path(os.path.abspath(data)).name
-    way = _name_way(data_name, subset, split, scoring, network)
+    way = _name_way(data, subset, split, scoring, network)
     folder = Path() if str(checkpoint) in shipped_models() else path.parent
     output = output or folder / f"scores-{way}.json"
     check_writable(output)
     judge = _Judge(len(pairs), masks, on_progress)
-    scores = score_pairs(
-        network, pairs, scoring, batch_size=batch_size, workers=workers, on_pair=judge
-    )
-    record = record_score(
-        network,
-        pairs,
-        scoring,
-        scores.as_dict(),
-        split=split,
-        data_name=data_name,
-        checkpoint_name=path.name,
-        checkpoint=file_fingerprint(path),
-    )
-    write_json(output, record.as_dict())
-    report = Report(record.as_dict(), [output] + ([masks] if masks else []))
+    loading = {"batch_size": batch_size, "workers": workers}
+    scores = score_pairs(network, pairs, scoring, on_pair=judge, **loading)
+    names = _names(path, data)
+    record = record_score(network, pairs, scoring, scores.as_dict(), split=split, **names).as_dict()
+    write_json(output, record)
+    report = Report(record, [output] + ([masks] if masks else []))
     if figures is not None:
-        sheet = figures / f"{way}.png"
-        judge.save_examples(sheet, f"{split}: F1 {100 * scores.f1:.2f}, {scoring.protocol}")
-        report.files.append(sheet)
+        report.files.append(figures / f"{way}.png")
+        title = f"{split}: F1 {100 * scores.f1:.2f}, {scoring.protocol}"
+        judge.save_examples(report.files[-1], title)
     return report
 
 
+def _names(checkpoint: Path, data: str | Path) -> dict[str, str]:
+    """Names and fingerprint for a record."""
+    return {
+        "data_name": _name_of(data),
+        "checkpoint_name": checkpoint.name,
+        "checkpoint": file_fingerprint(checkpoint),
+    }
+
+
+def _name_of(data: str | Path) -> str:
+    return Path(os.path.abspath(data)).name
+
+
 def _name_way(
-    data_name: str, subset: str, split: str, scoring: Scoring, network: ChangeNetwork
+    data: str | Path, subset: str, split: str, scoring: Scoring, network: ChangeNetwork
 ) -> str:
     """What tells this score from others in the name of its file: all that is not the default."""
     threshold, distance = scoring.threshold, scoring.ground_sample_distance
     parts = (
-        data_name,
+        _name_of(data),
         subset if subset != "real" else "",
         split,
         scoring.protocol,

@@ -16,7 +16,7 @@ from ctma.inference.protocols import to_unit_range
 from ctma.inference.resolution import check_given_distance, find_enlargement
 from ctma.inference.views import enlarge, resize
 from ctma.models.base import ChangeNetwork
-from ctma.models.ctma import CTMA
+from ctma.models.ctma import CTMA, Stages
 from ctma.types import Pixels
 
 
@@ -76,17 +76,20 @@ def save_explanation(
     }
     if change is not None:
         tiles |= {"label": change, "errors": error_map(mask, change)}
-    features = {
+    first = Path(path)
+    second = first.with_name(f"{first.stem}.features{first.suffix}")
+    save_sheet(first, [tiles], "CTMA: from coarse to final mask")
+    save_sheet(second, [_heat_maps(stages)], "CTMA: what the network looks at")
+    return [first, second]
+
+
+def _heat_maps(stages: Stages) -> dict[str, Pixels]:
+    return {
         "difference features F": heat(_array(stages.difference)),
         "motion features M1": heat(_array(stages.motion[0])),
         "motion features M2": heat(_array(stages.motion[1])),
         "spatial feature, level 3": heat(_array(stages.spatial)),
     }
-    first = Path(path)
-    second = first.with_name(f"{first.stem}.features{first.suffix}")
-    save_sheet(first, [tiles], "CTMA: from coarse to final mask")
-    save_sheet(second, [features], "CTMA: what the network looks at")
-    return [first, second]
 
 
 def _check_fit(image: Pixels, model: CTMA, ground_sample_distance: float | None) -> None:

@@ -1,0 +1,73 @@
+"""What each command costs before it works: processor seconds and peak memory.
+
+    python benchmarks/startup.py [--against SRC]
+
+Every command is a process of its own, run several times; the least is printed, as nothing else
+in a process makes it faster. ``--against`` is the folder ``src`` of another checkout, whose
+commands take turns with these, for a ratio within one run.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ctma.data.synthetic import write_synthetic
+
+TURNS = 3
+HERE = Path(__file__).parents[1] / "src"
+COMMANDS = {
+    "import ctma": ["-c", "import ctma"],
+    "ctma --help": ["-m", "ctma", "--help"],
+    "ctma --version": ["-m", "ctma", "--version"],
+    "ctma recipes": ["-m", "ctma", "recipes"],
+    "ctma info ctma-s": ["-m", "ctma", "info", "ctma-s"],
+    "ctma check DATA": ["-m", "ctma", "check", "data"],
+    "ctma prepare --help": ["-m", "ctma", "prepare", "--help"],
+    "ctma predict, 64 x 64": [
+        "-m", "ctma", "predict", "data/test/A", "data/test/B", "-o", "out",
+    ],
+}  # fmt: skip
+PAIRS = {"train": 4, "val": 2, "test": 1}
+
+
+def cost(command, source, folder):
+    """Exit code, processor seconds and peak gigabytes of one process."""
+    environment = os.environ | {"PYTHONPATH": str(source)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, **quiet)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
+
+
+def least(name, sources, folder):
+    """Of several turns: (seconds, gigabytes) for each source, ``None`` where there is no such."""
+    found = [[] for _ in sources]
+    for _ in range(TURNS):
+        for costs, source in zip(found, sources, strict=True):
+            code, *numbers = cost(COMMANDS[name], source, folder)
+            if code == 0:
+                costs.append(numbers)
+    return [tuple(map(min, zip(*costs, strict=True))) if costs else None for costs in found]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--against", type=Path, help="The folder src of another checkout.")
+    options = parser.parse_args()
+    sources = [HERE] + ([options.against.resolve()] if options.against else [])
+    with tempfile.TemporaryDirectory() as folder:
+        write_synthetic(Path(folder) / "data", PAIRS, size=64)
+        for name in COMMANDS:
+            texts = [
+                "-" if one is None else f"{one[0]:.2f} s, {one[1]:.2f} GB"
+                for one in least(name, sources, folder)
+            ]
+            print(f"{name:24} {'   against '.join(texts)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
