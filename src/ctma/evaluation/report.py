@@ -99,12 +99,11 @@ def evaluate(
     names = _names(path, data)
     record = record_score(network, pairs, scoring, scores.as_dict(), split=split, **names).as_dict()
     write_json(output, record)
-    report = Report(record, [output] + ([masks] if masks else []))
+    files = [output] + ([masks] if masks else [])
     if figures is not None:
-        report.files.append(figures / f"{way}.png")
-        title = f"{split}: F1 {100 * scores.f1:.2f}, {scoring.protocol}"
-        judge.save_examples(report.files[-1], title)
-    return report
+        files.append(figures / f"{way}.png")
+        judge.save_examples(files[-1], f"{split}: F1 {100 * scores.f1:.2f}, {scoring.protocol}")
+    return Report(record, files)
 
 
 def _names(checkpoint: Path, data: str | Path) -> dict[str, str]:
