@@ -50,6 +50,12 @@ def tiny_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def pair(tiny_data):
+    """Two images of one place."""
+    return tiny_data / "test/A/test_0000.png", tiny_data / "test/B/test_0000.png"
+
+
+@pytest.fixture(scope="session")
 def golden_weights():
     """Weights under the released names."""
     return golden_state()

@@ -1,13 +1,17 @@
 """The command line, as a user meets it: results, and one clear line for every mistake."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+import ctma as package
 from ctma import read_header
+from support import ROOT
 from support.commands import refused
 from support.images import random_image, read, write_pair
 from support.weights import rewrite
@@ -20,11 +24,6 @@ SETTINGS = [
     )
     for part in ("--set", setting)
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def pair(tiny_data):
-    return tiny_data / "test/A/test_0000.png", tiny_data / "test/B/test_0000.png"
 
 
 def test_train_then_eval_then_predict(ctma, tiny_data, tmp_path, pair):
@@ -281,18 +280,30 @@ def test_debug_shows_the_traceback(ctma_alone, tmp_path):
     assert "Traceback" in result.stderr
 
 
-def test_help_names_every_command(ctma):
-    commands = (
-        "demo",
-        "prepare",
-        "check",
-        "train",
-        "eval",
-        "predict",
-        "explain",
-        "calibrate",
-        "convert",
-        "info",
-    )
-    text = ctma("--help").stdout
-    assert all(command in text for command in commands)
+def test_the_readme_names_every_command_that_the_help_lists(ctma):
+    listed = set(re.findall(r"^│ (\w+)  ", ctma("--help").stdout.partition("Commands")[2], re.M))
+    assert len(listed) == 11
+    table = (ROOT / "README.md").read_text().partition("## All commands")[2].partition("## ")[0]
+    assert set(re.findall(r"`ctma (\w+)", table)) == listed
+
+
+def test_the_version_is_the_packages(ctma):
+    assert ctma("--version").stdout == f"ctma {package.__version__}\n"
+
+
+def test_recipes_are_listed_and_printed_whole(ctma):
+    assert "whu-cd/ctma-s" in ctma("recipes").stdout.split()
+    printed = yaml.safe_load(ctma("recipes", "levir-cd/ctma").stdout)
+    assert printed == json.loads(ctma("recipes", "levir-cd/ctma", "--json").stdout)
+    assert printed["model"] == {
+        "name": "ctma", "video_len": 8, "pretrained": True, "fusion": 0.67,
+    }  # fmt: skip
+    assert (printed["data"]["repeats"], printed["data"]["focus"]) == (2, 0.0)
+    refused(ctma, ("unknown recipe", "levir-cd/ctma"), "recipes", "levir-cd/ctmo")
+
+
+def test_a_device_that_is_not_here_is_refused_under_both_names(ctma, tiny_data, tmp_path):
+    command = ("train", "levir-cd/ctma-s", "--data", tiny_data, "-o", tmp_path / "run")
+    for option in (["--device", "cuda:7"], ["--accelerator", "gpu"]):
+        refused(ctma, "--device 'cuda", *command, *option)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,131 @@
+"""What a network knows of its use, how it is kept, and that it is heeded."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+import ctma
+from ctma import ChangeLogits, ChangeNetwork, Usage, create_model, load_model, read_header
+from ctma.data.readers import find_pairs
+from ctma.errors import CheckpointError, SettingError
+from ctma.evaluation.scoring import score_pairs
+from support.images import random_image
+from support.weights import rewrite
+
+
+class MeanDifference(ChangeNetwork):
+    """The pixel's own difference."""
+
+    def __init__(self, bands: int = 3, gain: float = 20.0):
+        super().__init__()
+        self.bands = bands
+        self.scale = torch.nn.Parameter(torch.tensor(gain))
+
+    def forward(self, before, after):
+        return ChangeLogits(self.scale * ((after - before).abs().mean(1, keepdim=True) - 0.3))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"threshold": 1.5}, {"threshold": float("nan")}, {"temperature": 0.0}, {"scaling": -1.0},
+        {"offset": float("inf")}, {"ground_sample_distance": 0.0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_values_out_of_range_are_refused_under_their_name(wrong):
+    (name,) = wrong
+    with pytest.raises(SettingError, match=f"`{name}`"):
+        Usage(**wrong)
+
+
+def test_bands_without_a_name_are_numbered_and_three_are_colours():
+    assert MeanDifference().usage.bands == ("red", "green", "blue")
+    network = MeanDifference(bands=4)
+    assert network.usage.bands == ("band 1", "band 2", "band 3", "band 4")
+    with pytest.raises(SettingError, match=r"`bands` \('red', 'green', 'blue'\).*takes 4"):
+        network.usage = Usage()
+
+
+def test_a_checkpoint_keeps_the_names_of_its_bands(tmp_path):
+    network = create_model("ctma-s", bands=4, video_len=2)
+    ctma.save_model(tmp_path / "unnamed.safetensors", network)
+    unnamed = read_header(tmp_path / "unnamed.safetensors").bands
+    assert unnamed == ["band 1", "band 2", "band 3", "band 4"]
+    names = ("red", "green", "blue", "near infrared")
+    network.usage = replace(network.usage, bands=names)
+    ctma.save_model(tmp_path / "named.safetensors", network)
+    found = load_model(tmp_path / "named.safetensors")
+    assert found.usage.bands == names
+    image = random_image(1)
+    with pytest.raises(ctma.CtmaError, match="near infrared"):
+        ctma.predict(image, image, found)
+
+
+def header_of(path):
+    with safe_open(path, framework="np") as file:
+        return json.loads(file.metadata()["ctma"])
+
+
+def test_headers_of_format_1_are_read_and_their_bands_put_right(tmp_path):
+    path = tmp_path / "new.safetensors"
+    ctma.save_model(path, create_model("ctma-s", bands=4, video_len=2))
+    former = header_of(path) | {"format_version": 1, "bands": ["red", "green", "blue"]}
+    old = rewrite(path, tmp_path / "old.safetensors", metadata={"ctma": json.dumps(former)})
+    assert load_model(old).usage.bands == ("band 1", "band 2", "band 3", "band 4")
+    assert read_header(old).format_version == 2
+
+
+def test_a_field_of_a_newer_version_is_no_reason_to_refuse_and_is_kept(tiny_model, tmp_path):
+    newer = header_of(tiny_model) | {"agreement": {"bf16": 0.9999}}
+    path = rewrite(tiny_model, tmp_path / "a.safetensors", metadata={"ctma": json.dumps(newer)})
+    network = load_model(path)
+    ctma.save_model(tmp_path / "b.safetensors", network)
+    assert header_of(tmp_path / "b.safetensors")["agreement"] == {"bf16": 0.9999}
+
+
+def test_a_network_that_could_not_be_loaded_again_is_not_saved(tmp_path):
+    with pytest.raises(CheckpointError, match="MeanDifference cannot be loaded again"):
+        ctma.save_model(tmp_path / "m.safetensors", MeanDifference())
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_are_scaled_by_what_the_checkpoint_says():
+    network = MeanDifference().eval()
+    before, after = random_image(1), random_image(2)
+    by_255 = ctma.predict(before, after, network).probability
+    network.usage = replace(network.usage, scaling=100.0)
+    found = ctma.predict(before, after, network).probability
+    scaled = [np.clip(image / 100, 0, 1) for image in (before, after)]
+    np.testing.assert_allclose(found, ctma.predict(*scaled, network).probability, atol=1e-6)
+    assert (found != by_255).any()
+
+
+def test_scores_are_taken_at_the_scaling_and_threshold_of_the_checkpoint(tiny_data):
+    pairs = find_pairs(tiny_data, "val")
+    network = MeanDifference().eval()
+    plain = score_pairs(network, pairs)
+    network.usage = replace(network.usage, scaling=128.0)
+    brighter = score_pairs(network, pairs)
+    assert brighter.true_positive + brighter.false_positive > (
+        plain.true_positive + plain.false_positive
+    )
+    network.usage = replace(network.usage, threshold=1.0)
+    assert score_pairs(network, pairs).true_positive == 0
+
+
+def test_the_fingerprint_tells_weights_and_numbers_apart():
+    prints = {MeanDifference().fingerprint(), MeanDifference(gain=21.0).fingerprint()}
+    calibrated = MeanDifference()
+    calibrated.usage = replace(calibrated.usage, temperature=1.2)
+    assert len(prints | {calibrated.fingerprint()}) == 3
+    assert MeanDifference().fingerprint() in prints
+
+
+def test_a_network_knows_its_device():
+    assert MeanDifference().device == torch.device("cpu")
+    assert MeanDifference().to("meta").device == torch.device("meta")

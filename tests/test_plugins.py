@@ -1,0 +1,141 @@
+"""Networks and data readers of one's own, from outside the package."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ctma
+from ctma.data.doctor import examine
+from ctma.errors import DataError, SettingError, UnknownNameError
+from support.images import random_image
+
+MODULE = '''
+from pathlib import Path
+
+import torch
+
+import ctma
+
+
+class Mine(ctma.ChangeNetwork):
+    """One convolution over the difference."""
+
+    def __init__(self, bands: int = 3, width: int = 4):
+        super().__init__()
+        self.bands = bands
+        self.body = torch.nn.Conv2d(bands, width, 3, padding=1)
+        self.head = torch.nn.Conv2d(width, 1, 1)
+
+    def forward(self, before, after):
+        return ctma.ChangeLogits(self.head(self.body(after - before).relu()))
+
+
+def read_mine(folder: Path, split: str):
+    """Pairs NAME_1.png, NAME_2.png and NAME_change.png in one folder a split."""
+    if not (folder / "mine.txt").is_file():
+        return None
+    return [
+        ctma.Pair(path.stem[:-2], path, path.with_name(f"{path.stem[:-2]}_2.png"),
+                  path.with_name(f"{path.stem[:-2]}_change.png"))
+        for path in (folder / split).glob("*_1.png")
+    ]
+'''
+
+
+LIST = "import ctma, sys; print(ctma.list_recipes(), 'torch' in sys.modules)"
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """A module that is no part of ctma, with a network and a reader."""
+    monkeypatch.setattr("ctma.plugins._registered", {"ctma.networks": {}, "ctma.readers": {}})
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "outside.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "outside", raising=False)
+    return folder
+
+
+def write_own_layout(folder, counts):
+    (folder / "mine.txt").parent.mkdir(parents=True, exist_ok=True)
+    (folder / "mine.txt").write_text("")
+    for split, count in counts.items():
+        (folder / split).mkdir()
+        for number in range(count):
+            seed = 10 * len(split) + number
+            change = np.zeros((64, 64), np.uint8)
+            change[:20, number : number + 20] = 255
+            for name, image in (("1", random_image(seed)), ("2", random_image(seed + 100))):
+                Image.fromarray(image).save(folder / split / f"p{number}_{name}.png")
+            Image.fromarray(change).save(folder / split / f"p{number}_change.png")
+    return folder
+
+
+def test_a_network_of_ones_own_trains_saves_loads_and_predicts(outside, tiny_data, tmp_path):
+    import outside as own
+
+    ctma.register("mine", network=own.Mine)
+    assert "mine" in ctma.list_models()
+    recipe = ctma.load_recipe(
+        "levir-cd/mine",
+        ["model.width=6", "data.crop_size=64", "data.workers=0", "trainer.epochs=1"],
+    )
+    assert recipe.schedule.step_size == 30, "the data part of the recipe holds for any network"
+    with pytest.raises(UnknownNameError, match=r"model\.depth.*model\.width"):
+        ctma.load_recipe("levir-cd/mine", ["model.depth=6"])
+    trained = ctma.train(recipe, tiny_data, tmp_path / "run", device="cpu")
+    network = ctma.load_model(trained.best)
+    assert (network.name, network.arguments) == ("mine", {"width": 6})
+    assert ctma.predict(random_image(1), random_image(2), network).mask.shape == (64, 64)
+    report = ctma.evaluate(trained.best, tiny_data, "val")
+    assert report.record["network"] == "mine"
+
+
+def test_what_makes_no_network_is_refused(outside):
+    ctma.register("layer", network=lambda width=3: torch.nn.Conv2d(width, width, 1))
+    with pytest.raises(SettingError, match="makes a Conv2d"):
+        ctma.create_model("layer")
+    with pytest.raises(SettingError, match="either `network` or `reader`"):
+        ctma.register("nothing")
+
+
+def test_a_reader_of_ones_own_is_asked_first(outside, tmp_path):
+    import outside as own
+
+    data = write_own_layout(tmp_path / "data", {"train": 4, "val": 2, "test": 1})
+    with pytest.raises(DataError, match="no pairs here"):
+        examine(data)
+    ctma.register("mine", reader=own.read_mine)
+    assert examine(data).pairs == {"train": 4, "val": 2, "test": 1}
+    settings = ["data.crop_size=64", "data.workers=0", "trainer.epochs=1", "data.repeats=1",
+                "model.video_len=2"]  # fmt: skip
+    trained = ctma.train(
+        ctma.load_recipe("levir-cd/ctma-s", settings), data, tmp_path / "run", device="cpu"
+    )
+    assert ctma.read_header(trained.best).training_data["pairs"] == 4
+    for path in (data / "val").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="the reader mine finds no pair of the split val"):
+        ctma.evaluate(trained.best, data, "val")
+
+
+def test_entry_points_of_an_installed_package_are_found(outside):
+    installed = outside / "outside-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text(
+        "[ctma.networks]\nelsewhere = outside:Mine\n[ctma.readers]\nown = outside:read_mine\n"
+    )
+    assert "elsewhere" in ctma.list_models()
+    assert ctma.create_model("elsewhere", width=2).head.in_channels == 2
+    shown = subprocess.run(
+        [sys.executable, "-c", LIST],
+        capture_output=True, text=True, check=True, env={"PYTHONPATH": str(outside)},
+    ).stdout  # fmt: skip
+    assert "levir-cd/elsewhere" in shown
+    assert shown.strip().endswith("False"), "a network is loaded only when it is asked for"
