@@ -3,13 +3,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
 
-.PHONY: demo test lint weights data-named install
+.PHONY: demo test quick lint api weights data-named install
 
 demo: install
 	$(BIN)/ctma demo
 
 test: install
 	$(BIN)/python -m pytest
+
+quick: install
+	$(BIN)/python -m pytest -m "not slow"
+
+# The public names of `ctma` as pages, made from their docstrings.
+api: install
+	$(BIN)/pdoc --docformat google --output-directory build/api ctma
 
 lint: install
 	$(BIN)/ruff check .

@@ -99,6 +99,7 @@ def test_predict_brings_images_to_the_distance_the_network_was_trained_at(
     assert np.array_equal(seen, plain) == (distance in {0.55, 5.0})
 
 
+@pytest.mark.slow
 def test_large_images_are_predicted_in_windows(model):
     before, after = random_image(1, 1100), random_image(2, 1100)
     prediction = ctma.predict(before, after, model)

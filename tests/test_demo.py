@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 import rasterio
 from PIL import Image
 
@@ -10,6 +11,7 @@ from ctma.data.synthetic import synthetic_pair
 from ctma.demo import SCENE_SEED, SCENE_SIZE
 
 
+@pytest.mark.slow
 def test_the_demo_trains_scores_predicts_and_draws(ctma, tmp_path):
     result = ctma("demo", "-o", tmp_path / "demo")
     record = json.loads((tmp_path / "demo/run/scores-data-test-whole.json").read_text())

@@ -76,6 +76,7 @@ def write_own_layout(folder, counts):
     return folder
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_trains_saves_loads_and_predicts(outside, tiny_data, tmp_path):
     import outside as own
 
@@ -104,6 +105,7 @@ def test_what_makes_no_network_is_refused(outside):
         ctma.register("nothing")
 
 
+@pytest.mark.slow
 def test_a_reader_of_ones_own_is_asked_first(outside, tmp_path):
     import outside as own
 

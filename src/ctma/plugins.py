@@ -10,7 +10,8 @@ and the place of what :func:`register` would be given::
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from functools import partial
+from importlib.metadata import entry_points
 from typing import Any
 
 from ctma.errors import SettingError
@@ -49,12 +50,14 @@ def register(
         _registered[READERS][name] = reader
 
 
-def find_extensions(group: str) -> dict[str, Callable[..., Any] | EntryPoint]:
-    """What is registered in a group by name; an entry point is not loaded yet."""
-    installed = {point.name: point for point in entry_points(group=group)}
-    return installed | _registered[group]
+def find_extensions(group: str) -> dict[str, Callable[[], Callable[..., Any]]]:
+    """What is registered in a group: by name, a function that gives it.
+
+    Only then is the module of an entry point imported.
+    """
+    installed = {point.name: point.load for point in entry_points(group=group)}
+    return installed | {name: partial(_give, own) for name, own in _registered[group].items()}
 
 
-def load_extension(extension: Callable[..., Any] | EntryPoint) -> Callable[..., Any]:
-    """What was registered itself."""
-    return extension.load() if isinstance(extension, EntryPoint) else extension
+def _give(registered: Callable[..., Any]) -> Callable[..., Any]:
+    return registered

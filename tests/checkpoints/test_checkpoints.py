@@ -140,6 +140,25 @@ def test_original_weights_of_another_network_are_refused(tmp_path):
         load_model(tmp_path / "empty.pth")
 
 
+def test_weights_of_a_relative_that_shares_names_are_not_taken_for_ctma(golden_weights, tmp_path):
+    # P2V-CD names its temporal encoder alike, but has one spatial encoder without a backbone.
+    relative = {
+        name.replace("encoder_p1.", "encoder_p."): weight
+        for name, weight in golden_weights.items()
+        if "backbone" not in name and not name.startswith(("encoder_p2.", "decoder2."))
+    }
+    torch.save({"state_dict": relative}, tmp_path / "p2v.pth")
+    with pytest.raises(CheckpointError, match=r"of no network that is known here \(ctma\)"):
+        load_model(tmp_path / "p2v.pth")
+
+
+def test_only_what_was_released_is_written_as_released(tiny_model, tmp_path):
+    with pytest.raises(CheckpointError, match="ctma-s has no released implementation"):
+        convert_weights(tiny_model, tmp_path / "tiny.pth")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ours", "original"])
 def test_half_precision_halves_the_file_and_hardly_moves_the_weights(
     kind, tiny_model, golden_file, tmp_path
@@ -187,6 +206,7 @@ def test_a_shipped_checkpoint_is_taken_by_its_name(ctma):
     assert "shipped by name: ctma-s" in missing.stderr
 
 
+@pytest.mark.slow
 def test_the_full_networks_weights_beside_the_package_can_be_used(tmp_path):
     path = ROOT / "weights/ctma.safetensors"
     assert path.stat().st_size <= 65e6

@@ -94,6 +94,7 @@ def test_explain_shows_what_a_network_sees_at_a_told_distance(ctma, tmp_path, pa
     assert (sheets[0] == sheets[2]).all()
 
 
+@pytest.mark.slow
 def test_convert_and_info(ctma, golden_file, tmp_path):
     ctma("convert", golden_file, tmp_path / "m.safetensors", "--fusion", "0.67", "--gsd", "0.5")
     described = json.loads(ctma("info", tmp_path / "m.safetensors", "--json").stdout)
@@ -226,6 +227,7 @@ def test_outputs_that_cannot_be_written_are_named(ctma, tiny_data, tiny_model, t
     refused(ctma, "cannot write", "explain", *pair, "-c", tiny_model, "-o", blocked / "sheet.png")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_leaves_nothing(ctma_alone, tiny_model, tmp_path, pair):
     # A limit on file size stands for a full disk: writing fails midway.
     script = tmp_path / "limited.py"
@@ -248,6 +250,7 @@ def test_a_checkpoint_of_another_network_is_refused(ctma, tiny_model, tmp_path, 
     refused(ctma, "weights do not fit", "predict", *pair, "-c", other, "-o", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_weights_on_a_full_disk_are_one_line(ctma_alone, golden_file, tmp_path):
     script = tmp_path / "limited.py"
     script.write_text(
@@ -275,6 +278,7 @@ def test_original_weights_predict_with_their_fusion(ctma, golden_file, tmp_path,
     assert (masks[0] != masks[1]).any()
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback(ctma_alone, tmp_path):
     result = ctma_alone("info", tmp_path / "absent.safetensors", "--debug", code=1)
     assert "Traceback" in result.stderr

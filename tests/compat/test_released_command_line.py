@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ctma.compat.command import main
 from ctma.compat.configuration import load_config, to_recipe
 from ctma.data.synthetic import write_synthetic
 from ctma.errors import SettingError, UnknownNameError
@@ -80,6 +81,7 @@ def run(place, command, *options, code=0):
     return result
 
 
+@pytest.mark.slow
 def test_train_resume_and_eval(place):
     latest = "../exp/svcd/weights/checkpoint_latest_p2v.pth"
     weights = place / "exp/svcd/weights"
@@ -104,12 +106,27 @@ def test_train_resume_and_eval(place):
     assert len(list((place / "exp/svcd/out").glob("*.png"))) == 2
 
 
-def test_eval_without_its_checkpoint_is_an_error(place):
-    result = run(place, "eval", "--resume", "../exp/absent.pth", "--subset", "test", code=2)
-    assert "no such checkpoint" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_missing_data_says_where_it_was_looked_for(place):
-    result = run(place, "train", "--dataset", "WHU", code=2)
-    assert "WHU: no such data folder" in result.stderr
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["eval", "--resume", "../exp/absent.pth", "--subset", "test"], "no such checkpoint"),
+        (["eval"], "add --resume FILE"),
+        (["train", "--dataset", "WHU"], "WHU: no such data folder; set CTMA_DATA"),
+        (["train", "--pretrained", "absent.pth"], "--pretrained: no such file: absent.pth"),
+        (["train", "--device", "cuda:9"], "--device 'cuda:9' is not here"),
+    ],
+    ids=["absent", "none", "data", "weights", "device"],
+)
+def test_mistakes_are_one_line_in_the_words_of_this_command_line(
+    place, monkeypatch, capsys, arguments, expected
+):
+    monkeypatch.setenv("CTMA_DATA", str(place / "data"))
+    monkeypatch.chdir(place / "src")
+    config = ["--exp_config", "../configs/svcd/config_svcd_p2v.yaml"]
+    monkeypatch.setattr("sys.argv", ["train.py", arguments[0], *config, *arguments[1:]])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    *_, line = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("ctma: error: ")
+    assert expected in line

@@ -55,6 +55,7 @@ def test_every_golden_array_agrees_through_convert(video_len, golden_file, outpu
         np.testing.assert_allclose(values.numpy(), expected, atol=1e-4, rtol=0, err_msg=name)
 
 
+@pytest.mark.slow
 def test_first_golden_training_step_agrees(golden_file):
     step = json.loads((GOLDEN / "ctma_stats.json").read_text())["train_steps"][0]
     network = load_model(golden_file, fusion=0.67).train()
@@ -82,6 +83,7 @@ def test_first_golden_training_step_agrees(golden_file):
         assert norm == pytest.approx(step["grad_norm"][part], rel=2e-4), part
 
 
+@pytest.mark.slow
 def test_sliding_protocol_meets_the_golden_windows(golden_file):
     golden = np.load(GOLDEN / "sliding_window.npz")
     network = load_model(golden_file, fusion=0.67)

@@ -10,7 +10,6 @@ from ctma.models.ctma import pseudo_video
 from ctma.models.growth import grow
 from support.network_tester import NetworkTester, live_in
 
-
 # Of the two dates' features only the difference is used.
 CANCELS = frozenset({"difference_path.project.bias"})
 
@@ -37,6 +36,7 @@ def parameters(network):
     return sum(weight.numel() for weight in network.parameters())
 
 
+@pytest.mark.slow
 def test_ctma_has_the_published_size():
     network = create_model("ctma")
     assert parameters(network) == 30_475_203
@@ -91,6 +91,7 @@ def test_a_grown_network_begins_as_the_small_one(backbone):
     torch.testing.assert_close(found.coarse_logits, expected.coarse_logits, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_is_new_in_a_grown_network_learns():
     torch.manual_seed(0)
     small = live_in(create_model("ctma-s", video_len=2))

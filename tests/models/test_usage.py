@@ -9,24 +9,13 @@ import torch
 from safetensors import safe_open
 
 import ctma
-from ctma import ChangeLogits, ChangeNetwork, Usage, create_model, load_model, read_header
+from ctma import Usage, create_model, load_model, read_header
 from ctma.data.readers import find_pairs
 from ctma.errors import CheckpointError, SettingError
 from ctma.evaluation.scoring import score_pairs
 from support.images import random_image
+from support.networks import MeanDifference
 from support.weights import rewrite
-
-
-class MeanDifference(ChangeNetwork):
-    """The pixel's own difference."""
-
-    def __init__(self, bands: int = 3, gain: float = 20.0):
-        super().__init__()
-        self.bands = bands
-        self.scale = torch.nn.Parameter(torch.tensor(gain))
-
-    def forward(self, before, after):
-        return ChangeLogits(self.scale * ((after - before).abs().mean(1, keepdim=True) - 0.3))
 
 
 @pytest.mark.parametrize(

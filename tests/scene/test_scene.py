@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 rasterio = pytest.importorskip("rasterio")
 geopandas = pytest.importorskip("geopandas")
@@ -19,8 +20,8 @@ from rasterio.transform import Affine, from_origin  # noqa: E402
 from rasterio.warp import Resampling, reproject  # noqa: E402
 
 import ctma as package  # noqa: E402
-from ctma import Tiling, create_model, predict_scene, save_model  # noqa: E402
-from ctma.errors import SceneError, SettingError  # noqa: E402
+from ctma import SceneSettings, Tiling, create_model, save_model  # noqa: E402
+from ctma.errors import SceneError, SettingError, UnknownNameError  # noqa: E402
 from ctma.scene.blending import axis  # noqa: E402
 from ctma.scene.grid import Grid, common_grid, measure_distance  # noqa: E402
 from ctma.scene.polygons import GroundArea, Tracer  # noqa: E402
@@ -31,6 +32,7 @@ from support.scenes import (  # noqa: E402
     UTM,
     Neighbourhood,
     as_array,
+    predict_scene,
     read,
     smooth,
     trained_at,
@@ -138,6 +140,7 @@ def test_a_distance_for_weights_that_do_not_know_their_own_is_refused(pair, tmp_
         predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", ground_sample_distance=1.0)
 
 
+@pytest.mark.slow
 def test_a_given_ground_sample_distance_overrules_the_grid(pair, tmp_path):
     network = trained_at(0.5)
     plain, same = (
@@ -277,6 +280,7 @@ def test_other_projections_and_resolutions_give_one_map(tmp_path):
 # Registration
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planted", [(3.4, 0.0), (-2.3, 1.7)])
 def test_a_planted_shift_is_found_and_taken_out(tmp_path, planted):
     columns, rows = planted
@@ -395,6 +399,7 @@ def test_a_scene_without_change_gives_an_empty_layer(tmp_path, pair):
     assert result.summary["changes"] == 0
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32), density=st.floats(0.05, 0.7), data=st.data())
 @settings(max_examples=80, deadline=None)
 def test_changes_traced_by_strips_are_those_of_the_whole_mask(seed, density, data):
@@ -441,6 +446,7 @@ def test_rasters_with_a_crs_take_the_scene_path_by_themselves(ctma, pair, tiny_m
         assert (tmp_path / "out" / name).exists()
 
 
+@pytest.mark.slow
 def test_bad_rasters_are_one_clear_line(ctma, pair, tiny_model, tmp_path):
     out = tmp_path / "out"
 
@@ -510,6 +516,7 @@ def test_complex_values_are_refused(tmp_path, pair):
         predict_scene(pair[0], after, Neighbourhood().eval(), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_parquet_and_its_picture_are_written_and_former_polygons_go(
     ctma, pair, tiny_model, tmp_path
 ):
@@ -522,9 +529,9 @@ def test_parquet_and_its_picture_are_written_and_former_polygons_go(
     assert not (out / "changes.gpkg").exists()
     summary = json.loads((out / "summary.json").read_text())
     assert len(geopandas.read_parquet(out / "changes.parquet")) == summary["changes"]
-    predict_scene(*pair, Neighbourhood().eval(), out)
+    predict_scene(*pair, Neighbourhood().eval(), out, picture=True)
     assert (out / "overview.png").read_bytes() != picture, "a picture of another result"
-    predict_scene(*pair, Neighbourhood().eval(), out, picture=False)
+    predict_scene(*pair, Neighbourhood().eval(), out)
     assert not (out / "overview.png").exists()
 
 
@@ -543,3 +550,16 @@ def test_settings_out_of_range_are_refused(pair, tmp_path, setting):
     with pytest.raises(SettingError, match=f"`{name}`"):
         predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", **setting)
     assert not (tmp_path / "out").exists()
+
+
+def test_settings_that_do_not_exist_suggest_the_nearest(pair, tmp_path):
+    with pytest.raises(UnknownNameError, match=r"unknown argument 'min_aera'.*min_area"):
+        predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", min_aera=3)
+
+
+def test_settings_may_be_one_value_and_the_picture_is_drawn_in_python_too(pair, tmp_path):
+    settings = SceneSettings(threshold=0.4, polygon_format="fgb")
+    result = package.predict_scene(*pair, Neighbourhood().eval(), tmp_path, settings, threshold=0.6)
+    assert result.summary["threshold"] == 0.6
+    assert result.changes.name == "changes.fgb"
+    assert np.asarray(Image.open(result.picture)).std() > 20

@@ -7,9 +7,8 @@ import pytest
 
 rasterio = pytest.importorskip("rasterio")
 
-from ctma import predict_scene  # noqa: E402
 from ctma.errors import CtmaError  # noqa: E402
-from support.scenes import Neighbourhood, read, smooth, write_raster  # noqa: E402
+from support.scenes import Neighbourhood, predict_scene, read, smooth, write_raster  # noqa: E402
 
 CASES = 500
 HEADER = 400
@@ -45,6 +44,7 @@ def damaged(content, rng):
     return bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_500_damaged_rasters_give_a_line_or_a_whole_map(tmp_path):
     rng = np.random.default_rng(0)
@@ -71,7 +71,7 @@ def test_500_damaged_rasters_give_a_line_or_a_whole_map(tmp_path):
             signal.alarm(SECONDS)
             line = result = None
             try:
-                result = predict_scene(*pair, network, output, picture=False)
+                result = predict_scene(*pair, network, output)
             except CtmaError as error:
                 line = str(error)
             finally:

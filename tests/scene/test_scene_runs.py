@@ -21,10 +21,21 @@ pytest.importorskip("distributed")
 
 from rasterio.transform import from_origin  # noqa: E402
 
-from ctma import Tiling, load_model, predict_scene, predict_xarray, save_model  # noqa: E402
+from ctma import SceneSettings, Tiling, load_model, predict_xarray, save_model  # noqa: E402
 from ctma.errors import OutputError, SettingError  # noqa: E402
+from ctma.scene.identity import identify  # noqa: E402
+from ctma.scene.plan import make_plan  # noqa: E402
 from support.commands import refused  # noqa: E402
-from support.scenes import Neighbourhood, as_array, read, smooth, write_raster  # noqa: E402
+from support.scenes import (  # noqa: E402
+    Neighbourhood,
+    as_array,
+    predict_scene,
+    read,
+    smooth,
+    write_raster,
+)
+
+pytestmark = pytest.mark.slow
 
 TILING = Tiling(96, 8, 16)
 OUTPUTS = ("probability.tif", "mask.tif", "changes.gpkg")
@@ -182,6 +193,31 @@ def test_only_an_equal_run_is_resumed(pair, tmp_path):
         with pytest.raises(SettingError, match="other inputs or settings"):
             predict_scene(*pair, other, tmp_path, tiling=TILING, resume=True)
     predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.4)
+
+
+@pytest.mark.parametrize("former", [True, False])
+def test_a_run_is_resumed_where_the_same_computes_or_it_was_not_asked(
+    former, pair, expected, tmp_path, monkeypatch
+):
+    def stop(done, total):
+        if done == 9:
+            raise KeyboardInterrupt
+
+    network = Slow().eval()
+    with pytest.raises(KeyboardInterrupt):
+        predict_scene(*pair, network, tmp_path, tiling=TILING, on_progress=stop)
+    if former:  # ctma did not look at what computes
+        sources = [str(path) for path in pair]
+        plan, _ = make_plan(*sources, network, SceneSettings(tiling=TILING))
+        before = identify(plan, network, SceneSettings().polygons).before
+        (tmp_path / ".ctma-unfinished/identity").write_text(before)
+    monkeypatch.setattr("torch.__version__", "1.0")
+    if former:
+        predict_scene(*pair, network, tmp_path, tiling=TILING, resume=True)
+        assert outputs(tmp_path) == expected
+        return
+    with pytest.raises(SettingError, match="other inputs or settings"):
+        predict_scene(*pair, network, tmp_path, tiling=TILING, resume=True)
 
 
 def test_a_full_disk_is_one_line_and_can_be_resumed(ctma_alone, tiny_model, pair, tmp_path):

@@ -79,6 +79,7 @@ class NetworkTester:
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(network(*inputs).fine, expected)
 
+    @pytest.mark.slow
     def test_compiled_network_agrees(self, network):
         inputs = self.pair()
         with torch.no_grad():

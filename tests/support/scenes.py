@@ -1,6 +1,7 @@
 """Rasters, and a network that scenes can be worked out by hand for."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,11 @@ import torch
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
+import ctma
 from ctma import ChangeLogits, ChangeNetwork
+
+predict_scene = partial(ctma.predict_scene, picture=False)
+"""Without the picture, which takes longer than a small scene."""
 
 UTM = CRS.from_epsg(32643)
 

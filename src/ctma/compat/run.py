@@ -50,6 +50,8 @@ def train_released(config: ReleasedConfig, on_warning: Say = ignore) -> Released
     recipe = to_recipe(config)
     if config.p2v_model.in_ch != len(IMAGE_BANDS):
         raise SettingError(f"p2v_model.in_ch: images on disk have {len(IMAGE_BANDS)} bands")
+    hardware = Hardware(config.device)
+    hardware.check()
     found = find_training_pairs(find_data(config), recipe.data)
     resumed = Path(config.resume) if config.resume else None
     if resumed is not None and not resumed.exists():
@@ -67,7 +69,7 @@ def train_released(config: ReleasedConfig, on_warning: Say = ignore) -> Released
     module = ChangeModule(network, recipe, start)
     pairs = PairsModule(found, recipe.data, recipe.seed, start.epoch)
     logs = Logs(not config.log_off, config.tb_on, config.tb_intvl)
-    fit(module, pairs, config.exp_dir, [keeper], Hardware(config.device), logs)
+    fit(module, pairs, config.exp_dir, [keeper], hardware, logs)
     return ReleasedResult(config.output("model_best"), *keeper.best)
 
 

@@ -15,7 +15,7 @@ from ctma.data.images import SUFFIXES
 from ctma.data.pairs import Pair
 from ctma.errors import DataError, SettingError
 from ctma.files import file_fingerprint, fingerprint
-from ctma.plugins import READERS, find_extensions, load_extension
+from ctma.plugins import READERS, find_extensions
 
 SPLITS = ("train", "val", "test")
 SVCD_SUBSETS = {
@@ -132,8 +132,8 @@ def _folder(root: str | Path) -> Path:
 
 
 def _ask_own_readers(root: Path, split: str) -> list[Pair] | None:
-    for name, extension in find_extensions(READERS).items():
-        pairs = load_extension(extension)(root, split)
+    for name, reader in find_extensions(READERS).items():
+        pairs = reader()(root, split)
         if pairs is None:
             continue
         if not pairs:

@@ -110,7 +110,8 @@ class ScoreRecord:
     def as_dict(self) -> dict[str, Any]:
         """Plain values by name; the results stand beside the rest."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**named, **named.pop("results")}
+        results = named.pop("results")
+        return {**named, **results}
 
 
 @dataclass(frozen=True)

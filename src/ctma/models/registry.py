@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ctma.errors import SettingError, UnknownNameError
-from ctma.plugins import NETWORKS, find_extensions, load_extension
+from ctma.plugins import NETWORKS, find_extensions
 
 if TYPE_CHECKING:
     from ctma.models.base import ChangeNetwork
@@ -100,5 +100,5 @@ def _find(name: str) -> Callable[..., Any]:
         module, _, attribute = ENTRIES[name].where.partition(":")
         return getattr(import_module(module), attribute)
     if name in extensions:
-        return load_extension(extensions[name])
+        return extensions[name]()
     raise UnknownNameError("network", name, list_models())

@@ -135,14 +135,14 @@ def _settle(
     bands = recipe.arguments.get("bands", len(IMAGE_BANDS))
     if bands != len(IMAGE_BANDS):
         raise SettingError(f"model.bands: images on disk have {len(IMAGE_BANDS)} bands")
-    device = find_device(hardware.device)
+    hardware.check()
     if precision is None:
         return recipe
     content = recipe.model_dump(mode="json")
     if precision == "auto" and kept is not None and kept.exists():
         content["trainer"]["precision"] = load_recipe(str(kept)).trainer.precision
     else:
-        content["trainer"]["precision"] = find_precision(precision, device)
+        content["trainer"]["precision"] = find_precision(precision, find_device(hardware.device))
     return check_recipe(content)
 
 

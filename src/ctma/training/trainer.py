@@ -32,17 +32,19 @@ class Hardware:
     device: str = "auto"
     devices: int = 1
 
-    def lightning(self) -> dict[str, Any]:
-        """The same in Lightning's words.
+    def check(self) -> None:
+        """Refuses what is not here.
 
         Raises:
             SettingError: If the device is not there, or several are asked for and one is named.
         """
-        kind, _, number = self.device.partition(":")
-        if self.device != "auto":
-            find_device(self.device)
-        if number and self.devices > 1:
+        find_device(self.device)
+        if ":" in self.device and self.devices > 1:
             raise SettingError(f"`device` {self.device} is one device, not {self.devices}")
+
+    def lightning(self) -> dict[str, Any]:
+        """The same in Lightning's words."""
+        kind, _, number = self.device.partition(":")
         return {
             "accelerator": "gpu" if kind == "cuda" else kind,
             "devices": [int(number)] if number else self.devices,

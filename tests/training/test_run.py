@@ -1,6 +1,5 @@
-"""Recipes, the loss, the schedule, and the engine."""
+"""Trainings: run, killed, resumed, shared, mixed."""
 
-import csv
 import json
 import os
 import shutil
@@ -12,206 +11,15 @@ import time
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from PIL import Image
 
-from ctma import ChangeLogits, load_model, load_recipe, read_header, train
+from ctma import load_model, load_recipe, read_header, train
 from ctma.data.augmentation import AUGMENTATIONS
 from ctma.errors import CheckpointError, DataError, OutputError, SettingError, UnknownNameError
 from ctma.files import file_fingerprint, sole_run
-from ctma.training.losses import change_loss
-from ctma.training.module import learning_rates
-from ctma.training.recipes import list_recipes
-from ctma.training.settings import BCESettings, ScheduleSettings
-from support import ROOT
 from support.images import write_pair
+from support.training import SMALL, logged, small_recipe, without_change
 
-SMALL = [
-    "model.video_len=2",
-    "data.repeats=1",
-    "data.crop_size=64",
-    "data.batch_size=4",
-    "data.workers=0",
-    "trainer.epochs=2",
-]
-
-
-def small_recipe(*settings):
-    return load_recipe("levir-cd/ctma-s", [*SMALL, *settings])
-
-
-def without_change(data, target):
-    """A copy of a data set whose labels hold no change: F1 stays at 0."""
-    data = shutil.copytree(data, target)
-    for label in data.glob("*/label/*.png"):
-        Image.new("L", (64, 64)).save(label)
-    return data
-
-
-def logged(run, name):
-    """Values of a metric by (epoch, step), over all versions of a run's logs."""
-    values = {}
-    for path in sorted(run.glob("logs/version_*/metrics.csv")):
-        for row in csv.DictReader(path.open()):
-            if row.get(name):
-                values[int(row["epoch"]), int(row["step"])] = row[name]
-    return values
-
-
-# Recipes
-
-
-@pytest.mark.parametrize(
-    ("dataset", "lr", "step_size", "gamma", "epochs", "repeats", "fusion"),
-    [
-        ("svcd", 4e-4, 10, 0.1, 30, 7, 0.5),
-        ("levir-cd", 2e-3, 30, 0.2, 40, 2, 0.67),
-        ("whu-cd", 4e-4, 15, 0.2, 30, 7, 0.7),
-    ],
-)
-@pytest.mark.parametrize("network", ["ctma", "ctma-s"])
-def test_recipes_hold_the_published_figures(
-    dataset, network, lr, step_size, gamma, epochs, repeats, fusion
-):
-    recipe = load_recipe(f"{dataset}/{network}")
-    assert recipe.network == network
-    assert recipe.arguments["fusion"] == fusion
-    assert recipe.arguments["video_len"] == 8
-    assert (recipe.optimizer.name, recipe.optimizer.lr) == ("adam", lr)
-    assert recipe.optimizer.weight_decay == 0
-    assert (recipe.schedule.name, recipe.schedule.step_size) == ("step", step_size)
-    assert recipe.schedule.gamma == gamma
-    assert (recipe.trainer.epochs, recipe.data.repeats) == (epochs, repeats)
-    assert (recipe.data.batch_size, recipe.data.crop_size) == (8, 256)
-    assert recipe.data.augmentation == "paper"
-    assert (recipe.loss.class_weights, recipe.loss.coarse) == ((0.5, 0.5), 0.4)
-    assert recipe.loss.dice == 0
-
-
-def test_settings_change_a_recipe():
-    recipe = load_recipe("levir-cd/ctma", ["optimizer.lr=1e-3", "model.pretrained=false"])
-    assert recipe.optimizer.lr == 1e-3
-    assert recipe.arguments["pretrained"] is False
-
-
-def test_a_recipe_may_be_a_file(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text("model: {name: ctma-s}\ntrainer: {epochs: 3}\n")
-    assert load_recipe(str(path)).trainer.epochs == 3
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        (["optimizer.lrr=1"], r"optimizer\.lrr.*optimizer\.lr"),
-        (["optimiser.lr=1"], r"optimiser.*optimizer"),
-        (["model.videolen=3"], r"model\.videolen.*model\.video_len"),
-        (["model.name=cdma"], r"cdma.*ctma"),
-        (["data.augmentation=papers"], r"papers.*paper"),
-        (["data.augmentation=strong", "data.without=[swop]"], r"swop.*swap"),
-        (["data.augmentation=none", "data.without=[swap]"], r"swap.*there is none"),
-    ],
-)
-def test_unknown_keys_suggest_the_nearest(settings, expected):
-    with pytest.raises(UnknownNameError, match=expected):
-        load_recipe("levir-cd/ctma-s", settings)
-
-
-@pytest.mark.parametrize(
-    "setting",
-    ["optimizer.lr=fast", "optimizer.lr=-1", "trainer.epochs=1.5", "model.video_len=long",
-     "loss.class_weights=[0, 1]",
-     "data.batch_size=0", "schedule.name=cosine", "trainer.precision=half"],
-)  # fmt: skip
-def test_wrong_values_name_their_key(setting):
-    with pytest.raises(SettingError, match=setting.split("=")[0].replace(".", r"\.")):
-        load_recipe("levir-cd/ctma-s", [setting])
-
-
-def test_unknown_recipes_suggest_the_nearest():
-    assert {"svcd/ctma", "levir-cd/ctma", "whu-cd/ctma", "levir-cd/ctma-s"} <= set(list_recipes())
-    with pytest.raises(UnknownNameError, match="levir-cd/ctma"):
-        load_recipe("levir/ctma")
-
-
-@pytest.mark.parametrize("split", ["test", "train", "./test", "all"])
-def test_the_best_checkpoint_is_never_picked_on_test_or_train(split):
-    with pytest.raises(SettingError, match="validation_split"):
-        load_recipe("levir-cd/ctma", [f"data.validation_split={split}"])
-
-
-# Loss and schedule, against values worked out by hand
-
-
-def test_loss_is_fused_plus_a_share_of_coarse():
-    # Zero logits cost ln 2 everywhere: ln 2 + 0.4 ln 2.
-    logits = ChangeLogits(torch.zeros(1, 1, 64, 64), (torch.zeros(1, 1, 8, 8),))
-    change = torch.ones(1, 1, 64, 64, dtype=torch.uint8)
-    assert change_loss(logits, change, BCESettings()).item() == pytest.approx(1.4 * 0.6931472)
-
-
-def test_coarse_logits_are_nearest_resized():
-    # One coarse cell of four says change with logit 2, and so does the label: each pixel
-    # costs ln(1 + e^-2) = 0.1269280 there; elsewhere logits of -2 cost the same.
-    coarse = torch.full((1, 1, 2, 2), -2.0)
-    coarse[0, 0, 0, 1] = 2.0
-    change = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
-    change[0, 0, :2, 2:] = 1
-    fine = torch.where(change == 1, 2.0, -2.0)
-    loss = change_loss(ChangeLogits(fine, (coarse,)), change, BCESettings())
-    assert loss.item() == pytest.approx(1.4 * 0.1269280, rel=1e-5)
-
-
-def test_change_counts_by_the_ratio_of_class_weights():
-    # Half the pixels are change; with weights 0.25/0.75 each of them counts 3 times:
-    # ln 2 (3 + 1) / 2.
-    logits = ChangeLogits(torch.zeros(1, 1, 2, 2))
-    change = torch.tensor([[[[1, 1], [0, 0]]]], dtype=torch.uint8)
-    loss = change_loss(logits, change, BCESettings(class_weights=(0.25, 0.75)))
-    assert loss.item() == pytest.approx(2 * 0.6931472)
-
-
-@pytest.mark.parametrize("part", ["dice", "coarse_dice"])
-def test_dice_is_taken_over_the_batch_where_asked_for(part):
-    # Probability 0.5 on all n pixels, all of them change: 1 - (2 n / 2 + 1) / (n / 2 + n + 1).
-    logits = ChangeLogits(torch.zeros(2, 1, 64, 64), (torch.zeros(2, 1, 8, 8),))
-    change = torch.ones(2, 1, 64, 64, dtype=torch.uint8)
-    loss = change_loss(logits, change, BCESettings(coarse=0, **{part: 0.3}))
-    assert loss.item() == pytest.approx(0.6931472 + 0.3 * (1 - 8193 / 12289))
-
-
-def rates(settings, epochs, start=0):
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=2e-3)
-    schedule = learning_rates(optimizer, settings, total_steps=epochs, epoch=start)
-    found = []
-    for _ in range(start, epochs):
-        found.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    return found
-
-
-def test_one_cycle_rises_and_falls_however_short_it_is():
-    settings = ScheduleSettings(name="one-cycle", warmup=0.1)
-    for steps in (1, 2, 10, 11, 40):  # of 10, the rise would be one
-        found = rates(settings, steps)
-        assert max(found) <= 2e-3 * (1 + 1e-9)
-        assert found[-1] < 1e-3 or steps == 1
-    assert found[0] < found[3] > found[-1]
-
-
-def test_step_schedule_falls_as_published():
-    found = rates(ScheduleSettings(step_size=30, gamma=0.2), 40)
-    assert found[:30] == pytest.approx([2e-3] * 30)
-    assert found[30:] == pytest.approx([4e-4] * 10)
-
-
-@pytest.mark.parametrize("start", [1, 2, 3, 4, 7])
-def test_step_schedule_continues_where_it_stopped(start):
-    settings = ScheduleSettings(step_size=3, gamma=0.1)
-    assert rates(settings, 9, start) == pytest.approx(rates(settings, 9)[start:])
-
-
-# The engine
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -561,7 +369,7 @@ def shipped_data(tiny_data, tmp_path_factory):
 def test_the_recipes_of_the_shipped_weights_run_and_give_the_same_curve_again(
     shipped_data, tmp_path
 ):
-    small = ["data.crop_size=64", "model.video_len=2", "trainer.epochs=1"]
+    small = ["data.crop_size=64", "model.video_len=2", "trainer.epochs=1", "data.workers=0"]
     init = None
     for name, seed in (("ctma-s-start", 0), ("ctma-s-middle", 0), ("ctma-s", 0), ("ctma-s", 1)):
         recipe = load_recipe(f"shipped/{name}", [*small, f"seed={seed}"])
@@ -583,12 +391,20 @@ def test_the_recipes_of_the_shipped_weights_run_and_give_the_same_curve_again(
     assert read_header(grown).network == "ctma"
 
 
-def test_every_key_of_a_recipe_and_every_recipe_is_documented():
-    text = (ROOT / "docs/recipes.md").read_text()
-    content = load_recipe("levir-cd/ctma-s").model_dump()
-    keys = [
-        f"{part}.{key}"
-        for part in ("data", "optimizer", "schedule", "loss", "trainer")
-        for key in content[part]
-    ]
-    assert [name for name in [*keys, *list_recipes()] if f"`{name}`" not in text] == []
+def test_a_resume_where_other_things_compute_is_refused(run, tiny_data, tmp_path, monkeypatch):
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    settings = ("trainer.epochs=4", "schedule.step_size=1", "schedule.gamma=0.5")
+    recipe = small_recipe(*settings)
+    monkeypatch.setattr("torch.__version__", "1.0")
+    with pytest.raises(SettingError, match=r"was trained with torch .*, not 1\.0; .*`init`"):
+        train(recipe, tiny_data, folder, device="cpu", resume=True)
+    with pytest.raises(
+        SettingError, match=r"was trained with trainer\.precision 32-true, not bf16"
+    ):
+        train(recipe, tiny_data, folder, device="cpu", resume=True, precision="bf16-mixed")
+    # Former versions of ctma did not say what computed; their runs can still be resumed.
+    content = torch.load(folder / "latest.ckpt", weights_only=True)
+    del content["callbacks"]["CheckpointKeeper"]["computing"]
+    torch.save(content, folder / "latest.ckpt")
+    train(recipe, tiny_data, folder, device="cpu", resume=True)
+    assert len(logged(folder, "val_f1")) == 4

@@ -1,0 +1,161 @@
+"""Where pairs are found, and how images and labels are read."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ctma.data.dataset import PairDataset
+from ctma.data.images import read_image
+from ctma.data.pairs import find_label_scale
+from ctma.data.readers import find_pairs
+from ctma.errors import DataError, ImageError
+from support.images import random_image, write_pair
+
+LABEL = np.zeros((64, 64), np.uint8)
+LABEL[8:24, 8:40] = 255
+
+
+def write_split(folder, names, scale=1, seed=0):
+    for number, name in enumerate(names):
+        images = random_image(seed + 2 * number), random_image(seed + 2 * number + 1)
+        write_pair(folder, name, *images, LABEL // 255 * scale)
+
+
+@pytest.mark.parametrize("subset", ["Real/subset", "Model/with_shift", "Model/without_shift"])
+def test_svcd_is_read_in_all_three_subsets(tmp_path, subset):
+    for kind, image in (("A", random_image(1)), ("B", random_image(2)), ("OUT", LABEL)):
+        folder = tmp_path / subset / "train" / kind
+        folder.mkdir(parents=True)
+        suffix = "bmp" if kind == "OUT" and "with_shift" in subset else "jpg"
+        Image.fromarray(image).save(folder / f"00001.{suffix}")
+    name = {"subset": "real"}.get(subset.split("/")[1], subset.split("/")[1])
+    (pair,) = find_pairs(tmp_path, "train", subset=name)
+    change = PairDataset([pair], 255).read(0)[2]
+    assert (change == (LABEL > 127)).mean() > 0.99
+
+
+def test_cut_scenes_in_folders_of_their_own_are_read(tmp_path):
+    write_split(tmp_path / "val", ["scene_1/scene_1_0", "scene_1/scene_1_1", "scene_2/scene_2_0"])
+    names = [pair.name for pair in find_pairs(tmp_path, "val")]
+    assert names == ["scene_1/scene_1_0", "scene_1/scene_1_1", "scene_2/scene_2_0"]
+
+
+def test_a_list_of_names_makes_a_split(tmp_path):
+    write_split(tmp_path, ["a", "b", "c"])
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/train.txt").write_text("c.png\na.png\n")
+    assert [pair.name for pair in find_pairs(tmp_path, "train")] == ["a", "c"]
+    assert len(find_pairs(tmp_path, "all")) == 3
+
+
+def test_names_may_hold_dots_and_lists_may_leave_off_suffixes(tmp_path):
+    write_split(tmp_path, ["scene.1", "scene.2"])
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/val.txt").write_text("scene.2\r\n\r\n")
+    assert [pair.name for pair in find_pairs(tmp_path, "val")] == ["scene.2"]
+
+
+def test_a_name_listed_twice_is_refused(tmp_path):
+    write_split(tmp_path, ["a"])
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/test.txt").write_text("a\na.png\n")
+    with pytest.raises(DataError, match="names a twice"):
+        find_pairs(tmp_path, "test")
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    write_split(tmp_path, ["a"])
+    Image.fromarray(random_image(1)).save(tmp_path / "A/a.bmp")
+    with pytest.raises(DataError, match="have the same name"):
+        find_pairs(tmp_path, "all")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif"])
+def test_all_image_formats_are_read(tmp_path, suffix):
+    image = random_image(3)
+    Image.fromarray(image).save(tmp_path / f"image.{suffix}")
+    found = read_image(tmp_path / f"image.{suffix}")
+    assert np.abs(found.astype(int) - image).mean() < 5
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+def test_labels_in_0_1_and_0_255_mean_the_same(tmp_path, scale):
+    write_pair(tmp_path, "blank", random_image(1), random_image(2), LABEL * 0)
+    write_pair(tmp_path, "change", random_image(1), random_image(2), LABEL // 255 * scale)
+    pairs = find_pairs(tmp_path, "all")
+    assert find_label_scale(pairs) == scale
+    change = PairDataset(pairs, scale)[1].change
+    np.testing.assert_array_equal(change[0].numpy(), LABEL // 255)
+
+
+def test_palette_labels_mean_their_indices(tmp_path):
+    write_pair(tmp_path, "a", random_image(1), random_image(2), LABEL)
+    label = Image.fromarray(LABEL // 255).convert("P")
+    label.putdata((LABEL // 255).ravel().tolist())
+    label.putpalette([0, 0, 0, 3, 200, 7])
+    label.save(tmp_path / "label/a.png")
+    pairs = find_pairs(tmp_path, "all")
+    assert find_label_scale(pairs) == 1
+    np.testing.assert_array_equal(PairDataset(pairs, 1)[0].change[0], LABEL // 255)
+
+
+@pytest.mark.parametrize("value", [2, 128])
+def test_labels_of_other_values_are_refused_not_read_as_stillness(tmp_path, value):
+    write_pair(tmp_path, "a", random_image(1), random_image(2), LABEL // 255 * np.uint8(value))
+    pairs = find_pairs(tmp_path, "all")
+    with pytest.raises(DataError, match=f"value {value}, expected 0 and 255"):
+        PairDataset(pairs, find_label_scale(pairs))[0]
+
+
+def test_missing_partners_and_splits_are_named(tmp_path):
+    with pytest.raises(DataError, match="no such data folder"):
+        find_pairs(tmp_path / "nowhere", "train")
+    with pytest.raises(DataError, match=r"no split 'train'.*train/A"):
+        find_pairs(tmp_path, "train")
+    write_split(tmp_path / "train", ["one", "two"])
+    (tmp_path / "train/B/two.png").unlink()
+    with pytest.raises(DataError, match=r"B: two missing"):
+        find_pairs(tmp_path, "train")
+    (tmp_path / "train/A/two.png").unlink()
+    (tmp_path / "train/label/one.png").unlink()
+    with pytest.raises(DataError, match=r"label: one missing"):
+        find_pairs(tmp_path, "train")
+    (tmp_path / "empty/A").mkdir(parents=True)
+    with pytest.raises(DataError, match="no pairs here"):
+        find_pairs(tmp_path / "empty", "all")
+
+
+def test_bad_images_are_named(tmp_path):
+    good = tmp_path / "good.png"
+    Image.fromarray(random_image(1)).save(good)
+    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:400])
+    (tmp_path / "text.png").write_text("not an image")
+    Image.fromarray(np.zeros((64, 64), np.uint16)).save(tmp_path / "deep.png")
+    # A 16-bit colour PNG, which Pillow reads but cannot write: one black pixel.
+    rows = zlib.compress(b"\0" + bytes(6))
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    png = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+    (tmp_path / "colour.png").write_bytes(b"\x89PNG\r\n\x1a\n" + png)
+    for name, reason in (
+        ("cut", "cannot be read"),
+        ("text", "cannot be read"),
+        ("deep", "8 bits"),
+        ("colour", "8 bits"),
+    ):
+        with pytest.raises(ImageError, match=f"{name}.png.*{reason}"):
+            read_image(tmp_path / f"{name}.png")
+    with pytest.raises(ImageError, match="no such file"):
+        read_image(tmp_path / "absent.png")
+
+
+def test_unequal_sizes_are_refused(tmp_path):
+    write_pair(tmp_path, "pair", random_image(1), random_image(2, size=72), LABEL)
+    with pytest.raises(ImageError, match=r"B/pair\.png: 72 x 72, but .* is 64 x 64"):
+        PairDataset(find_pairs(tmp_path, "all"), 255)[0]

@@ -1,0 +1,186 @@
+"""Metrics, and scores taken by a protocol."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from torchmetrics.functional import classification as functional
+
+from ctma import (
+    Scoring,
+    calibrate,
+    create_model,
+    evaluate,
+    read_header,
+    save_model,
+)
+from ctma.data.readers import find_pairs
+from ctma.errors import SettingError, UnknownNameError
+from ctma.evaluation.metrics import ConfusionMatrix, Scores
+from ctma.evaluation.scoring import score_pairs
+from support.networks import MeanDifference
+
+
+def test_scores_worked_out_by_hand():
+    scores = Scores(true_positive=30, false_positive=10, false_negative=20, true_negative=40)
+    assert scores.precision == 0.75
+    assert scores.recall == 0.6
+    assert scores.f1 == pytest.approx(2 * 0.75 * 0.6 / 1.35)
+    assert scores.iou == 0.5
+    assert scores.accuracy == 0.7
+    # Chance agrees on 0.4 * 0.5 + 0.6 * 0.5 = 0.5: kappa is (0.7 - 0.5) / 0.5.
+    assert scores.kappa == pytest.approx(0.4)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=25, deadline=None)
+def test_scores_agree_with_torchmetrics(seed):
+    rng = np.random.default_rng(seed)
+    truth, found = torch.from_numpy(rng.random((2, 500)) > rng.uniform(0.2, 0.8))
+    matrix = ConfusionMatrix(0.5)
+    matrix.update(found.float(), truth)
+    scores = matrix.scores()
+    for name, reference in {
+        "precision": functional.binary_precision,
+        "recall": functional.binary_recall,
+        "f1": functional.binary_f1_score,
+        "iou": functional.binary_jaccard_index,
+        "accuracy": functional.binary_accuracy,
+        "kappa": functional.binary_cohen_kappa,
+    }.items():
+        expected = reference(found.int(), truth.int()).item()
+        assert getattr(scores, name) == pytest.approx(expected, abs=1e-6), name
+
+
+def test_one_matrix_over_all_pixels_however_they_come():
+    rng = np.random.default_rng(0)
+    probability = torch.from_numpy(rng.random((6, 1, 50, 50), dtype=np.float32))
+    change = torch.from_numpy(rng.integers(0, 2, (6, 1, 50, 50), dtype=np.uint8))
+    at_once, in_parts = ConfusionMatrix(0.3), ConfusionMatrix(0.3)
+    at_once.update(probability, change)
+    for part in range(6):
+        in_parts.update(probability[part], change[part])
+    assert at_once.scores() == in_parts.scores()
+    assert at_once.scores().pixels == 6 * 50 * 50
+
+
+def test_change_begins_above_the_threshold():
+    matrix = ConfusionMatrix(0.5)
+    matrix.update(torch.tensor([0.5, 0.500001]), torch.tensor([1, 1]))
+    assert (matrix.scores().true_positive, matrix.scores().false_negative) == (1, 1)
+
+
+def test_counts_stay_exact_beyond_what_floats_can_hold():
+    scores = Scores(2**40 + 1, 1, 0, 2**50)
+    assert scores.pixels == 2**50 + 2**40 + 2
+    assert scores.precision < 1
+
+
+def test_a_score_is_not_taken_in_a_way_that_does_not_exist():
+    with pytest.raises(UnknownNameError, match=r"slidin.*sliding"):
+        Scoring(protocol="slidin")
+    with pytest.raises(UnknownNameError, match=r"bf16.*bf16-mixed"):
+        Scoring(precision="bf16")
+    with pytest.raises(SettingError, match=r"`threshold` 1\.5"):
+        Scoring(threshold=1.5)
+    with pytest.raises(SettingError, match="`ground_sample_distance` -1"):
+        Scoring(ground_sample_distance=-1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_scores_do_not_depend_on_the_batch(tiny_data, batch_size):
+    pairs = find_pairs(tiny_data, "val")
+    judged = []
+    scores = score_pairs(MeanDifference(), pairs, batch_size=batch_size, on_pair=judged.append)
+    assert scores == score_pairs(MeanDifference(), pairs)
+    assert [one.pair for one in judged] == pairs
+    found = sum(int((one.mask & one.change).sum()) for one in judged)
+    assert found == scores.true_positive
+
+
+def test_averaged_over_flipped_views_a_mirrored_data_set_scores_alike(
+    ctma, tiny_model, tiny_data, tmp_path
+):
+    mirrored = shutil.copytree(tiny_data, tmp_path / "mirrored")
+    for path in mirrored.glob("val/*/*.png"):
+        ImageOps.mirror(Image.open(path)).save(path)
+    model = shutil.copy(tiny_model, tmp_path)
+    counts = {}
+    for options in ([], ["--tta"]):
+        for data in (tiny_data, mirrored):
+            command = ["eval", model, "--data", data, "--split", "val", "--threshold", "0.484"]
+            record = json.loads(ctma(*command, "--json", *options).stdout)
+            assert record["tta"] == bool(options)
+            counts[bool(options), data] = record["true_positive"], record["false_positive"]
+    assert counts[True, tiny_data] == counts[True, mirrored]
+    assert counts[False, tiny_data] != counts[False, mirrored]
+    names = {path.name for path in tmp_path.glob("scores-*")}
+    assert names == {
+        f"scores-{data}-val-crops-0.484{views}.json"
+        for data in ("tiny", "mirrored")
+        for views in ("", "-tta")
+    }
+
+
+def test_with_their_distance_given_images_are_scored_as_the_network_knows_them(
+    ctma, tiny_data, tmp_path
+):
+    torch.manual_seed(0)
+    model = tmp_path / "model.safetensors"
+    network = create_model("ctma-s", video_len=2)
+    network.usage = replace(network.usage, ground_sample_distance=0.5, threshold=0.484)
+    save_model(model, network)
+    command = ["eval", model, "--data", tiny_data, "--split", "val", "--json"]
+    records = [
+        json.loads(ctma(*command, *options).stdout)
+        for options in ([], ["--gsd", "0.5"], ["--gsd", "1"])
+    ]
+    assert [record["ground_sample_distance"] for record in records] == [None, 0.5, 1]
+    assert [record["enlargement"] for record in records] == [1, 1, 2]
+    counts = [(record["true_positive"], record["false_positive"]) for record in records]
+    assert counts[0] == counts[1] != counts[2]
+    names = {path.name for path in tmp_path.glob("scores-*")}
+    assert names == {f"scores-tiny-val-crops{ending}.json" for ending in ("", "-0.5m", "-1m")}
+    assert "expect little" in ctma(*command, "--gsd", "5").stderr
+    refused = ctma(*command, "--gsd", "0", code=2)
+    assert "--gsd 0" in refused.stderr
+
+
+HOW = {
+    "network", "arguments", "checkpoint_name", "checkpoint", "data_name", "data", "pairs", "labels",
+    "split", "protocol", "threshold", "tta", "ground_sample_distance", "enlargement", "arithmetic",
+    "engine", "ctma_version", "date",
+}  # fmt: skip
+
+
+def test_every_score_says_how_it_was_taken(tiny_model, tiny_data, tmp_path):
+    checkpoint = shutil.copy(tiny_model, tmp_path / "model.safetensors")
+    record = evaluate(checkpoint, tiny_data, "val", protocol="whole").record
+    assert json.loads((tmp_path / "scores-tiny-val-whole.json").read_text()) == record
+    assert record.keys() - HOW == Scores(0, 0, 0, 1).as_dict().keys()
+    assert (record["network"], record["arguments"]) == ("ctma-s", {"video_len": 2})
+    assert (record["checkpoint_name"], record["data_name"]) == ("model.safetensors", "tiny")
+    assert (record["pairs"], record["labels"], record["engine"]) == (5, "0/255", "eager")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", record["date"])
+    calibrate(checkpoint, tiny_data, tmp_path / "c.safetensors")
+    calibration = read_header(tmp_path / "c.safetensors").calibration
+    assert calibration.keys() - HOW == {
+        "error_before", "error_by_temperature", "error_after", "f1_before", "f1_after",
+    }  # fmt: skip
+    assert {calibration[name] == record[name] for name in ("checkpoint", "data")} == {True}
+
+
+def test_settings_of_a_score_may_stand_alone_or_be_changed(tiny_model, tiny_data, tmp_path):
+    given = {"masks": None, "output": tmp_path / "scores.json"}
+    scoring = Scoring(protocol="whole", threshold=0.1)
+    record = evaluate(tiny_model, tiny_data, "val", scoring, threshold=0.2, **given).record
+    assert (record["protocol"], record["threshold"]) == ("whole", 0.2)
+    with pytest.raises(UnknownNameError, match=r"unknown argument 'treshold'.*threshold"):
+        evaluate(tiny_model, tiny_data, "val", treshold=0.2, **given)

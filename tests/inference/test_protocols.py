@@ -1,0 +1,67 @@
+"""How a network is run over an image."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ctma import (
+    ChangeLogits,
+)
+from ctma.inference.protocols import crops, find_protocol, sliding, whole, windows
+from support.networks import MeanDifference
+
+SIZES = st.integers(64, 700)
+
+
+@given(height=SIZES, width=SIZES, stride=st.integers(16, 256))
+@settings(max_examples=60, deadline=None)
+def test_windows_cover_every_pixel_and_stay_inside(height, width, stride):
+    count = np.zeros((height, width), int)
+    for place in windows(height, width, 256, stride):
+        assert place.top + place.height <= height
+        assert place.left + place.width <= width
+        assert (place.height, place.width) == (min(256, height), min(256, width))
+        count[place.area] += 1
+    assert count.min() >= 1
+
+
+@pytest.mark.parametrize("name", ["crops", "whole", "sliding"])
+@pytest.mark.parametrize("size", [(64, 64), (256, 256), (300, 530), (40, 90)])
+def test_for_a_pixelwise_network_all_protocols_give_the_same(name, size):
+    network = MeanDifference()
+    before, after = torch.rand(2, 2, 3, *size, generator=torch.Generator().manual_seed(0))
+    expected = network(before, after).fine.sigmoid()
+    torch.testing.assert_close(find_protocol(name)(network, before, after), expected)
+
+
+def test_crops_see_each_square_alone_and_count_each_pixel_once():
+    class MeanOfWindow(MeanDifference):
+        def forward(self, before, after):
+            fine = after[:, :1] * 0 + after.mean(dim=(1, 2, 3), keepdim=True)
+            return ChangeLogits(fine)
+
+    after = torch.rand(1, 3, 256, 400, generator=torch.Generator().manual_seed(0))
+    probability = crops(MeanOfWindow(), after * 0, after)
+    first, moved_back = after[..., :256].mean(), after[..., 144:].mean()
+    torch.testing.assert_close(probability[0, 0, 0, 255], first.sigmoid())
+    torch.testing.assert_close(probability[0, 0, 0, 256], moved_back.sigmoid())
+
+
+def test_sliding_is_the_mean_over_windows():
+    class Ramp(MeanDifference):
+        def forward(self, before, after):
+            columns = torch.arange(after.shape[-1], dtype=torch.float32) / 256
+            return ChangeLogits(columns.expand(len(after), 1, after.shape[-2], -1))
+
+    image = torch.zeros(1, 3, 256, 320)
+    found = sliding(Ramp(), image, image)[0, 0, 0, 100]
+    expected = (torch.tensor(100 / 256).sigmoid() + torch.tensor(36 / 256).sigmoid()) / 2
+    torch.testing.assert_close(found, expected)
+
+
+def test_8_bit_images_are_scaled():
+    image = torch.randint(0, 256, (2, 1, 3, 64, 64), dtype=torch.uint8)
+    network = MeanDifference()
+    torch.testing.assert_close(whole(network, *image), whole(network, *(image / 255)))
