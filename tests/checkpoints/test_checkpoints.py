@@ -103,6 +103,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, kind):
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_original_weights_go_there_and_back_unchanged(golden_file, golden_weights, tmp_path):
     ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pth"
     convert_weights(golden_file, ours, arguments={"fusion": 0.67}, ground_sample_distance=0.5)
@@ -122,6 +123,7 @@ def test_our_parameters_are_in_the_released_order(golden_weights):
     assert [released_name(network, name) for name in network.state_dict()] == list(golden_weights)
 
 
+@pytest.mark.slow
 def test_a_plain_or_parallel_state_dict_is_read_too(golden_weights, tmp_path):
     torch.save(golden_weights, tmp_path / "plain.pth")
     parallel = {f"module.{name}": weight for name, weight in golden_weights.items()}

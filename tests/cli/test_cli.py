@@ -26,6 +26,7 @@ SETTINGS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_train_then_eval_then_predict(ctma, tiny_data, tmp_path, pair):
     run = tmp_path / "run"
     trained = ctma("train", "levir-cd/ctma-s", "--data", tiny_data, "-o", run, *SETTINGS,
@@ -63,6 +64,7 @@ def test_predict_takes_two_folders_and_speaks_json(ctma, tiny_data, tiny_model, 
         assert read(entry["probability"]).shape == (64, 64)
 
 
+@pytest.mark.slow
 def test_a_told_ground_sample_distance_is_used_or_refused(ctma, tiny_data, tiny_model, tmp_path):
     pair = tiny_data / "test/A/test_0000.png", tiny_data / "test/B/test_0000.png"
     coarse = ctma("predict", *pair, "-o", tmp_path / "coarse", "--gsd", 5).stderr
@@ -84,6 +86,7 @@ def test_explain_draws_both_sheets(ctma, tiny_data, tiny_model, tmp_path, pair):
         assert read(tmp_path / name).std() > 10
 
 
+@pytest.mark.slow
 def test_explain_shows_what_a_network_sees_at_a_told_distance(ctma, tmp_path, pair):
     sheets = []
     for name, options in (("plain", []), ("told", ["--gsd", 1]), ("coarse", ["--gsd", 5])):
@@ -157,6 +160,7 @@ def test_train_refuses_a_bad_recipe(ctma, tiny_data, tmp_path, arguments, expect
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_train_refuses_bad_data(ctma, tiny_data, tmp_path):
     def train(data, expected, workers=0):
         refused(ctma, expected, "train", "levir-cd/ctma-s", "--data", data, "-o", tmp_path / "run",
@@ -270,6 +274,7 @@ def test_explain_refuses_a_name_without_a_format(ctma, tiny_model, tmp_path, pai
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_original_weights_predict_with_their_fusion(ctma, golden_file, tmp_path, pair):
     for fusion in ("0", "1"):
         ctma("predict", *pair, "-c", golden_file, "-o", tmp_path / fusion, "--fusion", fusion,

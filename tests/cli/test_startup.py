@@ -38,6 +38,7 @@ def test_a_command_that_needs_no_network_imports_none(arguments):
     assert imported(*arguments).isdisjoint(HEAVY)
 
 
+@pytest.mark.slow
 def test_the_doctor_and_preparation_import_no_network(tiny_data, tmp_path):
     assert imported("check", tiny_data).isdisjoint(HEAVY)
     script = SCRIPT.replace("assert not end.code, end.code", "assert end.code == 2, end.code")

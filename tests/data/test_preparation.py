@@ -65,6 +65,7 @@ def write_whu(folder, height, width):
     return folder
 
 
+@pytest.mark.slow
 def test_whu_cd_spatial_split_is_the_published_one(tmp_path):
     # 280 columns are left of 70 %, one crop wide. Rows 0, 128 … 5120; those from
     # sqrt(0.9) of 5376 = 5100 on are val.

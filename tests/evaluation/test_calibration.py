@@ -100,6 +100,7 @@ def test_a_calibrated_checkpoint_divides_and_moves_its_logits(
     assert "nothing is chosen on the test split" in refused.stderr
 
 
+@pytest.mark.slow
 def test_folders_with_labels_stored_in_two_ways_are_calibrated_on_together(
     tiny_model, tiny_data, tmp_path
 ):

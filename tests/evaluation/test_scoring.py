@@ -105,6 +105,7 @@ def test_scores_do_not_depend_on_the_batch(tiny_data, batch_size):
     assert found == scores.true_positive
 
 
+@pytest.mark.slow
 def test_averaged_over_flipped_views_a_mirrored_data_set_scores_alike(
     ctma, tiny_model, tiny_data, tmp_path
 ):
@@ -129,6 +130,7 @@ def test_averaged_over_flipped_views_a_mirrored_data_set_scores_alike(
     }
 
 
+@pytest.mark.slow
 def test_with_their_distance_given_images_are_scored_as_the_network_knows_them(
     ctma, tiny_data, tmp_path
 ):

@@ -32,6 +32,7 @@ def outputs():
     return np.load(GOLDEN / "ctma_outputs.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("video_len", [8, 4])
 def test_every_golden_array_agrees_through_convert(video_len, golden_file, outputs, tmp_path):
     path = tmp_path / "converted.safetensors"

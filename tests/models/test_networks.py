@@ -14,6 +14,7 @@ from support.network_tester import NetworkTester, live_in
 CANCELS = frozenset({"difference_path.project.bias"})
 
 
+@pytest.mark.slow
 class TestCTMA(NetworkTester):
     name = "ctma"
     arguments = {"video_len": 3}  # noqa: RUF012

@@ -378,6 +378,7 @@ def test_outputs_are_georeferenced_cogs_and_agree(tmp_path, pair):
     assert not list((tmp_path / "out").glob(".part*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpkg", "geojson", "fgb"])
 def test_polygon_formats_and_least_area(tmp_path, pair, kind):
     result = predict_scene(
@@ -439,6 +440,7 @@ def test_areas_are_right_in_degrees_too():
 # Bad rasters, through the command line
 
 
+@pytest.mark.slow
 def test_rasters_with_a_crs_take_the_scene_path_by_themselves(ctma, pair, tiny_model, tmp_path):
     result = ctma("predict", *pair, "-c", tiny_model, "-o", tmp_path / "out", "--json")
     assert json.loads(result.stdout)["grid"]["width"] == 420
@@ -557,6 +559,7 @@ def test_settings_that_do_not_exist_suggest_the_nearest(pair, tmp_path):
         predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", min_aera=3)
 
 
+@pytest.mark.slow
 def test_settings_may_be_one_value_and_the_picture_is_drawn_in_python_too(pair, tmp_path):
     settings = SceneSettings(threshold=0.4, polygon_format="fgb")
     result = package.predict_scene(*pair, Neighbourhood().eval(), tmp_path, settings, threshold=0.6)
