@@ -8,11 +8,13 @@ RUNS ?= runs
 demo: install
 	$(BIN)/ctma demo
 
+# Two processes side by side, each with one thread.
+TESTS = $(BIN)/python -m pytest -n 2 --dist worksteal
 test: install
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 quick: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(TESTS) -m "not slow"
 
 # The public names of `ctma` as pages, made from their docstrings.
 api: install

@@ -2,9 +2,12 @@
 
 import os
 
-# Before anything is imported that looks: how wide tables are, and how many threads share a sum,
-# in the processes that tests start too.
-os.environ |= {"COLUMNS": "200", "OMP_NUM_THREADS": "2"}
+# Before anything is imported that looks, and for the processes that tests start too: how wide
+# tables are, and how many threads share a sum; one, where tests run side by side.
+os.environ |= {
+    "COLUMNS": "200",
+    "OMP_NUM_THREADS": "1" if "PYTEST_XDIST_WORKER" in os.environ else "2",
+}
 
 import pytest
 import torch
@@ -16,8 +19,8 @@ from support.golden import golden_state
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _two_threads():
-    torch.set_num_threads(2)
+def _threads():
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")

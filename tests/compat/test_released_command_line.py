@@ -1,5 +1,6 @@
 """The released implementation's command lines, word for word, from ``src``."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,7 @@ def run(place, command, *options, code=0):
         "PATH": "/usr/bin",
         "COLUMNS": "200",
         "HOME": str(place),
+        "OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"],
     }
     result = subprocess.run(
         line, cwd=place / "src", env=env, capture_output=True, text=True, timeout=300

@@ -9,16 +9,7 @@ from ctma.data.preparation import prepare_levir_cd, prepare_whu_cd
 from ctma.data.readers import find_pairs
 from ctma.data.synthetic import synthetic_pair
 from ctma.errors import DataError, OutputError
-from support.images import random_image, write_pair
-
-LABEL = np.zeros((64, 64), np.uint8)
-LABEL[8:24, 8:40] = 255
-
-
-def write_split(folder, names, scale=1, seed=0):
-    for number, name in enumerate(names):
-        images = random_image(seed + 2 * number), random_image(seed + 2 * number + 1)
-        write_pair(folder, name, *images, LABEL // 255 * scale)
+from support.images import random_image, write_pair, write_split
 
 
 @pytest.fixture(scope="module")

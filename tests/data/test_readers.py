@@ -12,16 +12,7 @@ from ctma.data.images import read_image
 from ctma.data.pairs import find_label_scale
 from ctma.data.readers import find_pairs
 from ctma.errors import DataError, ImageError
-from support.images import random_image, write_pair
-
-LABEL = np.zeros((64, 64), np.uint8)
-LABEL[8:24, 8:40] = 255
-
-
-def write_split(folder, names, scale=1, seed=0):
-    for number, name in enumerate(names):
-        images = random_image(seed + 2 * number), random_image(seed + 2 * number + 1)
-        write_pair(folder, name, *images, LABEL // 255 * scale)
+from support.images import LABEL, random_image, write_pair, write_split
 
 
 @pytest.mark.parametrize("subset", ["Real/subset", "Model/with_shift", "Model/without_shift"])

@@ -75,6 +75,17 @@ def outputs(folder):
     return {name: (folder / name).read_bytes() for name in OUTPUTS}
 
 
+def interrupt(pair, network, output, after):
+    """A run that ends after some windows."""
+
+    def stop(done, total):
+        if done == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_scene(*pair, network, output, tiling=TILING, on_progress=stop)
+
+
 def run_scene(pair, output, log):
     torch.set_num_threads(1)
     predict_scene(*pair, Slow(log).eval(), output, tiling=TILING, resume=True)
@@ -126,17 +137,7 @@ def test_a_second_run_into_the_folder_of_one_at_work_is_refused(pair, expected, 
 def test_a_resumed_run_does_no_finished_window_again(pair, expected, tmp_path):
     log = tmp_path / "log"
 
-    class Interrupt(Exception):
-        pass
-
-    def interrupt(done, total):
-        if done == 17:
-            raise Interrupt
-
-    with pytest.raises(Interrupt):
-        predict_scene(
-            *pair, Slow(log).eval(), tmp_path / "out", tiling=TILING, on_progress=interrupt
-        )
+    interrupt(pair, Slow(log).eval(), tmp_path / "out", after=17)
     total = []
     predict_scene(
         *pair,
@@ -157,13 +158,8 @@ def test_a_resumed_run_does_no_finished_window_again(pair, expected, tmp_path):
 def test_pieces_without_their_content_are_made_again(pair, expected, tmp_path):
     """A power cut may leave a file's name without its content."""
 
-    def stop(done, total):
-        if done == 20:
-            raise KeyboardInterrupt
-
     network = Slow().eval()
-    with pytest.raises(KeyboardInterrupt):
-        predict_scene(*pair, network, tmp_path, tiling=TILING, on_progress=stop)
+    interrupt(pair, network, tmp_path, after=20)
     for pattern in ("strip-0.npy", "window-*-1.npy"):
         for path in (tmp_path / ".ctma-unfinished").glob(pattern):
             path.write_bytes(b"")
@@ -172,13 +168,8 @@ def test_pieces_without_their_content_are_made_again(pair, expected, tmp_path):
 
 
 def test_only_an_equal_run_is_resumed(pair, tmp_path):
-    def stop(done, total):
-        if done == 9:
-            raise KeyboardInterrupt
-
     network = Slow().eval()
-    with pytest.raises(KeyboardInterrupt):
-        predict_scene(*pair, network, tmp_path, tiling=TILING, on_progress=stop)
+    interrupt(pair, network, tmp_path, after=9)
     with pytest.raises(SettingError, match="other inputs or settings"):
         predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.4, resume=True)
     network.usage = replace(network.usage, ground_sample_distance=0.5)
@@ -199,13 +190,8 @@ def test_only_an_equal_run_is_resumed(pair, tmp_path):
 def test_a_run_is_resumed_where_the_same_computes_or_it_was_not_asked(
     former, pair, expected, tmp_path, monkeypatch
 ):
-    def stop(done, total):
-        if done == 9:
-            raise KeyboardInterrupt
-
     network = Slow().eval()
-    with pytest.raises(KeyboardInterrupt):
-        predict_scene(*pair, network, tmp_path, tiling=TILING, on_progress=stop)
+    interrupt(pair, network, tmp_path, after=9)
     if former:  # ctma did not look at what computes
         sources = [str(path) for path in pair]
         plan, _ = make_plan(*sources, network, SceneSettings(tiling=TILING))

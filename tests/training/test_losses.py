@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from ctma import ChangeLogits
+from ctma import ChangeLogits, load_recipe
 from ctma.training.losses import change_loss
 from ctma.training.module import learning_rates
-from ctma.training.settings import BCESettings, NLLSettings, ScheduleSettings
+from ctma.training.settings import LOSSES, BCESettings, NLLSettings, ScheduleSettings
 
 
 def test_loss_is_fused_plus_a_share_of_coarse():
@@ -89,3 +89,35 @@ def test_log_likelihood_is_that_of_two_classes_divided_by_the_weights():
     logits = ChangeLogits(both[:, 1:] - both[:, :1])
     found = change_loss(logits, change, NLLSettings(class_weights=(0.2, 0.8)))
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+class TestEveryFamily:
+    """What holds for each family of losses, whatever it minimizes."""
+
+    @staticmethod
+    def settings(name):
+        return load_recipe("levir-cd/ctma-s", [f"loss.name={name}"]).loss
+
+    @pytest.mark.parametrize("changed", [0.0, 0.2, 1.0])
+    @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+    def test_it_is_a_finite_float32_scalar_with_gradients(self, name, changed, kind):
+        rng = torch.Generator().manual_seed(0)
+        change = (torch.rand(2, 1, 32, 40, generator=rng) < changed).to(torch.uint8)
+        fine = torch.randn(2, 1, 32, 40, generator=rng).to(kind).requires_grad_()
+        loss = change_loss(ChangeLogits(fine), change, self.settings(name))
+        loss.backward()
+        assert (loss.shape, loss.dtype) == ((), torch.float32)
+        assert torch.isfinite(loss)
+        assert torch.isfinite(fine.grad).all()
+        assert fine.grad.any()
+
+    def test_it_falls_as_the_logits_become_right(self, name):
+        change = (torch.rand(1, 1, 32, 32, generator=torch.Generator()) < 0.3).to(torch.uint8)
+        sides = change.float() * 2 - 1
+        losses = [
+            change_loss(ChangeLogits(size * sides), change, self.settings(name)).item()
+            for size in (-3, 0, 1, 3, 9)
+        ]
+        assert losses == sorted(losses, reverse=True)
+        assert losses[-1] < 1e-3
