@@ -154,6 +154,26 @@ def test_weights_of_a_relative_that_shares_names_are_not_taken_for_ctma(golden_w
         load_model(tmp_path / "p2v.pth")
 
 
+def test_what_a_released_file_does_not_say_is_asked_for(golden_file, tmp_path):
+    with pytest.raises(CheckpointError, match=r"does not say `fusion`; give it: 0\.5 for SVCD"):
+        convert_weights(golden_file, tmp_path / "ours.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_released_file_cannot_hold_is_said(golden_file, tmp_path):
+    ours, notes = tmp_path / "ours.safetensors", []
+    arguments = {"fusion": 0.67, "video_len": 4}
+    network = convert_weights(golden_file, ours, arguments=arguments, on_note=notes.append)
+    assert notes == []
+    network.usage = replace(network.usage, threshold=0.4, ground_sample_distance=0.5)
+    save_model(tmp_path / "used.safetensors", network)
+    convert_weights(tmp_path / "used.safetensors", tmp_path / "b.pth", on_note=notes.append)
+    assert notes == [
+        "b.pth cannot hold fusion 0.67, video_len 4, threshold 0.4, ground_sample_distance 0.5; "
+        "say it again where it is read"
+    ]
+
+
 def test_only_what_was_released_is_written_as_released(tiny_model, tmp_path):
     with pytest.raises(CheckpointError, match="ctma-s has no released implementation"):
         convert_weights(tiny_model, tmp_path / "tiny.pth")
@@ -165,10 +185,12 @@ def test_only_what_was_released_is_written_as_released(tiny_model, tmp_path):
 def test_half_precision_halves_the_file_and_hardly_moves_the_weights(
     kind, tiny_model, golden_file, tmp_path
 ):
-    source = {"ours": tiny_model, "original": golden_file}[kind]
+    source, given = {
+        "ours": (tiny_model, {}), "original": (golden_file, {"fusion": 0.5}),
+    }[kind]  # fmt: skip
     target = tmp_path / "half.safetensors"
-    convert_weights(source, target, half=True)
-    full, half = load_model(source), load_model(target)
+    convert_weights(source, target, half=True, arguments=given)
+    full, half = load_model(source, **given), load_model(target)
     assert target.stat().st_size < 0.52 * source.stat().st_size
     assert half.arguments == full.arguments
     assert {weight.dtype for weight in half.parameters()} == {torch.float32}

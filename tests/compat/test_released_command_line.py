@@ -17,7 +17,7 @@ from support import ROOT
 
 
 @pytest.mark.parametrize(
-    ("folder", "recipe"), [("svcd", "svcd"), ("levir", "levir-cd"), ("whu", "whu-cd")]
+    ("folder", "recipe"), [("svcd", "svcd"), ("levircd", "levir-cd"), ("whu", "whu-cd")]
 )
 def test_the_configurations_are_the_published_recipes(folder, recipe):
     config = load_config(ROOT / f"configs/{folder}/config_{folder}_p2v.yaml")
@@ -32,8 +32,10 @@ def test_the_configurations_are_the_published_recipes(folder, recipe):
 
 
 def test_keys_mean_what_they_mean_there(tmp_path):
-    (tmp_path / "config_levir.yaml").write_text("dataset: LEVIR\nlr: 0.5\nexp_dir: ../exp/levir\n")
-    path = tmp_path / "config_levir_p2v.yaml"
+    (tmp_path / "config_levircd.yaml").write_text(
+        "dataset: LEVIR\nlr: 0.5\nexp_dir: ../exp/levir\n"
+    )
+    path = tmp_path / "config_levircd_p2v.yaml"
     path.write_text("lr: 0.25\nschedulers: [{name: StepLR, step_size: 3, gamma: 0.5}]\n")
     config = load_config(path)
     assert (config.lr, config.tag) == (0.25, "p2v")

@@ -122,6 +122,7 @@ def test_what_cannot_be_calibrated_is_refused(ctma, tiny_model, tiny_data, tmp_p
         (tiny_model, tiny_data, tmp_path / "calibrated.pth", "is a .safetensors"),
         (tmp_path / "original.pth", tiny_data, output, "ctma convert"),
         (tmp_path / "missing", tiny_data, output, "no such checkpoint"),
+        (tiny_model, tiny_data, tiny_model, "would be overwritten"),
         (tiny_model, tiny_data, tiny_data / "val/A/val_0000.png/x.safetensors", "cannot write"),
     ):
         result = ctma("calibrate", model, "--data", data, "-o", target, code=2)

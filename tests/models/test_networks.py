@@ -173,6 +173,16 @@ def test_weights_that_cannot_be_downloaded_say_what_to_do(monkeypatch):
         create_model("ctma", backbone="resnet14t.c3_in1k", pretrained=True)
 
 
+def test_without_a_network_the_download_fails_at_once(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("ctma.models.backbones.getproxies", dict)
+    asked = []
+    monkeypatch.setattr("timm.create_model", lambda *_, **__: asked.append(True))
+    with pytest.raises(SettingError, match=r"no ImageNet weights.*refused.*as `pretrained`"):
+        create_model("ctma", backbone="resnet14t.c3_in1k", pretrained=True)
+    assert not asked
+
+
 def test_unknown_names_suggest_the_nearest():
     assert list_models() == ["ctma", "ctma-s"]
     with pytest.raises(UnknownNameError, match=r"ctmo.*ctma"):

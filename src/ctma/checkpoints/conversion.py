@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from ctma.checkpoints.header import RELEASED_SUFFIXES, find_checkpoint
 from ctma.checkpoints.released import write_released
 from ctma.checkpoints.store import load_model, save_model
 from ctma.errors import CheckpointError
-from ctma.models.base import ChangeNetwork
+from ctma.models.base import ChangeNetwork, Usage
+from ctma.types import Say, ignore
 
 
 def convert_weights(
@@ -21,6 +22,7 @@ def convert_weights(
     arguments: Mapping[str, Any] | None = None,
     ground_sample_distance: float | None = None,
     half: bool = False,
+    on_note: Say = ignore,
 ) -> ChangeNetwork:
     """Converts an original ``.pth`` to a checkpoint of ours, or a checkpoint back.
 
@@ -30,13 +32,15 @@ def convert_weights(
         arguments: For a ``.pth``, what it does not say, such as ``fusion=0.67``.
         ground_sample_distance: Metres a pixel of what it was trained on, for the header.
         half: Keep kernels in float16, see ``save_model``.
+        on_note: Told what a ``.pth`` cannot hold.
 
     Returns:
         The network.
 
     Raises:
         CheckpointError: If the kinds do not fit, source and target are one, the source cannot
-            be read, or a weight is too large for half precision.
+            be read or does not say all that its network needs, or a weight is too large for
+            half precision.
         OutputError: If the target cannot be written.
         SettingError: If the distance is not above 0.
     """
@@ -51,13 +55,32 @@ def convert_weights(
             "with `half`, either to a .safetensors"
         )
     network = load_model(source, **(arguments or {}))
+    if source.suffix in RELEASED_SUFFIXES:
+        _require_said(source, network, arguments or {})
     if ground_sample_distance is not None:
         network.usage = replace(network.usage, ground_sample_distance=ground_sample_distance)
     if target.suffix in RELEASED_SUFFIXES:
         write_released(target, network, **_released_progress(network.provenance))
+        if lost := _cannot_hold(network):
+            on_note(f"{target.name} cannot hold {lost}; say it again where it is read")
     else:
         save_model(target, network, half=half)
     return network
+
+
+def _require_said(source: Path, network: ChangeNetwork, said: Mapping[str, Any]) -> None:
+    for name, hint in network.released_unsaid.items():
+        if name not in said:
+            raise CheckpointError(
+                f"{source}: a released file does not say `{name}`; give it: {hint}"
+            )
+
+
+def _cannot_hold(network: ChangeNetwork) -> str:
+    """What a network knows beside its weights and a released file has no place for."""
+    usage, plain = asdict(network.usage), asdict(Usage())
+    known = network.arguments | {name: usage[name] for name in usage if usage[name] != plain[name]}
+    return ", ".join(f"{name} {value}" for name, value in known.items())
 
 
 def _released_progress(provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -234,6 +234,8 @@ def _check_files(checkpoint: Path, output: Path, split: str) -> Path:
         raise SettingError("`split` test: nothing is chosen on the test split; use val")
     if checkpoint.suffix in RELEASED_SUFFIXES:
         raise SettingError(f"{checkpoint}: has no header to calibrate; ctma convert gives it one")
+    if output.resolve() == checkpoint.resolve():
+        raise SettingError(f"{checkpoint}: would be overwritten; name another file")
     if output.suffix != ".safetensors":
         raise SettingError(f"{output}: the calibrated checkpoint is a .safetensors")
     return checkpoint

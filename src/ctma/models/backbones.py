@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
+import huggingface_hub
 import timm
 from torch import Tensor, nn
 
@@ -63,6 +67,8 @@ def _create_resnet(name: str, bands: int, pretrained: bool | str | Path) -> Any:
         _load_file(resnet, Path(pretrained))
         return resnet
     try:
+        if pretrained:
+            _require_hub(name)
         return timm.create_model(name, pretrained=pretrained, **options)
     except Exception as error:
         if not pretrained:
@@ -71,6 +77,22 @@ def _create_resnet(name: str, bands: int, pretrained: bool | str | Path) -> Any:
             f"no ImageNet weights for {name} ({first_line(error)}): name a file as `pretrained`, "
             "or false to start without them"
         ) from error
+
+
+def _require_hub(name: str) -> None:
+    """Fails in seconds where the hub is out of reach; its own client tries for most of a minute.
+
+    Raises:
+        OSError: If it cannot be reached, and the weights are not in its cache.
+    """
+    known = timm.get_pretrained_cfg(name)
+    if known is None or known.hf_hub_id is None or getproxies():
+        return
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        if isinstance(huggingface_hub.try_to_load_from_cache(known.hf_hub_id, file), str):
+            return
+    hub = urlsplit(huggingface_hub.constants.ENDPOINT)
+    socket.create_connection((hub.hostname or "", hub.port or 443), timeout=5).close()
 
 
 def _load_file(resnet: Any, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,8 @@ class ChangeNetwork(nn.Module):
         released_names: Pairs (pattern, replacement) for ``re.sub``, applied in turn, that
             make the released implementation's weight names out of ours; empty where
             there is none.
+        released_unsaid: Arguments that its released files do not say and weights do not show,
+            with a hint of what they may be.
     """
 
     bands: int
@@ -82,6 +84,7 @@ class ChangeNetwork(nn.Module):
     stride: int = 8
     minimum_size: int = MINIMUM_SIZE
     released_names: tuple[tuple[str, str], ...] = ()
+    released_unsaid: ClassVar[dict[str, str]] = {}
 
     def __init__(self) -> None:
         super().__init__()

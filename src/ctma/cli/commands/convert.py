@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ctma.cli.commands.options import Fusion, VideoLength, keep_given
-from ctma.cli.output import say
+from ctma.cli.output import say, warn
 
 
 def convert(
@@ -33,5 +33,6 @@ def convert(
         arguments=keep_given(fusion=fusion, video_len=video_len),
         ground_sample_distance=ground_sample_distance,
         half=half,
+        on_note=warn,
     )
     say(f"wrote {target}: {network.name} {network.arguments}")
