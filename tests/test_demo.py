@@ -14,7 +14,7 @@ from ctma.demo import SCENE_SEED, SCENE_SIZE
 @pytest.mark.slow
 def test_the_demo_trains_scores_predicts_and_draws(ctma, tmp_path):
     result = ctma("demo", "-o", tmp_path / "demo")
-    record = json.loads((tmp_path / "demo/run/scores-data-test-whole.json").read_text())
+    record = json.loads((tmp_path / "demo/run/scores-best-data-test-whole.json").read_text())
     assert record["f1"] >= 0.80
     for name in (
         "run/best.safetensors",

@@ -67,6 +67,29 @@ def check_writable(path: str | Path) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def refuse_inputs(inputs: Iterable[str | Path], outputs: Iterable[Path]) -> None:
+    """Finds out before any work whether an output would replace an input.
+
+    Args:
+        inputs: What is read; what is no file on disk cannot be replaced.
+        outputs: What will be written.
+
+    Raises:
+        OutputError: If one is the other, also by another path or link.
+    """
+    read = [Path(path) for path in inputs if Path(path).is_file()]
+    places = {path.resolve() for path in read} | {_node(path) for path in read}
+    for output in outputs:
+        if output.exists() and (output.resolve() in places or _node(output) in places):
+            raise OutputError(f"{output}: is an input and would be replaced; name another folder")
+
+
+def _node(path: Path) -> tuple[int, int]:
+    """What two links to one file have in common."""
+    state = path.stat()
+    return state.st_dev, state.st_ino
+
+
 @contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """Gives a temporary folder that takes its name ``path`` once the block succeeds.

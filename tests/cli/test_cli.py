@@ -1,6 +1,7 @@
 """The command line, as a user meets it: results, and one clear line for every mistake."""
 
 import json
+import os
 import re
 import shutil
 
@@ -36,7 +37,7 @@ def test_train_then_eval_then_predict(ctma, tiny_data, tmp_path, pair):
     scored = ctma("eval", run / "best.safetensors", "--data", tiny_data, "--split", "test",
                   "--protocol", "sliding", "--threshold", "0.4", "--save-masks", tmp_path / "masks",
                   "--figures", tmp_path / "figures")  # fmt: skip
-    record = json.loads((run / "scores-tiny-test-sliding-0.4.json").read_text())
+    record = json.loads((run / "scores-best-tiny-test-sliding-0.4.json").read_text())
     assert {"split", "protocol", "threshold", "checkpoint", "data", "f1"} <= record.keys()
     assert (record["split"], record["protocol"], record["threshold"]) == ("test", "sliding", 0.4)
     assert record["arithmetic"] == "32-true"
@@ -136,6 +137,55 @@ def test_prepare_cuts_levir_cd(ctma, tmp_path):
         in ctma("prepare", "levir-cd", tmp_path / "raw", tmp_path / "cut").stdout
     )
     assert (tmp_path / "cut/train/A/train_1/train_1_0.png").exists()
+
+
+# Nothing lost
+
+
+def test_an_input_is_never_replaced(ctma, tiny_model, tmp_path, pair):
+    folder = tmp_path / "mask"
+    folder.mkdir()
+    inputs = [
+        shutil.copy(path, folder / f"{name}.png") for path, name in zip(pair, "ab", strict=True)
+    ]
+    kept = [path.read_bytes() for path in inputs]
+    command = ("predict", *inputs, "-c", tiny_model, "-o", tmp_path, "--overwrite")
+    refused(ctma, ("a.png", "is an input and would be replaced"), *command)
+    (tmp_path / "out/mask").mkdir(parents=True)
+    os.link(inputs[0], tmp_path / "out/mask/a.png")
+    command = ("predict", *inputs, "-c", tiny_model, "-o", tmp_path / "out", "--overwrite")
+    refused(ctma, "is an input and would be replaced", *command)
+    assert [path.read_bytes() for path in inputs] == kept
+
+
+def test_what_was_made_of_another_pair_is_not_replaced_silently(ctma, tiny_model, tmp_path, pair):
+    before, after = pair
+    command = ("-c", tiny_model, "-o", tmp_path / "out")
+    for _ in range(2):  # the same pair may be predicted again
+        ctma("predict", before, after, *command)
+    made = (tmp_path / "out/mask/test_0000.png").read_bytes()
+    expected = ("mask/test_0000.png", "not made from", "--overwrite")
+    refused(ctma, expected, "predict", before, before, *command)
+    assert (tmp_path / "out/mask/test_0000.png").read_bytes() == made
+    ctma("predict", before, before, *command, "--overwrite")
+    assert (tmp_path / "out/mask/test_0000.png").read_bytes() != made
+
+
+def test_scores_of_another_checkpoint_or_other_data_are_not_replaced(
+    ctma, tiny_model, tiny_data, tmp_path
+):
+    one, two = (shutil.copy(tiny_model, tmp_path / f"{name}.safetensors") for name in "ab")
+    for model in (one, two, one):
+        ctma("eval", model, "--data", tiny_data, "--split", "val")
+    names = {path.name for path in tmp_path.glob("scores-*")}
+    assert names == {f"scores-{name}-tiny-val-crops.json" for name in "ab"}
+    other = shutil.copytree(tiny_data, tmp_path / "elsewhere/tiny")
+    shutil.copy(other / "val/A/val_0001.png", other / "val/A/val_0000.png")
+    command = ("eval", one, "--data", other, "--split", "val")
+    refused(ctma, ("scores-a-tiny-val-crops.json", "holds scores already"), *command)
+    ctma(*command, "-o", tmp_path / "mine.json")
+    refused(ctma, ("mine.json", "--overwrite"), *command, "-o", tmp_path / "mine.json")
+    ctma(*command, "-o", tmp_path / "mine.json", "--overwrite")
 
 
 # Mistakes: one line, exit code 2, no traceback, nothing half-written
@@ -264,7 +314,7 @@ def test_weights_on_a_full_disk_are_one_line(ctma_alone, golden_file, tmp_path):
         "runpy.run_module('ctma', run_name='__main__')\n"
     )
     refused(ctma_alone, "cannot write", "convert", golden_file, tmp_path / "out/m.safetensors",
-            module="limited", env={"PYTHONPATH": str(tmp_path)})  # fmt: skip
+            "--fusion", "0.5", module="limited", env={"PYTHONPATH": str(tmp_path)})  # fmt: skip
     assert not list((tmp_path / "out").iterdir())
 
 

@@ -124,7 +124,7 @@ def test_averaged_over_flipped_views_a_mirrored_data_set_scores_alike(
     assert counts[False, tiny_data] != counts[False, mirrored]
     names = {path.name for path in tmp_path.glob("scores-*")}
     assert names == {
-        f"scores-{data}-val-crops-0.484{views}.json"
+        f"scores-tiny-{data}-val-crops-0.484{views}.json"
         for data in ("tiny", "mirrored")
         for views in ("", "-tta")
     }
@@ -149,7 +149,7 @@ def test_with_their_distance_given_images_are_scored_as_the_network_knows_them(
     counts = [(record["true_positive"], record["false_positive"]) for record in records]
     assert counts[0] == counts[1] != counts[2]
     names = {path.name for path in tmp_path.glob("scores-*")}
-    assert names == {f"scores-tiny-val-crops{ending}.json" for ending in ("", "-0.5m", "-1m")}
+    assert names == {f"scores-model-tiny-val-crops{ending}.json" for ending in ("", "-0.5m", "-1m")}
     assert "expect little" in ctma(*command, "--gsd", "5").stderr
     refused = ctma(*command, "--gsd", "0", code=2)
     assert "--gsd 0" in refused.stderr
@@ -165,7 +165,7 @@ HOW = {
 def test_every_score_says_how_it_was_taken(tiny_model, tiny_data, tmp_path):
     checkpoint = shutil.copy(tiny_model, tmp_path / "model.safetensors")
     record = evaluate(checkpoint, tiny_data, "val", protocol="whole").record
-    assert json.loads((tmp_path / "scores-tiny-val-whole.json").read_text()) == record
+    assert json.loads((tmp_path / "scores-model-tiny-val-whole.json").read_text()) == record
     assert record.keys() - HOW == Scores(0, 0, 0, 1).as_dict().keys()
     assert (record["network"], record["arguments"]) == ("ctma-s", {"video_len": 2})
     assert (record["checkpoint_name"], record["data_name"]) == ("model.safetensors", "tiny")

@@ -21,11 +21,12 @@ from rasterio.warp import Resampling, reproject  # noqa: E402
 
 import ctma as package  # noqa: E402
 from ctma import SceneSettings, Tiling, create_model, save_model  # noqa: E402
-from ctma.errors import SceneError, SettingError, UnknownNameError  # noqa: E402
+from ctma.errors import OutputError, SceneError, SettingError, UnknownNameError  # noqa: E402
 from ctma.scene.blending import axis  # noqa: E402
 from ctma.scene.grid import Grid, common_grid, measure_distance  # noqa: E402
 from ctma.scene.polygons import GroundArea, Tracer  # noqa: E402
 from ctma.scene.source import Source  # noqa: E402
+from ctma.scene.writing import RASTERS  # noqa: E402
 from support import SHARED_DATA  # noqa: E402
 from support.commands import refused  # noqa: E402
 from support.scenes import (  # noqa: E402
@@ -566,3 +567,40 @@ def test_settings_may_be_one_value_and_the_picture_is_drawn_in_python_too(pair, 
     assert result.summary["threshold"] == 0.6
     assert result.changes.name == "changes.fgb"
     assert np.asarray(Image.open(result.picture)).std() > 20
+
+
+def test_a_raster_in_the_output_folder_is_never_replaced(pair, tmp_path):
+    folder = tmp_path / "x"
+    folder.mkdir()
+    inputs = [shutil.copy(path, folder / name) for path, name in zip(pair, RASTERS, strict=True)]
+    kept = [path.read_bytes() for path in inputs]
+    with pytest.raises(OutputError, match=r"probability\.tif: is an input"):
+        predict_scene(*inputs, Neighbourhood().eval(), folder, overwrite=True)
+    assert [path.read_bytes() for path in inputs] == kept
+    assert {path.name for path in folder.iterdir()} == set(RASTERS)
+
+
+def test_the_map_of_another_pair_is_not_replaced_silently(pair, tmp_path):
+    network = Neighbourhood().eval()
+    for _ in range(2):  # the same pair may be mapped again
+        predict_scene(*pair, network, tmp_path / "out")
+    with pytest.raises(OutputError, match=r"is not the map of this pair.*`overwrite`"):
+        predict_scene(*reversed(pair), network, tmp_path / "out")
+    predict_scene(*reversed(pair), network, tmp_path / "out", overwrite=True)
+    (tmp_path / "theirs").mkdir()
+    shutil.copy(pair[0], tmp_path / "theirs/mask.tif")
+    with pytest.raises(OutputError, match=r"theirs/mask\.tif: is there already"):
+        predict_scene(*pair, network, tmp_path / "theirs")
+
+
+@pytest.mark.parametrize("form", ["gpkg", "geojson", "fgb", "parquet"])
+def test_any_legal_path_may_be_the_output(pair, tmp_path, form):
+    network = Neighbourhood().eval()
+    usual = predict_scene(*pair, network, tmp_path / "usual", polygon_format=form)
+    odd = tmp_path / "what!?" / "two\nlines\tand 100%#.zip"
+    result = package.predict_scene(*pair, network, odd, polygon_format=form)
+    assert {path.name for path in odd.iterdir()} == {
+        "probability.tif", "mask.tif", f"changes.{form}", "summary.json", "overview.png",
+    }  # fmt: skip
+    assert result.changes.read_bytes() == usual.changes.read_bytes()
+    assert result.summary["changes"] > 0

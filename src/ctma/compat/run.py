@@ -90,6 +90,7 @@ def evaluate_released(config: ReleasedConfig, on_progress: Progress = ignore) ->
         protocol="sliding",
         masks=masks if config.save_on else None,
         output=config.exp_dir / f"scores-{config.subset}-sliding.json",
+        overwrite=True,
         device=config.device,
         workers=config.num_workers,
         on_progress=on_progress,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from ctma.errors import ImageError
 from ctma.files import whole_file
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 """Image files that the readers see, in lower case."""
+
+_OWNER = "ctma:pair"
 
 _8_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
@@ -40,10 +44,29 @@ def read_label(path: str | Path) -> NDArray[np.uint8]:
     return _read(path, "L")
 
 
-def save_image(path: str | Path, pixels: NDArray[np.uint8]) -> None:
-    """Writes (H, W) or (H, W, 3) in the format of the path's suffix, whole or not at all."""
+def save_image(path: str | Path, pixels: NDArray[np.uint8], owner: str = "") -> None:
+    """Writes (H, W) or (H, W, 3) in the format of the path's suffix, whole or not at all.
+
+    Args:
+        path: Where to.
+        pixels: The picture.
+        owner: Of a PNG: what it was made from, for :func:`read_owner`.
+    """
+    options: dict[str, Any] = {}
+    if owner:
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_text(_OWNER, owner)
     with whole_file(path) as part:
-        Image.fromarray(pixels).save(part)
+        Image.fromarray(pixels).save(part, **options)
+
+
+def read_owner(path: str | Path) -> str:
+    """What a PNG says it was made from; empty where it does not say."""
+    try:
+        with Image.open(path) as image:
+            return str(image.info.get(_OWNER, ""))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return ""
 
 
 def _read(path: str | Path, mode: str) -> NDArray[np.uint8]:

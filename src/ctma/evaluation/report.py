@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ import numpy as np
 from ctma.checkpoints.header import find_checkpoint, shipped_models
 from ctma.checkpoints.store import load_model
 from ctma.data.images import save_image
-from ctma.data.readers import find_pairs
+from ctma.data.pairs import Pair
+from ctma.data.readers import data_fingerprint, find_pairs
 from ctma.devices import find_device
+from ctma.errors import OutputError
 from ctma.evaluation.scoring import Judged, Scoring, record_score, score_pairs
 from ctma.figures.sheets import error_map, probability_map, save_sheet
 from ctma.files import check_writable, file_fingerprint, write_json
@@ -49,6 +52,7 @@ def evaluate(
     masks: Path | None = None,
     figures: Path | None = None,
     output: Path | None = None,
+    overwrite: bool = False,
     batch_size: int = 1,
     workers: int = 0,
     device: str = "auto",
@@ -67,9 +71,10 @@ def evaluate(
         subset: For SVCD, which sub-set.
         masks: A folder for masks, 0/255, one PNG a pair.
         figures: A folder for a sheet of the pairs with the most change or error.
-        output: Where the scores go, ``scores-DATA-SPLIT-PROTOCOL.json`` beside the checkpoint
-            (for a shipped one in the working directory) by default, with the threshold where
-            it is not the checkpoint's, and with whatever else is not the default.
+        output: Where the scores go, ``scores-CHECKPOINT-DATA-SPLIT-PROTOCOL.json`` beside the
+            checkpoint (for a shipped one in the working directory) by default, with the
+            threshold where it is not the checkpoint's, and with whatever else is not the default.
+        overwrite: Replace scores of other checkpoints or data, or what is there by that name.
         batch_size: Pairs at a time.
         workers: Loader processes.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
@@ -80,8 +85,7 @@ def evaluate(
             of those in ``scoring``.
 
     Raises:
-        CtmaError: For anything that a user can mend; see ``load_model``, ``find_pairs``
-            and ``score_pairs``.
+        CtmaError: For anything that a user can mend.
     """
     scoring = change_settings(scoring or Scoring(), changes)
     path = find_checkpoint(checkpoint)
@@ -91,28 +95,54 @@ def evaluate(
     pairs = find_pairs(data, split, subset=subset)
     way = _name_way(data, subset, split, scoring, network)
     folder = Path() if str(checkpoint) in shipped_models() else path.parent
-    output = output or folder / f"scores-{way}.json"
-    check_writable(output)
+    names = _names(path, data, pairs)
+    default = folder / f"scores-{path.stem}-{way}.json"
+    output = _choose_output(output, default, names, overwrite)
     judge = _Judge(len(pairs), masks, on_progress)
     loading = {"batch_size": batch_size, "workers": workers}
     scores = score_pairs(network, pairs, scoring, on_pair=judge, **loading)
-    names = _names(path, data)
     record = record_score(network, pairs, scoring, scores.as_dict(), split=split, **names).as_dict()
     write_json(output, record)
-    files = [output] + ([masks] if masks else [])
+    files = [output, *([masks] if masks else [])]
     if figures is not None:
         files.append(figures / f"{way}.png")
         judge.save_examples(files[-1], f"{split}: F1 {100 * scores.f1:.2f}, {scoring.protocol}")
     return Report(record, files)
 
 
-def _names(checkpoint: Path, data: str | Path) -> dict[str, str]:
-    """Names and fingerprint for a record."""
+def _names(checkpoint: Path, data: str | Path, pairs: list[Pair]) -> dict[str, str]:
+    """Names and fingerprints for a record."""
     return {
-        "data_name": _name_of(data),
         "checkpoint_name": checkpoint.name,
         "checkpoint": file_fingerprint(checkpoint),
+        "data_name": _name_of(data),
+        "data": data_fingerprint(pairs),
     }
+
+
+def _choose_output(
+    output: Path | None, default: Path, names: dict[str, str], overwrite: bool
+) -> Path:
+    """Where scores go, if nothing is lost there.
+
+    Only the default may be there already, with scores of the same checkpoint and data.
+    """
+    path = output or default
+    if path.exists() and not overwrite and (output is not None or not _is_record(path, names)):
+        raise OutputError(
+            f"{path}: holds scores already; name another file as `output`, or replace them with "
+            "`overwrite`"
+        )
+    check_writable(path)
+    return path
+
+
+def _is_record(path: Path, names: dict[str, str]) -> bool:
+    try:
+        record = json.loads(path.read_text())
+    except ValueError:
+        return False
+    return isinstance(record, dict) and all(record.get(name) == names[name] for name in names)
 
 
 def _name_of(data: str | Path) -> str:

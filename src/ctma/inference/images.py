@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ctma.data.dataset import to_tensor
-from ctma.data.images import SUFFIXES, save_image
+from ctma.data.images import SUFFIXES, read_owner, save_image
 from ctma.data.pairs import Pair, read_pair, size_text
 from ctma.data.readers import images_by_name
 from ctma.devices import autocast
-from ctma.errors import DataError, ImageError
+from ctma.errors import DataError, ImageError, OutputError
+from ctma.files import fingerprint, refuse_inputs
 from ctma.inference.protocols import find_protocol, sliding
 from ctma.inference.resolution import check_given_distance, find_enlargement
 from ctma.inference.views import look_as
@@ -92,6 +94,7 @@ def predict_files(
     model: ChangeNetwork,
     output: Path,
     *,
+    overwrite: bool = False,
     on_done: Progress = ignore,
     **options: Any,
 ) -> list[dict[str, Any]]:
@@ -102,6 +105,7 @@ def predict_files(
         after: The same kind; in folders, partners have the same name without suffix.
         model: A network, as from ``load_model``.
         output: Gets ``mask/NAME.png`` (0/255) and ``probability/NAME.png`` (0 to 255).
+        overwrite: Replace what is there of other pairs too.
         on_done: Called after every pair with how many are done, and of how many.
         **options: For :func:`predict`.
 
@@ -111,15 +115,23 @@ def predict_files(
     Raises:
         DataError: If partners are missing or there is nothing to predict.
         ImageError: If an image is unreadable or sizes differ.
-        OutputError: If a file cannot be written.
+        OutputError: If a file cannot be written, is an input, or was made from another pair.
     """
     pairs = find_partners(before, after)
+    files = {
+        pair: [output / kind / f"{pair.name}.png" for kind in ("mask", "probability")]
+        for pair in pairs
+    }
+    refuse_inputs(
+        (path for pair in pairs for path in (pair.before, pair.after)), chain(*files.values())
+    )
+    if not overwrite:
+        _refuse_others(files)
     results: list[dict[str, Any]] = []
-    for pair in pairs:
+    for pair, (mask, probability) in files.items():
         prediction = predict(*read_pair(pair), model, **options)
-        mask, probability = (output / kind / f"{pair.name}.png" for kind in ("mask", "probability"))
-        save_image(mask, prediction.mask * np.uint8(255))
-        save_image(probability, to_8_bit(prediction.probability))
+        save_image(mask, prediction.mask * np.uint8(255), _owner(pair))
+        save_image(probability, to_8_bit(prediction.probability), _owner(pair))
         results.append(
             {
                 "name": pair.name,
@@ -152,6 +164,21 @@ def find_partners(before: Path, after: Path) -> list[Pair]:
     if not images[0]:
         raise DataError(f"{before}: no images here ({', '.join(sorted(SUFFIXES))})")
     return [Pair(name, images[0][name], images[1][name], None) for name in sorted(images[0])]
+
+
+def _refuse_others(files: dict[Pair, list[Path]]) -> None:
+    for pair, outputs in files.items():
+        for path in outputs:
+            if path.exists() and read_owner(path) != _owner(pair):
+                raise OutputError(
+                    f"{path}: is there already and was not made from {pair.before} and "
+                    f"{pair.after}; name another folder, or replace it with `overwrite`"
+                )
+
+
+def _owner(pair: Pair) -> str:
+    """Tells this pair from others, without giving away where it lies."""
+    return fingerprint(str(path.resolve()) for path in (pair.before, pair.after))
 
 
 def to_8_bit(probability: Plane) -> Pixels:

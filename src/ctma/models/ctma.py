@@ -74,7 +74,6 @@ RELEASED_NAMES = (
     (r"\.conv([123])\.0\.(?!seq)", r".conv\1.seq.1."),
     (r"\.conv([123])\.1\.(?!seq)", r".conv\1.seq.2."),
 )
-"""The released implementation's weight names, made out of ours."""
 
 
 class CTMA(ChangeNetwork):
@@ -83,8 +82,7 @@ class CTMA(ChangeNetwork):
     Args:
         bands: Input channels of one date.
         video_len: Frames N of the pseudo-video, at least 2.
-        fusion: Weight of the unmasked branch in the fused logits; the masked branch has
-            the rest. 0.5 for SVCD, 0.67 for LEVIR-CD, 0.7 for WHU-CD.
+        fusion: Weight of the unmasked branch in the fused logits; the masked branch has the rest.
         backbone: A timm ResNet for the difference features, by default with the tag of
             torchvision's ImageNet weights, as released.
         backbone_stages: How many of its four stages are kept.
@@ -126,13 +124,14 @@ class CTMA(ChangeNetwork):
         self.video_len = video_len
         self.fusion = fusion
         motion_channels = (4 * temporal_width, 8 * temporal_width)
-        deepest = spatial_widths[-1]
 
         # The order is the released one, so that its optimizer states fit ours.
         self.temporal_encoder = TemporalEncoder(bands, temporal_width)
         self.unmasked_branch = SpatialBranch(2 * bands, spatial_widths, motion_channels)
         self.difference_path = DifferencePath(
-            ResNetFeatures(backbone, bands, backbone_stages, pretrained), deepest, joint_statistics
+            ResNetFeatures(backbone, bands, backbone_stages, pretrained),
+            spatial_widths[-1],
+            joint_statistics,
         )
         self.masked_branch = SpatialBranch(2 * bands, spatial_widths, motion_channels)
         self.coarse_head = nn.Conv2d(motion_channels[1], 1, 1)

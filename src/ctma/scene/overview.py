@@ -16,6 +16,7 @@ from ctma.errors import extras
 from ctma.figures.scenes import Overview, save_scene
 from ctma.scene.plan import Date, Plan
 from ctma.scene.source import Source, open_raster, raster_settings
+from ctma.scene.writing import plain_path
 
 SIDE = 1000
 """Longest side of an overview, pixels."""
@@ -59,7 +60,8 @@ def _read_polygons(path: Path) -> Iterable[Any]:
             import geopandas
 
             return geopandas.read_parquet(path).geometry[:MOST_OUTLINES]
-    _, _, geometries, _ = pyogrio.raw.read(path, columns=[], max_features=MOST_OUTLINES)
+    with plain_path(path) as plain:
+        _, _, geometries, _ = pyogrio.raw.read(plain, columns=[], max_features=MOST_OUTLINES)
     return from_wkb(geometries)
 
 

@@ -33,7 +33,7 @@ from ctma.scene.source import raster_settings
 from ctma.scene.store import Store, discard
 from ctma.scene.strips import blend
 from ctma.scene.windows import Cluster, Local, ahead, connect
-from ctma.scene.writing import PICTURE, RASTERS, SUMMARY, write_scene
+from ctma.scene.writing import PICTURE, RASTERS, SUMMARY, check_outputs, write_scene
 from ctma.settings import change_settings
 from ctma.types import Progress, Say, ignore
 
@@ -70,6 +70,7 @@ def predict_scene(
     cluster: str | None = None,
     resume: bool = False,
     picture: bool = True,
+    overwrite: bool = False,
     on_progress: Progress = ignore,
     on_warning: Say = ignore,
     **changes: Any,
@@ -91,6 +92,7 @@ def predict_scene(
             workers must see the rasters under the same paths.
         resume: Go on where an interrupted run into this folder stopped.
         picture: Whether to draw ``overview.png``.
+        overwrite: Replace the map of another pair in this folder.
         on_progress: Called after every window with how many are done, and of how many.
         on_warning: Called with a line where the dates are shifted by more than a pixel, or
             pixels are too coarse for the network.
@@ -100,12 +102,13 @@ def predict_scene(
     Raises:
         SceneError: If the rasters cannot be compared or read.
         SettingError: If a setting is out of range, or another run is to be resumed.
-        OutputError: If the folder cannot be written.
+        OutputError: If the folder cannot be written, or holds an input or another pair's map.
     """
     settings = change_settings(settings or SceneSettings(), changes)
     check_given_distance(model, settings.ground_sample_distance)
     _check_workers(workers, cluster)
     sources = _address(before), _address(after)
+    check_outputs(Path(output), sources, overwrite)
     with raster_settings(*sources), ThreadPoolExecutor(2) as threads:
         prints = [threads.submit(_input_fingerprint, source) for source in sources]
         plan, findings = make_plan(*sources, model, settings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,12 +16,14 @@ import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
+from pyogrio.util import vsi_path
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from shapely import to_wkb
 from shapely.geometry.base import BaseGeometry
 
 from ctma.errors import OutputError, extras, first_line
+from ctma.files import refuse_inputs
 from ctma.scene.grid import Grid
 from ctma.scene.polygons import Change, GroundArea, Tracer
 from ctma.scene.settings import POLYGON_DRIVERS, PolygonSettings
@@ -42,6 +46,37 @@ PICTURE = "overview.png"
 """What is drawn of a result."""
 
 _COLUMNS = {"id": "int64", "area_m2": "f8", "mean_probability": "f8", "max_probability": "f8"}
+
+
+def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> None:
+    """Finds out before any work whether something would be lost.
+
+    Args:
+        output: The folder.
+        sources: Paths of the rasters before and after.
+        overwrite: Whether the map of another pair may be replaced.
+
+    Raises:
+        OutputError: If an output is an input, or the folder holds another pair's map.
+    """
+    polygons = (f"changes.{form}" for form in POLYGON_DRIVERS)
+    outputs = [output / name for name in (*RASTERS, *polygons, SUMMARY, PICTURE)]
+    refuse_inputs(sources, outputs)
+    there = [path for path in outputs if path.exists()]
+    if there and not overwrite and _read_sources(output / SUMMARY) != sources:
+        raise OutputError(
+            f"{there[0]}: is there already and is not the map of this pair; name another folder, "
+            "or replace it with `overwrite`"
+        )
+
+
+def _read_sources(summary: Path) -> tuple[str, str] | None:
+    """The pair that a folder's summary says it is of."""
+    try:
+        content = json.loads(summary.read_text())
+        return content["before"]["path"], content["after"]["path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write_scene(
@@ -72,7 +107,8 @@ def write_scene(
     try:
         pixels = _write_rasters(strips, grid, store, layer, parts)
         layer.close()
-        _convert(layer.path, parts[-1], settings.form)
+        with plain_path(layer.path) as traced, plain_path(parts[-1]) as target:
+            _convert(traced, target, settings.form)
         for former in (SUMMARY, PICTURE, *(f"changes.{form}" for form in POLYGON_DRIVERS)):
             (output / former).unlink(missing_ok=True)
         for name, part in zip(names, parts, strict=True):
@@ -130,9 +166,9 @@ class PolygonLayer:
 
     def _flush(self) -> None:
         columns = np.array(self.records, np.float64).reshape(-1, len(_COLUMNS)).T
-        with _fixed_date():
+        with _fixed_date(), plain_path(self.path) as path:
             pyogrio.raw.write(
-                self.path,
+                path,
                 to_wkb(np.array(self.geometries, dtype=object)),
                 [
                     values.astype(kind)
@@ -216,6 +252,18 @@ def _convert(traced: Path, target: Path, polygon_format: str) -> None:
                 geometry_name=described["geometry_name"],
                 crs=described["crs"],
             )
+
+
+@contextmanager
+def plain_path(path: Path) -> Iterator[Path]:
+    """A path to the same file as pyogrio takes it, which reads ``!`` and line breaks in its way."""
+    if vsi_path(path) == str(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "link"
+        link.symlink_to(path.parent.resolve(), target_is_directory=True)
+        yield link / path.name
 
 
 @contextmanager

@@ -54,6 +54,10 @@ VideoLength = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable output.")]
 
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what is there of other inputs.")
+]
+
 RASTERS = "For rasters with a CRS"
 """The part of the help that names options which images do not have."""
 
