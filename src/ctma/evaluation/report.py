@@ -72,8 +72,8 @@ def evaluate(
         masks: A folder for masks, 0/255, one PNG a pair.
         figures: A folder for a sheet of the pairs with the most change or error.
         output: Where the scores go, ``scores-CHECKPOINT-DATA-SPLIT-PROTOCOL.json`` beside the
-            checkpoint (for a shipped one in the working directory) by default, with the
-            threshold where it is not the checkpoint's, and with whatever else is not the default.
+            checkpoint (for a shipped one in the working directory) by default, with
+            whatever is not the default.
         overwrite: Replace scores of other checkpoints or data, or what is there by that name.
         batch_size: Pairs at a time.
         workers: Loader processes.
