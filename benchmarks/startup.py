@@ -12,11 +12,17 @@ import os
 import subprocess
 import sys
 import tempfile
+from itertools import count
 from pathlib import Path
 
+import rasterio
+from rasterio.transform import from_origin
+
+from ctma.data.images import read_image
 from ctma.data.synthetic import write_synthetic
 
 TURNS = 3
+NUMBERS = count()
 HERE = Path(__file__).parents[1] / "src"
 COMMANDS = {
     "import ctma": ["-c", "import ctma"],
@@ -26,11 +32,36 @@ COMMANDS = {
     "ctma info ctma-s": ["-m", "ctma", "info", "ctma-s"],
     "ctma check DATA": ["-m", "ctma", "check", "data"],
     "ctma prepare --help": ["-m", "ctma", "prepare", "--help"],
+    "ctma train --help": ["-m", "ctma", "train", "--help"],
     "ctma predict, 64 x 64": [
         "-m", "ctma", "predict", "data/test/A", "data/test/B", "-o", "out",
     ],
+    "ctma predict, rasters": ["-m", "ctma", "predict", "1.tif", "2.tif", "-o", "map"],
+    "ctma explain": [
+        "-m", "ctma", "explain", "data/test/A/test_0000.png", "data/test/B/test_0000.png",
+        "--checkpoint", "ctma-s", "-o", "sheet.png",
+    ],
+    "ctma eval, 1 pair": ["-m", "ctma", "eval", "ctma-s", "--data", "data"],
+    "ctma calibrate, 2 pairs": [
+        "-m", "ctma", "calibrate", "ctma-s", "--data", "data", "-o", "c.safetensors",
+    ],
+    "ctma convert --half": ["-m", "ctma", "convert", "ctma-s", "half.safetensors", "--half"],
+    "ctma train, a step": [
+        "-m", "ctma", "train", "demo/ctma-s", "--data", "data", "-o", "run-{turn}", "--precision",
+        "32-true", "--set", "trainer.epochs=1", "--set", "data.crop_size=64", "--set",
+        "data.workers=0",
+    ],
 }  # fmt: skip
 PAIRS = {"train": 4, "val": 2, "test": 1}
+
+
+def write_raster(path, folder, date):
+    """An image of the pair to test on, with a place on the ground."""
+    pixels = read_image(Path(folder) / "data/test" / date / "test_0000.png").transpose(2, 0, 1)
+    place = {"crs": "EPSG:32643", "transform": from_origin(500_000, 4_000_000, 0.5, 0.5)}
+    shape = {"count": 3, "height": 64, "width": 64, "dtype": "uint8"}
+    with rasterio.open(path, "w", driver="GTiff", **shape, **place) as raster:
+        raster.write(pixels)
 
 
 def cost(command, source, folder):
@@ -48,7 +79,8 @@ def least(name, sources, folder):
     found = [[] for _ in sources]
     for _ in range(TURNS):
         for costs, source in zip(found, sources, strict=True):
-            code, *numbers = cost(COMMANDS[name], source, folder)
+            command = [part.format(turn=next(NUMBERS)) for part in COMMANDS[name]]
+            code, *numbers = cost(command, source, folder)
             if code == 0:
                 costs.append(numbers)
     return [tuple(map(min, zip(*costs, strict=True))) if costs else None for costs in found]
@@ -61,6 +93,8 @@ def main():
     sources = [HERE] + ([options.against.resolve()] if options.against else [])
     with tempfile.TemporaryDirectory() as folder:
         write_synthetic(Path(folder) / "data", PAIRS, size=64)
+        for name, date in (("1", "A"), ("2", "B")):
+            write_raster(Path(folder) / f"{name}.tif", folder, date)
         for name in COMMANDS:
             texts = [
                 "-" if one is None else f"{one[0]:.2f} s, {one[1]:.2f} GB"

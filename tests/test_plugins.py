@@ -105,6 +105,14 @@ def test_what_makes_no_network_is_refused(outside):
         ctma.register("nothing")
 
 
+@pytest.mark.parametrize("name", ["ctma-s", "layer"])
+def test_a_name_that_is_taken_is_refused(outside, name):
+    ctma.register("layer", network=torch.nn.Identity)
+    ctma.register("layer", reader=lambda folder, split: None)
+    with pytest.raises(SettingError, match=f"register '{name}': there is a network of that name"):
+        ctma.register(name, network=torch.nn.Identity)
+
+
 @pytest.mark.slow
 def test_a_reader_of_ones_own_is_asked_first(outside, tmp_path):
     import outside as own
@@ -120,6 +128,10 @@ def test_a_reader_of_ones_own_is_asked_first(outside, tmp_path):
         ctma.load_recipe("levir-cd/ctma-s", settings), data, tmp_path / "run", device="cpu"
     )
     assert ctma.read_header(trained.best).training_data["pairs"] == 4
+    label = next((data / "val").glob("*_change.png"))
+    label.unlink()
+    with pytest.raises(DataError, match=f"{label.name} is missing, says the reader mine"):
+        ctma.evaluate(trained.best, data, "val")
     for path in (data / "val").iterdir():
         path.unlink()
     with pytest.raises(DataError, match="the reader mine finds no pair of the split val"):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ctma.evaluation.report import Report as Report
     from ctma.evaluation.report import evaluate as evaluate
     from ctma.evaluation.scoring import Scoring as Scoring
+    from ctma.extending import register as register
     from ctma.inference.images import Prediction as Prediction
     from ctma.inference.images import predict as predict
     from ctma.models.base import ChangeLogits as ChangeLogits
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from ctma.models.base import Usage as Usage
     from ctma.models.registry import create_model as create_model
     from ctma.models.registry import list_models as list_models
-    from ctma.plugins import register as register
     from ctma.scene.arrays import predict_xarray as predict_xarray
     from ctma.scene.blending import Tiling as Tiling
     from ctma.scene.predict import SceneResult as SceneResult
@@ -66,7 +66,7 @@ _PUBLIC = {
     "predict_scene": "ctma.scene.predict",
     "predict_xarray": "ctma.scene.arrays",
     "read_header": "ctma.checkpoints.header",
-    "register": "ctma.plugins",
+    "register": "ctma.extending",
     "save_model": "ctma.checkpoints.store",
     "train": "ctma.training.run",
 }

@@ -76,7 +76,7 @@ def test_a_told_ground_sample_distance_is_used_or_refused(ctma, tiny_data, tiny_
         maps.append(read(tmp_path / name / "probability/test_0000.png"))
     assert maps[0].shape == maps[1].shape
     assert (maps[0] != maps[1]).any()
-    refused(ctma, ("--gsd 1", "ctma convert --gsd"), "predict", *pair, "-c", tiny_model,
+    refused(ctma, ("--gsd 1", "ctma convert"), "predict", *pair, "-c", tiny_model,
             "-o", tmp_path / "none", "--gsd", 1)  # fmt: skip
 
 

@@ -114,7 +114,7 @@ def test_train_resume_and_eval(place):
     ("arguments", "expected"),
     [
         (["eval", "--resume", "../exp/absent.pth", "--subset", "test"], "no such checkpoint"),
-        (["eval"], "add --resume FILE"),
+        (["eval"], "name it as --resume"),
         (["train", "--dataset", "WHU"], "WHU: no such data folder; set CTMA_DATA"),
         (["train", "--pretrained", "absent.pth"], "--pretrained: no such file: absent.pth"),
         (["train", "--device", "cuda:9"], "--device 'cuda:9' is not here"),

@@ -179,6 +179,15 @@ def test_every_score_says_how_it_was_taken(tiny_model, tiny_data, tmp_path):
     assert {calibration[name] == record[name] for name in ("checkpoint", "data")} == {True}
 
 
+def test_folders_and_files_may_be_texts(tiny_model, tiny_data, tmp_path):
+    names = {name: str(tmp_path / name) for name in ("masks", "figures")}
+    report = evaluate(
+        str(tiny_model), str(tiny_data), "val", output=str(tmp_path / "s.json"), **names
+    )
+    assert [path.exists() for path in report.files] == [True] * 3
+    assert len(list((tmp_path / "masks").iterdir())) == 5
+
+
 def test_settings_of_a_score_may_stand_alone_or_be_changed(tiny_model, tiny_data, tmp_path):
     given = {"masks": None, "output": tmp_path / "scores.json"}
     scoring = Scoring(protocol="whole", threshold=0.1)

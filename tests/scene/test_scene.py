@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from rasterio.warp import Resampling, reproject  # noqa: E402
 
 import ctma as package  # noqa: E402
 from ctma import SceneSettings, Tiling, create_model, save_model  # noqa: E402
-from ctma.errors import OutputError, SceneError, SettingError, UnknownNameError  # noqa: E402
+from ctma.errors import MissingExtraError, OutputError, SceneError, SettingError, UnknownNameError  # noqa: E402
 from ctma.scene.blending import axis  # noqa: E402
 from ctma.scene.grid import Grid, common_grid, measure_distance  # noqa: E402
 from ctma.scene.polygons import GroundArea, Tracer  # noqa: E402
@@ -137,7 +138,7 @@ def test_the_ground_sample_distance_is_measured_on_the_ground(crs, pixel, north,
 
 
 def test_a_distance_for_weights_that_do_not_know_their_own_is_refused(pair, tmp_path):
-    with pytest.raises(SettingError, match="ctma convert --gsd"):
+    with pytest.raises(SettingError, match="ctma convert"):
         predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", ground_sample_distance=1.0)
 
 
@@ -553,6 +554,12 @@ def test_settings_out_of_range_are_refused(pair, tmp_path, setting):
     with pytest.raises(SettingError, match=f"`{name}`"):
         predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", **setting)
     assert not (tmp_path / "out").exists()
+
+
+def test_polygons_as_parquet_name_the_extra_they_need(pair, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(MissingExtraError, match=r"pyarrow is not installed.*ctma\[scene\]"):
+        predict_scene(*pair, Neighbourhood().eval(), tmp_path, polygon_format="parquet")
 
 
 def test_settings_that_do_not_exist_suggest_the_nearest(pair, tmp_path):

@@ -287,6 +287,14 @@ def test_a_cluster_that_does_not_answer_is_one_line(ctma, tiny_model, pair, tmp_
 # Arrays
 
 
+def test_settings_of_arrays_are_checked_before_anything_is_lazy():
+    date = as_array(smooth(1, 64, 64)).chunk()
+    network = Neighbourhood().eval()
+    for wrong in ({"precision": "half"}, {"scale": (1, float("inf"))}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            predict_xarray(date, date, network, **wrong)
+
+
 def test_lazy_arrays_give_lazy_results_equal_to_the_files(pair, tmp_path):
     rioxarray = pytest.importorskip("rioxarray")
     network = Neighbourhood().eval()

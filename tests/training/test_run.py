@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from ctma import load_model, load_recipe, read_header, train
+from ctma import load_model, load_recipe, read_header, save_model, train
 from ctma.data.augmentation import AUGMENTATIONS
 from ctma.errors import CheckpointError, DataError, OutputError, SettingError, UnknownNameError
 from ctma.files import file_fingerprint, sole_run
@@ -242,6 +243,17 @@ def test_training_starts_from_given_weights(run, tiny_data, tmp_path):
     assert read_header(result.best).initial_weights == initial
 
 
+def test_a_fine_tuned_network_sees_as_the_one_it_began_from(run, tiny_data, tmp_path):
+    began = load_model(run[0] / "best.safetensors")
+    began.usage = replace(began.usage, scaling=128.0, bands=("a", "b", "c"), threshold=0.9)
+    save_model(tmp_path / "began.safetensors", began)
+    recipe = small_recipe("optimizer.lr=1e-12", "trainer.epochs=1")
+    init = tmp_path / "began.safetensors"
+    found = load_model(train(recipe, tiny_data, tmp_path / "run", init=init, device="cpu").best)
+    assert (found.usage.scaling, found.usage.bands) == (128.0, ("a", "b", "c"))
+    assert found.usage.threshold == 0.5, "is another one after training"
+
+
 def test_a_full_network_grows_from_a_compact_one_but_not_the_other_way(tiny_data, tmp_path):
     narrow = ["model.temporal_width=16", "model.spatial_widths=[16, 32, 64]", "model.video_len=8"]
     brief = ["optimizer.lr=1e-12", "trainer.epochs=1"]
@@ -346,6 +358,7 @@ def test_sources_are_mixed_by_their_repeats_and_validated_on_the_first(tiny_data
     header = read_header(result.best)
     assert header.training_data["pairs"] == 15
     assert header.training_data["name"] == "one + two"
+    assert (header.scores[0]["data_name"], header.scores[0]["pairs"]) == ("one", 5)
     assert sum(header.scores[0][kind] for kind in ("true_positive", "true_negative",
                "false_positive", "false_negative")) == 5 * 64 * 64  # fmt: skip
     with pytest.raises(DataError, match="left out"):

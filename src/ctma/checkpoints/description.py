@@ -13,6 +13,7 @@ from ctma.checkpoints.header import (
     read_header,
 )
 from ctma.files import file_fingerprint
+from ctma.models.registry import ENTRIES
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -35,8 +36,9 @@ def describe(path: str | Path) -> dict[str, Any]:
 
 
 def _describe_ours(path: Path) -> dict[str, Any]:
-    header = read_header(path).model_dump(mode="json")
-    return {"parameters": count_parameters(path), **header}
+    header = read_header(path)
+    known = {"parameters": count_parameters(path), **_paper(header.network)}
+    return {**known, **header.model_dump(mode="json")}
 
 
 def _describe_released(path: Path) -> dict[str, Any]:
@@ -45,4 +47,9 @@ def _describe_released(path: Path) -> dict[str, Any]:
     network = load_released(path)
     parameters = sum(weight.numel() for weight in network.parameters())
     header = Header(network=network.name, arguments=network.arguments)
-    return {"parameters": parameters, **header.model_dump(mode="json")}
+    known = {"parameters": parameters, **_paper(network.name)}
+    return {**known, **header.model_dump(mode="json")}
+
+
+def _paper(network: str) -> dict[str, str]:
+    return {"paper": ENTRIES[network].paper} if network in ENTRIES else {}

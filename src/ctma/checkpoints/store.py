@@ -21,7 +21,7 @@ from ctma.checkpoints.header import (
 )
 from ctma.checkpoints.released import load_released
 from ctma.checkpoints.weights import load_weights
-from ctma.errors import CheckpointError, CtmaError, OutputError, first_line
+from ctma.errors import CheckpointError, CtmaError, OutputError, UnknownNameError, first_line
 from ctma.files import whole_file
 from ctma.models.base import ChangeNetwork, Usage
 from ctma.models.layers import channels_last
@@ -47,6 +47,7 @@ def save_model(
     Raises:
         CheckpointError: If a weight is too large for half precision, or the network was not
             made by ``create_model``.
+        UnknownNameError: If there is no such field.
         OutputError: If the file cannot be written.
     """
     if not network.name:
@@ -54,6 +55,9 @@ def save_model(
             f"{path}: this {type(network).__name__} cannot be loaded again; make it with "
             "create_model (see ctma.register)"
         )
+    for name in provenance:
+        if name not in Header.model_fields:
+            raise UnknownNameError("field of a header", name, Header.model_fields)
     usage = asdict(network.usage)
     known: dict[str, Any] = {
         **network.provenance, **provenance, **usage, "bands": list(network.usage.bands)

@@ -36,11 +36,6 @@ def say(line: str) -> None:
     console.print(line, markup=False)
 
 
-def warn(line: str) -> None:
-    """Prints a warning to standard error."""
-    errors.print(f"ctma: warning: {name_options(line)}", style="yellow", markup=False)
-
-
 _OPTIONS = {
     "ground_sample_distance": "--gsd",
     "polygon_format": "--format",
@@ -53,6 +48,11 @@ _OPTIONS = {
 def as_option(argument: str) -> str:
     """The option of ``ctma`` that stands for an argument of Python."""
     return _OPTIONS.get(argument, f"--{argument.replace('_', '-')}")
+
+
+def warn(line: str, naming: Callable[[str], str] = as_option) -> None:
+    """Prints a warning to standard error, with options for the arguments that it names."""
+    errors.print(f"ctma: warning: {name_options(line, naming)}", style="yellow", markup=False)
 
 
 def name_options(line: str, naming: Callable[[str], str] = as_option) -> str:

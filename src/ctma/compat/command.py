@@ -21,7 +21,12 @@ from ctma.training.recipes import read_yaml
 def main() -> None:
     """Runs the released command line; errors as in ``ctma``."""
     arguments = _parse(sys.argv[1:])
-    run_guarded(lambda: _run(arguments), debug=arguments.debug_on is True, naming="--{}".format)
+    run_guarded(lambda: _run(arguments), debug=arguments.debug_on is True, naming=naming)
+
+
+def naming(key: str) -> str:
+    """The option of a key, which is spelled as it is."""
+    return f"--{key}"
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -32,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> None:
     }
     config = load_config(arguments.exp_config, {key: _value(given[key]) for key in given})
     if arguments.command == "train":
-        result = train_released(config, on_warning=warn)
+        result = train_released(config, on_warning=lambda line: warn(line, naming))
         say(f"best: {result.best}, epoch {result.epoch}, F1 {100 * result.f1:.2f} on val")
         return
     with progress("Scoring") as on_progress:

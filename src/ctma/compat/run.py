@@ -55,7 +55,7 @@ def train_released(config: ReleasedConfig, on_warning: Say = ignore) -> Released
     found = find_training_pairs(find_data(config), recipe.data)
     resumed = Path(config.resume) if config.resume else None
     if resumed is not None and not resumed.exists():
-        on_warning(f"--resume {resumed}: does not exist yet, starting a new training")
+        on_warning(f"`resume` {resumed}: does not exist yet, starting a new training")
         resumed = None
 
     seed_everything(recipe.seed)
@@ -69,7 +69,7 @@ def train_released(config: ReleasedConfig, on_warning: Say = ignore) -> Released
     module = ChangeModule(network, recipe, start)
     pairs = PairsModule(found, recipe.data, recipe.seed, start.epoch)
     logs = Logs(not config.log_off, config.tb_on, config.tb_intvl)
-    fit(module, pairs, config.exp_dir, [keeper], hardware, logs)
+    fit(module, pairs, config.exp_dir, [keeper], hardware, logs, alone=False)
     return ReleasedResult(config.output("model_best"), *keeper.best)
 
 
@@ -81,7 +81,7 @@ def evaluate_released(config: ReleasedConfig, on_progress: Progress = ignore) ->
         DataError: If the data is not there.
     """
     if not config.resume:
-        raise CheckpointError("eval scores a checkpoint: add --resume FILE")
+        raise CheckpointError("eval scores a checkpoint: name it as `resume`")
     masks = Path(config.out_dir) if config.out_dir else config.exp_dir / "out"
     return evaluate(
         config.resume,

@@ -138,8 +138,17 @@ def _ask_own_readers(root: Path, split: str) -> list[Pair] | None:
             continue
         if not pairs:
             raise DataError(f"{root}: the reader {name} finds no pair of the split {split}")
+        _require_files(pairs, name)
         return sorted(pairs, key=lambda pair: pair.name)
     return None
+
+
+def _require_files(pairs: list[Pair], reader: str) -> None:
+    for pair in pairs:
+        for path in (pair.before, pair.after, pair.change):
+            if path is None or not path.is_file():
+                missing = "its label" if path is None else str(path)
+                raise DataError(f"{pair.name}: {missing} is missing, says the reader {reader}")
 
 
 def _locate(root: Path, split: str, subset: str) -> Location | None:

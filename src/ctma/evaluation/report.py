@@ -49,9 +49,9 @@ def evaluate(
     scoring: Scoring | None = None,
     *,
     subset: str = "real",
-    masks: Path | None = None,
-    figures: Path | None = None,
-    output: Path | None = None,
+    masks: str | Path | None = None,
+    figures: str | Path | None = None,
+    output: str | Path | None = None,
     overwrite: bool = False,
     batch_size: int = 1,
     workers: int = 0,
@@ -96,21 +96,20 @@ def evaluate(
     way = _name_way(data, subset, split, scoring, network)
     folder = Path() if str(checkpoint) in shipped_models() else path.parent
     names = _names(path, data, pairs)
-    default = folder / f"scores-{path.stem}-{way}.json"
-    output = _choose_output(output, default, names, overwrite)
+    output = _choose_output(output, folder / f"scores-{path.stem}-{way}.json", names, overwrite)
     judge = _Judge(len(pairs), masks, on_progress)
     loading = {"batch_size": batch_size, "workers": workers}
     scores = score_pairs(network, pairs, scoring, on_pair=judge, **loading)
     record = record_score(network, pairs, scoring, scores.as_dict(), split=split, **names).as_dict()
     write_json(output, record)
-    files = [output, *([masks] if masks else [])]
+    files = [output, *([Path(masks)] if masks else [])]
     if figures is not None:
-        files.append(figures / f"{way}.png")
+        files.append(Path(figures) / f"{way}.png")
         judge.save_examples(files[-1], f"{split}: F1 {100 * scores.f1:.2f}, {scoring.protocol}")
     return Report(record, files)
 
 
-def _names(checkpoint: Path, data: str | Path, pairs: list[Pair]) -> dict[str, str]:
+def _names(checkpoint: Path, data: str | Path, pairs: list[Pair]) -> dict[str, Any]:
     """Names and fingerprints for a record."""
     return {
         "checkpoint_name": checkpoint.name,
@@ -121,13 +120,13 @@ def _names(checkpoint: Path, data: str | Path, pairs: list[Pair]) -> dict[str, s
 
 
 def _choose_output(
-    output: Path | None, default: Path, names: dict[str, str], overwrite: bool
+    output: str | Path | None, default: Path, names: dict[str, Any], overwrite: bool
 ) -> Path:
     """Where scores go, if nothing is lost there.
 
     Only the default may be there already, with scores of the same checkpoint and data.
     """
-    path = output or default
+    path = default if output is None else Path(output)
     if path.exists() and not overwrite and (output is not None or not _is_record(path, names)):
         raise OutputError(
             f"{path}: holds scores already; name another file as `output`, or replace them with "
@@ -137,7 +136,7 @@ def _choose_output(
     return path
 
 
-def _is_record(path: Path, names: dict[str, str]) -> bool:
+def _is_record(path: Path, names: dict[str, Any]) -> bool:
     try:
         record = json.loads(path.read_text())
     except ValueError:
@@ -176,9 +175,9 @@ class _Judge:
         on_progress: Told how many are done.
     """
 
-    def __init__(self, total: int, masks: Path | None, on_progress: Progress) -> None:
+    def __init__(self, total: int, masks: str | Path | None, on_progress: Progress) -> None:
         self.total = total
-        self.masks = masks
+        self.masks = None if masks is None else Path(masks)
         self.on_progress = on_progress
         self.done = 0
         self.found: list[tuple[int, Judged]] = []

@@ -190,6 +190,7 @@ def record_score(
     checkpoint_name: str | None = None,
     checkpoint: str | None = None,
     data: str | None = None,
+    label_scale: int | None = None,
 ) -> ScoreRecord:
     """The record of a score.
 
@@ -203,6 +204,7 @@ def record_score(
         checkpoint_name: The checkpoint's file, where there is one.
         checkpoint: Its fingerprint.
         data: The fingerprint of the pairs, if it is known already.
+        label_scale: The stored value of change, if it is known already.
     """
     return ScoreRecord(
         network=network.name,
@@ -212,7 +214,7 @@ def record_score(
         data_name=data_name,
         data=data_fingerprint(pairs) if data is None else data,
         pairs=len(pairs),
-        labels=f"0/{find_label_scale(pairs)}",
+        labels=f"0/{find_label_scale(pairs) if label_scale is None else label_scale}",
         split=split,
         protocol=scoring.protocol,
         threshold=scoring.threshold_for(network),

@@ -53,7 +53,7 @@ def check_given_distance(network: ChangeNetwork, ground_sample_distance: float |
     if ground_sample_distance is not None and network.usage.ground_sample_distance is None:
         raise SettingError(
             f"`ground_sample_distance` {ground_sample_distance:g}: the checkpoint does not say at "
-            "which one it was trained; see ctma convert --gsd"
+            "which one it was trained (ctma convert can add it)"
         )
 
 

@@ -27,6 +27,7 @@ class View(ChangeNetwork):
         self.usage = network.usage
         self.train(network.training)
 
+    # Properties: numbers set on a network are part of its fingerprint, by which runs are resumed.
     @property
     def stride(self) -> int:  # type: ignore[override]
         """That of the network."""

@@ -110,7 +110,10 @@ class ChangeNetwork(nn.Module):
         return torch.device("cpu") if weight is None else weight.device
 
     def fingerprint(self) -> str:
-        """A hash of all that its outputs depend on: weights, and the numbers beside them."""
+        """A hash of all that its outputs depend on: weights, and the numbers beside them.
+
+        Interrupted runs are known by it, so what a network already says must not change.
+        """
         digest = hashlib.sha256(type(self).__qualname__.encode())
         for name, module in self.named_modules():
             beside = vars(module)

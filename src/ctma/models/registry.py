@@ -95,10 +95,10 @@ def released_network(weights: Container[str]) -> str | None:
 
 
 def _find(name: str) -> Callable[..., Any]:
-    extensions = find_extensions(NETWORKS)
     if name in ENTRIES:
         module, _, attribute = ENTRIES[name].where.partition(":")
         return getattr(import_module(module), attribute)
+    extensions = find_extensions(NETWORKS)
     if name in extensions:
         return extensions[name]()
     raise UnknownNameError("network", name, list_models())

@@ -13,7 +13,7 @@ import rioxarray  # noqa: F401  (gives DataArrays their .rio)
 import xarray
 from numpy.typing import NDArray
 
-from ctma.errors import SceneError, SettingError
+from ctma.errors import SceneError
 from ctma.inference.engines.eager import fold_norms
 from ctma.inference.resolution import check_given_distance, find_enlargement
 from ctma.inference.views import look_as
@@ -21,6 +21,7 @@ from ctma.models.base import ChangeNetwork
 from ctma.scene.blending import Axis, Tiling, add_window, axis
 from ctma.scene.grid import Grid, measure_distance
 from ctma.scene.plan import Images
+from ctma.scene.settings import SceneSettings
 from ctma.scene.source import OVERVIEW_SIDE, Scaling, percentile_scaling, unit_scaling
 from ctma.scene.windows import look
 
@@ -61,35 +62,42 @@ def predict_xarray(
         SceneError: If the arrays cannot be compared.
         SettingError: If the scale is out of order, or the distance out of range.
     """
+    settings = SceneSettings(
+        scale=scale,
+        tiling=tiling,
+        tta=tta,
+        ground_sample_distance=ground_sample_distance,
+        precision=precision,
+    )
     check_given_distance(model, ground_sample_distance)
     for name, date in (("before", before), ("after", after)):
         _check(name, date, model)
     lazy = any(dask.is_dask_collection(date) for date in (before, after))
-    images = []
-    for date in (before, after):
-        scaling = _scaling(date, scale, model.usage.scaling)
-        image = _on_grid(_holes_as_nan(date), before).chunk({date.dims[0]: -1})
-        low, high = (
-            np.array(ends, np.float32)[:, None, None] for ends in (scaling.low, scaling.high)
-        )
-        images.append(((image - low) / (high - low)).clip(0, 1).data)
+    images = [_scaled(date, before, scale, model.usage.scaling) for date in (before, after)]
     ratio = find_enlargement(model, ground_sample_distance or _measure(before))
-    tiling = (tiling or Tiling()).shrink(ratio)
+    seen = look_as(model, enlargement=ratio, tta=tta)
+    kept = [name for name in (*before.dims[1:], "spatial_ref") if name in before.coords]
     probability = xarray.DataArray(
-        _blend(images, look_as(model, enlargement=ratio, tta=tta), tiling, precision),
+        _blend(images, seen, settings.tiling_at(ratio), precision),
         dims=before.dims[1:],
-        coords={
-            name: before.coords[name]
-            for name in (*before.dims[1:], "spatial_ref")
-            if name in before.coords
-        },
+        coords={name: before.coords[name] for name in kept},
         name="probability",
-        attrs={
-            "threshold": model.usage.threshold,
-            "enlargement": ratio,
-        },
+        attrs={"threshold": model.usage.threshold, "enlargement": ratio},
     ).rio.write_crs(before.rio.crs)
     return probability if lazy else probability.compute()
+
+
+def _scaled(
+    date: xarray.DataArray,
+    like: xarray.DataArray,
+    scale: tuple[float, float] | None,
+    full_scale: float,
+) -> Any:
+    """One date on the grid of another array, its values from 0 to 1, NaN where it has holes."""
+    scaling = _scaling(date, scale, full_scale)
+    image = _on_grid(_holes_as_nan(date), like).chunk({date.dims[0]: -1})
+    low, high = (np.array(ends, np.float32)[:, None, None] for ends in (scaling.low, scaling.high))
+    return ((image - low) / (high - low)).clip(0, 1).data
 
 
 def _check(name: str, date: xarray.DataArray, model: ChangeNetwork) -> None:
@@ -126,8 +134,6 @@ def _scaling(
 ) -> Scaling:
     bands = date.shape[0]
     if scale is not None:
-        if not scale[0] < scale[1]:
-            raise SettingError(f"`scale` {scale}: the first must be below the second")
         return Scaling((scale[0],) * bands, (scale[1],) * bands)
     if date.dtype == np.uint8:
         return unit_scaling(bands, full_scale)

@@ -12,7 +12,6 @@ import rasterio
 from numpy.typing import NDArray
 from shapely import from_wkb
 
-from ctma.errors import extras
 from ctma.figures.scenes import Overview, save_scene
 from ctma.scene.plan import Date, Plan
 from ctma.scene.source import Source, open_raster, raster_settings
@@ -56,10 +55,9 @@ def draw_overview(
 
 def _read_polygons(path: Path) -> Iterable[Any]:
     if path.suffix == ".parquet":
-        with extras():
-            import geopandas
+        import geopandas
 
-            return geopandas.read_parquet(path).geometry[:MOST_OUTLINES]
+        return geopandas.read_parquet(path).geometry[:MOST_OUTLINES]
     with plain_path(path) as plain:
         _, _, geometries, _ = pyogrio.raw.read(plain, columns=[], max_features=MOST_OUTLINES)
     return from_wkb(geometries)

@@ -161,7 +161,7 @@ def make_plan(
     plan = Plan(
         first,
         second,
-        settings.tiling.shrink(ratio),
+        settings.tiling_at(ratio),
         ratio,
         find_precision(settings.precision, model.device),
         usage.threshold if settings.threshold is None else settings.threshold,

@@ -128,17 +128,15 @@ class Tracer:
         touching = (self.above > 0) & (top > 0)
         pairs = np.unique(np.stack([self.above[touching], top[touching]]), axis=1)
         groups = DisjointSet(everything)
+        leader = {number: number for number in everything}
         for upper, label in pairs.T.tolist():
-            groups.merge(upper, offset + label)
-        self.open = {}
-        merged: dict[int, int] = {}
-        for group in groups.subsets():
-            first, *others = sorted(group)
-            for number in others:
-                everything[first].absorb(everything[number])
-            self.open[first] = everything[first]
-            merged |= {number - offset: first for number in group if number > offset}
-        return merged
+            first, second = (leader[groups[number]] for number in (upper, offset + label))
+            if first != second:
+                groups.merge(first, second)
+                leader[groups[first]] = first
+                everything[first].absorb(everything.pop(second))
+        self.open = everything
+        return {label: leader[groups[offset + label]] for label in found}
 
 
 class GroundArea:

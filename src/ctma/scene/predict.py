@@ -33,7 +33,7 @@ from ctma.scene.source import raster_settings
 from ctma.scene.store import Store, discard
 from ctma.scene.strips import blend
 from ctma.scene.windows import Cluster, Local, ahead, connect
-from ctma.scene.writing import PICTURE, RASTERS, SUMMARY, check_outputs, write_scene
+from ctma.scene.writing import PICTURE, RASTERS, SUMMARY, check_format, check_outputs, write_scene
 from ctma.settings import change_settings
 from ctma.types import Progress, Say, ignore
 
@@ -109,6 +109,7 @@ def predict_scene(
     _check_workers(workers, cluster)
     sources = _address(before), _address(after)
     check_outputs(Path(output), sources, overwrite)
+    check_format(settings.polygon_format)
     with raster_settings(*sources), ThreadPoolExecutor(2) as threads:
         prints = [threads.submit(_input_fingerprint, source) for source in sources]
         plan, findings = make_plan(*sources, model, settings)
@@ -212,7 +213,8 @@ class _Run:
                     strips, self.plan.grid, store, self.output, self.settings.polygons
                 )
             except CtmaError as error:
-                raise _add_advice(error, store) from error
+                _add_advice(error, store)
+                raise
 
 
 def is_scene(path: str | Path) -> bool:
@@ -253,12 +255,12 @@ def _address(path: str | Path) -> str:
     return str(Path(path).resolve()) if Path(path).exists() else str(path)
 
 
-def _add_advice(error: CtmaError, store: Store) -> CtmaError:
-    """The error, with a word on what is kept; where nothing is, nothing is left behind."""
+def _add_advice(error: CtmaError, store: Store) -> None:
+    """Adds a word on what is kept; where nothing is, nothing is left behind."""
     if store.empty:
         store.remove()
-        return error
-    return type(error)(f"{error}; what is finished is kept: mend this, then add `resume`")
+        return
+    error.args = (f"{error}; what is finished is kept: mend this, then add `resume`",)
 
 
 def _input_fingerprint(path: str | Path) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ctma.devices import check_precision
 from ctma.errors import SettingError, UnknownNameError
@@ -67,7 +67,7 @@ class SceneSettings:
     min_area: float = 0.0
     simplify: float = 0.0
     polygon_format: str = "gpkg"
-    tiling: Tiling = field(default_factory=Tiling)
+    tiling: Tiling | None = None
     coregister: bool = False
     tta: bool = False
     ground_sample_distance: float | None = None
@@ -91,6 +91,10 @@ class SceneSettings:
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingError(f"`{name}` {getattr(self, name)}: finite, and not below 0")
         check_distance(self.ground_sample_distance)
+
+    def tiling_at(self, enlargement: float) -> Tiling:
+        """How windows lie over pixels that the network sees enlarged."""
+        return (self.tiling or Tiling()).shrink(enlargement)
 
     @property
     def polygons(self) -> PolygonSettings:

@@ -70,6 +70,18 @@ def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> No
         )
 
 
+def check_format(polygon_format: str) -> None:
+    """Finds out before any work whether polygons can be written so.
+
+    Raises:
+        MissingExtraError: If a package is not installed.
+    """
+    if polygon_format == "parquet":
+        with extras():
+            import geopandas  # noqa: F401
+            import pyarrow.parquet  # noqa: F401  (geopandas does not name it where it is missing)
+
+
 def _read_sources(summary: Path) -> tuple[str, str] | None:
     """The pair that a folder's summary says it is of."""
     try:
@@ -237,10 +249,9 @@ def _convert(traced: Path, target: Path, polygon_format: str) -> None:
     if polygon_format == "gpkg":
         os.replace(traced, target)
     elif polygon_format == "parquet":
-        with extras():
-            import geopandas
+        import geopandas
 
-            geopandas.read_file(traced).to_parquet(target)
+        geopandas.read_file(traced).to_parquet(target)
     else:
         with pyogrio.open_arrow(traced, use_pyarrow=False) as (described, polygons):
             pyogrio.write_arrow(

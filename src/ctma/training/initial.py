@@ -56,6 +56,8 @@ def load_initial(
         CheckpointError: If it cannot be read, or its weights do not fit.
     """
     initial = load_model(path)
+    bands, scaling = initial.usage.bands, initial.usage.scaling
+    network.usage = replace(network.usage, bands=bands, scaling=scaling)
     if _shapes(initial) == _shapes(network):
         load_weights(network, initial.state_dict(), path)
     else:

@@ -11,6 +11,7 @@ import yaml
 from lightning.pytorch.callbacks import Checkpoint
 
 from ctma.checkpoints.store import save_model
+from ctma.data.pairs import find_label_scale
 from ctma.data.readers import data_fingerprint
 from ctma.evaluation.metrics import Scores
 from ctma.evaluation.scoring import Scoring, record_score
@@ -71,6 +72,7 @@ class CheckpointKeeper(Checkpoint):
             "initial_weights": initial,
         }
         self.validation_data = ""
+        self.label_scale = find_label_scale(pairs.validation)
         self.best_epoch = 0
         self.best_counts: dict[str, int] = {}
 
@@ -129,8 +131,9 @@ class CheckpointKeeper(Checkpoint):
             Scoring("crops", module.validation_threshold, precision=self.recipe.trainer.precision),
             scores.as_dict(),
             split=self.recipe.data.validation_split,
-            data_name=self.pairs.name,
+            data_name=self.pairs.validation_name,
             data=self.validation_data,
+            label_scale=self.label_scale,
         ).as_dict()
 
     def _save_latest(self, trainer: pl.Trainer) -> None:

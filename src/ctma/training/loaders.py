@@ -34,11 +34,13 @@ class TrainingPairs:
 
     Attributes:
         name: Of the data folders.
+        validation_name: Of the folder that is validated on.
         training: Labelled pairs, one list for each of the recipe's sources.
         validation: Labelled pairs of the first source.
     """
 
     name: str
+    validation_name: str
     training: list[list[Pair]]
     validation: list[Pair]
 
@@ -80,8 +82,8 @@ def find_training_pairs(root: Path, settings: DataSettings) -> TrainingPairs:
         training.append(pairs)
     folders = [root / source.folder for source in settings.sources]
     validation = find_pairs(folders[0], settings.validation_split, subset=settings.subset)
-    names = dict.fromkeys(folder.resolve().name for folder in folders)
-    return TrainingPairs(" + ".join(names), training, validation)
+    names = [*dict.fromkeys(folder.resolve().name for folder in folders)]
+    return TrainingPairs(" + ".join(names), names[0], training, validation)
 
 
 class PairsModule(pl.LightningDataModule):

@@ -97,8 +97,9 @@ def fit(
     logs: Logs,
     latest: Path | None = None,
     begin: Callable[[], None] = ignore,
+    alone: bool = True,
 ) -> None:
-    """Lets a network learn from pairs, alone in its folder.
+    """Lets a network learn from pairs.
 
     Args:
         module: The network with its recipe.
@@ -109,6 +110,7 @@ def fit(
         logs: What is written down.
         latest: Lightning's training state to continue from.
         begin: Called once in the first process, before the first step.
+        alone: Whether to keep other trainings out of the folder.
 
     Raises:
         SettingError: If the device is not there.
@@ -116,7 +118,7 @@ def fit(
     """
     with quiet_lightning():
         trainer = create_trainer(module.recipe, output, callbacks, hardware, logs)
-        with sole_run(output) if trainer.is_global_zero else nullcontext():
+        with sole_run(output) if alone and trainer.is_global_zero else nullcontext():
             if trainer.is_global_zero:
                 begin()
             trainer.fit(module, datamodule=pairs, ckpt_path=latest, weights_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from typing import Any, Literal
 
 import pydantic
@@ -56,7 +57,7 @@ class DataSettings(Settings):
     """
 
     sources: list[SourceSettings] = Field(default_factory=lambda: [SourceSettings()], min_length=1)
-    subset: str = "real"
+    subset: Literal["real", "with_shift", "without_shift"] = "real"
     training_split: Literal["train", "val"] = "train"
     validation_split: Literal["train", "val", "test"] = "val"
     repeats: int = Field(1, ge=1)
@@ -130,7 +131,8 @@ class NLLSettings(Settings):
 LossSettings = BCESettings | NLLSettings
 """Families of losses, told apart by their name; without one it is ``bce``."""
 
-LOSSES = ("bce", "nll")
+LOSSES = tuple(form.model_fields["name"].default for form in typing.get_args(LossSettings))
+"""Their names."""
 
 
 class TrainerSettings(Settings):

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ctma.devices import find_device
-from ctma.errors import SettingError, first_line
+from ctma.errors import SettingError, extras, first_line
 from ctma.training.settings import Recipe
 
 
@@ -44,7 +44,7 @@ class Hardware:
 
     def lightning(self) -> dict[str, Any]:
         """The same in Lightning's words."""
-        kind, _, number = self.device.partition(":")
+        kind, _, number = str(find_device(self.device)).partition(":")
         return {
             "accelerator": "gpu" if kind == "cuda" else kind,
             "devices": [int(number)] if number else self.devices,
@@ -136,4 +136,6 @@ def _loggers(output: Path, logs: Logs) -> list[Logger] | bool:
     tables = CSVLogger(output, name="logs")
     if not logs.tensorboard:
         return [tables]
+    with extras():
+        import tensorboard  # noqa: F401  (Lightning does not name it where it is missing)
     return [tables, TensorBoardLogger(output, name="logs", version=tables.version)]

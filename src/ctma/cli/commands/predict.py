@@ -79,11 +79,13 @@ def predict(
 
     arguments = keep_given(fusion=fusion, video_len=video_len)
     model = load_model(checkpoint, **arguments).to(find_device(device))
+    # Older versions of typer give paths as texts there.
+    options = context.params | {"output": output}
     if _are_scenes(before, after):
-        _predict_scene(model, context.params)
+        _predict_scene(model, options)
     else:
         _refuse_raster_options(context, before)
-        _predict_images(model, context.params)
+        _predict_images(model, options)
 
 
 def _predict_scene(model: ChangeNetwork, options: dict[str, Any]) -> None:

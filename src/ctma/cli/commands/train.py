@@ -62,6 +62,8 @@ def train(
 
     from ctma.training.run import train as run
 
+    if accelerator is not None:  # as --device was called here before
+        device = "cuda" if accelerator == "gpu" else accelerator
     tell = rank_zero_only(say)
     chosen = _choose(recipe, settings or (), output if resume else None)
     split = chosen.data.validation_split
@@ -70,8 +72,7 @@ def train(
         data,
         output,
         devices=devices,
-        # What --device was called before it was called alike in all commands.
-        device={None: device, "gpu": "cuda"}.get(accelerator, accelerator or device),
+        device=device,
         precision=precision,
         resume=resume,
         init=init,

@@ -1,4 +1,4 @@
-"""Torch as it is, with batch norms folded into the convolutions before them."""
+"""Torch, operation by operation; for many windows with batch norms folded into convolutions."""
 
 from __future__ import annotations
 
