@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import ctma
+from ctma.data.images import read_image
 from ctma.errors import CtmaError, ImageError
 from support.images import random_image
 
@@ -131,3 +133,37 @@ def test_a_created_model_predicts_without_a_checkpoint():
     torch.manual_seed(0)
     model = ctma.create_model("ctma-s", video_len=2).eval()
     assert ctma.predict(random_image(1), random_image(2), model).mask.shape == (64, 64)
+
+
+def test_a_network_in_training_mode_predicts_in_evaluation_mode_and_is_left_as_it_was(model):
+    before, after = random_image(1), random_image(2)
+    expected = ctma.predict(before, after, model).probability
+    model.train()
+    model.coarse_head.eval()  # as where a part is frozen
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    found = ctma.predict(before, after, model).probability
+    np.testing.assert_array_equal(found, expected)
+    assert (model.training, model.coarse_head.training) == (True, False)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    model.eval()
+
+
+def test_predict_takes_paths_and_pictures_too(model, pair):
+    expected = ctma.predict(*(read_image(path) for path in pair), model).probability
+    for images in (pair, [str(path) for path in pair], [Image.open(path) for path in pair]):
+        np.testing.assert_array_equal(ctma.predict(*images, model).probability, expected)
+
+
+@pytest.mark.parametrize(
+    ("images", "network", "expected"),
+    [
+        (torch.zeros(3, 64, 64), None, "an image of Tensor: expected an array"),
+        (None, "ctma-s", r"`model` is a str, .*ctma\.load_model\('ctma-s'\)"),
+        (None, torch.nn.Conv2d(3, 1, 1), "`model` is a Conv2d, expected a network"),
+    ],
+    ids=["tensor", "name", "module"],
+)
+def test_what_predict_cannot_use_is_one_line(model, images, network, expected):
+    image = random_image(1) if images is None else images
+    with pytest.raises(CtmaError, match=expected):
+        ctma.predict(image, image, model if network is None else network)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -70,6 +71,14 @@ def test_weights_that_do_not_fit_are_named(tiny_model, tmp_path, change, expecte
 def test_bad_headers_are_refused(tiny_model, tmp_path, metadata, expected):
     with pytest.raises(CheckpointError, match=expected):
         load_model(rewrite(tiny_model, tmp_path / "bad.safetensors", metadata=metadata))
+
+
+def test_a_runs_folder_stands_for_its_best_and_a_training_state_is_known(tiny_model, tmp_path):
+    shutil.copy(tiny_model, tmp_path / "best.safetensors")
+    assert read_header(tmp_path).network == "ctma-s"
+    assert load_model(tmp_path).arguments == {"video_len": 2}
+    with pytest.raises(CheckpointError, match=r"latest\.ckpt: is what a training resumes"):
+        load_model(tmp_path / "latest.ckpt")
 
 
 def test_damaged_files_are_refused(tiny_model, tmp_path, golden_file):

@@ -64,7 +64,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         find_pairs(tmp_path, "all")
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "webp"])
 def test_all_image_formats_are_read(tmp_path, suffix):
     image = random_image(3)
     Image.fromarray(image).save(tmp_path / f"image.{suffix}")
@@ -150,3 +150,56 @@ def test_unequal_sizes_are_refused(tmp_path):
     write_pair(tmp_path, "pair", random_image(1), random_image(2, size=72), LABEL)
     with pytest.raises(ImageError, match=r"B/pair\.png: 72 x 72, but .* is 64 x 64"):
         PairDataset(find_pairs(tmp_path, "all"), 255)[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "label"),
+    [("Image1", "Image2", "label"), ("time1", "time2", "label"), ("t1", "t2", "mask")],
+    ids=["S2Looking", "SYSU-CD and CLCD", "DSIFN"],
+)
+def test_other_data_sets_are_read_as_distributed(tmp_path, before, after, label):
+    write_split(tmp_path / "train", ["b", "a"])
+    for old, new in (("A", before), ("B", after), ("label", label)):
+        (tmp_path / "train" / old).rename(tmp_path / "train" / new)
+    pairs = find_pairs(tmp_path, "train")
+    assert [pair.name for pair in pairs] == ["a", "b"]
+    assert {pairs[0].before.parent.name, pairs[0].change.parent.name} == {before, label}
+    (tmp_path / "train" / after / "a.png").unlink()
+    with pytest.raises(DataError, match=f"{after}: a missing here"):
+        find_pairs(tmp_path, "train")
+
+
+def test_links_to_folders_are_followed(tmp_path):
+    write_split(tmp_path / "elsewhere/scene", ["a"])
+    for kind in ("A", "B", "label"):
+        (tmp_path / "data/train" / kind).mkdir(parents=True)
+        (tmp_path / "data/train" / kind / "s").symlink_to(tmp_path / "elsewhere/scene" / kind)
+    assert [pair.name for pair in find_pairs(tmp_path / "data", "train")] == ["s/a"]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_upright_as_its_exif_says(tmp_path, orientation):
+    upright = np.zeros((64, 96, 3), np.uint8)
+    upright[:20, :30] = 255
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # transpositions that EXIF takes back
+    stored = Image.fromarray(upright)
+    if orientation > 1:
+        stored = stored.transpose(Image.Transpose(undo[orientation]))
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored.save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "turned.png"), upright)
+
+
+@pytest.mark.parametrize("kind", ["tif", "jp2"])
+def test_colours_of_16_bits_are_refused_not_cut_to_8(tmp_path, kind):
+    rasterio = pytest.importorskip("rasterio")
+    path = tmp_path / f"deep.{kind}"
+    driver = {"tif": "GTiff", "jp2": "JP2OpenJPEG"}[kind]
+    pixels = np.full((3, 64, 64), 900, np.uint16)
+    place = {"crs": "EPSG:32643", "transform": rasterio.Affine(1, 0, 0, 0, -1, 0)}
+    shape = {"count": 3, "height": 64, "width": 64, "dtype": "uint16"}
+    with rasterio.open(path, "w", driver=driver, photometric="RGB", **shape, **place) as raster:
+        raster.write(pixels)
+    with pytest.raises(ImageError, match="expected pixels of 8 bits"):
+        read_image(path)

@@ -611,3 +611,70 @@ def test_any_legal_path_may_be_the_output(pair, tmp_path, form):
     }  # fmt: skip
     assert result.changes.read_bytes() == usual.changes.read_bytes()
     assert result.summary["changes"] > 0
+
+
+def test_geojson_is_in_wgs84_and_drawn_where_it_lies(pair, tmp_path):
+    network = Neighbourhood().eval()
+    degrees = predict_scene(*pair, network, tmp_path / "a", polygon_format="geojson")
+    metres = predict_scene(*pair, network, tmp_path / "b", polygon_format="gpkg")
+    found = geopandas.read_file(degrees.changes)
+    assert found.crs == "EPSG:4326"
+    west, south, east, north = found.total_bounds
+    assert 74.9 < west < east < 75.1
+    assert 36.0 < south < north < 36.2
+    expected = geopandas.read_file(metres.changes)
+    difference = found.to_crs(UTM).geometry.area - expected.geometry.area
+    # Seven digits of a degree are a centimetre.
+    assert (difference.abs() < 0.012 * expected.geometry.length).all()
+    pictures = [
+        package.predict_scene(*pair, network, tmp_path / name, polygon_format=kind).picture
+        for name, kind in (("a", "geojson"), ("b", "gpkg"))
+    ]
+    drawn = [np.asarray(Image.open(path)).astype(int) for path in pictures]
+    assert np.abs(drawn[0] - drawn[1]).mean() < 2, "outlines lie elsewhere"
+
+
+@pytest.mark.parametrize("degrees", [20, 45, 90, 160, 270])
+def test_a_rotated_raster_keeps_the_size_of_its_pixels(tmp_path, degrees):
+    turned = from_origin(1000, 2000, 0.5, 0.5) @ Affine.rotation(degrees)
+    path = write_raster(tmp_path / "r.tif", smooth(1, 80, 120), turned)
+    with rasterio.open(path) as raster:
+        grid = common_grid(raster, raster).grid
+    assert (grid.transform.a, grid.transform.e) == pytest.approx((0.5, -0.5))
+    assert grid.transform.b == grid.transform.d == 0
+    corners = [turned @ corner for corner in ((0, 0), (120, 0), (0, 80), (120, 80))]
+    west, north = min(x for x, _ in corners), max(y for _, y in corners)
+    assert (grid.transform.c, grid.transform.f) == pytest.approx((west, north), abs=1e-6)
+    assert grid.width * 0.5 == pytest.approx(max(x for x, _ in corners) - west, abs=0.51)
+
+
+@pytest.mark.parametrize(("across", "down"), [(-1, -1), (1, 1), (-1, 1)])
+def test_a_raster_that_runs_west_or_north_is_mapped_north_up(tmp_path, across, down):
+    pixels = smooth(1, 100, 140)
+    usual = write_raster(tmp_path / "usual.tif", pixels, from_origin(1000, 2000, 2, 2))
+    corner = (1000 if across > 0 else 1280, 2000 if down < 0 else 1800)
+    transform = Affine(2 * across, 0, corner[0], 0, 2 * down, corner[1])
+    turned = pixels[:, ::-down, ::across]
+    flipped = write_raster(tmp_path / "flipped.tif", turned, transform)
+    with rasterio.open(usual) as a, rasterio.open(flipped) as b:
+        assert common_grid(b, b).grid == common_grid(a, a).grid
+        with Source(b, common_grid(b, b).grid, [1, 2, 3]) as source:
+            values, valid = source.read(rasterio.windows.Window(0, 0, 140, 100))
+    assert valid.all()
+    np.testing.assert_array_equal(values, pixels)
+
+
+@pytest.mark.parametrize("shape", [(8, 2000), (2000, 8)])
+def test_the_picture_of_a_long_thin_scene_stays_small(tmp_path, shape):
+    size = (max(shape[0], 64), max(shape[1], 64))
+    pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, *size)) for n in (1, 2)]
+    result = package.predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out")
+    assert max(Image.open(result.picture).size) < 1500
+
+
+def test_signs_that_a_picture_cannot_show_do_not_stop_it(tmp_path, recwarn):
+    names = ("$x_{$.tif", "\u8863\u670d.tif")
+    pair = [write_raster(tmp_path / name, smooth(n, 64, 64)) for n, name in enumerate(names)]
+    result = package.predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out")
+    assert result.picture.exists()
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]

@@ -21,6 +21,9 @@ KEY = "ctma"
 RELEASED_SUFFIXES = {".pth", ".pt"}
 """Torch files, as the released implementations write them."""
 
+RUN_BEST = "best.safetensors"
+"""The checkpoint of a run's folder that stands for it."""
+
 _SHIPPED = Path(__file__).parents[1] / "weights"
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -77,10 +80,18 @@ def shipped_models() -> list[str]:
 
 
 def find_checkpoint(checkpoint: str | Path) -> Path:
-    """The file of a checkpoint that is given by its path, or by its name if it is shipped."""
+    """The file of a checkpoint: given by its path, by the folder of its run, or by its name.
+
+    Raises:
+        CheckpointError: If it is the state of a training, which holds no header.
+    """
+    path = Path(checkpoint)
     if str(checkpoint) in shipped_models():
         return _SHIPPED / f"{checkpoint}.safetensors"
-    return Path(checkpoint)
+    if path.suffix == ".ckpt":
+        weights = path.with_suffix(".safetensors").name
+        raise CheckpointError(f"{path}: is what a training resumes from; take {weights} beside it")
+    return path / RUN_BEST if (path / RUN_BEST).is_file() else path
 
 
 def read_header(path: str | Path) -> Header:

@@ -7,16 +7,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ctma.errors import ImageError
 from ctma.files import whole_file
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 """Image files that the readers see, in lower case."""
 
 _OWNER = "ctma:pair"
+
+_PNG_DEPTH, _JP2_DEPTH, _TIFF_BITS = 24, 14, 258
+"""Where files say how many bits a sample has: byte of a PNG, byte after ``ihdr``, tag."""
 
 _8_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
@@ -25,10 +29,10 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Reads a colour image.
 
     Args:
-        path: A PNG, JPEG, BMP or TIFF of 8 bits.
+        path: A PNG, JPEG, BMP, TIFF or WebP of 8 bits.
 
     Returns:
-        (H, W, 3), red, green, blue; grey is repeated, alpha dropped.
+        (H, W, 3), red, green, blue, upright; grey is repeated, alpha dropped.
 
     Raises:
         ImageError: If the file is missing, unreadable, truncated or not of 8 bits.
@@ -72,22 +76,30 @@ def read_owner(path: str | Path) -> str:
 def _read(path: str | Path, mode: str) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
-            if image.mode not in _8_BIT_MODES or _png_bits(path) > 8:
+            if image.mode not in _8_BIT_MODES or _stored_bits(path, image) > 8:
                 raise ImageError(f"{path}: expected pixels of 8 bits; convert it first")
+            upright = ImageOps.exif_transpose(image)
             if mode == "L" and image.mode == "P":
-                return np.asarray(image)
-            return np.asarray(image.convert(mode))
+                return np.asarray(upright)
+            return np.asarray(upright.convert(mode))
     except ImageError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
 
 
-def _png_bits(path: str | Path) -> int:
-    """Bits a sample of a PNG, from its header; Pillow cuts 16 bits to 8 without a word."""
+def _stored_bits(path: str | Path, image: Image.Image) -> int:
+    """Bits a sample as the file says; Pillow cuts 16 bits of several bands to 8 without a word."""
     with open(path, "rb") as file:
-        head = file.read(25)
-    return head[24] if head.startswith(b"\x89PNG") and len(head) == 25 else 8
+        head = file.read(512)
+    if head.startswith(b"\x89PNG") and len(head) > _PNG_DEPTH:
+        return head[_PNG_DEPTH]
+    place = head.find(b"ihdr") + _JP2_DEPTH
+    if image.format == "JPEG2000" and _JP2_DEPTH <= place < len(head):
+        return (head[place] & 0x7F) + 1
+    if isinstance(image, TiffImageFile):
+        return max(np.ravel(image.tag_v2.get(_TIFF_BITS, 8)))
+    return 8
 
 
 def _unreadable(path: str | Path, error: Exception) -> ImageError:
@@ -97,7 +109,7 @@ def _unreadable(path: str | Path, error: Exception) -> ImageError:
     if path.is_dir():
         return ImageError(f"{path}: is a folder, expected an image")
     if isinstance(error, UnidentifiedImageError):
-        reason = "no PNG, JPEG, BMP or TIFF of 8 bits; rasters of other kinds need a CRS"
+        reason = "no PNG, JPEG, BMP, TIFF or WebP of 8 bits; rasters of other kinds need a CRS"
     else:
         reason = str(error).splitlines()[0].replace(f"'{path}'", "the file")
     return ImageError(f"{path}: cannot be read as an image ({reason})")

@@ -23,7 +23,9 @@ SVCD_SUBSETS = {
     "with_shift": Path("Model/with_shift"),
     "without_shift": Path("Model/without_shift"),
 }
-_LABEL_FOLDERS = ("label", "OUT")
+_LABEL_FOLDERS = ("label", "OUT", "mask")
+_DATE_FOLDERS = (("A", "B"), ("Image1", "Image2"), ("time1", "time2"), ("t1", "t2"))
+"""Of LEVIR-CD, SVCD and others; of S2Looking; of SYSU-CD and CLCD; of DSIFN."""
 
 
 class Location(NamedTuple):
@@ -42,9 +44,10 @@ def find_pairs(root: str | Path, split: str, *, subset: str = "real") -> list[Pa
     """Finds the pairs of one split, whatever the layout.
 
     Understood are SVCD (``Real/subset/SPLIT/{A,B,OUT}`` and the two ``Model`` sub-sets),
-    LEVIR-CD raw or cut and WHU-CD cut (``SPLIT/{A,B,label}``), and any folder of
-    ``{A,B,label}`` with a ``list/SPLIT.txt`` of names, or with none as split ``all``. Readers
-    that were added by ``ctma.register`` are asked first.
+    LEVIR-CD raw or cut and WHU-CD cut (``SPLIT/{A,B,label}``), S2Looking
+    (``SPLIT/{Image1,Image2,label}``), SYSU-CD and CLCD (``SPLIT/{time1,time2,label}``), DSIFN
+    (``SPLIT/{t1,t2,mask}``), and any such folders with a ``list/SPLIT.txt`` of names, or with
+    none as split ``all``. Readers that were added by ``ctma.register`` are asked first.
 
     Args:
         root: The data set's folder.
@@ -113,15 +116,21 @@ def data_fingerprint(pairs: Iterable[Pair]) -> str:
 def files_by_role(folder: Path) -> dict[str, dict[str, Path]]:
     """Image files of ``before``, ``after`` and ``change`` below a folder, by pair name."""
     labels = _label_folder(folder)
+    before, after = _date_folders(folder) or _DATE_FOLDERS[0]
     return {
-        "before": images_by_name(folder / "A"),
-        "after": images_by_name(folder / "B"),
+        "before": images_by_name(folder / before),
+        "after": images_by_name(folder / after),
         "change": images_by_name(labels) if labels else {},
     }
 
 
 def _label_folder(folder: Path) -> Path | None:
     return next((folder / name for name in _LABEL_FOLDERS if (folder / name).is_dir()), None)
+
+
+def _date_folders(folder: Path) -> tuple[str, str] | None:
+    """Names of the folders of both dates, ``None`` where there is none of before."""
+    return next((names for names in _DATE_FOLDERS if (folder / names[0]).is_dir()), None)
 
 
 def _folder(root: str | Path) -> Path:
@@ -168,36 +177,37 @@ def _svcd(root: Path, split: str, subset: str) -> Location | None:
 
 
 def _split_folder(root: Path, split: str, subset: str) -> Location | None:
-    return Location(root / split) if (root / split / "A").is_dir() else None
+    return Location(root / split) if _date_folders(root / split) else None
 
 
 def _listed(root: Path, split: str, subset: str) -> Location | None:
     names = root / "list" / f"{split}.txt"
-    if not names.is_file() or not (root / "A").is_dir():
+    if not names.is_file() or not _date_folders(root):
         return None
     lines = (line.strip() for line in names.read_text("utf-8-sig", errors="replace").splitlines())
     return Location(root, [_name(Path(line)) for line in lines if line])
 
 
 def _bare(root: Path, split: str, subset: str) -> Location | None:
-    return Location(root) if split == "all" and (root / "A").is_dir() else None
+    return Location(root) if split == "all" and _date_folders(root) else None
 
 
 def _complete(location: Location) -> list[Pair]:
     folder, names = location
     files = files_by_role(folder)
     before, after, change = files.values()
+    first, second = (folder / name for name in _date_folders(folder) or _DATE_FOLDERS[0])
     wanted = sorted(names if names is not None else before)
     if not wanted:
-        where = "A holds no image" if names is None else "its list names none"
+        where = f"{first.name} holds no image" if names is None else "its list names none"
         raise DataError(f"{folder}: no pairs here, {where}")
     doubled = [name for name, following in pairwise(wanted) if name == following]
     if doubled:
         raise DataError(f"{folder}: its list names {doubled[0]} twice")
-    _require(wanted, before, folder / "A")
-    _require(wanted, after, folder / "B")
+    _require(wanted, before, first)
+    _require(wanted, after, second)
     if names is None:
-        _require(sorted(after), before, folder / "A")
+        _require(sorted(after), before, first)
     labels = _label_folder(folder)
     if labels is None:
         raise DataError(f"{folder}: no labels, expected a folder {' or '.join(_LABEL_FOLDERS)}")
@@ -212,7 +222,7 @@ def images_by_name(folder: Path) -> dict[str, Path]:
         DataError: If two files have the same name but for their suffix.
     """
     images: dict[str, Path] = {}
-    for parent, _, files in os.walk(folder):
+    for parent, _, files in os.walk(folder, followlinks=True):
         for file in files:
             path = Path(parent, file)
             if path.suffix.lower() in SUFFIXES and not file.startswith("."):

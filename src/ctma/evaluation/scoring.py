@@ -21,7 +21,7 @@ from ctma.evaluation.metrics import ConfusionMatrix, Scores
 from ctma.inference.engines import eager
 from ctma.inference.protocols import find_protocol
 from ctma.inference.resolution import check_given_distance, find_enlargement
-from ctma.inference.views import look_as
+from ctma.inference.views import evaluating, look_as
 from ctma.models.base import ChangeNetwork
 from ctma.settings import check_distance, check_threshold
 from ctma.types import IMAGE_BANDS, Pixels, Plane, ignore
@@ -170,7 +170,7 @@ def score_pairs(
     loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=collate_by_size)
     confusion = ConfusionMatrix(threshold).to(network.device)
     for batch in (batch for batches in loader for batch in batches):
-        with autocast(network.device, scoring.precision):
+        with evaluating(network), autocast(network.device, scoring.precision):
             before, after = batch.before.to(network.device), batch.after.to(network.device)
             probability = run(seen, before, after)
         confusion.update(probability, batch.change.to(network.device))

@@ -14,7 +14,7 @@ from ctma.errors import SettingError
 from ctma.figures.sheets import error_map, heat, save_sheet
 from ctma.inference.protocols import to_unit_range
 from ctma.inference.resolution import check_given_distance, find_enlargement
-from ctma.inference.views import enlarge, resize
+from ctma.inference.views import enlarge, evaluating, resize
 from ctma.models.base import ChangeNetwork
 from ctma.models.ctma import CTMA, Stages
 from ctma.types import Pixels
@@ -64,7 +64,8 @@ def save_explanation(
         enlarge(to_unit_range(to_tensor(image)[None], model.usage.scaling), ratio, model)
         for image in (before, after)
     )
-    stages = model.stages(*(images.to(model.device) for images in inputs))
+    with evaluating(model):
+        stages = model.stages(*(images.to(model.device) for images in inputs))
     logits = resize(stages.fused_logits, before.shape[:2])
     threshold = model.usage.threshold if threshold is None else threshold
     mask = (_plane(model.probability(logits)) > threshold).astype(np.uint8)

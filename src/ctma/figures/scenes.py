@@ -11,8 +11,12 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ctma.figures.sheets import printable
 from ctma.files import whole_file
 from ctma.types import Pixels, Plane
+
+SIDE = 5.0
+"""Inches of a picture's longer side."""
 
 OUTLINE = "#ff2d1a"
 NOTHING = "#30343b"
@@ -50,10 +54,9 @@ def save_scene(path: str | Path, overview: Overview, title: str) -> None:
     """
     before, after, probability, outlines, changes = overview
     height, width = probability.shape
-    side = 5.0
-    figure = Figure(
-        figsize=(2 * side, 2 * side * height / width + 0.7), layout="constrained", dpi=100
-    )
+    # Of a long thin scene the short side gets room enough to see, and no more.
+    across, down = (SIDE * max(length / max(height, width), 0.1) for length in (width, height))
+    figure = Figure(figsize=(2 * across, 2 * down + 0.7), layout="constrained", dpi=100)
     axes = figure.subplots(2, 2)
     colours = colormaps["inferno"].with_extremes(bad=NOTHING)
     axes[0, 0].imshow(before)
@@ -67,6 +70,6 @@ def save_scene(path: str | Path, overview: Overview, title: str) -> None:
         axis.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
         axis.set_title(name, fontsize=9)
     figure.colorbar(shown, ax=axes[1, 0], shrink=0.7, pad=0.01)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(printable(title), fontsize=10, parse_math=False)
     with whole_file(path) as part:
         figure.savefig(part, format="png")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from numpy.typing import NDArray
 
 from ctma.errors import SettingError
@@ -15,6 +16,9 @@ from ctma.files import whole_file
 
 FOUND, CLAIMED, MISSED = (255, 255, 255), (230, 60, 50), (60, 130, 245)
 """Colours of change found, change claimed where there is none, and change missed."""
+
+UNKNOWN = "?"
+"""Stands for a sign that the font does not have."""
 
 FORMATS = ("png", "jpg", "jpeg", "pdf", "svg", "tif", "tiff")
 
@@ -52,10 +56,16 @@ def save_sheet(
             if row == 0:
                 axis.set_title(name, fontsize=9)
         if row_names:
-            axes[row][0].set_ylabel(row_names[row], fontsize=7)
-    figure.suptitle(title, fontsize=10)
+            axes[row][0].set_ylabel(printable(row_names[row]), fontsize=7, parse_math=False)
+    figure.suptitle(printable(title), fontsize=10, parse_math=False)
     with whole_file(path) as part:
         figure.savefig(part, dpi=110, format=kind)
+
+
+def printable(text: str) -> str:
+    """A text with a mark in place of what the figures' font has no sign for."""
+    known = get_font(findfont(FontProperties())).get_charmap()
+    return "".join(sign if ord(sign) in known else UNKNOWN for sign in text)
 
 
 def heat(values: NDArray[np.float32]) -> Tile:

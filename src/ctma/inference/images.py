@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import Tensor
 
 from ctma.data.dataset import to_tensor
-from ctma.data.images import SUFFIXES, read_owner, save_image
+from ctma.data.images import SUFFIXES, read_image, read_owner, save_image
 from ctma.data.pairs import Pair, read_pair, size_text
 from ctma.data.readers import images_by_name
 from ctma.devices import autocast
@@ -22,7 +23,7 @@ from ctma.errors import DataError, ImageError, OutputError
 from ctma.files import fingerprint, refuse_inputs
 from ctma.inference.protocols import find_protocol, sliding
 from ctma.inference.resolution import check_given_distance, find_enlargement
-from ctma.inference.views import look_as
+from ctma.inference.views import evaluating, look_as
 from ctma.models.base import ChangeNetwork
 from ctma.types import Pixels, Plane, Progress, ignore
 
@@ -45,8 +46,8 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    before: NDArray,
-    after: NDArray,
+    before: NDArray | Image | str | Path,
+    after: NDArray | Image | str | Path,
     model: ChangeNetwork,
     *,
     threshold: float | None = None,
@@ -58,9 +59,11 @@ def predict(
     """Predicts what changed between two images.
 
     Args:
-        before: (H, W, bands), uint8 or float in [0, 1].
-        after: The same shape.
-        model: A network, as from ``load_model``; it runs on the device it is on.
+        before: (H, W, bands), uint8 or float in [0, 1]; or a picture of Pillow's, or the path
+            of an image.
+        after: The same size.
+        model: A network, as from ``load_model``; it runs on the device it is on, in evaluation
+            mode, and is left in the mode it was in.
         threshold: Change is where the probability exceeds it; the checkpoint's by default.
         protocol: ``"whole"``, ``"crops"``, ``"sliding"``; ``"auto"`` sees images of up
             to 1024 x 1024 pixels whole, larger ones in overlapping windows of 512, both as the
@@ -75,13 +78,15 @@ def predict(
         UnknownNameError: If there is no such protocol or precision.
         SettingError: If the distance is not above 0, or the model does not know its own.
     """
-    check_given_distance(model, ground_sample_distance)
-    ratio = find_enlargement(model, ground_sample_distance)
-    _check_arrays(before, after, model)
-    inputs = [_to_input(image, model) for image in (before, after)]
-    with autocast(model.device, precision):
+    with evaluating(model):
+        check_given_distance(model, ground_sample_distance)
+        ratio = find_enlargement(model, ground_sample_distance)
+        before, after = (_read(image) for image in (before, after))
+        _check_arrays(before, after, model)
         run = _choose_protocol(protocol, before.shape, ratio)
-        batch = run(look_as(model, enlargement=ratio, tta=tta), *inputs)
+        inputs = [_to_input(image, model) for image in (before, after)]
+        with autocast(model.device, precision):
+            batch = run(look_as(model, enlargement=ratio, tta=tta), *inputs)
     probability = batch[0, 0].cpu().numpy()
     if threshold is None:
         threshold = model.usage.threshold
@@ -184,6 +189,19 @@ def _owner(pair: Pair) -> str:
 def to_8_bit(probability: Plane) -> Pixels:
     """Probability in [0, 1] to the nearest of 0 to 255."""
     return np.rint(probability * 255).astype(np.uint8)
+
+
+def _read(image: NDArray | Image | str | Path) -> NDArray:
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, Image):
+        return np.asarray(image.convert("RGB"))
+    if not isinstance(image, np.ndarray):
+        raise ImageError(
+            f"an image of {type(image).__name__}: expected an array (H, W, bands), a picture of "
+            "Pillow's, or a path"
+        )
+    return image
 
 
 def _check_arrays(before: NDArray, after: NDArray, model: ChangeNetwork) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ctma.errors import SettingError
 from ctma.models.base import ChangeLogits, ChangeNetwork
 
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
@@ -67,6 +70,27 @@ class Resized(View):
         """Logits at the size of the inputs; inputs as the network's."""
         pair = (enlarge(images, self.enlargement, self.network) for images in (before, after))
         return ChangeLogits(resize(self.network(*pair).fine.float(), before.shape[-2:]))
+
+
+@contextmanager
+def evaluating(model: ChangeNetwork) -> Iterator[None]:
+    """Lets a network look in evaluation mode, and leaves it in the mode it was in.
+
+    Raises:
+        SettingError: If it is no network of ctma.
+    """
+    if not isinstance(model, ChangeNetwork):
+        advice = f"; see ctma.load_model({str(model)!r})" if isinstance(model, str | Path) else ""
+        raise SettingError(
+            f"`model` is a {type(model).__name__}, expected a network as from load_model{advice}"
+        )
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def look_as(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ctma.errors import SceneError
 from ctma.inference.engines.eager import fold_norms
 from ctma.inference.resolution import check_given_distance, find_enlargement
-from ctma.inference.views import look_as
+from ctma.inference.views import evaluating, look_as
 from ctma.models.base import ChangeNetwork
 from ctma.scene.blending import Axis, Tiling, add_window, axis
 from ctma.scene.grid import Grid, measure_distance
@@ -77,8 +77,10 @@ def predict_xarray(
     ratio = find_enlargement(model, ground_sample_distance or _measure(before))
     seen = look_as(model, enlargement=ratio, tta=tta)
     kept = [name for name in (*before.dims[1:], "spatial_ref") if name in before.coords]
+    with evaluating(model):
+        blended = _blend(images, seen, settings.tiling_at(ratio), precision)
     probability = xarray.DataArray(
-        _blend(images, seen, settings.tiling_at(ratio), precision),
+        blended,
         dims=before.dims[1:],
         coords={name: before.coords[name] for name in kept},
         name="probability",

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pyproj import Geod
 from rasterio import DatasetReader
 from rasterio.crs import CRS
-from rasterio.transform import Affine, array_bounds
-from rasterio.warp import calculate_default_transform, transform, transform_bounds
+from rasterio.transform import Affine, array_bounds, from_origin
+from rasterio.warp import transform, transform_bounds
 
 from ctma.errors import SceneError, UnknownNameError
 
@@ -107,11 +107,17 @@ def _own_grid(raster: DatasetReader) -> Grid:
     transform = raster.transform
     if transform.b == transform.d == 0 and transform.a > 0 > transform.e:
         return Grid(raster.crs, transform, raster.width, raster.height)
-    # Rotated or flipped: a north-up grid of like resolution.
-    upright, width, height = calculate_default_transform(
-        raster.crs, raster.crs, raster.width, raster.height, *raster.bounds
+    if transform.b == transform.d == 0:  # flipped: the same pixels, counted from the north-west
+        across, down = abs(transform.a), abs(transform.e)
+    else:  # rotated or sheared: square pixels of as much ground
+        across = down = math.sqrt(abs(transform.determinant))
+    corners = [transform @ (x, y) for x in (0, raster.width) for y in (0, raster.height)]
+    (west, *_, east), (south, *_, north) = (sorted(side) for side in zip(*corners, strict=True))
+    width, height = (
+        math.ceil(length / size - SNAP)
+        for length, size in ((east - west, across), (north - south, down))
     )
-    return Grid(raster.crs, upright, width, height)
+    return Grid(raster.crs, from_origin(west, north, across, down), width, height)
 
 
 def _bounds_in(grid: Grid, crs: CRS) -> Bounds:

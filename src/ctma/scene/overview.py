@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pyogrio
 import rasterio
+import shapely
 from numpy.typing import NDArray
+from pyproj import Transformer
+from rasterio.crs import CRS
 from shapely import from_wkb
 
 from ctma.figures.scenes import Overview, save_scene
@@ -47,20 +50,25 @@ def draw_overview(
         stored = raster.read(1, out_shape=shape)
         scaled = np.where(stored == raster.nodata, np.nan, stored * raster.scales[0])
         before, after = (_picture(date, shape) for date in (plan.before, plan.after))
-        to_pixels = ~raster.transform
-    rings = (np.array(polygon.exterior.coords)[:, :2] for polygon in _read_polygons(polygons))
+        to_pixels, crs = ~raster.transform, raster.crs
+    rings = (np.array(polygon.exterior.coords)[:, :2] for polygon in _read_polygons(polygons, crs))
     outlines = [np.stack(to_pixels @ (ring[:, 0], ring[:, 1]), axis=1) / factor for ring in rings]
     save_scene(path, Overview(before, after, scaled.astype(np.float32), outlines, changes), title)
 
 
-def _read_polygons(path: Path) -> Iterable[Any]:
+def _read_polygons(path: Path, crs: CRS) -> Iterable[Any]:
+    """The polygons in the CRS of the scene, whatever the file's is."""
     if path.suffix == ".parquet":
         import geopandas
 
         return geopandas.read_parquet(path).geometry[:MOST_OUTLINES]
     with plain_path(path) as plain:
-        _, _, geometries, _ = pyogrio.raw.read(plain, columns=[], max_features=MOST_OUTLINES)
-    return from_wkb(geometries)
+        known, _, stored, _ = pyogrio.raw.read(plain, columns=[], max_features=MOST_OUTLINES)
+    polygons = from_wkb(stored)
+    if CRS.from_user_input(known["crs"]) == crs:
+        return polygons
+    to_scene = Transformer.from_crs(known["crs"], crs.to_wkt(), always_xy=True).transform
+    return shapely.transform(polygons, to_scene, interleaved=False)
 
 
 def _picture(date: Date, shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from ctma.errors import CtmaError, SettingError
 from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
 from ctma.inference.engines.eager import fold_norms
 from ctma.inference.resolution import check_given_distance, coarseness_warning
-from ctma.inference.views import look_as
+from ctma.inference.views import evaluating, look_as
 from ctma.models.base import ChangeNetwork
 from ctma.scene.grid import Grid
 from ctma.scene.identity import Identity, identify
@@ -110,7 +110,7 @@ def predict_scene(
     sources = _address(before), _address(after)
     check_outputs(Path(output), sources, overwrite)
     check_format(settings.polygon_format)
-    with raster_settings(*sources), ThreadPoolExecutor(2) as threads:
+    with evaluating(model), raster_settings(*sources), ThreadPoolExecutor(2) as threads:
         prints = [threads.submit(_input_fingerprint, source) for source in sources]
         plan, findings = make_plan(*sources, model, settings)
         for line in _warnings(model, settings, findings):

@@ -254,6 +254,8 @@ def _convert(traced: Path, target: Path, polygon_format: str) -> None:
         geopandas.read_file(traced).to_parquet(target)
     else:
         with pyogrio.open_arrow(traced, use_pyarrow=False) as (described, polygons):
+            # GeoJSON knows one CRS (RFC 7946): GDAL brings coordinates to it.
+            options = {"RFC7946": "YES"} if polygon_format == "geojson" else {}
             pyogrio.write_arrow(
                 polygons,
                 target,
@@ -262,6 +264,7 @@ def _convert(traced: Path, target: Path, polygon_format: str) -> None:
                 geometry_type="Polygon",
                 geometry_name=described["geometry_name"],
                 crs=described["crs"],
+                **options,
             )
 
 

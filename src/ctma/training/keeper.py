@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import yaml
 from lightning.pytorch.callbacks import Checkpoint
 
+from ctma.checkpoints.header import RUN_BEST
 from ctma.checkpoints.store import save_model
 from ctma.data.pairs import find_label_scale
 from ctma.data.readers import data_fingerprint
@@ -20,7 +21,6 @@ from ctma.training.loaders import TrainingPairs
 from ctma.training.module import ChangeModule
 from ctma.training.settings import Recipe
 
-BEST = "best.safetensors"
 LATEST = "latest.ckpt"
 LATEST_WEIGHTS = "latest.safetensors"
 RECIPE = "recipe.yaml"
@@ -97,7 +97,7 @@ class CheckpointKeeper(Checkpoint):
         if not self.best_epoch or scores.f1 > Scores(**self.best_counts).f1:
             self.best_epoch = epoch
             self.best_counts = asdict(scores)
-            files.append(BEST)
+            files.append(RUN_BEST)
         if trainer.is_global_zero:
             record = self._record(pl_module, scores)
             known = self.provenance | {"epoch": epoch, "scores": [record]}
@@ -122,7 +122,7 @@ class CheckpointKeeper(Checkpoint):
 
     def result(self) -> TrainingResult:
         """The best epoch so far."""
-        return TrainingResult(self.output / BEST, self.best_epoch, Scores(**self.best_counts))
+        return TrainingResult(self.output / RUN_BEST, self.best_epoch, Scores(**self.best_counts))
 
     def _record(self, module: ChangeModule, scores: Scores) -> dict[str, Any]:
         return record_score(
