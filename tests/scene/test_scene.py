@@ -17,6 +17,7 @@ geopandas = pytest.importorskip("geopandas")
 
 from rasterio.crs import CRS  # noqa: E402
 from rasterio.features import shapes  # noqa: E402
+from rasterio.shutil import copy as copy_raster  # noqa: E402
 from rasterio.transform import Affine, from_origin  # noqa: E402
 from rasterio.warp import Resampling, reproject  # noqa: E402
 
@@ -678,3 +679,40 @@ def test_signs_that_a_picture_cannot_show_do_not_stop_it(tmp_path, recwarn):
     result = package.predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out")
     assert result.picture.exists()
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+@pytest.mark.parametrize(
+    ("driver", "name"),
+    [("JP2OpenJPEG", "a.jp2"), ("PNG", "a.png"), ("GTiff", "without_suffix"), ("HFA", "a.img"),
+     ("ENVI", "a.dat"), ("GPKG", "a.gpkg")],
+)  # fmt: skip
+def test_what_has_a_crs_is_a_scene_whatever_it_is_called(ctma, tiny_model, tmp_path, driver, name):
+    first, second = tmp_path / "1", tmp_path / "2"
+    for folder, seed in ((first, 1), (second, 2)):
+        folder.mkdir()
+        usual = write_raster(folder / "usual.tif", smooth(seed, 96, 128))
+        copy_raster(usual, folder / name, driver=driver)
+    ctma("predict", first / name, second / name, "-c", tiny_model, "-o", tmp_path / "out")
+    assert read(tmp_path / "out/mask.tif").shape == (96, 128)
+
+
+def test_places_that_make_no_map_are_refused_with_the_remedy(ctma, tiny_model, pair, tmp_path):
+    from rasterio.control import GroundControlPoint
+
+    points = [
+        GroundControlPoint(row, column, 500_000 + column / 2, 4_000_000 - row / 2)
+        for row, column in ((0, 0), (0, 128), (96, 0), (96, 128))
+    ]
+    pixels = smooth(1, 96, 128)
+    controlled, nowhere, bare = (tmp_path / f"{name}.tif" for name in ("gcp", "nowhere", "bare"))
+    for path, crs in ((controlled, None), (nowhere, UTM)):
+        with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
+            write_raster(path, pixels, Affine.identity(), crs=crs)
+    with rasterio.open(controlled, "r+") as raster:
+        raster.gcps = points, UTM
+    write_raster(bare, pixels, crs=None)
+    command = ("-c", tiny_model, "-o", tmp_path / "out")
+    refused(ctma, ("control points", "gdalwarp"), "predict", controlled, pair[1], *command)
+    refused(ctma, "has a CRS but no transform", "predict", nowhere, pair[1], *command)
+    result = ctma("predict", bare, bare, *command)
+    assert "bare.tif: has a transform without a CRS, which the outputs will not" in result.stderr

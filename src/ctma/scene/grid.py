@@ -79,8 +79,7 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
         UnknownNameError: If there is no such choice.
     """
     for raster in (before, after):
-        if raster.crs is None:
-            raise SceneError(f"{raster.name}: has no CRS, so its place is not known")
+        _check_place(raster)
     if choice not in GRIDS:
         raise UnknownNameError("grid", choice, GRIDS)
     own = {"before": _own_grid(before), "after": _own_grid(after)}
@@ -92,6 +91,22 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
     if grid is None:
         raise SceneError(f"{before.name} and {after.name} do not overlap")
     return Overlap(grid, _share_outside(before, grid), _share_outside(after, grid))
+
+
+def _check_place(raster: DatasetReader) -> None:
+    points, _ = raster.gcps
+    if points and raster.transform.is_identity:
+        raise SceneError(
+            f"{raster.name}: is placed by ground control points alone; warp it first: "
+            "gdalwarp -r bilinear IN OUT"
+        )
+    if raster.crs is None:
+        raise SceneError(f"{raster.name}: has no CRS, so its place is not known")
+    if raster.transform.is_identity:
+        raise SceneError(
+            f"{raster.name}: has a CRS but no transform, so its place is not known; give it one "
+            "with gdal_edit -a_ullr WEST NORTH EAST SOUTH, or warp it with gdalwarp"
+        )
 
 
 def measure_distance(grid: Grid) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -14,7 +13,6 @@ from typing import Any
 
 import rasterio
 import torch
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ctma._version import __version__
 from ctma.errors import CtmaError, SettingError
@@ -215,21 +213,6 @@ class _Run:
             except CtmaError as error:
                 _add_advice(error, store)
                 raise
-
-
-def is_scene(path: str | Path) -> bool:
-    """Whether a path is a raster with a CRS."""
-    if Path(path).is_dir():
-        return False
-    try:
-        # A TIFF without a CRS is an answer here, not a reason to warn.
-        with (
-            warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
-            rasterio.open(path) as raster,
-        ):
-            return raster.crs is not None
-    except RasterioError:
-        return False
 
 
 def _check_workers(workers: int | None, cluster: str | None) -> None:

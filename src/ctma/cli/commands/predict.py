@@ -164,21 +164,33 @@ def _refuse_raster_options(context: typer.Context, before: str) -> None:
             )
 
 
+PLAIN = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+"""Images that know their place only by a file beside them."""
+
+
 def _are_scenes(before: str, after: str) -> bool:
     """Whether at least one of two inputs has a CRS; rasters elsewhere than on disk count."""
-    remote = any(
-        path.startswith(("/vsi", "http://", "https://", "s3://")) for path in (before, after)
-    )
-    tiffs = any(Path(path).suffix.lower() in {".tif", ".tiff", ".vrt"} for path in (before, after))
-    if not remote and not tiffs:
+    if any(path.startswith(("/vsi", "http://", "https://", "s3://")) for path in (before, after)):
+        return True
+    asked = [path for path in (before, after) if Path(path).is_file() and not _is_plain(Path(path))]
+    if not asked:
         return False
     try:
-        from ctma.scene.predict import is_scene
+        from ctma.scene.georeference import find_georeference
     except ImportError:
-        if remote:
-            raise
         return False
-    return remote or is_scene(before) or is_scene(after)
+    found = {path: find_georeference(path) for path in asked}
+    if any(one.scene for one in found.values()):
+        return True
+    for path, one in found.items():
+        if one.lost:
+            warn(f"{path}: has {one.lost}, which the outputs will not have; gdalwarp makes a map")
+    return False
+
+
+def _is_plain(path: Path) -> bool:
+    beside = (path.with_name(f"{path.name}.aux.xml"), *path.parent.glob(f"{path.stem}.?[gp]w"))
+    return path.suffix.lower() in PLAIN and not any(file.is_file() for file in beside)
 
 
 def _scale(text: str) -> tuple[float, float] | None:
