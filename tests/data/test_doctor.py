@@ -10,7 +10,7 @@ from PIL import Image
 
 from ctma.data.doctor import examine
 from support import SHARED_DATA
-from support.images import LABEL, random_image, write_split
+from support.images import LABEL, random_image, write_pair, write_split
 
 
 def kinds(diagnosis):
@@ -85,3 +85,23 @@ def test_three_planted_leaks_in_real_pairs_are_found_and_nothing_else(tmp_path, 
     diagnosis = json.loads(ctma("check", data, "--json", code=1).stdout)
     found = {f["where"] for f in diagnosis["findings"] if f["kind"] == "shared scene"}
     assert found == {f"train/{name} and val/leak_{name}" for name in leaks}
+
+
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real pairs are not here")
+@pytest.mark.slow
+def test_svcd_as_distributed_checks_clean():
+    diagnosis = examine(SHARED_DATA / "svcd")
+    assert diagnosis.pairs == {"train": 506, "val": 200, "test": 100}
+    assert diagnosis.findings == []
+    assert diagnosis.between > 0
+
+
+@pytest.mark.parametrize(("value", "what"), [(0, "no pixel is change"), (255, "every pixel")])
+def test_a_split_without_change_or_stillness_is_said(tmp_path, value, what):
+    write_split(tmp_path / "val", ["a", "b"], 255)
+    for name in "cd":
+        label = np.full((64, 64), value, np.uint8)
+        write_pair(tmp_path / "train", name, random_image(ord(name)), random_image(7), label)
+    (finding,) = examine(tmp_path).findings
+    assert (finding.where, finding.severity) == ("train", "warning")
+    assert what in finding.what

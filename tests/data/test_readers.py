@@ -93,12 +93,60 @@ def test_palette_labels_mean_their_indices(tmp_path):
     np.testing.assert_array_equal(PairDataset(pairs, 1)[0].change[0], LABEL // 255)
 
 
-@pytest.mark.parametrize("value", [2, 128])
+@pytest.mark.parametrize("value", [2, 6, 128, 249])
 def test_labels_of_other_values_are_refused_not_read_as_stillness(tmp_path, value):
     write_pair(tmp_path, "a", random_image(1), random_image(2), LABEL // 255 * np.uint8(value))
     pairs = find_pairs(tmp_path, "all")
-    with pytest.raises(DataError, match=f"value {value}, expected 0 and 255"):
+    with pytest.raises(DataError, match=rf"values? (up to )?{value}, expected 0 and 255"):
         PairDataset(pairs, find_label_scale(pairs))[0]
+
+
+def test_values_near_the_ends_and_the_greys_of_a_jpeg_count_as_the_nearer(tmp_path):
+    near = np.where(LABEL > 0, 254, 3).astype(np.uint8)
+    near[0, :2] = 0, 255
+    write_pair(tmp_path, "a", random_image(1), random_image(2), near)
+    write_pair(tmp_path, "b", random_image(1), random_image(2), LABEL)
+    (tmp_path / "label/b.png").unlink()
+    Image.fromarray(LABEL).save(tmp_path / "label/b.jpg", quality=30)
+    pairs = find_pairs(tmp_path, "all")
+    assert find_label_scale(pairs) == 255
+    expected = LABEL // 255
+    expected[0, 1] = 1
+    np.testing.assert_array_equal(PairDataset(pairs, 255)[0].change[0], expected)
+    assert (PairDataset(pairs, 255)[1].change[0].numpy() == LABEL // 255).mean() > 0.98
+
+
+def save_palette(path, colours):
+    image = Image.fromarray(LABEL // 255).convert("P")
+    image.putdata((LABEL // 255).ravel().tolist())
+    image.putpalette(colours)
+    image.save(path)
+
+
+def save_see_through(path):
+    Image.merge("LA", [Image.fromarray(band) for band in (LABEL, 255 - LABEL // 3)]).save(path)
+
+
+@pytest.mark.parametrize(
+    ("save", "expected"),
+    [
+        (lambda path: save_palette(path, [255, 255, 255, 0, 0, 0]), "0 is brighter than its 1"),
+        (save_see_through, "transparent pixels"),
+        (lambda path: Image.fromarray(np.stack([LABEL, LABEL * 0, LABEL * 0], -1)).save(path),
+         "coloured label"),
+        (lambda path: Image.fromarray(LABEL.astype(np.uint16)).save(path), "8 bits"),
+        (lambda path: Image.fromarray(LABEL // 255).save(path.with_suffix(".jpg"), quality=95),
+         "values up to 1, expected 0 and 255"),
+    ],
+    ids=["inverted palette", "alpha", "red", "16 bits", "0/1 JPEG"],
+)  # fmt: skip
+def test_labels_that_could_be_meant_otherwise_are_refused(tmp_path, save, expected):
+    write_pair(tmp_path, "a", random_image(1), random_image(2), LABEL)
+    (tmp_path / "label/a.png").unlink()
+    save(tmp_path / "label/a.png")
+    (pair,) = find_pairs(tmp_path, "all")
+    with pytest.raises((DataError, ImageError), match=expected):
+        PairDataset([pair], 255)[0]
 
 
 def test_missing_partners_and_splits_are_named(tmp_path):

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ctma.data.images import read_image, read_label
-from ctma.data.pairs import LOSSY, Pair, find_label_scale
+from ctma.data.pairs import Pair, binary_label, count_between, find_label_scale
 from ctma.data.readers import files_by_role, own_splits, split_locations
-from ctma.errors import ImageError
+from ctma.errors import DataError, ImageError
 from ctma.types import Progress, ignore
 
 HASH_SIDE = 16
@@ -26,9 +26,6 @@ LARGEST_DISTANCE = 0.18
 THUMBNAIL = 64
 BLANK_DEVIATION = 1.0
 """Standard deviation, in grey levels, below which an image is blank."""
-
-JPEG_TOLERANCE = 40
-"""Grey levels by which compression may move a label's values."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +54,15 @@ class Diagnosis:
         pairs: How many whole pairs each split has.
         label_scale: Stored value of change, 1 or 255, over the whole data set.
         changed_share: Share of changed pixels of each split.
+        between: Pixels of labels that are neither 0 nor the value of change to the bit, and
+            count as the nearer one.
         findings: Everything that is wrong.
     """
 
     pairs: dict[str, int] = field(default_factory=dict)
     label_scale: int = 255
     changed_share: dict[str, float] = field(default_factory=dict)
+    between: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -103,7 +103,8 @@ def examine(
     for split in splits:
         shares = [report.changed_share for report in reports if report.split == split]
         diagnosis.changed_share[split] = float(np.mean(shares)) if shares else 0.0
-    diagnosis.findings += _shared_scenes(reports)
+    diagnosis.between = sum(report.between for report in reports)
+    diagnosis.findings += [*_unvaried(diagnosis), *_shared_scenes(reports)]
     return diagnosis
 
 
@@ -116,6 +117,7 @@ class _Report:
         name: Its name.
         findings: What is wrong with it alone.
         changed_share: Share of changed pixels.
+        between: Pixels of the label that are neither 0 nor the value of change to the bit.
         hashes: (8, 2, words) uint64: for each flip and rotation, before and after;
             ``None`` where nothing can be recognized.
     """
@@ -124,6 +126,7 @@ class _Report:
     name: str
     findings: list[Finding] = field(default_factory=list)
     changed_share: float = 0.0
+    between: int = 0
     hashes: NDArray[np.uint64] | None = None
 
     def add(self, kind: str, what: str, severity: str = "error") -> None:
@@ -188,17 +191,21 @@ def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
 
 
 def _inspect_label(report: _Report, change: NDArray, path: Path, label_scale: int) -> None:
-    report.changed_share = float((change > label_scale // 2).mean())
-    values = np.unique(change)
-    lossy = path.suffix.lower() in LOSSY
-    tolerance = JPEG_TOLERANCE if lossy else 0
-    odd = values[np.minimum(values, abs(values.astype(int) - label_scale)) > tolerance]
-    if lossy:
-        # The edges of a compressed label ring through all values; a body of them does not.
-        odd = odd if np.isin(change, odd).mean() > 0.05 else odd[:0]
-    if len(odd):
-        listed = ", ".join(map(str, odd[:4])) + (", …" if len(odd) > 4 else "")
-        report.add("label values", f"values {listed}, expected 0 and {label_scale}")
+    try:
+        binary = binary_label(change, label_scale, path)
+    except DataError as error:
+        report.add("label values", str(error).removeprefix(f"{path}: "))
+        return
+    report.changed_share = float(binary.mean())
+    report.between = count_between(change, label_scale)
+
+
+def _unvaried(diagnosis: Diagnosis) -> Iterator[Finding]:
+    """Splits in which no pixel is change, or every one."""
+    for split, share in diagnosis.changed_share.items():
+        if diagnosis.pairs[split] and share in (0, 1):
+            what = "no pixel is change" if share == 0 else "every pixel is change"
+            yield Finding("label values", split, what, "warning")
 
 
 def _turns(image: NDArray[np.uint8]) -> Iterator[Image.Image]:

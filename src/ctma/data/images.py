@@ -19,6 +19,9 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 _OWNER = "ctma:pair"
 
+_TINT = 40
+"""Grey levels by which compression may tear the bands of a grey picture apart."""
+
 _PNG_DEPTH, _JP2_DEPTH, _TIFF_BITS = 24, 14, 258
 """Where files say how many bits a sample has: byte of a PNG, byte after ``ihdr``, tag."""
 
@@ -43,7 +46,9 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
 def read_label(path: str | Path) -> NDArray[np.uint8]:
     """Reads a label image as it is stored, (H, W); of a palette image, the indices.
 
-    Errors are those of :func:`read_image`.
+    Raises:
+        ImageError: As :func:`read_image`, and if the label is coloured, see-through, or a palette
+            whose first colour is the brighter one.
     """
     return _read(path, "L")
 
@@ -79,13 +84,27 @@ def _read(path: str | Path, mode: str) -> NDArray[np.uint8]:
             if image.mode not in _8_BIT_MODES or _stored_bits(path, image) > 8:
                 raise ImageError(f"{path}: expected pixels of 8 bits; convert it first")
             upright = ImageOps.exif_transpose(image)
-            if mode == "L" and image.mode == "P":
-                return np.asarray(upright)
-            return np.asarray(upright.convert(mode))
+            return _read_grey(upright, path) if mode == "L" else np.asarray(upright.convert(mode))
     except ImageError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
+
+
+def _read_grey(label: Image.Image, path: str | Path) -> NDArray[np.uint8]:
+    """A label's values; what could be meant in two ways is refused."""
+    if label.has_transparency_data and np.asarray(label.convert("RGBA"))[..., 3].min() < 255:
+        raise ImageError(f"{path}: label with transparent pixels; make it grey, 0 and 255")
+    if label.mode == "P":
+        values = np.asarray(label)
+        lights = np.asarray(label.convert("L"))
+        if values.max() == 1 and lights[values == 0].max(initial=0) > lights[values == 1].min():
+            raise ImageError(f"{path}: palette label whose 0 is brighter than its 1; make it grey")
+        return values
+    colours = np.asarray(label.convert("RGB"))
+    if label.mode not in ("1", "L", "LA") and (np.ptp(colours, axis=-1) > _TINT).any():
+        raise ImageError(f"{path}: coloured label; make it grey, 0 and 255")
+    return np.asarray(label.convert("L"))
 
 
 def _stored_bits(path: str | Path, image: Image.Image) -> int:

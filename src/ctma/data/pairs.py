@@ -16,6 +16,12 @@ from ctma.types import Pixels
 LOSSY = {".jpg", ".jpeg"}
 """Labels of these suffixes hold values between 0 and 255; change is above 127."""
 
+NEAR = 5
+"""Grey levels, 2 % of 255, by which a value may miss 0 or 255 and still count as it."""
+
+FAINT = 32
+"""A JPEG label that is no brighter than this was stored as 0/1, which compression does not keep."""
+
 Sample = tuple[Pixels, Pixels, Pixels]
 """Before and after, (H, W, 3) each, and change, (H, W) in 0/1."""
 
@@ -100,8 +106,10 @@ def find_label_scale(pairs: Sequence[Pair], *, tolerant: bool = False) -> int:
     return 255
 
 
-def binary_label(label: NDArray[np.uint8], scale: int, path: Path) -> NDArray[np.uint8]:
-    """A stored label in 0/1.
+def binary_label(label: Pixels, scale: int, path: Path) -> Pixels:
+    """A stored label in 0/1: the one rule of training, scoring and the doctor.
+
+    Values near 0 and near 255 count as these, and so do all greys of a JPEG, whichever is nearer.
 
     Args:
         label: As stored, (H, W).
@@ -109,12 +117,24 @@ def binary_label(label: NDArray[np.uint8], scale: int, path: Path) -> NDArray[np
         path: Where it was stored, for the error, and to tell lossy labels.
 
     Raises:
-        DataError: If a label that is not lossy holds other values than 0 and ``scale``.
+        DataError: If a label holds other values, or a JPEG only values that change would not have.
     """
-    if path.suffix.lower() not in LOSSY and not ((label == 0) | (label == scale)).all():
-        odd = sorted(set(np.unique(label).tolist()) - {0, scale})
-        raise DataError(f"{path}: label of value {odd[0]}, expected 0 and {scale}")
+    lossy, near = path.suffix.lower() in LOSSY, NEAR if scale > 1 else 0
+    largest = int(label.max())
+    if 0 < largest <= (FAINT if lossy else near):
+        raise DataError(f"{path}: label of values up to {largest}, expected 0 and {scale}")
+    if not lossy:
+        odd = np.unique(label[(label > near) & (label < scale - near) | (label > scale)])
+        if len(odd):
+            listed = ", ".join(map(str, odd[:4])) + (", …" if len(odd) > 4 else "")
+            plural = "s" * (len(odd) > 1)
+            raise DataError(f"{path}: label of value{plural} {listed}, expected 0 and {scale}")
     return (label > scale // 2).astype(np.uint8)
+
+
+def count_between(label: Pixels, scale: int) -> int:
+    """Pixels of a stored label that are neither 0 nor ``scale`` to the bit."""
+    return int(np.count_nonzero((label != 0) & (label != scale)))
 
 
 def size_text(image: NDArray) -> str:

@@ -39,7 +39,10 @@ def check(
 def _print(diagnosis: Diagnosis) -> None:
     for split, pairs in diagnosis.pairs.items():
         say(f"{split}: {pairs} pairs, {100 * diagnosis.changed_share[split]:.2f} % changed")
-    say(f"labels are stored as 0/{diagnosis.label_scale}")
+    between = diagnosis.between
+    plural = "s" * (between != 1)
+    nearer = f"; {between} pixel{plural} between count as the nearer" if between else ""
+    say(f"labels are stored as 0/{diagnosis.label_scale}{nearer}")
     if not diagnosis.findings:
         say("nothing found that would hurt")
         return
