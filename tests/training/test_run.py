@@ -106,6 +106,28 @@ def test_killed_in_mid_epoch_and_resumed_the_curve_is_the_uninterrupted_one(
         assert torch.equal(weight, weights[1]["state_dict"][name]), name
 
 
+def test_ctrl_c_ends_a_training_with_a_line_and_it_can_be_resumed(tiny_data, tmp_path, ctma):
+    settings = [part for setting in [*SMALL, "trainer.epochs=99"] for part in ("--set", setting)]
+    command = ["train", "levir-cd/ctma-s", "--data", tiny_data, "-o", tmp_path / "run",
+               "--device", "cpu", *settings]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ctma", *map(str, command)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "run/latest.ckpt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; trainings and maps go on with --resume" in errors
+    assert "Traceback" not in errors
+    done = torch.load(tmp_path / "run/latest.ckpt", weights_only=True)["epoch"] + 1
+    ctma(*command, "--resume", "--set", f"trainer.epochs={done + 1}")
+    assert len(logged(tmp_path / "run", "val_f1")) == done + 1
+
+
 @pytest.mark.parametrize("setting", ["optimizer.lr=0.05", "seed=7", "data.augmentation=none"])
 def test_a_resume_by_other_settings_is_refused(run, tiny_data, setting):
     recipe = small_recipe("trainer.epochs=3", "schedule.step_size=1", "schedule.gamma=0.5", setting)

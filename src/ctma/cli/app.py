@@ -24,6 +24,9 @@ from ctma.cli.commands import (
 from ctma.cli.output import as_option, errors, name_options, say
 from ctma.errors import CtmaError, extras
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 app = typer.Typer(
     name="ctma",
     help="Finds what changed between two images of the same place.",
@@ -94,7 +97,17 @@ def run_guarded(
             raise
         _fail(f"{error.filename}: permission denied", error)
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        _say_interrupted()
+        raise SystemExit(INTERRUPTED) from None
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # as typer makes it of Ctrl-C
+            _say_interrupted()
+        raise
+
+
+def _say_interrupted() -> None:
+    line = "interrupted; trainings and maps go on with --resume where they stopped"
+    errors.print(f"ctma: {line}", style="yellow", markup=False)
 
 
 def _fail(line: str, error: Exception) -> None:

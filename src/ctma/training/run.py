@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -121,7 +121,19 @@ def fit(
         with sole_run(output) if alone and trainer.is_global_zero else nullcontext():
             if trainer.is_global_zero:
                 begin()
-            trainer.fit(module, datamodule=pairs, ckpt_path=latest, weights_only=True)
+            with _interruptible():
+                trainer.fit(module, datamodule=pairs, ckpt_path=latest, weights_only=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets Ctrl-C be what it is everywhere; Lightning makes an exit with code 1 of it."""
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from end
+        raise
 
 
 def seed_everything(seed: int) -> None:
