@@ -113,6 +113,8 @@ def test_ctrl_c_ends_a_training_with_a_line_and_it_can_be_resumed(tiny_data, tmp
     process = subprocess.Popen(
         [sys.executable, "-m", "ctma", *map(str, command)],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        # Where tests run side by side their processes ignore it, and so would this one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 200
     while not (tmp_path / "run/latest.ckpt").exists():
