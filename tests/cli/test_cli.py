@@ -12,6 +12,7 @@ from PIL import Image
 
 import ctma as package
 from ctma import read_header
+from ctma.cli.app import run_guarded
 from support import ROOT
 from support.commands import refused
 from support.images import random_image, read, write_pair
@@ -169,6 +170,23 @@ def test_what_was_made_of_another_pair_is_not_replaced_silently(ctma, tiny_model
     assert (tmp_path / "out/mask/test_0000.png").read_bytes() == made
     ctma("predict", before, before, *command, "--overwrite")
     assert (tmp_path / "out/mask/test_0000.png").read_bytes() != made
+
+
+def test_masks_and_sheets_never_replace_what_they_are_made_of(
+    ctma, tiny_model, tiny_data, tmp_path, pair
+):
+    data = shutil.copytree(tiny_data, tmp_path / "tiny")
+    for folder in ("label", "B"):
+        command = ("eval", tiny_model, "--data", data, "--split", "val", "-o", tmp_path / "s.json")
+        refused(ctma, "is an input", *command, "--save-masks", data / "val" / folder)
+    before, after, named = (tmp_path / f"{name}.png" for name in ("a", "b", "s.features"))
+    for path in (before, after, named):
+        shutil.copy(pair[0], path)
+    kept = before.read_bytes()
+    for second, output in ((after, before), (after, after), (named, tmp_path / "s.png")):
+        refused(ctma, "is an input", "explain", before, second, "-c", tiny_model, "-o", output)
+    assert {path.read_bytes() for path in (before, after, named)} == {kept}
+    refused(ctma, "--output: name a file", "explain", before, after, "-c", tiny_model, "-o", "")
 
 
 def test_scores_of_another_checkpoint_or_other_data_are_not_replaced(
@@ -334,6 +352,17 @@ def test_original_weights_predict_with_their_fusion(ctma, golden_file, tmp_path,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(130)])
+def test_ctrl_c_ends_with_130_and_a_line_on_what_goes_on(capsys, end):
+    def command():
+        raise end
+
+    with pytest.raises(SystemExit) as found:
+        run_guarded(command, debug=False)
+    assert found.value.code == 130
+    assert "interrupted; trainings and maps go on with --resume" in capsys.readouterr().err
+
+
 def test_debug_shows_the_traceback(ctma_alone, tmp_path):
     result = ctma_alone("info", tmp_path / "absent.safetensors", "--debug", code=1)
     assert "Traceback" in result.stderr

@@ -106,28 +106,18 @@ def test_killed_in_mid_epoch_and_resumed_the_curve_is_the_uninterrupted_one(
         assert torch.equal(weight, weights[1]["state_dict"][name]), name
 
 
-def test_ctrl_c_ends_a_training_with_a_line_and_it_can_be_resumed(tiny_data, tmp_path, ctma):
-    settings = [part for setting in [*SMALL, "trainer.epochs=99"] for part in ("--set", setting)]
-    command = ["train", "levir-cd/ctma-s", "--data", tiny_data, "-o", tmp_path / "run",
-               "--device", "cpu", *settings]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ctma", *map(str, command)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        # Where tests run side by side their processes ignore it, and so would this one.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    deadline = time.monotonic() + 200
-    while not (tmp_path / "run/latest.ckpt").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted; trainings and maps go on with --resume" in errors
-    assert "Traceback" not in errors
-    done = torch.load(tmp_path / "run/latest.ckpt", weights_only=True)["epoch"] + 1
-    ctma(*command, "--resume", "--set", f"trainer.epochs={done + 1}")
-    assert len(logged(tmp_path / "run", "val_f1")) == done + 1
+def test_ctrl_c_is_what_it_is_everywhere_and_the_training_can_be_resumed(tiny_data, tmp_path):
+    class Interrupt(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.current_epoch == 1:
+                raise KeyboardInterrupt
+
+    recipe = small_recipe("trainer.epochs=2")
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tiny_data, tmp_path, device="cpu", callbacks=(Interrupt(),))
+    assert len(logged(tmp_path, "val_f1")) == 1
+    train(recipe, tiny_data, tmp_path, device="cpu", resume=True)
+    assert len(logged(tmp_path, "val_f1")) == 2
 
 
 @pytest.mark.parametrize("setting", ["optimizer.lr=0.05", "seed=7", "data.augmentation=none"])
@@ -136,6 +126,14 @@ def test_a_resume_by_other_settings_is_refused(run, tiny_data, setting):
     with pytest.raises(SettingError, match=f"was trained with {setting.split('=')[0]} "):
         train(recipe, tiny_data, run[0], device="cpu", resume=True)
     assert load_recipe(str(run[0] / "recipe.yaml")).seed == 0
+
+
+def test_a_resume_to_fewer_epochs_than_are_done_is_refused(run, tiny_data):
+    kept = (run[0] / "recipe.yaml").read_text()
+    recipe = small_recipe("trainer.epochs=1", "schedule.step_size=1", "schedule.gamma=0.5")
+    with pytest.raises(SettingError, match="has 3 epochs, more than 1"):
+        train(recipe, tiny_data, run[0], device="cpu", resume=True)
+    assert (run[0] / "recipe.yaml").read_text() == kept
 
 
 def test_two_trainings_in_one_folder_at_once_are_refused(tiny_data, tmp_path):

@@ -20,7 +20,7 @@ from ctma.devices import find_device
 from ctma.errors import OutputError
 from ctma.evaluation.scoring import Judged, Scoring, record_score, score_pairs
 from ctma.figures.sheets import error_map, probability_map, save_sheet
-from ctma.files import check_writable, file_fingerprint, write_json
+from ctma.files import check_writable, file_fingerprint, refuse_inputs, write_json
 from ctma.inference.resolution import coarseness_warning
 from ctma.models.base import ChangeNetwork
 from ctma.settings import change_settings
@@ -97,7 +97,7 @@ def evaluate(
     folder = Path() if str(checkpoint) in shipped_models() else path.parent
     names = _names(path, data, pairs)
     output = _choose_output(output, folder / f"scores-{path.stem}-{way}.json", names, overwrite)
-    judge = _Judge(len(pairs), masks, on_progress)
+    judge = _Judge(pairs, masks, on_progress)
     loading = {"batch_size": batch_size, "workers": workers}
     scores = score_pairs(network, pairs, scoring, on_pair=judge, **loading)
     record = record_score(network, pairs, scoring, scores.as_dict(), split=split, **names).as_dict()
@@ -170,14 +170,21 @@ class _Judge:
     """Saves masks; keeps the pairs with the most change found and the most pixels wrong.
 
     Args:
-        total: How many pairs will come.
+        pairs: Those that will come.
         masks: Where masks go, if anywhere.
         on_progress: Told how many are done.
+
+    Raises:
+        OutputError: If a mask would replace an image or a label.
     """
 
-    def __init__(self, total: int, masks: str | Path | None, on_progress: Progress) -> None:
-        self.total = total
+    def __init__(self, pairs: list[Pair], masks: str | Path | None, on_progress: Progress) -> None:
+        self.total = len(pairs)
         self.masks = None if masks is None else Path(masks)
+        if self.masks is not None:
+            read = (path for pair in pairs for path in (pair.before, pair.after, pair.change))
+            written = [self.masks / f"{pair.name}.png" for pair in pairs]
+            refuse_inputs((path for path in read if path is not None), written)
         self.on_progress = on_progress
         self.done = 0
         self.found: list[tuple[int, Judged]] = []

@@ -77,11 +77,22 @@ def save_explanation(
     }
     if change is not None:
         tiles |= {"label": change, "errors": error_map(mask, change)}
-    first = Path(path)
-    second = first.with_name(f"{first.stem}.features{first.suffix}")
+    first, second = name_sheets(path)
     save_sheet(first, [tiles], "CTMA: from coarse to final mask")
     save_sheet(second, [_heat_maps(stages)], "CTMA: what the network looks at")
     return [first, second]
+
+
+def name_sheets(path: str | Path) -> list[Path]:
+    """Where both sheets go, the second beside the first.
+
+    Raises:
+        SettingError: If the path names no file.
+    """
+    first = Path(path)
+    if not first.name:
+        raise SettingError("`output`: name a file, such as sheet.png")
+    return [first, first.with_name(f"{first.stem}.features{first.suffix}")]
 
 
 def _heat_maps(stages: Stages) -> dict[str, Pixels]:

@@ -76,6 +76,8 @@ def train(
     network = create_network(recipe, pretrained=latest is None and init is None)
     computing = describe_computing(find_device(device), eager.NAME)
     epoch = 0 if latest is None else check_latest(latest, network, computing)
+    if epoch > recipe.trainer.epochs:
+        raise SettingError(f"{output}: has {epoch} epochs, more than {recipe.trainer.epochs}")
     pairs = PairsModule(found, recipe.data, recipe.seed, epoch)
     initial: dict[str, str] = {}
     if latest is None and init is not None:

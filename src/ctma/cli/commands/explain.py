@@ -32,9 +32,12 @@ def explain(
     """Draw the paper's two picture sheets: from coarse to final mask, and feature heat maps."""
     from ctma.checkpoints.store import load_model
     from ctma.data.pairs import Pair, find_label_scale, read_pair, read_sample
-    from ctma.figures.explain import save_explanation
+    from ctma.figures.explain import name_sheets, save_explanation
+    from ctma.files import refuse_inputs
     from ctma.inference.resolution import coarseness_warning
 
+    inputs = [path for path in (before, after, label) if path is not None]
+    refuse_inputs(inputs, name_sheets(output))
     model = load_model(checkpoint, **keep_given(fusion=fusion, video_len=video_len))
     pair = Pair(before.stem, before, after, label)
     change = None if label is None else read_sample(pair, find_label_scale([pair]))[2]
