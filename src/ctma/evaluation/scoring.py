@@ -165,17 +165,18 @@ def score_pairs(
     threshold = scoring.threshold_for(network)
     run = find_protocol(scoring.protocol)
     ratio = find_enlargement(network, scoring.ground_sample_distance)
-    seen = look_as(network, enlargement=ratio, tta=scoring.tta)
     dataset = PairDataset(pairs, find_label_scale(pairs))
     loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=collate_by_size)
     confusion = ConfusionMatrix(threshold).to(network.device)
-    for batch in (batch for batches in loader for batch in batches):
-        with evaluating(network), autocast(network.device, scoring.precision):
-            before, after = batch.before.to(network.device), batch.after.to(network.device)
-            probability = run(seen, before, after)
-        confusion.update(probability, batch.change.to(network.device))
-        for row, index in enumerate(batch.indices.tolist()):
-            on_pair(_judge(pairs[index], batch, probability, row, threshold))
+    with evaluating(network):
+        seen = look_as(network, enlargement=ratio, tta=scoring.tta)
+        for batch in (batch for batches in loader for batch in batches):
+            with autocast(network.device, scoring.precision):
+                before, after = batch.before.to(network.device), batch.after.to(network.device)
+                probability = run(seen, before, after)
+            confusion.update(probability, batch.change.to(network.device))
+            for row, index in enumerate(batch.indices.tolist()):
+                on_pair(_judge(pairs[index], batch, probability, row, threshold))
     return confusion.scores()
 
 

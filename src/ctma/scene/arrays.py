@@ -75,9 +75,9 @@ def predict_xarray(
     lazy = any(dask.is_dask_collection(date) for date in (before, after))
     images = [_scaled(date, before, scale, model.usage.scaling) for date in (before, after)]
     ratio = find_enlargement(model, ground_sample_distance or _measure(before))
-    seen = look_as(model, enlargement=ratio, tta=tta)
     kept = [name for name in (*before.dims[1:], "spatial_ref") if name in before.coords]
     with evaluating(model):
+        seen = look_as(model, enlargement=ratio, tta=tta)
         blended = _blend(images, seen, settings.tiling_at(ratio), precision)
     probability = xarray.DataArray(
         blended,
