@@ -30,7 +30,7 @@ lint: install
 # On Linux with glibc, memory in huge pages makes a step shorter, and so does bf16 on processors
 # that multiply it (benchmarks/training.py).
 TRAIN = $(BIN)/ctma train --data "$(DATA)" --resume --precision auto
-CALIBRATE = $(BIN)/ctma calibrate --data "$(DATA)/levir_cd_05m"
+CALIBRATE = $(BIN)/ctma calibrate --overwrite --data "$(DATA)/levir_cd_05m"
 weights: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=10000000000
 weights: data-named install
 	$(TRAIN) shipped/ctma-s-start -o $(RUNS)/start
@@ -43,7 +43,7 @@ weights: data-named install
 	$(CALIBRATE) $(RUNS)/ctma-s/best.safetensors -o $(RUNS)/ctma-s.safetensors
 	$(TRAIN) shipped/ctma -o $(RUNS)/ctma --init $(RUNS)/ctma-s/best.safetensors
 	$(CALIBRATE) $(RUNS)/ctma/best.safetensors -o $(RUNS)/ctma-float32.safetensors
-	$(BIN)/ctma convert $(RUNS)/ctma-float32.safetensors $(RUNS)/ctma.safetensors --half
+	$(BIN)/ctma convert $(RUNS)/ctma-float32.safetensors $(RUNS)/ctma.safetensors --half --overwrite
 
 data-named:
 	$(if $(DATA),,$(error name the data: make weights DATA=DIR))

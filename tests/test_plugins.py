@@ -138,6 +138,47 @@ def test_a_reader_of_ones_own_is_asked_first(outside, tmp_path):
         ctma.evaluate(trained.best, data, "val")
 
 
+@pytest.mark.parametrize("name", ["", "a/b", "a b", None])
+def test_a_name_is_a_word(outside, name):
+    with pytest.raises(SettingError, match="a name is a word"):
+        ctma.register(name, network=torch.nn.Identity)
+
+
+def test_what_cannot_be_called_is_refused(outside):
+    with pytest.raises(SettingError, match="give a class or a function"):
+        ctma.register("three", reader=3)
+
+
+def test_a_network_that_is_not_whole_is_named(outside):
+    class Nameless(ctma.ChangeNetwork):
+        def __init__(self, width: int = 3):
+            super().__init__()
+
+    class Double(ctma.ChangeNetwork):
+        def __init__(self, bands: int = 3):
+            super().__init__()
+            self.bands = bands
+
+        def forward(self, before, after):
+            return ctma.ChangeLogits(before[:, :2])
+
+    ctma.register("nameless", network=Nameless)
+    with pytest.raises(SettingError, match=r"nameless: sets no `self\.bands`"):
+        ctma.create_model("nameless")
+    with pytest.raises(SettingError, match=r"Double: gave fine logits of \(1, 2, 64, 64\)"):
+        ctma.predict(random_image(1), random_image(2), Double())
+
+
+def test_a_faulty_entry_point_is_one_line(outside):
+    installed = outside / "faulty-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[ctma.readers]\nbad = faulty:read\n")
+    (outside / "faulty.py").write_text("raise RuntimeError('no licence')")
+    with pytest.raises(SettingError, match=r"bad = 'faulty:read'.* of faulty: .*no licence"):
+        examine(outside)
+
+
 def test_entry_points_of_an_installed_package_are_found(outside):
     installed = outside / "outside-1.0.dist-info"
     installed.mkdir()

@@ -36,10 +36,15 @@ def register(
             of its kind or has no such split. Own readers are asked before those of ctma.
 
     Raises:
-        SettingError: If not exactly one of the two is given, or the name is taken.
+        SettingError: If not exactly one of the two is given, it cannot be called, or the name
+            is taken or is none.
     """
     if (network is None) == (reader is None):
         raise SettingError(f"register {name!r}: give either `network` or `reader`")
+    if not callable(reader if network is None else network):
+        raise SettingError(f"register {name!r}: give a class or a function")
+    if not isinstance(name, str) or not name or set(name) & set("/\\ \t\n"):
+        raise SettingError(f"register {name!r}: a name is a word without a slash")
     taken = list_models() if network is not None else find_extensions(READERS)
     if name in taken:
         kind = "network" if network is not None else "reader"

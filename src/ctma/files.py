@@ -67,6 +67,18 @@ def check_writable(path: str | Path) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Refuses to replace a file that nobody has said to replace.
+
+    Raises:
+        OutputError: If it is there, or is a folder.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: is there already; name another file, or add `overwrite`")
+
+
 def refuse_inputs(inputs: Iterable[str | Path], outputs: Iterable[Path]) -> None:
     """Finds out before any work whether an output would replace an input.
 

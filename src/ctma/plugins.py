@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
+
+from ctma.errors import SettingError
 
 NETWORKS, READERS = "ctma.networks", "ctma.readers"
 
@@ -20,10 +22,26 @@ def add_extension(group: str, name: str, extension: Callable[..., Any]) -> None:
 def find_extensions(group: str) -> dict[str, Callable[[], Callable[..., Any]]]:
     """What is registered in a group: by name, a function that gives it.
 
-    Only then is the module of an entry point imported.
+    Only then is the module of an entry point imported; a SettingError names one that fails.
     """
-    installed = {point.name: point.load for point in entry_points(group=group)}
+    installed = {point.name: partial(_load, point) for point in entry_points(group=group)}
     return installed | {name: partial(_give, own) for name, own in _registered[group].items()}
+
+
+def _load(point: EntryPoint) -> Callable[..., Any]:
+    try:
+        found = point.load()
+    except Exception as error:
+        # Whatever another package raises where it is imported.
+        raise SettingError(f"{_describe(point)}: cannot be imported ({error})") from error
+    if not callable(found):
+        raise SettingError(f"{_describe(point)}: is no class and no function")
+    return found
+
+
+def _describe(point: EntryPoint) -> str:
+    package = point.dist.name if point.dist else "a package"
+    return f"{point.name} = {point.value!r}, an entry point of {package}"
 
 
 def _give(registered: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from ctma.errors import SettingError, UnknownNameError
 
@@ -14,14 +17,35 @@ if TYPE_CHECKING:
     Settings = TypeVar("Settings", bound=DataclassInstance)
 
 
-def change_settings(settings: Settings, changes: dict[str, Any]) -> Settings:
-    """Settings with some fields changed.
+def settle(settings: DataclassInstance) -> None:
+    """Gives each field the type that it is annotated with; for ``__post_init__``.
+
+    Raises:
+        SettingError: If a value cannot be of that type.
+    """
+    for name, (hint, adapter) in _adapters(type(settings)).items():
+        value = getattr(settings, name)
+        try:
+            settled = adapter.validate_python(value)
+        except ValidationError as error:
+            raise SettingError(f"`{name}` {value!r}: expected {_words(hint)}") from error
+        object.__setattr__(settings, name, settled)
+
+
+def change_settings(
+    kind: type[Settings], settings: Settings | None, changes: dict[str, Any]
+) -> Settings:
+    """Settings, the defaults if none are given, with some fields changed.
 
     Raises:
         UnknownNameError: If there is no such field.
-        SettingError: If a value is out of its range.
+        SettingError: If they are of another kind, or a value is out of its range.
     """
-    known = [field.name for field in fields(settings)]
+    if settings is None:
+        settings = kind()
+    if not isinstance(settings, kind):
+        raise SettingError(f"settings {settings!r}: expected {kind.__name__}(…)")
+    known = [field.name for field in fields(kind)]
     for name in changes:
         if name not in known:
             raise UnknownNameError("argument", name, known)
@@ -34,7 +58,7 @@ def check_threshold(threshold: float | None) -> None:
     Raises:
         SettingError: If a threshold is given and is not between 0 and 1.
     """
-    if threshold is not None and not 0 <= threshold <= 1:
+    if threshold is not None and not (_is_number(threshold) and 0 <= threshold <= 1):
         raise SettingError(f"`threshold` {threshold}: between 0 and 1")
 
 
@@ -44,8 +68,33 @@ def check_distance(ground_sample_distance: float | None) -> None:
     Raises:
         SettingError: If a distance is given and is not above 0 and finite.
     """
-    if ground_sample_distance is not None and not 0 < ground_sample_distance < math.inf:
+    distance = ground_sample_distance
+    if distance is not None and not (_is_number(distance) and 0 < distance < math.inf):
         raise SettingError(
-            f"`ground_sample_distance` {ground_sample_distance:g}: metres a pixel, above 0 and "
-            "finite"
+            f"`ground_sample_distance` {distance}: metres a pixel, above 0 and finite"
         )
+
+
+def check_count(name: str, count: int | None, least: int = 1) -> None:
+    """Refuses what is no number of things.
+
+    Raises:
+        SettingError: If a number is given and is not whole or below the least.
+    """
+    if count is not None and not (isinstance(count, int) and count >= least):
+        raise SettingError(f"`{name}` {count}: a whole number, at least {least}")
+
+
+def _is_number(value: object) -> bool:
+    return hasattr(value, "__float__")
+
+
+@cache
+def _adapters(kind: type) -> dict[str, tuple[Any, TypeAdapter[Any]]]:
+    hints = get_type_hints(kind)
+    return {name: (hint, TypeAdapter(hint)) for name, hint in hints.items()}
+
+
+def _words(hint: Any) -> str:
+    """An annotation as people write it."""
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace(" | None", " or None")

@@ -12,7 +12,7 @@ from ctma import create_model, load_model, read_header, save_model
 from ctma.checkpoints.conversion import convert_weights
 from ctma.checkpoints.header import find_checkpoint, shipped_models
 from ctma.checkpoints.released import read_released, released_name
-from ctma.errors import CheckpointError, OutputError, UnknownNameError
+from ctma.errors import CheckpointError, OutputError, SettingError, UnknownNameError
 from support import ROOT
 from support.weights import rewrite
 
@@ -221,6 +221,37 @@ def test_weights_too_large_for_half_precision_are_refused(tmp_path):
     network.coarse_head.weight.data.fill_(1e5)
     with pytest.raises(CheckpointError, match=r"coarse_head\.weight: too large"):
         save_model(tmp_path / "m.safetensors", network, half=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_convert_replaces_nothing_unasked(tiny_model, tmp_path):
+    target = tmp_path / "there.safetensors"
+    target.write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"there\.safetensors: is there already"):
+        convert_weights(tiny_model, target, half=True)
+    assert target.read_bytes() == b"mine"
+    convert_weights(tiny_model, target, half=True, overwrite=True)
+    assert read_header(target).network == "ctma-s"
+
+
+def test_what_a_released_file_could_not_hold_is_given_back(golden_file, tmp_path, ctma):
+    target = tmp_path / "back.safetensors"
+    ctma("convert", golden_file, target, "--fusion", "0.67", "--threshold", "0.4",
+         "--temperature", "1.3", "--offset", "-0.5", "--gsd", "0.5")  # fmt: skip
+    usage = load_model(target).usage
+    assert (usage.threshold, usage.temperature, usage.offset) == (0.4, 1.3, -0.5)
+    assert usage.ground_sample_distance == 0.5
+    wrong = ctma("convert", golden_file, tmp_path / "b.safetensors", "--fusion", "0.67",
+                 "--temperature", "0", code=2)  # fmt: skip
+    assert "--temperature 0.0: above 0" in wrong.stderr
+
+
+def test_only_a_safetensors_is_written_and_usage_stands_in_the_network(tmp_path):
+    network = create_model("ctma-s", video_len=2)
+    with pytest.raises(CheckpointError, match=r"m\.pth: a checkpoint of ours is a \.safetensors"):
+        save_model(tmp_path / "m.pth", network)
+    with pytest.raises(SettingError, match="`threshold`: is part of the network's `usage`"):
+        save_model(tmp_path / "m.safetensors", network, threshold=0.9)
     assert not list(tmp_path.iterdir())
 
 

@@ -186,7 +186,7 @@ def test_masks_and_sheets_never_replace_what_they_are_made_of(
     for second, output in ((after, before), (after, after), (named, tmp_path / "s.png")):
         refused(ctma, "is an input", "explain", before, second, "-c", tiny_model, "-o", output)
     assert {path.read_bytes() for path in (before, after, named)} == {kept}
-    refused(ctma, "--output: name a file", "explain", before, after, "-c", tiny_model, "-o", "")
+    refused(ctma, "an argument is empty", "explain", before, after, "-c", tiny_model, "-o", "")
 
 
 def test_scores_of_another_checkpoint_or_other_data_are_not_replaced(

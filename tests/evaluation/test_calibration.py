@@ -71,22 +71,16 @@ def test_a_calibrated_checkpoint_divides_and_moves_its_logits(
     ctma, tiny_model, tiny_data, tmp_path
 ):
     calibrated = tmp_path / "calibrated.safetensors"
-    result = ctma(
-        "calibrate",
-        tiny_model,
-        "--data",
-        tiny_data,
-        "--data",
-        tiny_data,
-        "-o",
-        calibrated,
-        "--json",
-    )
-    found = json.loads(result.stdout)
+    command = ("calibrate", tiny_model, "--data", tiny_data, "--data", f"{tiny_data}/.")
+    found = json.loads(ctma(*command, "-o", calibrated, "--json").stdout)
     header = read_header(calibrated)
     assert (header.temperature, header.threshold) == (found["temperature"], found["threshold"])
     assert header.calibration["split"] == "val"
-    assert header.calibration["pairs"] == 10
+    assert header.calibration["pairs"] == 5, "a folder that is named twice counts once"
+    assert found["record"] == header.calibration
+    refused = ctma(*command, "-o", calibrated, code=2)
+    assert "calibrated.safetensors: is there already" in refused.stderr
+    ctma(*command, "-o", calibrated, "--overwrite")
     before, after = torch.rand(2, 1, 3, 64, 64)
     plain, scaled = load_model(tiny_model), load_model(calibrated)
     with torch.no_grad():
@@ -107,8 +101,12 @@ def test_folders_with_labels_stored_in_two_ways_are_calibrated_on_together(
     other = shutil.copytree(tiny_data, tmp_path / "other")
     for path in other.glob("val/label/*.png"):
         Image.fromarray(np.asarray(Image.open(path)) // 255).save(path)
+    alike = shutil.copytree(tiny_data, tmp_path / "alike")
     output = tmp_path / "calibrated.safetensors"
-    one, two = (calibrate(tiny_model, [tiny_data, second], output) for second in (tiny_data, other))
+    one, two = (
+        calibrate(tiny_model, [tiny_data, second], output, overwrite=True)
+        for second in (alike, other)
+    )
     assert one == two
 
 

@@ -55,6 +55,19 @@ def test_a_checkpoint_keeps_the_names_of_its_bands(tmp_path):
         ctma.predict(image, image, found)
 
 
+def test_bands_in_another_order_are_refused_for_pictures_and_taken_for_arrays(tiny_data):
+    network = MeanDifference().eval()
+    network.usage = replace(network.usage, bands=("blue", "green", "red"))
+    pairs = find_pairs(tiny_data, "val")
+    for look in (
+        lambda: ctma.predict(pairs[0].before, pairs[0].after, network),
+        lambda: score_pairs(network, pairs),
+    ):
+        with pytest.raises(SettingError, match=r"takes 3 bands .blue, green, red., images"):
+            look()
+    assert ctma.predict(random_image(1), random_image(2), network).mask.any()
+
+
 def header_of(path):
     with safe_open(path, framework="np") as file:
         return json.loads(file.metadata()["ctma"])

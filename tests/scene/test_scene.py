@@ -592,7 +592,7 @@ def test_the_map_of_another_pair_is_not_replaced_silently(pair, tmp_path):
     network = Neighbourhood().eval()
     for _ in range(2):  # the same pair may be mapped again
         predict_scene(*pair, network, tmp_path / "out")
-    with pytest.raises(OutputError, match=r"is not the map of this pair.*`overwrite`"):
+    with pytest.raises(OutputError, match=r"is not known as the map of this pair.*`overwrite`"):
         predict_scene(*reversed(pair), network, tmp_path / "out")
     predict_scene(*reversed(pair), network, tmp_path / "out", overwrite=True)
     (tmp_path / "theirs").mkdir()

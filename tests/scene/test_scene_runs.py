@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -32,6 +33,7 @@ from support.scenes import (  # noqa: E402
     predict_scene,
     read,
     smooth,
+    write_mosaic,
     write_raster,
 )
 
@@ -184,6 +186,52 @@ def test_only_an_equal_run_is_resumed(pair, tmp_path):
         with pytest.raises(SettingError, match="other inputs or settings"):
             predict_scene(*pair, other, tmp_path, tiling=TILING, resume=True)
     predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.4)
+    with pytest.raises(SettingError, match="holds the finished map of other settings"):
+        predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.5, resume=True)
+    assert json.loads((tmp_path / "summary.json").read_text())["threshold"] == 0.4
+
+
+def test_the_unfinished_map_of_another_pair_is_not_thrown_away(pair, tmp_path):
+    network = Slow().eval()
+    interrupt(pair, network, tmp_path, after=9)
+    kept = sorted((tmp_path / ".ctma-unfinished").iterdir())
+    with pytest.raises(OutputError, match=r"unfinished map of .*1\.tif and .*2\.tif"):
+        predict_scene(*reversed(pair), network, tmp_path, tiling=TILING)
+    assert sorted((tmp_path / ".ctma-unfinished").iterdir()) == kept
+    predict_scene(*reversed(pair), network, tmp_path, tiling=TILING, overwrite=True)
+
+
+def test_a_map_that_was_killed_between_its_files_is_resumed(pair, tmp_path, monkeypatch):
+    network = Slow().eval()
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ctma.scene.predict.write_json", die)  # the summary comes last
+    with pytest.raises(KeyboardInterrupt):
+        predict_scene(*pair, network, tmp_path, tiling=TILING)
+    assert (tmp_path / "mask.tif").exists()
+    monkeypatch.undo()
+    predict_scene(*pair, network, tmp_path, tiling=TILING, resume=True)
+
+
+@pytest.mark.parametrize("beside", ["source of a mosaic", "mask"])
+def test_what_a_raster_consists_of_is_part_of_the_run(pair, tmp_path, beside):
+    network = Slow().eval()
+    before = shutil.copy(pair[0], tmp_path / "before.tif")
+    changed = before
+    if beside == "mask":
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(before, "r+") as raster:
+            raster.write_mask(np.full(raster.shape, 255, np.uint8))
+        changed = f"{before}.msk"
+        assert Path(changed).exists()
+    else:
+        vrt = write_mosaic(tmp_path / "inner.vrt", before)
+        before = write_mosaic(tmp_path / "outer.vrt", vrt)
+    interrupt((before, pair[1]), network, tmp_path / "out", after=9)
+    os.utime(changed, ns=(1, 1))
+    with pytest.raises(SettingError, match="other inputs or settings"):
+        predict_scene(before, pair[1], network, tmp_path / "out", tiling=TILING, resume=True)
 
 
 @pytest.mark.parametrize("former", [True, False])
@@ -278,6 +326,7 @@ def test_a_cluster_that_does_not_answer_is_one_line(ctma, tiny_model, pair, tmp_
         ctma, "no dask scheduler", "predict", *pair, "-c", tiny_model, "-o", tmp_path / "out",
         "--cluster", "tcp://127.0.0.1:9",
     )  # fmt: skip
+    assert not list((tmp_path / "out").iterdir())
     refused(
         ctma, "give one", "predict", *pair, "-c", tiny_model, "-o", tmp_path / "out",
         "--cluster", "tcp://127.0.0.1:9", "--workers", "2",

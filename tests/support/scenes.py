@@ -6,9 +6,11 @@ from functools import partial
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import torch
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
+from rasterio.vrt import WarpedVRT
 
 import ctma
 from ctma import ChangeLogits, ChangeNetwork
@@ -52,6 +54,13 @@ def write_raster(path, pixels, transform=None, crs=UTM, **profile):
     shape = {"count": bands, "height": height, "width": width, "dtype": pixels.dtype}
     with rasterio.open(path, "w", **shape, **profile) as raster:
         raster.write(pixels)
+    return path
+
+
+def write_mosaic(path, source):
+    """A VRT over one raster, as gdalbuildvrt writes it."""
+    with rasterio.open(source) as raster, WarpedVRT(raster) as view:
+        rasterio.shutil.copy(view, path, driver="VRT")
     return path
 
 

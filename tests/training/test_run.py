@@ -17,6 +17,8 @@ from ctma import load_model, load_recipe, read_header, save_model, train
 from ctma.data.augmentation import AUGMENTATIONS
 from ctma.errors import CheckpointError, DataError, OutputError, SettingError, UnknownNameError
 from ctma.files import file_fingerprint, sole_run
+from ctma.training.recipes import load_kept
+from support.commands import refused
 from support.images import write_pair
 from support.training import SMALL, logged, small_recipe, without_change
 
@@ -145,10 +147,43 @@ def test_two_trainings_in_one_folder_at_once_are_refused(tiny_data, tmp_path):
 def test_early_stop_is_not_forgotten_by_a_resume(tiny_data, tmp_path):
     data = without_change(tiny_data, tmp_path / "data")
     recipe = small_recipe("trainer.patience=2", "trainer.epochs=9")
-    train(recipe, data, tmp_path / "run", device="cpu")
+    first = train(recipe, data, tmp_path / "run", device="cpu")
     assert len(logged(tmp_path / "run", "val_f1")) == 3
-    train(recipe, data, tmp_path / "run", device="cpu", resume=True)
-    assert len(logged(tmp_path / "run", "val_f1")) <= 4
+    said = []
+    again = train(recipe, data, tmp_path / "run", device="cpu", resume=True, on_note=said.append)
+    assert again == first
+    assert len(logged(tmp_path / "run", "val_f1")) == 3
+    assert said == [
+        "stopped after 3 epochs: the last 2 brought no better F1; a larger trainer.patience goes on"
+    ]
+
+
+def test_a_resume_on_other_data_is_refused(run, tiny_data, tmp_path):
+    recipe = small_recipe("trainer.epochs=4", "schedule.step_size=1", "schedule.gamma=0.5")
+    for split, kind in (("train", "training"), ("val", "validation")):
+        other = shutil.copytree(tiny_data, tmp_path / split / "other")
+        first, second = sorted((other / split / "B").iterdir())[:2]
+        shutil.copy(first, second)
+        with pytest.raises(SettingError, match=f"whose {kind} pairs were others than those of oth"):
+            train(recipe, other, run[0], device="cpu", resume=True)
+    assert load_kept(run[0] / "recipe.yaml").trainer.epochs == 3
+
+
+def test_a_resume_where_nothing_is_says_so(tiny_data, tmp_path):
+    said = []
+    train(small_recipe(), tiny_data, tmp_path, device="cpu", resume=True, on_note=said.append)
+    assert said[0] == "there is no training to resume yet, a new one begins"
+
+
+def test_a_recipe_file_that_was_edited_is_not_resumed_by(tiny_data, tmp_path, ctma):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("model: {name: ctma-s}\n")
+    settings = [part for setting in SMALL for part in ("--set", setting)]
+    command = ["train", recipe, "--data", tiny_data, "-o", tmp_path / "run", "--device", "cpu"]
+    ctma(*command, *settings)
+    ctma(*command, "--resume", "--set", "trainer.epochs=2")
+    recipe.write_text("model: {name: ctma-s}\noptimizer: {lr: 0.1}\n")
+    refused(ctma, "mine.yaml: is not as it was", *command, "--resume")
 
 
 def test_resume_keeps_to_the_runs_own_recipe(tiny_data, tmp_path, ctma):
@@ -267,12 +302,12 @@ def test_training_starts_from_given_weights(run, tiny_data, tmp_path):
 
 def test_a_fine_tuned_network_sees_as_the_one_it_began_from(run, tiny_data, tmp_path):
     began = load_model(run[0] / "best.safetensors")
-    began.usage = replace(began.usage, scaling=128.0, bands=("a", "b", "c"), threshold=0.9)
+    began.usage = replace(began.usage, scaling=128.0, threshold=0.9)
     save_model(tmp_path / "began.safetensors", began)
     recipe = small_recipe("optimizer.lr=1e-12", "trainer.epochs=1")
     init = tmp_path / "began.safetensors"
     found = load_model(train(recipe, tiny_data, tmp_path / "run", init=init, device="cpu").best)
-    assert (found.usage.scaling, found.usage.bands) == (128.0, ("a", "b", "c"))
+    assert found.usage.scaling == 128.0
     assert found.usage.threshold == 0.5, "is another one after training"
 
 
@@ -344,7 +379,7 @@ def test_initial_weights_that_know_their_distance_ask_for_the_datas(tiny_data, t
 @pytest.mark.parametrize(
     ("settings", "options", "expected"),
     [
-        (["model.bands=4"], {}, "3 bands"),
+        (["model.bands=4"], {}, "takes 4 bands .*, images have 3"),
         ([], {"devices": 6}, "6 devices"),
         ([], {"device": "abacus"}, "`device` 'abacus' is not here"),
         ([], {"precision": "half"}, "unknown precision"),
@@ -376,7 +411,7 @@ def test_sources_are_mixed_by_their_repeats_and_validated_on_the_first(tiny_data
     recipe = small_recipe(f"data.sources={json.dumps(sources)}", "trainer.epochs=1")
     notes = []
     result = train(recipe, tmp_path / "data", tmp_path / "run", device="cpu", on_note=notes.append)
-    assert notes[0].startswith("7 pairs, labels stored as 0/255 + 8 pairs")
+    assert notes[0].startswith("train and val: 7 pairs, labels stored as 0/255 + 8 pairs")
     header = read_header(result.best)
     assert header.training_data["pairs"] == 15
     assert header.training_data["name"] == "one + two"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ctma.checkpoints.header import RELEASED_SUFFIXES, find_checkpoint
-from ctma.checkpoints.released import write_released
+from ctma.checkpoints.released import find_unsaid, write_released
 from ctma.checkpoints.store import load_model, save_model
 from ctma.errors import CheckpointError
+from ctma.files import refuse_existing
 from ctma.models.base import ChangeNetwork, Usage
+from ctma.settings import change_settings
 from ctma.types import Say, ignore
 
 
@@ -20,9 +22,10 @@ def convert_weights(
     target: str | Path,
     *,
     arguments: Mapping[str, Any] | None = None,
-    ground_sample_distance: float | None = None,
     half: bool = False,
+    overwrite: bool = False,
     on_note: Say = ignore,
+    **usage: Any,
 ) -> ChangeNetwork:
     """Converts an original ``.pth`` to a checkpoint of ours, or a checkpoint back.
 
@@ -30,9 +33,10 @@ def convert_weights(
         source: What is converted; its suffix says what it is.
         target: The other kind; with ``half``, a checkpoint of ours in any case.
         arguments: For a ``.pth``, what it does not say, such as ``fusion=0.67``.
-        ground_sample_distance: Metres a pixel of what it was trained on, for the header.
         half: Keep kernels in float16, see ``save_model``.
+        overwrite: Replace the target if it is there.
         on_note: Told what a ``.pth`` cannot hold.
+        **usage: Fields of ``Usage`` for the header, such as ``ground_sample_distance=0.5``.
 
     Returns:
         The network.
@@ -41,8 +45,8 @@ def convert_weights(
         CheckpointError: If the kinds do not fit, source and target are one, the source cannot
             be read or does not say all that its network needs, or a weight is too large for
             half precision.
-        OutputError: If the target cannot be written.
-        SettingError: If the distance is not above 0.
+        OutputError: If the target cannot be written, or is there and not to be replaced.
+        SettingError: If a value of the usage is out of its range.
     """
     source, target = find_checkpoint(source), Path(target)
     if source.resolve() == target.resolve():
@@ -54,11 +58,11 @@ def convert_weights(
             f"{source} to {target}: convert takes a .pth to a .safetensors, or the other way; "
             "with `half`, either to a .safetensors"
         )
+    refuse_existing(target, overwrite)
     network = load_model(source, **(arguments or {}))
-    if source.suffix in RELEASED_SUFFIXES:
-        _require_said(source, network, arguments or {})
-    if ground_sample_distance is not None:
-        network.usage = replace(network.usage, ground_sample_distance=ground_sample_distance)
+    for name, hint in find_unsaid(source, network, arguments or {}).items():
+        raise CheckpointError(f"{source}: a released file does not say `{name}`; give it: {hint}")
+    network.usage = change_settings(Usage, network.usage, usage)
     if target.suffix in RELEASED_SUFFIXES:
         write_released(target, network, **_released_progress(network.provenance))
         if lost := _cannot_hold(network):
@@ -66,14 +70,6 @@ def convert_weights(
     else:
         save_model(target, network, half=half)
     return network
-
-
-def _require_said(source: Path, network: ChangeNetwork, said: Mapping[str, Any]) -> None:
-    for name, hint in network.released_unsaid.items():
-        if name not in said:
-            raise CheckpointError(
-                f"{source}: a released file does not say `{name}`; give it: {hint}"
-            )
 
 
 def _cannot_hold(network: ChangeNetwork) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ctma.checkpoints.header import RELEASED_SUFFIXES
 from ctma.checkpoints.weights import load_weights
 from ctma.errors import CheckpointError, OutputError, first_line
 from ctma.files import whole_file
@@ -44,6 +45,25 @@ def load_released(path: Path, **arguments: Any) -> ChangeNetwork:
     # Unknown ones keep their names, to be named in the error.
     load_weights(network, {ours.get(name, name): state[name] for name in state}, path)
     return network
+
+
+def find_unsaid(path: Path, network: ChangeNetwork, said: Container[str]) -> dict[str, str]:
+    """What a released file leaves open and nobody has said, each with what it may be.
+
+    Args:
+        path: The file that the network was loaded from; one of ours leaves nothing open.
+        network: The network.
+        said: Names of the arguments that were given.
+    """
+    if path.suffix not in RELEASED_SUFFIXES:
+        return {}
+    return {name: hint for name, hint in network.released_unsaid.items() if name not in said}
+
+
+def unsaid_warnings(path: Path, network: ChangeNetwork, said: Container[str]) -> Iterator[str]:
+    """A line for each argument that was taken by default; see :func:`find_unsaid`."""
+    for name, hint in find_unsaid(path, network, said).items():
+        yield f"{path}: does not say `{name}`, and the default is taken; give it: {hint}"
 
 
 def released_name(network: ChangeNetwork, name: str) -> str:

@@ -21,13 +21,23 @@ from ctma.checkpoints.header import (
 )
 from ctma.checkpoints.released import load_released
 from ctma.checkpoints.weights import load_weights
-from ctma.errors import CheckpointError, CtmaError, OutputError, UnknownNameError, first_line
+from ctma.errors import (
+    CheckpointError,
+    CtmaError,
+    OutputError,
+    SettingError,
+    UnknownNameError,
+    first_line,
+)
 from ctma.files import whole_file
-from ctma.models.base import ChangeNetwork, Usage
+from ctma.models.base import ChangeNetwork, Usage, check_network
 from ctma.models.layers import channels_last
 from ctma.models.registry import create_model
 
 _USAGE = tuple(Usage.__dataclass_fields__)
+_OWN = {"network", "arguments", "ctma_version", "format_version", *_USAGE}
+_PROVENANCE = Header.model_fields.keys() - _OWN
+"""What a header says beside the network and its usage."""
 
 
 def save_model(
@@ -42,22 +52,27 @@ def save_model(
         half: Keep kernels in float16, for a file of half the size; they are loaded as
             float32. Vectors, batch statistics among them, stay as they are.
         **provenance: Fields of :class:`Header` that take the place of the network's own
-            ``provenance``, such as ``scores``.
+            ``provenance``, such as ``scores``. What its ``usage`` says is set there.
 
     Raises:
-        CheckpointError: If a weight is too large for half precision, or the network was not
-            made by ``create_model``.
+        CheckpointError: If the path has another suffix, a weight is too large for half
+            precision, or the network was not made by ``create_model``.
         UnknownNameError: If there is no such field.
         OutputError: If the file cannot be written.
     """
+    check_network(network)
+    if Path(path).suffix != ".safetensors":
+        raise CheckpointError(f"{path}: a checkpoint of ours is a .safetensors (see ctma convert)")
     if not network.name:
         raise CheckpointError(
             f"{path}: this {type(network).__name__} cannot be loaded again; make it with "
             "create_model (see ctma.register)"
         )
     for name in provenance:
-        if name not in Header.model_fields:
-            raise UnknownNameError("field of a header", name, Header.model_fields)
+        if name in _USAGE:
+            raise SettingError(f"`{name}`: is part of the network's `usage`; set it there")
+        if name not in _PROVENANCE:
+            raise UnknownNameError("field of a header", name, _PROVENANCE)
     usage = asdict(network.usage)
     known: dict[str, Any] = {
         **network.provenance, **provenance, **usage, "bands": list(network.usage.bands)
@@ -106,8 +121,7 @@ def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
     except CtmaError as error:
         raise CheckpointError(f"{path}: {error}") from error
     load_weights(network, load_file(path), path)
-    apart = {"network", "arguments", "ctma_version", "format_version", *_USAGE}
-    network.provenance = header.model_dump(exclude=apart)
+    network.provenance = header.model_dump(exclude=_OWN)
     return channels_last(network).eval()
 
 

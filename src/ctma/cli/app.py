@@ -70,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Those of the process by default.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    if "" in given:
+        _fail("an argument is empty; where a script gives it, look at its variables")
     # --debug is taken anywhere, so that it can be added to the end of a failed command.
     kept = [argument for argument in given if argument != "--debug"]
     run_guarded(lambda: app(kept, prog_name="ctma"), debug=len(kept) < len(given))
@@ -110,7 +112,7 @@ def _say_interrupted() -> None:
     errors.print(f"ctma: {line}", style="yellow", markup=False)
 
 
-def _fail(line: str, error: Exception) -> None:
+def _fail(line: str, error: Exception | None = None) -> None:
     errors.print(f"ctma: error: {line}", style="red", markup=False)
     raise SystemExit(2) from error
 

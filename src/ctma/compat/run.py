@@ -11,14 +11,14 @@ from lightning.pytorch.callbacks import Checkpoint
 from ctma.checkpoints.released import read_released, write_released
 from ctma.checkpoints.store import load_model
 from ctma.compat.configuration import ReleasedConfig, find_data, to_recipe
-from ctma.errors import CheckpointError, SettingError
+from ctma.errors import CheckpointError
 from ctma.evaluation.report import Report, evaluate
 from ctma.training.initial import create_network
 from ctma.training.loaders import PairsModule, find_training_pairs
 from ctma.training.module import ChangeModule, Start
 from ctma.training.run import fit, seed_everything
 from ctma.training.trainer import Hardware, Logs
-from ctma.types import IMAGE_BANDS, Progress, Say, ignore
+from ctma.types import Progress, Say, ignore
 
 
 class ReleasedResult(NamedTuple):
@@ -48,8 +48,6 @@ def train_released(config: ReleasedConfig, on_warning: Say = ignore) -> Released
         OutputError: If the experiment's folder cannot be written.
     """
     recipe = to_recipe(config)
-    if config.p2v_model.in_ch != len(IMAGE_BANDS):
-        raise SettingError(f"p2v_model.in_ch: images on disk have {len(IMAGE_BANDS)} bands")
     hardware = Hardware(config.device)
     hardware.check()
     found = find_training_pairs(find_data(config), recipe.data)

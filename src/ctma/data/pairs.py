@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,12 @@ class Pair:
     before: Path
     after: Path
     change: Path | None
+
+
+def pair_files(pairs: Iterable[Pair]) -> Iterator[Path]:
+    """All files of some pairs, those of a pair one after the other."""
+    for pair in pairs:
+        yield from (path for path in (pair.before, pair.after, pair.change) if path is not None)
 
 
 def read_sample(pair: Pair, label_scale: int) -> Sample:

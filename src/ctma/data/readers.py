@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from ctma.data.images import SUFFIXES
-from ctma.data.pairs import Pair
+from ctma.data.pairs import Pair, pair_files
 from ctma.errors import DataError, SettingError
 from ctma.files import file_fingerprint, fingerprint
 from ctma.plugins import READERS, find_extensions
@@ -51,7 +52,8 @@ def find_pairs(root: str | Path, split: str, *, subset: str = "real") -> list[Pa
 
     Args:
         root: The data set's folder.
-        split: ``"train"``, ``"val"``, ``"test"``, or ``"all"``.
+        split: ``"train"``, ``"val"``, ``"test"``, or ``"all"``: whatever is there, named
+            ``SPLIT/NAME`` where there are splits.
         subset: For SVCD, ``"real"``, ``"with_shift"`` or ``"without_shift"``.
 
     Returns:
@@ -67,12 +69,25 @@ def find_pairs(root: str | Path, split: str, *, subset: str = "real") -> list[Pa
     location = _locate(root, split, subset)
     if location is not None:
         return _complete(location)
+    if split == "all" and (several := _find_all(root, subset)):
+        return several
     if (root / "before/before.tif").exists():
         raise DataError(f"{root}: raw WHU-CD, cut it first with: ctma prepare whu-cd {root} DST")
     raise DataError(
         f"{root}: no split {split!r} here; expected {split}/A, {split}/B and {split}/label, "
         f"or A, B and label with list/{split}.txt"
     )
+
+
+def _find_all(root: Path, subset: str) -> list[Pair]:
+    """The pairs of all splits, named by split and name."""
+    found = {name: _locate(root, name, subset) for name in SPLITS}
+    return [
+        replace(pair, name=f"{split}/{pair.name}")
+        for split, location in found.items()
+        if location is not None
+        for pair in _complete(location)
+    ]
 
 
 def split_locations(root: str | Path, *, subset: str = "real") -> dict[str, Location]:
@@ -104,12 +119,7 @@ def own_splits(root: str | Path) -> dict[str, list[Pair]]:
 
 def data_fingerprint(pairs: Iterable[Pair]) -> str:
     """A short hash of the names and the contents of all files of some pairs."""
-    files = [
-        (pair.name, path)
-        for pair in pairs
-        for path in (pair.before, pair.after, pair.change)
-        if path
-    ]
+    files = [(pair.name, path) for pair in pairs for path in pair_files([pair])]
     return fingerprint(f"{name} {file_fingerprint(path)}" for name, path in files)
 
 

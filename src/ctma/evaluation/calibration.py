@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 
 from ctma.checkpoints.header import RELEASED_SUFFIXES, find_checkpoint
 from ctma.checkpoints.store import load_model, save_model
+from ctma.data.pairs import Pair
 from ctma.data.readers import find_pairs
 from ctma.devices import find_device
 from ctma.errors import DataError, SettingError
 from ctma.evaluation.metrics import Scores
 from ctma.evaluation.scoring import Judged, Scoring, record_score, score_pairs
-from ctma.files import check_writable, file_fingerprint
+from ctma.files import check_writable, file_fingerprint, refuse_existing
+from ctma.models.base import ChangeNetwork
 from ctma.types import Progress, ignore
 
 LIMIT = 16.0
@@ -172,49 +174,44 @@ def calibrate(
     protocol: str = "crops",
     device: str = "auto",
     precision: str = "32-true",
+    overwrite: bool = False,
     on_progress: Progress = ignore,
 ) -> Calibration:
     """Puts temperature, offset and best threshold into a checkpoint's header.
 
     Args:
         checkpoint: A checkpoint of ours.
-        data: A data folder, or several; their pairs are taken together.
+        data: A data folder, or several; their pairs are taken together, each folder once.
         output: Where the calibrated checkpoint goes, a ``.safetensors``.
         split: ``"val"`` or ``"train"``; never ``"test"``.
         protocol: How the network is run.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         precision: ``"32-true"``, ``"bf16-mixed"`` or ``"auto"``.
+        overwrite: Replace the output if it is there.
         on_progress: Called after every pair with how many are done, and of how many.
 
     Raises:
         SettingError: If the split is the test split, or a file is none of ours by its suffix.
+        DataError: If there is no data, or nothing changed in it.
         CtmaError: If checkpoint or data cannot be read, or the output not be written.
     """
     scoring = Scoring(protocol=protocol, precision=precision)
     path = _check_files(find_checkpoint(checkpoint), Path(output), split)
+    refuse_existing(Path(output), overwrite)
     network = load_model(path).to(find_device(device))
     network.usage = replace(network.usage, temperature=1.0, offset=0.0, threshold=0.5)
-    roots = [data] if isinstance(data, str | Path) else [*data]
+    roots = _each_once([data] if isinstance(data, str | Path) else data)
     folders = [find_pairs(folder, split) for folder in roots]
     pairs = [*chain(*folders)]
     check_writable(output)
-    histogram = LogitHistogram()
-    done = count(1)
-
-    def on_pair(judged: Judged) -> None:
-        histogram.add(judged.probability, judged.change)
-        on_progress(next(done), len(pairs))
-
-    for own in folders:  # each may store change in its own way
-        score_pairs(network, own, scoring, on_pair=on_pair)
-    found = fit_calibration(histogram)
+    found = fit_calibration(_count_logits(network, folders, scoring, on_progress))
     record = record_score(
         network,
         pairs,
         scoring,
         {name: value for name, value in asdict(found).items() if name.startswith(("error", "f1"))},
         split=split,
-        data_name=" + ".join(Path(os.path.abspath(root)).name for root in roots),
+        data_name=" + ".join(os.path.basename(os.path.abspath(root)) for root in roots),
         checkpoint_name=path.name,
         checkpoint=file_fingerprint(path),
     )
@@ -226,6 +223,27 @@ def calibrate(
     )
     save_model(output, network, calibration=record.as_dict())
     return found
+
+
+def _count_logits(
+    network: ChangeNetwork, folders: list[list[Pair]], scoring: Scoring, on_progress: Progress
+) -> LogitHistogram:
+    histogram = LogitHistogram()
+    done, total = count(1), sum(map(len, folders))
+
+    def on_pair(judged: Judged) -> None:
+        histogram.add(judged.probability, judged.change)
+        on_progress(next(done), total)
+
+    for pairs in folders:  # each may store change in its own way
+        score_pairs(network, pairs, scoring, on_pair=on_pair)
+    return histogram
+
+
+def _each_once(roots: Sequence[str | Path]) -> list[Path]:
+    if not roots:
+        raise DataError("calibration needs a data folder, none is given")
+    return [*{Path(root).resolve(): Path(root) for root in roots}.values()]
 
 
 def _check_files(checkpoint: Path, output: Path, split: str) -> Path:

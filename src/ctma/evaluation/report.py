@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ctma.checkpoints.header import find_checkpoint, shipped_models
+from ctma.checkpoints.released import unsaid_warnings
 from ctma.checkpoints.store import load_model
 from ctma.data.images import save_image
-from ctma.data.pairs import Pair
+from ctma.data.pairs import Pair, pair_files
 from ctma.data.readers import data_fingerprint, find_pairs
 from ctma.devices import find_device
 from ctma.errors import OutputError
@@ -87,16 +88,15 @@ def evaluate(
     Raises:
         CtmaError: For anything that a user can mend.
     """
-    scoring = change_settings(scoring or Scoring(), changes)
+    scoring = change_settings(Scoring, scoring, changes)
     path = find_checkpoint(checkpoint)
-    network = load_model(path, **(arguments or {})).to(find_device(device))
-    if line := coarseness_warning(network, scoring.ground_sample_distance):
-        on_warning(line)
+    network = _load(path, arguments or {}, scoring, on_warning).to(find_device(device))
     pairs = find_pairs(data, split, subset=subset)
     way = _name_way(data, subset, split, scoring, network)
     folder = Path() if str(checkpoint) in shipped_models() else path.parent
     names = _names(path, data, pairs)
     output = _choose_output(output, folder / f"scores-{path.stem}-{way}.json", names, overwrite)
+    refuse_inputs([path, *pair_files(pairs)], [output])
     judge = _Judge(pairs, masks, on_progress)
     loading = {"batch_size": batch_size, "workers": workers}
     scores = score_pairs(network, pairs, scoring, on_pair=judge, **loading)
@@ -107,6 +107,17 @@ def evaluate(
         files.append(Path(figures) / f"{way}.png")
         judge.save_examples(files[-1], f"{split}: F1 {100 * scores.f1:.2f}, {scoring.protocol}")
     return Report(record, files)
+
+
+def _load(
+    path: Path, arguments: Mapping[str, Any], scoring: Scoring, on_warning: Say
+) -> ChangeNetwork:
+    network = load_model(path, **arguments)
+    for line in unsaid_warnings(path, network, arguments):
+        on_warning(line)
+    if coarse := coarseness_warning(network, scoring.ground_sample_distance):
+        on_warning(coarse)
+    return network
 
 
 def _names(checkpoint: Path, data: str | Path, pairs: list[Pair]) -> dict[str, Any]:
@@ -124,10 +135,15 @@ def _choose_output(
 ) -> Path:
     """Where scores go, if nothing is lost there.
 
-    Only the default may be there already, with scores of the same checkpoint and data.
+    Only the default may be there already, with scores of the same checkpoint and data; and only
+    scores are replaced.
     """
     path = default if output is None else Path(output)
-    if path.exists() and not overwrite and (output is not None or not _is_record(path, names)):
+    former = _read_record(path) if path.exists() else names
+    if former is None:
+        raise OutputError(f"{path}: is there already and holds no scores; name another `output`")
+    same = output is None and all(former.get(name) == names[name] for name in names)
+    if path.exists() and not overwrite and not same:
         raise OutputError(
             f"{path}: holds scores already; name another file as `output`, or replace them with "
             "`overwrite`"
@@ -136,12 +152,13 @@ def _choose_output(
     return path
 
 
-def _is_record(path: Path, names: dict[str, Any]) -> bool:
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """The scores in a file, if it holds some."""
     try:
-        record = json.loads(path.read_text())
-    except ValueError:
-        return False
-    return isinstance(record, dict) and all(record.get(name) == names[name] for name in names)
+        record = json.loads(path.read_bytes())
+    except (ValueError, OSError):
+        return None
+    return record if isinstance(record, dict) and "f1" in record else None
 
 
 def _name_of(data: str | Path) -> str:
@@ -182,9 +199,8 @@ class _Judge:
         self.total = len(pairs)
         self.masks = None if masks is None else Path(masks)
         if self.masks is not None:
-            read = (path for pair in pairs for path in (pair.before, pair.after, pair.change))
             written = [self.masks / f"{pair.name}.png" for pair in pairs]
-            refuse_inputs((path for path in read if path is not None), written)
+            refuse_inputs(pair_files(pairs), written)
         self.on_progress = on_progress
         self.done = 0
         self.found: list[tuple[int, Judged]] = []

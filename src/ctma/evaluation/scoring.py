@@ -16,15 +16,21 @@ from ctma.data.dataset import Batch, PairDataset, collate_by_size
 from ctma.data.pairs import Pair, find_label_scale
 from ctma.data.readers import data_fingerprint
 from ctma.devices import autocast, check_precision, find_precision
-from ctma.errors import SettingError
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
 from ctma.inference.engines import eager
+from ctma.inference.images import check_takes_images
 from ctma.inference.protocols import find_protocol
 from ctma.inference.resolution import check_given_distance, find_enlargement
 from ctma.inference.views import evaluating, look_as
 from ctma.models.base import ChangeNetwork
-from ctma.settings import check_distance, check_threshold
-from ctma.types import IMAGE_BANDS, Pixels, Plane, ignore
+from ctma.settings import (
+    change_settings,
+    check_count,
+    check_distance,
+    check_threshold,
+    settle,
+)
+from ctma.types import Pixels, Plane, ignore
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Scoring:
     precision: str = "32-true"
 
     def __post_init__(self) -> None:
+        settle(self)
         find_protocol(self.protocol)
         check_precision(self.precision)
         check_threshold(self.threshold)
@@ -159,7 +166,9 @@ def score_pairs(
             where one is given.
         ImageError: If an image is unreadable or sizes differ.
     """
-    scoring = scoring or Scoring()
+    scoring = change_settings(Scoring, scoring, {})
+    check_count("batch_size", batch_size)
+    check_count("workers", workers, least=0)
     check_takes_images(network)
     check_given_distance(network, scoring.ground_sample_distance)
     threshold = scoring.threshold_for(network)
@@ -228,19 +237,6 @@ def record_score(
         date=datetime.now(UTC).date().isoformat(),
         results=results,
     )
-
-
-def check_takes_images(network: ChangeNetwork) -> None:
-    """Refuses a network that takes other bands than images on disk have.
-
-    Raises:
-        SettingError: If it does.
-    """
-    if network.bands != len(IMAGE_BANDS):
-        raise SettingError(
-            f"this network takes {network.bands} bands ({', '.join(network.usage.bands)}), "
-            f"images have {len(IMAGE_BANDS)} ({', '.join(IMAGE_BANDS)})"
-        )
 
 
 def _judge(pair: Pair, batch: Batch, probabilities: Tensor, row: int, threshold: float) -> Judged:

@@ -16,21 +16,35 @@ from torch import Tensor
 
 from ctma.data.dataset import to_tensor
 from ctma.data.images import SUFFIXES, read_image, read_owner, save_image
-from ctma.data.pairs import Pair, read_pair, size_text
+from ctma.data.pairs import Pair, pair_files, read_pair, size_text
 from ctma.data.readers import images_by_name
 from ctma.devices import autocast
-from ctma.errors import DataError, ImageError, OutputError
+from ctma.errors import DataError, ImageError, OutputError, SettingError
 from ctma.files import fingerprint, refuse_inputs
 from ctma.inference.protocols import find_protocol, sliding
 from ctma.inference.resolution import check_given_distance, find_enlargement
 from ctma.inference.views import evaluating, look_as
 from ctma.models.base import ChangeNetwork
-from ctma.types import Pixels, Plane, Progress, ignore
+from ctma.settings import check_threshold
+from ctma.types import IMAGE_BANDS, Pixels, Plane, Progress, ignore
 
 LARGEST_WHOLE = 1024 * 1024
 """Pixels above which an image is predicted in windows."""
 
 LARGE_WINDOW, LARGE_STRIDE = 512, 256
+
+
+def check_takes_images(network: ChangeNetwork) -> None:
+    """Refuses a network that takes other bands than images on disk have.
+
+    Raises:
+        SettingError: If it does, or takes them in another order.
+    """
+    if network.usage.bands != IMAGE_BANDS:
+        raise SettingError(
+            f"this network takes {network.bands} bands ({', '.join(network.usage.bands)}), "
+            f"images have {len(IMAGE_BANDS)} ({', '.join(IMAGE_BANDS)})"
+        )
 
 
 class Prediction(NamedTuple):
@@ -59,7 +73,8 @@ def predict(
     """Predicts what changed between two images.
 
     Args:
-        before: (H, W, bands), uint8 or float in [0, 1]; or a picture of Pillow's, or the path
+        before: (H, W, bands), uint8 or float in [0, 1], bands as the network's usage names
+            them; or a picture of Pillow's, or the path
             of an image.
         after: The same size.
         model: A network, as from ``load_model``; it runs on the device it is on, in evaluation
@@ -76,12 +91,14 @@ def predict(
     Raises:
         ImageError: If the arrays do not fit each other or the network.
         UnknownNameError: If there is no such protocol or precision.
-        SettingError: If the distance is not above 0, or the model does not know its own.
+        SettingError: If the threshold or the distance is out of range, the model does not know
+            its own distance, or it takes other bands than a picture has.
     """
+    check_threshold(threshold)
     with evaluating(model):
         check_given_distance(model, ground_sample_distance)
         ratio = find_enlargement(model, ground_sample_distance)
-        before, after = (_read(image) for image in (before, after))
+        before, after = (_read(image, model) for image in (before, after))
         _check_arrays(before, after, model)
         run = _choose_protocol(protocol, before.shape, ratio)
         inputs = [_to_input(image, model) for image in (before, after)]
@@ -118,18 +135,18 @@ def predict_files(
         For each pair its name, files and changed share.
 
     Raises:
+        SettingError: If the network takes other bands than images have.
         DataError: If partners are missing or there is nothing to predict.
         ImageError: If an image is unreadable or sizes differ.
         OutputError: If a file cannot be written, is an input, or was made from another pair.
     """
+    check_takes_images(model)
     pairs = find_partners(before, after)
     files = {
         pair: [output / kind / f"{pair.name}.png" for kind in ("mask", "probability")]
         for pair in pairs
     }
-    refuse_inputs(
-        (path for pair in pairs for path in (pair.before, pair.after)), chain(*files.values())
-    )
+    refuse_inputs(pair_files(pairs), chain(*files.values()))
     if not overwrite:
         _refuse_others(files)
     results: list[dict[str, Any]] = []
@@ -191,17 +208,16 @@ def to_8_bit(probability: Plane) -> Pixels:
     return np.rint(probability * 255).astype(np.uint8)
 
 
-def _read(image: NDArray | Image | str | Path) -> NDArray:
-    if isinstance(image, str | Path):
-        return read_image(image)
-    if isinstance(image, Image):
-        return np.asarray(image.convert("RGB"))
-    if not isinstance(image, np.ndarray):
+def _read(image: NDArray | Image | str | Path, model: ChangeNetwork) -> NDArray:
+    if isinstance(image, np.ndarray):
+        return image
+    if not isinstance(image, str | Path | Image):
         raise ImageError(
             f"an image of {type(image).__name__}: expected an array (H, W, bands), a picture of "
             "Pillow's, or a path"
         )
-    return image
+    check_takes_images(model)
+    return np.asarray(image.convert("RGB")) if isinstance(image, Image) else read_image(image)
 
 
 def _check_arrays(before: NDArray, after: NDArray, model: ChangeNetwork) -> None:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ctma.errors import UnknownNameError
-from ctma.models.base import ChangeNetwork
+from ctma.models.base import ChangeNetwork, check_logits
 
 WINDOW = 256
 STRIDE = 64
@@ -69,8 +69,9 @@ def whole(network: ChangeNetwork, before: Tensor, after: Tensor) -> Tensor:
     height, width = before.shape[-2:]
     least, scaling = network.minimum_size, network.usage.scaling
     before, after = (_pad_to(least, to_unit_range(image, scaling)) for image in (before, after))
-    logits = network(before, after).fine
-    return network.probability(logits[..., :height, :width])
+    logits = network(before, after)
+    check_logits(network, logits, before)
+    return network.probability(logits.fine[..., :height, :width])
 
 
 @torch.no_grad()

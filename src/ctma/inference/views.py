@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctma.errors import SettingError
-from ctma.models.base import ChangeLogits, ChangeNetwork
+from ctma.models.base import ChangeLogits, ChangeNetwork, check_network
 
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
 
@@ -79,11 +77,7 @@ def evaluating(model: ChangeNetwork) -> Iterator[None]:
     Raises:
         SettingError: If it is no network of ctma.
     """
-    if not isinstance(model, ChangeNetwork):
-        advice = f"; see ctma.load_model({str(model)!r})" if isinstance(model, str | Path) else ""
-        raise SettingError(
-            f"`model` is a {type(model).__name__}, expected a network as from load_model{advice}"
-        )
+    check_network(model)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ctma.errors import SettingError
-from ctma.settings import check_distance, check_threshold
+from ctma.settings import check_distance, check_threshold, settle
 from ctma.types import IMAGE_BANDS, MINIMUM_SIZE, name_bands
 
 
@@ -51,6 +52,7 @@ class Usage:
     ground_sample_distance: float | None = None
 
     def __post_init__(self) -> None:
+        settle(self)
         check_threshold(self.threshold)
         check_distance(self.ground_sample_distance)
         for name in ("temperature", "scaling"):
@@ -63,7 +65,8 @@ class Usage:
 class ChangeNetwork(nn.Module):
     """A network with the signature ``forward(before, after) -> ChangeLogits``.
 
-    Inputs are (B, ``bands``, H, W) in [0, 1], with H and W of at least ``minimum_size``.
+    Inputs are (B, ``bands``, H, W) in [0, 1], with H and W of at least ``minimum_size``. A
+    subclass calls ``super().__init__()`` and sets ``self.bands``.
 
     Attributes:
         bands: Input channels of one date.
@@ -147,3 +150,38 @@ class ChangeNetwork(nn.Module):
             raise ValueError(
                 f"images of {height} x {width} are smaller than {self.minimum_size} pixels"
             )
+
+
+def check_network(model: object) -> None:
+    """Refuses what is no network of ctma.
+
+    Raises:
+        SettingError: If it is something else, such as a checkpoint's path.
+    """
+    if not isinstance(model, ChangeNetwork):
+        advice = f"; see ctma.load_model({str(model)!r})" if isinstance(model, str | Path) else ""
+        raise SettingError(
+            f"`model` is a {type(model).__name__}, expected a network as from load_model{advice}"
+        )
+
+
+def check_logits(network: ChangeNetwork, logits: object, images: Tensor) -> None:
+    """Refuses outputs of another form than losses and masks take.
+
+    Args:
+        network: Which gave them.
+        logits: What it gave.
+        images: One date of what it was given.
+
+    Raises:
+        SettingError: If they are no logits of one channel, as large as the images.
+    """
+    expected = (len(images), 1, *images.shape[-2:])
+    if not isinstance(logits, ChangeLogits):
+        found = f"a {type(logits).__name__}"
+    elif logits.fine.shape != expected:
+        found = f"fine logits of {tuple(logits.fine.shape)}"
+    else:
+        return
+    kind = type(network).__name__
+    raise SettingError(f"{kind}: gave {found}, expected ChangeLogits of {expected}")

@@ -69,6 +69,8 @@ def create_model(name: str, **args: Any) -> ChangeNetwork:
         raise SettingError(f"cannot build {name} with {args}: {error}") from error
     if not isinstance(network, ChangeNetwork):
         raise SettingError(f"{name}: makes a {type(network).__name__}, no ctma.ChangeNetwork")
+    if not hasattr(network, "bands"):
+        raise SettingError(f"{name}: sets no `self.bands`, the input channels of one date")
     network.name = name
     network.arguments = {key: value for key, value in args.items() if key != "pretrained"}
     return network
@@ -95,6 +97,8 @@ def released_network(weights: Container[str]) -> str | None:
 
 
 def _find(name: str) -> Callable[..., Any]:
+    if not isinstance(name, str):
+        raise UnknownNameError("network", str(name), list_models())
     if name in ENTRIES:
         module, _, attribute = ENTRIES[name].where.partition(":")
         return getattr(import_module(module), attribute)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctma.errors import SettingError
+from ctma.settings import check_count, settle
 from ctma.types import Plane
 
 
@@ -27,6 +28,9 @@ class Tiling:
     ramp: int = 32
 
     def __post_init__(self) -> None:
+        settle(self)
+        for name in ("margin", "ramp"):
+            check_count(name, getattr(self, name), least=0)
         if self.stride <= 0:
             raise SettingError(f"`tiling` of size {self.size}: too small for its margin and ramp")
 

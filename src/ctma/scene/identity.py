@@ -11,14 +11,16 @@ from ctma.inference.engines import eager
 from ctma.models.base import ChangeNetwork
 from ctma.scene.plan import Plan
 from ctma.scene.settings import PolygonSettings
+from ctma.scene.source import files_beside
 
 
 class Identity(NamedTuple):
     """The fingerprint of a run.
 
     Attributes:
-        now: Of inputs, plan, polygons and network, and of what computes: device, engine, and
-            the versions of ctma and torch (the arithmetic is part of the plan).
+        now: Of inputs with all files that they consist of, plan, polygons and network, and of
+            what computes: device, engine, and the versions of ctma and torch (the arithmetic is
+            part of the plan).
         before: What ctma called the same run when it did not look at what computes; such runs
             can still be resumed.
     """
@@ -38,7 +40,8 @@ def identify(plan: Plan, network: ChangeNetwork, polygons: PolygonSettings) -> I
     stamps = [_stamp(date.path) for date in (plan.before, plan.after)]
     before = fingerprint([repr(plan), repr(polygons), *stamps, network.fingerprint()])
     computing = describe_computing(network.device, eager.NAME)
-    return Identity(fingerprint([before, *computing.values()]), before)
+    beside = [file for date in (plan.before, plan.after) for file in files_beside(date.path)]
+    return Identity(fingerprint([before, *map(_stamp, beside), *computing.values()]), before)
 
 
 def _stamp(path: str) -> str:

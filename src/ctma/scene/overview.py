@@ -44,7 +44,7 @@ def draw_overview(
         SceneError: If a raster cannot be read any more.
         OutputError: If the picture cannot be written.
     """
-    with raster_settings(plan.before.path, plan.after.path), rasterio.open(probability) as raster:
+    with raster_settings(), rasterio.open(probability) as raster:
         factor = max(1.0, max(raster.shape) / SIDE)
         shape = tuple(max(1, round(side / factor)) for side in raster.shape)
         stored = raster.read(1, out_shape=shape)

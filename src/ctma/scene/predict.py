@@ -28,11 +28,11 @@ from ctma.scene.plan import Date, Findings, Plan, make_plan
 from ctma.scene.registration import NOTABLE
 from ctma.scene.settings import SceneSettings
 from ctma.scene.source import raster_settings
-from ctma.scene.store import Store, discard
+from ctma.scene.store import Store, discard, holds
 from ctma.scene.strips import blend
 from ctma.scene.windows import Cluster, Local, ahead, connect
 from ctma.scene.writing import PICTURE, RASTERS, SUMMARY, check_format, check_outputs, write_scene
-from ctma.settings import change_settings
+from ctma.settings import change_settings, check_count
 from ctma.types import Progress, Say, ignore
 
 
@@ -102,13 +102,13 @@ def predict_scene(
         SettingError: If a setting is out of range, or another run is to be resumed.
         OutputError: If the folder cannot be written, or holds an input or another pair's map.
     """
-    settings = change_settings(settings or SceneSettings(), changes)
+    settings = change_settings(SceneSettings, settings, changes)
     check_given_distance(model, settings.ground_sample_distance)
     _check_workers(workers, cluster)
     sources = _address(before), _address(after)
     check_outputs(Path(output), sources, overwrite)
     check_format(settings.polygon_format)
-    with evaluating(model), raster_settings(*sources), ThreadPoolExecutor(2) as threads:
+    with evaluating(model), raster_settings(), ThreadPoolExecutor(2) as threads:
         prints = [threads.submit(_input_fingerprint, source) for source in sources]
         plan, findings = make_plan(*sources, model, settings)
         for line in _warnings(model, settings, findings):
@@ -139,7 +139,11 @@ class _Run:
         return self.output / f"changes.{self.settings.polygon_format}"
 
     def read_finished(self) -> dict[str, Any] | None:
-        """The summary of an equal run that came to its end, if it is there."""
+        """The summary of an equal run that came to its end, if it is there.
+
+        Raises:
+            SettingError: If another one came to its end there, and this one never began.
+        """
         path = self.output / SUMMARY
         files = [*(self.output / name for name in RASTERS), self.polygons]
         if not path.is_file() or not all(file.is_file() for file in files):
@@ -148,10 +152,15 @@ class _Run:
             summary = json.loads(path.read_text())
         except ValueError:
             return None
-        if summary.get("identity") not in self.identity:
-            return None
-        discard(self.output, self.identity)
-        return summary
+        if summary.get("identity") in self.identity:
+            discard(self.output, self.identity)
+            return summary
+        if not holds(self.output, self.identity):
+            raise SettingError(
+                f"{self.output}: holds the finished map of other settings, versions or states of "
+                "the inputs; repeat those, or make it anew without `resume`"
+            )
+        return None
 
     def do(
         self,
@@ -165,7 +174,8 @@ class _Run:
         start = time.monotonic()
         check_writable(self.output / SUMMARY)
         with sole_run(self.output):
-            store = Store(self.output, self.identity, resume)
+            sources = self.plan.before.path, self.plan.after.path
+            store = Store(self.output, self.identity, sources, resume)
             counts = self._map(store, workers, cluster, on_progress)
             seconds = found.pop("seconds") | {"run": round(time.monotonic() - start, 2)}
             summary = {
@@ -199,25 +209,25 @@ class _Run:
         self, store: Store, workers: int | None, cluster: str | None, on_progress: Progress
     ) -> dict[str, Any]:
         network = fold_norms(self.network)
-        with ExitStack() as stack:
-            predictor: Local | Cluster = Local(self.plan, network)
-            if workers is not None or cluster is not None:
-                client = stack.enter_context(connect(workers, cluster))
-                predictor = Cluster(self.plan, network, client)
-            blended = stack.enter_context(closing(blend(self.plan, store, predictor, on_progress)))
-            strips = stack.enter_context(closing(ahead(blended)))
-            try:
+        try:
+            with ExitStack() as stack:
+                predictor: Local | Cluster = Local(self.plan, network)
+                if workers is not None or cluster is not None:
+                    client = stack.enter_context(connect(workers, cluster))
+                    predictor = Cluster(self.plan, network, client)
+                blended = blend(self.plan, store, predictor, on_progress)
+                blended = stack.enter_context(closing(blended))
+                strips = stack.enter_context(closing(ahead(blended)))
                 return write_scene(
                     strips, self.plan.grid, store, self.output, self.settings.polygons
                 )
-            except CtmaError as error:
-                _add_advice(error, store)
-                raise
+        except CtmaError as error:
+            _add_advice(error, store)
+            raise
 
 
 def _check_workers(workers: int | None, cluster: str | None) -> None:
-    if workers is not None and workers < 1:
-        raise SettingError(f"`workers` {workers}: at least 1")
+    check_count("workers", workers)
     if workers is not None and cluster is not None:
         raise SettingError("`workers` starts a cluster, `cluster` uses a running one: give one")
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ctma.devices import check_precision
 from ctma.errors import SettingError, UnknownNameError
 from ctma.scene.blending import Tiling
 from ctma.scene.grid import GRIDS
-from ctma.settings import check_distance, check_threshold
+from ctma.settings import check_distance, check_threshold, settle
 
 POLYGON_DRIVERS = {
     "gpkg": "GPKG",
@@ -60,7 +59,7 @@ class SceneSettings:
         UnknownNameError: If there is no such grid, format or precision.
     """
 
-    bands: Sequence[int] | None = None
+    bands: tuple[int, ...] | None = None
     scale: tuple[float, float] | None = None
     grid: str = "before"
     threshold: float | None = None
@@ -74,12 +73,15 @@ class SceneSettings:
     precision: str = "32-true"
 
     def __post_init__(self) -> None:
+        settle(self)
         for kind, name, known in (
             ("polygon format", self.polygon_format, POLYGON_DRIVERS),
             ("grid", self.grid, GRIDS),
         ):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
+        if self.bands is not None and (not self.bands or min(self.bands) < 1):
+            raise SettingError(f"`bands` {self.bands}: band numbers are counted from 1")
         if self.scale is not None and not -math.inf < self.scale[0] < self.scale[1] < math.inf:
             raise SettingError(
                 f"`scale` {self.scale[0]},{self.scale[1]}: the first must be below the second, "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import rasterio
@@ -154,19 +156,11 @@ class Source:
         return (masks > 0).any(axis=0)
 
 
-REMOTE = ("http://", "https://", "s3://", "/vsi")
-
-
-def raster_settings(*paths: str) -> rasterio.Env:
-    """How GDAL reads and writes here: a cache of bounded size, all cores, patient with servers.
-
-    A remote COG is read by ranges; looking for files beside it would only cost round trips.
-    """
-    remote = any(path.startswith(REMOTE) for path in paths)
+def raster_settings() -> rasterio.Env:
+    """How GDAL reads and writes here: a cache of bounded size, all cores, patient with servers."""
     return rasterio.Env(
         GDAL_CACHEMAX=CACHE_BYTES,
         GDAL_NUM_THREADS="ALL_CPUS",
-        GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR" if remote else "FALSE",
         GDAL_HTTP_MAX_RETRY=5,
         GDAL_HTTP_RETRY_DELAY=1,
         VSI_CACHE=True,
@@ -176,15 +170,57 @@ def raster_settings(*paths: str) -> rasterio.Env:
 def open_raster(path: str) -> DatasetReader:
     """Opens a raster: a file, a URL of a COG, or a ``/vsi…`` path.
 
+    Files beside it (masks, statistics, world files) are looked for where a listing costs
+    nothing; a remote COG is read by ranges, and a listing would only cost round trips.
+
     Raises:
         SceneError: If it cannot be opened.
     """
+    listing = "EMPTY_DIR" if is_remote(path) else "FALSE"
     # A missing CRS is said in an error of our own.
     with (
         raster_errors(f"{path}: cannot be opened as a raster"),
         warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
+        rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=listing),
     ):
         return rasterio.open(path)
+
+
+_REMOTE = re.compile(
+    r"https?://|ftp://|s3://|gs://|az://|/vsi(curl|s3|gs|az|adls|oss|swift|\w*hdfs)"
+)
+
+
+def is_remote(path: str) -> bool:
+    """Whether a raster lies on a server, be it inside an archive there."""
+    return _REMOTE.search(path) is not None
+
+
+def files_beside(path: str) -> list[str]:
+    """What a raster consists of beside its own file: masks, statistics, the sources of a VRT.
+
+    Args:
+        path: A raster; one in an archive has the archive, one on a server nothing.
+    """
+    if is_remote(path):
+        return []
+    found: dict[str, None] = {}
+    coming = [path]
+    while coming:
+        with open_raster(coming.pop()) as raster:
+            files = [str(Path(file)) for file in raster.files if Path(file).is_file()]
+        new = [file for file in files if file not in found]
+        found.update(dict.fromkeys(new))
+        coming += [file for file in new if file != path and file.lower().endswith(".vrt")]
+    archive = next((str(part) for part in _inside(path) if part.is_file()), None)
+    beside = {file for file in found if Path(file).resolve() != Path(path).resolve()}
+    return sorted(beside | ({archive} if archive else set()))
+
+
+def _inside(path: str) -> Sequence[Path]:
+    """Folders and archives that a path into an archive goes through, the innermost first."""
+    _, prefix, rest = path.rpartition("/vsi")
+    return Path(rest.partition("/")[2]).parents if prefix else ()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctma.errors import OutputError, SettingError
-from ctma.files import whole_file
+from ctma.files import whole_file, write_json
 from ctma.scene.identity import Identity
 from ctma.scene.plan import WindowIndex
 
 FOLDER = ".ctma-unfinished"
+_MARK, _SOURCES = "identity", "sources.json"
 
 
 class Store:
@@ -22,6 +24,7 @@ class Store:
     Args:
         output: The output folder; the store is a hidden folder in it until the run ends.
         identity: What the outputs depend on; only an equal run may be resumed.
+        sources: Paths of the rasters before and after.
         resume: Keep what is there; otherwise it is removed.
 
     Raises:
@@ -29,9 +32,11 @@ class Store:
         OutputError: If the folder cannot be written.
     """
 
-    def __init__(self, output: Path, identity: Identity, resume: bool):
+    def __init__(
+        self, output: Path, identity: Identity, sources: tuple[str, str], resume: bool
+    ) -> None:
         self.folder = output / FOLDER
-        mark = self.folder / "identity"
+        mark = self.folder / _MARK
         former = mark.read_text() if mark.is_file() else None
         if resume and former is not None and former not in identity:
             raise SettingError(
@@ -46,6 +51,7 @@ class Store:
                 part.unlink()
         except OSError as error:
             raise OutputError(f"cannot write {output}: {error.strerror}") from error
+        write_json(self.folder / _SOURCES, sources)
         with whole_file(mark) as part:
             part.write_text(identity.now)
 
@@ -99,12 +105,28 @@ class Store:
         return self.folder / f"strip-{row}.npy"
 
 
+def holds(output: Path, identity: Identity) -> bool:
+    """Whether an output folder holds what an interrupted run has left."""
+    mark = output / FOLDER / _MARK
+    return mark.is_file() and mark.read_text() in identity
+
+
+def unfinished_sources(output: Path) -> tuple[str, str] | None:
+    """The pair of an interrupted run that left finished windows, if an output folder holds one."""
+    folder = output / FOLDER
+    if not any(folder.glob("*.npy")):
+        return None
+    try:
+        before, after = json.loads((folder / _SOURCES).read_text())
+    except (OSError, ValueError):
+        return None
+    return before, after
+
+
 def discard(output: Path, identity: Identity | None = None) -> None:
     """Removes what an interrupted run, or only the one named, has left in an output folder."""
-    mark = output / FOLDER / "identity"
-    if identity is not None and (not mark.is_file() or mark.read_text() not in identity):
-        return
-    shutil.rmtree(output / FOLDER, ignore_errors=True)
+    if identity is None or holds(output, identity):
+        shutil.rmtree(output / FOLDER, ignore_errors=True)
 
 
 def _load(path: Path) -> NDArray | None:

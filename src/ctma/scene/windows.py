@@ -205,7 +205,7 @@ _worker = threading.local()
 def _predict_on_worker(parcel: _Parcel, plan: Plan, index: WindowIndex) -> NDArray[np.float32]:
     """One window; the rasters stay open on the worker from window to window."""
     torch.set_num_threads(1)
-    with raster_settings(plan.before.path, plan.after.path):
+    with raster_settings():
         reader = getattr(_worker, "reader", None)
         if reader is None or reader.plan != plan:
             _worker.reader = reader = Reader(plan)

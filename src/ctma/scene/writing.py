@@ -27,7 +27,7 @@ from ctma.files import refuse_inputs
 from ctma.scene.grid import Grid
 from ctma.scene.polygons import Change, GroundArea, Tracer
 from ctma.scene.settings import POLYGON_DRIVERS, PolygonSettings
-from ctma.scene.store import Store
+from ctma.scene.store import Store, unfinished_sources
 from ctma.scene.strips import NO_DATA, STEPS
 
 BLOCK = 512
@@ -57,16 +57,25 @@ def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> No
         overwrite: Whether the map of another pair may be replaced.
 
     Raises:
-        OutputError: If an output is an input, or the folder holds another pair's map.
+        OutputError: If an output is an input, or the folder holds another pair's map, or what
+            an interrupted run has finished of one.
     """
     polygons = (f"changes.{form}" for form in POLYGON_DRIVERS)
     outputs = [output / name for name in (*RASTERS, *polygons, SUMMARY, PICTURE)]
     refuse_inputs(sources, outputs)
+    if overwrite:
+        return
     there = [path for path in outputs if path.exists()]
-    if there and not overwrite and _read_sources(output / SUMMARY) != sources:
+    unfinished = unfinished_sources(output)
+    if there and sources not in (unfinished, _read_sources(output / SUMMARY)):
         raise OutputError(
-            f"{there[0]}: is there already and is not the map of this pair; name another folder, "
-            "or replace it with `overwrite`"
+            f"{there[0]}: is there already and is not known as the map of this pair; name another "
+            "folder, or replace it with `overwrite`"
+        )
+    if unfinished is not None and unfinished != sources:
+        raise OutputError(
+            f"{output}: holds the unfinished map of {' and '.join(unfinished)}; go on with those "
+            "and `resume`, name another folder, or drop it with `overwrite`"
         )
 
 

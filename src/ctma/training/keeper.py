@@ -10,10 +10,11 @@ import lightning.pytorch as pl
 import yaml
 from lightning.pytorch.callbacks import Checkpoint
 
-from ctma.checkpoints.header import RUN_BEST
+from ctma.checkpoints.header import RUN_BEST, read_header
 from ctma.checkpoints.store import save_model
 from ctma.data.pairs import find_label_scale
 from ctma.data.readers import data_fingerprint
+from ctma.errors import SettingError
 from ctma.evaluation.metrics import Scores
 from ctma.evaluation.scoring import Scoring, record_score
 from ctma.files import whole_file
@@ -77,15 +78,20 @@ class CheckpointKeeper(Checkpoint):
         self.best_counts: dict[str, int] = {}
 
     def begin(self) -> None:
-        """In the first process: keeps the recipe, and reads the data for their fingerprints."""
-        with whole_file(self.output / RECIPE) as part:
-            part.write_text(yaml.safe_dump(self.provenance["recipe"], sort_keys=False))
+        """In the first process: keeps the recipe, and reads the data for their fingerprints.
+
+        Raises:
+            SettingError: If the folder holds a training on other data.
+        """
         self.provenance["training_data"] = {
             "name": self.pairs.name,
             "pairs": self.pairs.count,
             "fingerprint": self.pairs.fingerprint(),
         }
         self.validation_data = data_fingerprint(self.pairs.validation)
+        self._check_same_data()
+        with whole_file(self.output / RECIPE) as part:
+            part.write_text(yaml.safe_dump(self.provenance["recipe"], sort_keys=False))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keeps what this epoch brought."""
@@ -123,6 +129,21 @@ class CheckpointKeeper(Checkpoint):
     def result(self) -> TrainingResult:
         """The best epoch so far."""
         return TrainingResult(self.output / RUN_BEST, self.best_epoch, Scores(**self.best_counts))
+
+    def _check_same_data(self) -> None:
+        weights = self.output / LATEST_WEIGHTS
+        if not weights.exists():
+            return
+        former = read_header(weights)
+        data = former.training_data, {"fingerprint": former.scores[0].get("data")}
+        now = self.provenance["training_data"], {"fingerprint": self.validation_data}
+        for split, found, wanted in zip(("training", "validation"), data, now, strict=True):
+            if found.get("fingerprint") != wanted["fingerprint"]:
+                name = former.training_data.get("name")
+                raise SettingError(
+                    f"{self.output}: was trained on {name}, whose {split} pairs were others than "
+                    f"those of {self.pairs.name} are now; give the same data, or name a new folder"
+                )
 
     def _record(self, module: ChangeModule, scores: Scores) -> dict[str, Any]:
         return record_score(

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ctma.data.dataset import Batch
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
 from ctma.inference.protocols import crops, to_unit_range
-from ctma.models.base import ChangeNetwork
+from ctma.models.base import ChangeNetwork, check_logits
 from ctma.training.losses import change_loss
 from ctma.training.settings import Recipe, ScheduleSettings
 
@@ -74,6 +74,7 @@ class ChangeModule(pl.LightningModule):
         scaling = self.network.usage.scaling
         pair = (to_unit_range(images, scaling) for images in (batch.before, batch.after))
         logits = self.network(*pair)
+        check_logits(self.network, logits, batch.before)
         loss = change_loss(logits, batch.change, self.recipe.loss)
         # No sync between processes: the progress bar reads the mean in the first one only,
         # and would wait for the others forever.

@@ -20,8 +20,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ctma.data.augmentation import augmentation
 from ctma.errors import SettingError, UnknownNameError
+from ctma.files import file_fingerprint
 from ctma.models.registry import list_models, model_arguments, model_hints
-from ctma.training.settings import LOSSES, Recipe
+from ctma.training.settings import LOSSES, LossSettings, Recipe
 
 _FOLDER = resources.files("ctma.training") / "recipes"
 _DATA, _NETWORKS = "data", "networks"
@@ -50,7 +51,17 @@ def load_recipe(name: str, settings: Iterable[str] = ()) -> Recipe:
         UnknownNameError: If there is no such recipe, key, network, augmentation or part of it.
         SettingError: If a value is of the wrong type or out of range; it names the key.
     """
-    content = _read(name)
+    return _with_settings(_read(name), settings)
+
+
+def load_kept(path: Path, settings: Iterable[str] = ()) -> Recipe:
+    """The recipe that a run keeps, which says itself where it comes from; else as
+    :func:`load_recipe`.
+    """
+    return _with_settings(_read_file(path), settings)
+
+
+def _with_settings(content: dict[str, Any], settings: Iterable[str]) -> Recipe:
     for setting in settings:
         _apply(content, setting)
     return check_recipe(content)
@@ -91,15 +102,19 @@ def _validate(content: dict[str, Any]) -> Recipe:
 def _read(name: str) -> dict[str, Any]:
     file = Path(name)
     if file.suffix in {".yaml", ".yml"}:
-        if not file.is_file():
-            raise SettingError(f"{name}: no such recipe file")
-        content = read_yaml(file.read_text(errors="replace"), name)
+        content = _read_file(file) | {"origin": file_fingerprint(file)}
     elif name in list_recipes():
         folder, _, rest = name.partition("/")
         content = _compose(folder, rest) if folder in _parts(_DATA) else _read_part(folder, rest)
     else:
         raise UnknownNameError("recipe", name, list_recipes())
     return {"name": name} | content
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise SettingError(f"{path}: no such recipe file")
+    return read_yaml(path.read_text(errors="replace"), str(path))
 
 
 def _compose(data: str, network: str) -> dict[str, Any]:
@@ -195,7 +210,13 @@ def setting_error(
     # Pydantic names the family of the loss as well, which is no key.
     path = prefix + ".".join(str(part) for part in first["loc"] if part not in LOSSES)
     if first["type"] == "extra_forbidden":
-        return UnknownNameError("key", path, [prefix + key for key in known] or _all_keys(Recipe))
+        own = [key for part in first["loc"] if part in LOSSES for key in _loss_keys(str(part))]
+        keys = own or [prefix + key for key in known] or _all_keys(Recipe)
+        return UnknownNameError("key", path, keys)
+    if first["type"] == "union_tag_invalid":
+        return UnknownNameError("loss", first["ctx"]["tag"], LOSSES)
+    if first["type"] in ("model_type", "dict_type"):
+        return SettingError(f"{path}: expected keys and values, got {first['input']!r}")
     value = f", got {first['input']!r}" if first["type"] != "missing" else ""
     return SettingError(f"{path}: {first['msg'].lower()}{value}")
 
@@ -207,6 +228,12 @@ def _all_keys(settings: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
         for form in forms:
             yield from _all_keys(form, f"{prefix}{name}.")
+
+
+def _loss_keys(family: str) -> Iterator[str]:
+    for form in _forms(LossSettings):
+        if form.model_fields["name"].default == family:
+            yield from _all_keys(form, "loss.")
 
 
 def _forms(annotation: Any) -> list[type[BaseModel]]:

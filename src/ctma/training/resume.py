@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from ctma.errors import CheckpointError, OutputError, SettingError
 from ctma.files import file_fingerprint
 from ctma.models.base import ChangeNetwork
 from ctma.training.keeper import LATEST, LATEST_WEIGHTS, RECIPE, CheckpointKeeper
-from ctma.training.recipes import load_recipe
+from ctma.training.recipes import load_kept
 from ctma.training.settings import Recipe
 
-FREE = {"name", "data.workers", "trainer.epochs", "trainer.patience"}
+FREE = {"name", "origin", "data.workers", "trainer.epochs", "trainer.patience"}
 """What a resumed training may change: it has no part in the epochs that are done."""
 
 
@@ -56,22 +57,48 @@ def _refuse(output: Path) -> None:
     raise OutputError(f"{output}: holds a training already; add `resume` or name a new folder")
 
 
-def check_latest(path: Path, network: ChangeNetwork, computing: dict[str, str]) -> int:
+@dataclass(frozen=True)
+class Former:
+    """What came before a training goes on.
+
+    Attributes:
+        epoch: Epochs that are done.
+        without_rise: How many of them, at the end, brought no better F1.
+        kept: What its :class:`CheckpointKeeper` knew.
+    """
+
+    epoch: int = 0
+    without_rise: int = 0
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return (
+            f"stopped after {self.epoch} epochs: the last {self.without_rise} brought no better F1"
+        )
+
+    def stopped_early(self, patience: int | None) -> bool:
+        """Whether the training has stopped for want of a better F1."""
+        return patience is not None and self.without_rise >= patience
+
+
+def check_latest(
+    path: Path | None, network: ChangeNetwork, recipe: Recipe, computing: dict[str, str]
+) -> Former:
     """Refuses to continue from what is not this network's training state, as it computes here.
 
     Args:
-        path: ``latest.ckpt``.
+        path: ``latest.ckpt``, ``None`` where a training begins.
         network: The recipe's network; gets the weights.
+        recipe: By which to go on.
         computing: What computes now.
-
-    Returns:
-        Epochs that are done.
 
     Raises:
         CheckpointError: If it is damaged or no training state of this network.
-        SettingError: If other versions, another device or engine computed it; former versions
-            of ctma did not say.
+        SettingError: If more epochs are done than the recipe has, or other versions, another
+            device or engine computed it; former versions of ctma did not say.
     """
+    if path is None:
+        return Former()
     content = read_released(path)
     prefix = "network."
     weights = {
@@ -82,11 +109,16 @@ def check_latest(path: Path, network: ChangeNetwork, computing: dict[str, str]) 
     load_weights(network, weights, path)
     if "pytorch-lightning_version" not in content:
         raise CheckpointError(f"{path}: holds weights but no training state; use `init`")
-    kept = content.get("callbacks", {}).get(CheckpointKeeper.__qualname__, {})
+    callbacks = content.get("callbacks", {})
+    kept = callbacks.get(CheckpointKeeper.__qualname__, {})
     for name, former in kept.get("computing", {}).items():
         if former != computing.get(name):
             raise _differs(path.parent, name, former, computing.get(name))
-    return int(content["epoch"]) + 1
+    epoch, epochs = int(content["epoch"]) + 1, recipe.trainer.epochs
+    if epoch > epochs:
+        raise SettingError(f"{path.parent}: has {epoch} epochs, more than {epochs}")
+    stopping = (callbacks[name] for name in callbacks if name.startswith("EarlyStopping"))
+    return Former(epoch, sum(int(state["wait_count"]) for state in stopping), kept)
 
 
 def _differs(output: Path, name: str, found: Any, wanted: Any) -> SettingError:
@@ -100,7 +132,7 @@ def _check_same_recipe(path: Path, recipe: Recipe) -> None:
     """Refuses to continue by other settings than the training was begun with."""
     if not path.exists():
         return
-    former = load_recipe(str(path))
+    former = load_kept(path)
     # One cycle has as many steps as the training was begun with.
     free = FREE - {"trainer.epochs"} if recipe.schedule.name == "one-cycle" else FREE
     contents = (former.model_dump(mode="json"), recipe.model_dump(mode="json"))

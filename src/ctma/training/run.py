@@ -11,18 +11,18 @@ from lightning.pytorch.callbacks import Callback
 
 from ctma.checkpoints.header import find_checkpoint
 from ctma.devices import describe_computing, find_device, find_precision
-from ctma.errors import SettingError
 from ctma.files import sole_run
 from ctma.inference.engines import eager
+from ctma.inference.images import check_takes_images
 from ctma.training.initial import create_network, load_initial
 from ctma.training.keeper import RECIPE, CheckpointKeeper, TrainingResult
 from ctma.training.loaders import PairsModule, find_training_pairs
 from ctma.training.module import ChangeModule
-from ctma.training.recipes import check_recipe, load_recipe
+from ctma.training.recipes import check_recipe, load_kept, load_recipe
 from ctma.training.resume import check_latest, find_latest
 from ctma.training.settings import Recipe
 from ctma.training.trainer import Hardware, Logs, create_trainer, quiet_lightning
-from ctma.types import IMAGE_BANDS, Say, ignore
+from ctma.types import Say, ignore
 
 
 def train(
@@ -56,8 +56,8 @@ def train(
         init: A checkpoint whose weights are where training starts, for fine-tuning; one of a
             smaller CTMA is grown.
         callbacks: Further callbacks for the trainer.
-        on_note: Called with a line on what was found in the data, and on what ``init`` knows
-            and the recipe does not.
+        on_note: Called with a line on what was found in the data, on what ``init`` knows
+            and the recipe does not, and where there is nothing to resume.
 
     Raises:
         CheckpointError: If the weights of ``init`` do not fit the recipe's network.
@@ -75,15 +75,17 @@ def train(
     seed_everything(recipe.seed)
     network = create_network(recipe, pretrained=latest is None and init is None)
     computing = describe_computing(find_device(device), eager.NAME)
-    epoch = 0 if latest is None else check_latest(latest, network, computing)
-    if epoch > recipe.trainer.epochs:
-        raise SettingError(f"{output}: has {epoch} epochs, more than {recipe.trainer.epochs}")
-    pairs = PairsModule(found, recipe.data, recipe.seed, epoch)
+    former = check_latest(latest, network, recipe, computing)
+    pairs = PairsModule(found, recipe.data, recipe.seed, former.epoch)
     initial: dict[str, str] = {}
     if latest is None and init is not None:
         initial = load_initial(network, find_checkpoint(init), recipe, pairs, on_note)
     keeper = CheckpointKeeper(output, recipe, found, initial, computing)
-    on_note(f"{pairs.training.note}; {pairs.validation.note}")
+    if former.stopped_early(recipe.trainer.patience):
+        on_note(f"{former}; a larger trainer.patience goes on")
+        keeper.load_state_dict(former.kept)
+        return keeper.result()
+    _tell_begin(on_note, pairs, resume and latest is None)
     logs = Logs(interval=_log_interval(recipe, found.count))
     module = ChangeModule(network, recipe)
     fit(module, pairs, output, [keeper, *callbacks], hardware, logs, latest, keeper.begin)
@@ -115,9 +117,11 @@ def fit(
         alone: Whether to keep other trainings out of the folder.
 
     Raises:
-        SettingError: If the device is not there.
+        SettingError: If the device is not there, or the network takes other bands than images
+            have.
         OutputError: If the folder cannot be written, or a training is at work there.
     """
+    check_takes_images(module.network)
     with quiet_lightning():
         trainer = create_trainer(module.recipe, output, callbacks, hardware, logs)
         with sole_run(output) if alone and trainer.is_global_zero else nullcontext():
@@ -148,18 +152,22 @@ def _settle(
 ) -> Recipe:
     """The recipe with the precision asked for, if it can be trained here."""
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    bands = recipe.arguments.get("bands", len(IMAGE_BANDS))
-    if bands != len(IMAGE_BANDS):
-        raise SettingError(f"model.bands: images on disk have {len(IMAGE_BANDS)} bands")
     hardware.check()
     if precision is None:
         return recipe
     content = recipe.model_dump(mode="json")
     if precision == "auto" and kept is not None and kept.exists():
-        content["trainer"]["precision"] = load_recipe(str(kept)).trainer.precision
+        content["trainer"]["precision"] = load_kept(kept).trainer.precision
     else:
         content["trainer"]["precision"] = find_precision(precision, find_device(hardware.device))
     return check_recipe(content)
+
+
+def _tell_begin(on_note: Say, pairs: PairsModule, nothing_to_resume: bool) -> None:
+    if nothing_to_resume:
+        on_note("there is no training to resume yet, a new one begins")
+    splits = f"{pairs.settings.training_split} and {pairs.settings.validation_split}"
+    on_note(f"{splits}: {pairs.training.note}; {pairs.validation.note}")
 
 
 def _log_interval(recipe: Recipe, pairs: int) -> int:

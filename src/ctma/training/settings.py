@@ -161,11 +161,13 @@ class Recipe(Settings):
 
     Attributes:
         name: Such as ``levir-cd/ctma``.
+        origin: For one that was read from a file, the file's fingerprint.
         model: ``name`` for ``create_model`` and its arguments.
         seed: Of weights, order and augmentation.
     """
 
     name: str
+    origin: str = ""
     model: dict[str, Any]
     data: DataSettings = DataSettings()
     optimizer: OptimizerSettings = OptimizerSettings()

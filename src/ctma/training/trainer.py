@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ctma.devices import find_device
 from ctma.errors import SettingError, extras, first_line
+from ctma.settings import check_count
 from ctma.training.settings import Recipe
 
 
@@ -38,6 +39,7 @@ class Hardware:
         Raises:
             SettingError: If the device is not there, or several are asked for and one is named.
         """
+        check_count("devices", self.devices)
         find_device(self.device)
         if ":" in self.device and self.devices > 1:
             raise SettingError(f"`device` {self.device} is one device, not {self.devices}")

@@ -24,9 +24,13 @@ def calibrate(
     protocol: Protocol = "crops",
     device: Device = "auto",
     precision: Precision = "32-true",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output if it is there.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make probabilities mean what they say: temperature, offset, best threshold, found on val."""
+    from ctma.checkpoints.header import read_header
     from ctma.evaluation.calibration import calibrate as run
 
     with progress("Calibrating") as on_progress:
@@ -38,10 +42,11 @@ def calibrate(
             protocol=protocol,
             device=device,
             precision=precision,
+            overwrite=overwrite,
             on_progress=on_progress,
         )
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(found) | {"record": read_header(output).calibration})
         return
     say(
         f"temperature {found.temperature:.3f}, offset {found.offset:+.3f}, "

@@ -7,21 +7,40 @@ from typing import Annotated
 
 import typer
 
-from ctma.cli.commands.options import Fusion, VideoLength, keep_given
+from ctma.cli.commands.options import VideoLength, keep_given
 from ctma.cli.output import say, warn
 
 
 def convert(
     source: Annotated[Path, typer.Argument(help="original.pth, a .safetensors, or ctma-s.")],
     target: Annotated[Path, typer.Argument(help="The other kind; with --half a .safetensors.")],
-    fusion: Fusion = None,
+    fusion: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Of a .pth, which does not say it: see the recipe it was trained by."
+        ),
+    ] = None,
     video_len: VideoLength = None,
     ground_sample_distance: Annotated[
         float | None,
-        typer.Option("--gsd", help="Metres a pixel it was trained at, for its header."),
+        typer.Option(
+            "--gsd", help="For its header: metres a pixel it was trained at.", metavar="METRES"
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="For its header: where change begins.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="For its header: as ctma calibrate found it.")
+    ] = None,
+    offset: Annotated[
+        float | None, typer.Option(help="For its header: as ctma calibrate found it.")
     ] = None,
     half: Annotated[
         bool, typer.Option("--half", help="Keep kernels in float16: half the size.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the target if it is there.")
     ] = False,
 ) -> None:
     """Convert weights of the released implementation to ours, or back; or ours to half size."""
@@ -31,8 +50,14 @@ def convert(
         source,
         target,
         arguments=keep_given(fusion=fusion, video_len=video_len),
-        ground_sample_distance=ground_sample_distance,
         half=half,
+        overwrite=overwrite,
         on_note=warn,
+        **keep_given(
+            ground_sample_distance=ground_sample_distance,
+            threshold=threshold,
+            temperature=temperature,
+            offset=offset,
+        ),
     )
     say(f"wrote {target}: {network.name} {network.arguments}")

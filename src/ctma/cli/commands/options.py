@@ -45,7 +45,7 @@ Fusion = Annotated[
         min=0,
         max=1,
         help="For an original .pth, which does not say it: 0.5 SVCD, 0.67 LEVIR-CD, 0.7 WHU-CD.",
-        show_default="0.5",
+        show_default="0.5, with a warning",
     ),
 ]
 VideoLength = Annotated[
@@ -101,6 +101,13 @@ ResumeScene = Annotated[
     bool,
     typer.Option("--resume", help="Go on where a run into DIR stopped.", rich_help_panel=RASTERS),
 ]
+
+
+def complete_recipes(incomplete: str) -> list[str]:
+    """Recipes that begin so, for the shell."""
+    from ctma.training.recipes import list_recipes
+
+    return [name for name in list_recipes() if name.startswith(incomplete)]
 
 
 def keep_given(**options: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,17 +75,28 @@ def predict(
 
     Rasters with a CRS give a georeferenced change map and polygons instead.
     """
+    from ctma.checkpoints.header import find_checkpoint
+    from ctma.checkpoints.released import unsaid_warnings
     from ctma.checkpoints.store import load_model
     from ctma.devices import find_device
 
     arguments = keep_given(fusion=fusion, video_len=video_len)
-    model = load_model(checkpoint, **arguments).to(find_device(device))
+    path = find_checkpoint(checkpoint)
+    model = load_model(path, **arguments).to(find_device(device))
+    for line in unsaid_warnings(path, model, arguments):
+        warn(line)
     # Older versions of typer give paths as texts there.
     options = context.params | {"output": output}
     if _are_scenes(before, after):
+        _refuse_options(context, {"protocol"}, f"is for images, and {before} is a raster")
         _predict_scene(model, options)
     else:
-        _refuse_raster_options(context, before)
+        of_rasters = {
+            parameter.name
+            for parameter in context.command.params
+            if getattr(parameter, "rich_help_panel", None) == RASTERS
+        }
+        _refuse_options(context, of_rasters, f"is for rasters, and {before} is none with a CRS")
         _predict_images(model, options)
 
 
@@ -109,7 +121,8 @@ def _predict_scene(model: ChangeNetwork, options: dict[str, Any]) -> None:
         print_json(result.summary)
         return
     _print_summary(result.summary)
-    for path in (result.probability, result.mask, result.changes, result.picture):
+    files = (result.probability, result.mask, result.changes, result.picture)
+    for path in (*files, options["output"] / "summary.json"):
         say(f"wrote {path}")
 
 
@@ -153,15 +166,12 @@ def _predict_images(model: ChangeNetwork, options: dict[str, Any]) -> None:
     say("{} masks in {}, probabilities in {}".format(len(results), *folders))
 
 
-def _refuse_raster_options(context: typer.Context, before: str) -> None:
+def _refuse_options(context: typer.Context, names: Container[str | None], why: str) -> None:
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
-        for_rasters = getattr(parameter, "rich_help_panel", None) == RASTERS
         # By name, as some versions of typer bring their own click.
-        if for_rasters and source and source.name == "COMMANDLINE":
-            raise SettingError(
-                f"{parameter.opts[0]} is for rasters, and {before} is none with a CRS; leave it out"
-            )
+        if parameter.name in names and source and source.name == "COMMANDLINE":
+            raise SettingError(f"{parameter.opts[0]} {why}; leave it out")
 
 
 PLAIN = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
@@ -202,11 +212,11 @@ def _scale(text: str) -> tuple[float, float] | None:
     return numbers[0], numbers[1]
 
 
-def _numbers(option: str, text: str | None, kind: type) -> list[Any] | None:
+def _numbers(option: str, text: str | None, kind: type) -> tuple[Any, ...] | None:
     if text is None:
         return None
     try:
-        return [kind(part) for part in text.split(",")]
+        return tuple(kind(part) for part in text.split(","))
     except ValueError as error:
         raise SettingError(f"`{option}` {text}: expected numbers with commas between") from error
 

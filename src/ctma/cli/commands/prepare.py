@@ -25,6 +25,8 @@ def prepare(
 
     with progress(f"Cutting {dataset}") as on_progress:
         if dataset == "levir-cd":
+            if split is not None:
+                raise SettingError("`split` is for whu-cd: levir-cd keeps its own; leave it out")
             prepared = prepare_levir_cd(source, target, on_progress)
         elif dataset == "whu-cd":
             if split is None:

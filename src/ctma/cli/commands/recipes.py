@@ -6,14 +6,18 @@ from typing import Annotated
 
 import typer
 
+from ctma.cli.commands.options import Json, complete_recipes
 from ctma.cli.output import print_json, say
 
 
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(help="One to print whole.", show_default="all names")
+        str | None,
+        typer.Argument(
+            help="One to print whole.", show_default="all names", autocompletion=complete_recipes
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print machine-readable output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the recipes, or print one with every value it has."""
     import yaml

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctma.cli.commands.options import Data, Device
+from ctma.cli.commands.options import Data, Device, complete_recipes
 from ctma.cli.output import name_options, say
 from ctma.errors import SettingError
 
@@ -16,17 +16,11 @@ if TYPE_CHECKING:
     from ctma.training.settings import Recipe
 
 
-def _complete_recipes(incomplete: str) -> list[str]:
-    from ctma.training.recipes import list_recipes
-
-    return [name for name in list_recipes() if name.startswith(incomplete)]
-
-
 def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="Such as levir-cd/ctma, or a YAML file.", autocompletion=_complete_recipes
+            help="Such as levir-cd/ctma, or a YAML file.", autocompletion=complete_recipes
         ),
     ],
     data: Data,
@@ -66,7 +60,6 @@ def train(
         device = "cuda" if accelerator == "gpu" else accelerator
     tell = rank_zero_only(say)
     chosen = _choose(recipe, settings or (), output if resume else None)
-    split = chosen.data.validation_split
     result = run(
         chosen,
         data,
@@ -76,23 +69,29 @@ def train(
         precision=precision,
         resume=resume,
         init=init,
-        on_note=lambda line: tell(f"train and {split}: {name_options(line)}"),
+        on_note=lambda line: tell(name_options(line)),
     )
     tell(
         f"best: {result.best}, epoch {result.epoch}, "
-        f"F1 {100 * result.scores.f1:.2f} on {split} (crops, threshold 0.5)"
+        f"F1 {100 * result.scores.f1:.2f} on {chosen.data.validation_split} "
+        "(crops, threshold 0.5)"
     )
 
 
 def _choose(recipe: str, settings: Sequence[str], run: Path | None) -> Recipe:
     """The recipe asked for, or the one that a run to be resumed has kept."""
     from ctma.training.keeper import RECIPE
-    from ctma.training.recipes import load_recipe
+    from ctma.training.recipes import load_kept, load_recipe
 
     kept = None if run is None else run / RECIPE
     if kept is None or not kept.exists():
         return load_recipe(recipe, settings)
-    chosen = load_recipe(str(kept), settings)
+    chosen = load_kept(kept, settings)
     if chosen.name != recipe:
         raise SettingError(f"{run}: was trained by {chosen.name}, not by {recipe}")
+    if chosen.origin and chosen.origin != load_recipe(recipe).origin:
+        raise SettingError(
+            f"{recipe}: is not as it was when {run} was begun; give what changed as `settings`, or "
+            "name a new folder"
+        )
     return chosen
