@@ -354,6 +354,191 @@ def test_holes_stay_nodata(tmp_path, pair, kind):
     assert result.summary["valid_pixels"] == 300 * 420 - 100 * 130
 
 
+@pytest.mark.parametrize("warped", [False, True])
+@pytest.mark.parametrize("said", ["tagged", "given"])
+def test_a_hole_in_one_band_is_a_hole(tmp_path, warped, said):
+    pixels = smooth(2, 300, 420).astype(np.uint16) + 10
+    pixels[1, 50:150, 200:330] = 3
+    shift = 0.1 if warped else 0.0
+    place = from_origin(500_000 - shift, 4_000_000 + shift, 0.5, 0.5)
+    after = write_raster(tmp_path / "h.tif", pixels, place, nodata=3 if said == "tagged" else None)
+    options = {} if said == "tagged" else {"nodata": 3}
+    before = write_raster(tmp_path / "b.tif", smooth(1, 300, 420).clip(10))
+    result = predict_scene(before, after, Neighbourhood().eval(), tmp_path / "out", **options)
+    assert result.plan.after.scaling.low[1] > 5, "holes have no part in the percentiles"
+    hole = read(result.mask)[50:150, 200:330] == 255
+    assert hole[1:-1, 1:-1].all()
+    left_out = 300 * 420 - result.summary["valid_pixels"]
+    assert 100 * 130 <= left_out <= 102 * 132 + 2 * 720 * warped
+
+
+def test_every_band_may_have_a_nodata_value_of_its_own(tmp_path, pair):
+    pixels = smooth(2, 300, 420)
+    for band, value in enumerate((7, 8, 9)):
+        pixels[band][pixels[band] == value] = 10
+        pixels[band, 20 * band + 100 : 20 * band + 110, :100] = value
+    stacked = write_raster(tmp_path / "s.tif", pixels)
+    with rasterio.open(stacked) as raster:
+        parts = [
+            f'<VRTRasterBand dataType="Byte" band="{band}"><NoDataValue>{6 + band}</NoDataValue>'
+            f"<SimpleSource><SourceFilename>{stacked}</SourceFilename><SourceBand>{band}"
+            "</SourceBand></SimpleSource></VRTRasterBand>"
+            for band in (1, 2, 3)
+        ]
+        place = ", ".join(map(str, raster.transform.to_gdal()))
+    vrt = tmp_path / "s.vrt"
+    vrt.write_text(
+        f'<VRTDataset rasterXSize="420" rasterYSize="300"><SRS>EPSG:32643</SRS><GeoTransform>'
+        f"{place}</GeoTransform>{''.join(parts)}</VRTDataset>"
+    )
+    network = Neighbourhood().eval()
+    result = predict_scene(pair[0], vrt, network, tmp_path / "out")
+    assert result.summary["valid_pixels"] == 300 * 420 - 3 * 10 * 100
+    moved = write_raster(
+        tmp_path / "m.tif", smooth(1, 300, 420), from_origin(500_000.1, 4e6, 0.5, 0.5)
+    )
+    warped = predict_scene(moved, vrt, network, tmp_path / "warped")
+    assert (read(warped.mask)[101:109, 1:98] == 255).all()
+    assert (read(warped.mask)[121:129, 1:98] == 255).all()
+
+
+def test_nodata_and_alpha_are_both_heeded(tmp_path, pair, recwarn):
+    pixels = np.concatenate([smooth(2, 300, 420), np.full((1, 300, 420), 255, np.uint8)])
+    pixels[:3, :, :140] = 0
+    pixels[3, :100] = 0
+    after = write_raster(tmp_path / "h.tif", pixels, photometric="RGB", alpha="yes", nodata=0)
+    result = predict_scene(pair[0], after, Neighbourhood().eval(), tmp_path / "out")
+    assert result.summary["valid_pixels"] == 200 * 280
+    assert not [one for one in recwarn if "shadow" in str(one.message)]
+
+
+# Bands
+
+
+def tagged(path, pixels, kinds, **profile):
+    write_raster(path, pixels, **profile)
+    with rasterio.open(path, "r+") as raster:
+        raster.colorinterp = [rasterio.enums.ColorInterp[kind] for kind in kinds]
+    return path
+
+
+def test_bands_are_taken_by_what_they_are_tagged(tmp_path, pair, ctma, tiny_model):
+    pixels = smooth(2, 300, 420)
+    kinds = ("undefined", "blue", "green", "red")
+    mixed = np.concatenate([smooth(3, 300, 420, bands=1), pixels[::-1]])
+    after = tagged(tmp_path / "mixed.tif", mixed, kinds, photometric="MINISBLACK")
+    network = Neighbourhood().eval()
+    result = predict_scene(pair[0], after, network, tmp_path / "out")
+    assert result.plan.after.bands == (4, 3, 2)
+    usual = predict_scene(*pair, network, tmp_path / "usual")
+    assert (read(result.probability) == read(usual.probability)).all()
+    named = predict_scene(pair[0], after, network, tmp_path / "named", bands=((1, 2, 3), (2, 3, 4)))
+    assert (named.plan.before.bands, named.plan.after.bands) == ((1, 2, 3), (2, 3, 4))
+    command = ("predict", pair[0], after, "-c", tiny_model, "-o", tmp_path / "said")
+    assert "bands of after: 4, 3, 2\n" in ctma(*command).stdout
+    command = (*command[:-1], tmp_path / "given", "--bands", "3,2,1:1,2,3")
+    assert "bands of before: 3, 2, 1\n" in ctma(*command).stdout
+    refused(ctma, "3,2,1:1,2,3", *command[:-1], "1:2:3")
+
+
+@pytest.mark.parametrize("warped", [False, True])
+def test_a_palette_is_its_colours_and_grey_serves_as_three(tmp_path, pair, warped):
+    network = Neighbourhood().eval()
+    place = from_origin(500_000, 4_000_000, 0.25, 0.25) if warped else None
+    indices = smooth(4, 300, 420, bands=1) % 8
+    colours = np.array([(30 * n, 255 - 20 * n, 7 * n * n % 256, 255) for n in range(8)], np.uint8)
+    palette = write_raster(tmp_path / "p.tif", indices, place, photometric="palette")
+    with rasterio.open(palette, "r+") as raster:
+        raster.write_colormap(1, dict(enumerate(map(tuple, colours.tolist()))))
+    rgb = write_raster(tmp_path / "rgb.tif", colours[indices[0], :3].transpose(2, 0, 1), place)
+    grey = write_raster(tmp_path / "g.tif", smooth(5, 300, 420, bands=1), place)
+    thrice = write_raster(tmp_path / "t.tif", smooth(5, 300, 420, bands=1).repeat(3, axis=0), place)
+    for one, other in ((palette, rgb), (grey, thrice)):
+        found = [
+            predict_scene(pair[0], after, network, tmp_path / after.stem) for after in (one, other)
+        ]
+        maps = [read(result.probability).astype(int) for result in found]
+        if warped and one is palette:  # colours between two of a palette's are nobody's
+            assert found[0].summary["valid_pixels"] == found[1].summary["valid_pixels"]
+        else:
+            assert (maps[0] == maps[1]).all()
+
+
+# Places
+
+
+def test_longitudes_may_be_counted_from_0_or_from_minus_180(tmp_path):
+    network = Neighbourhood().eval()
+    pixels = [smooth(seed, 200, 300) for seed in (1, 2)]
+    degrees = CRS.from_epsg(4326)
+    east, west = (from_origin(start, 10, 1e-5, 1e-5) for start in (190.0, -170.0))
+    paths = [
+        write_raster(tmp_path / f"{name}.tif", image, place, degrees)
+        for name, image, place in (
+            ("before", pixels[0], east), ("after", pixels[1], west), ("same", pixels[1], east)
+        )
+    ]  # fmt: skip
+    usual = predict_scene(paths[0], paths[2], network, tmp_path / "usual")
+    found = predict_scene(paths[0], paths[1], network, tmp_path / "found")
+    assert found.summary["after"]["outside_share"] == 0
+    assert (read(found.probability) == read(usual.probability)).all()
+    with rasterio.open(found.mask) as raster:
+        assert raster.bounds.left == pytest.approx(190)
+
+
+MOON = (
+    'PROJCS["Moon",GEOGCS["Moon 2000",DATUM["D_Moon_2000",SPHEROID["Moon",1737400,0]],'
+    'PRIMEM["Reference_Meridian",0],UNIT["degree",0.0174532925199433]],'
+    'PROJECTION["Equirectangular"],PARAMETER["standard_parallel_1",0],'
+    'PARAMETER["central_meridian",0],UNIT["metre",1]]'
+)
+SITE = 'LOCAL_CS["site",UNIT["foot",0.3048]]'
+
+
+@pytest.mark.parametrize(("crs", "unit"), [(MOON, 1.0), (SITE, 0.3048)], ids=["moon", "site"])
+def test_a_crs_of_no_place_on_earth_has_planar_areas(tmp_path, crs, unit):
+    place = CRS.from_wkt(crs)
+    paths = [
+        write_raster(
+            tmp_path / f"{seed}.tif", smooth(seed, 200, 300), from_origin(0, 0, 2, 2), place
+        )
+        for seed in (1, 2)
+    ]
+    said = []
+    network = Neighbourhood().eval()
+    result = predict_scene(*paths, network, tmp_path / "out", on_warning=said.append)
+    assert "the CRS is tied to no place on Earth: areas are those of its plane" in said
+    assert result.summary["ground_sample_distance"] == pytest.approx(2 * unit)
+    pixels = int((read(result.mask) == 1).sum())
+    assert result.summary["changed_area_m2"] == pytest.approx(pixels * (2 * unit) ** 2, rel=1e-3)
+    with pytest.raises(SceneError, match="GeoJSON knows no other"):
+        predict_scene(*paths, network, tmp_path / "json", polygon_format="geojson")
+    earth = write_raster(tmp_path / "earth.tif", smooth(2, 200, 300))
+    with pytest.raises(SceneError, match="onto one grid"):
+        predict_scene(paths[0], earth, network, tmp_path / "mixed")
+
+
+# Folders
+
+
+def test_folders_of_georeferenced_tiles_give_a_map_each(tmp_path, ctma, tiny_model):
+    for date in ("before", "after"):
+        (tmp_path / date).mkdir()
+        for number in range(2):
+            place = from_origin(500_000 + 32 * number, 4_000_000, 0.5, 0.5)
+            path = tmp_path / date / f"tile_{number}.tif"
+            write_raster(path, smooth(number + len(date), 64, 64), place)
+    command = ("predict", tmp_path / "before", tmp_path / "after", "-c", tiny_model)
+    found = json.loads(ctma(*command, "-o", tmp_path / "out", "--json").stdout)
+    assert [one["name"] for one in found] == ["tile_0", "tile_1"]
+    for number in range(2):
+        with rasterio.open(tmp_path / f"out/tile_{number}/mask.tif") as raster:
+            assert raster.bounds.left == 500_000 + 32 * number
+    Image.fromarray(smooth(1, 64, 64).transpose(1, 2, 0)).save(tmp_path / "before/tile_1.tif")
+    Image.fromarray(smooth(1, 64, 64).transpose(1, 2, 0)).save(tmp_path / "after/tile_1.tif")
+    refused(ctma, "tile_1.tif: has no CRS, but", *command, "-o", tmp_path / "mixed")
+
+
 # Outputs
 
 
@@ -465,13 +650,13 @@ def test_bad_rasters_are_one_clear_line(ctma, pair, tiny_model, tmp_path):
         write_raster(bare, smooth(1, 99, 99), Affine.identity(), crs=None)
     cut = tmp_path / "cut.tif"
     cut.write_bytes(pair[0].read_bytes()[:150_000])
-    grey = write_raster(tmp_path / "grey.tif", smooth(1, 300, 420, bands=1))
+    two = write_raster(tmp_path / "two.tif", smooth(1, 300, 420, bands=2))
     nan = write_raster(tmp_path / "nan.tif", np.full((3, 300, 420), np.nan, np.float32))
     empty = write_raster(tmp_path / "empty.tif", smooth(1, 300, 420) * 0, nodata=0)
     predict(pair[0], far, "do not overlap")
     predict(pair[0], bare, "has no CRS")
     predict(pair[0], cut, "cut.tif")
-    predict(pair[0], grey, "has 1 bands")
+    predict(pair[0], two, "has 2 bands")
     predict(pair[0], empty, "no valid pixel")
     predict(pair[0], nan, "no valid pixel")
     predict(pair[0], tmp_path / "absent.tif", "absent.tif")

@@ -113,7 +113,9 @@ def test_a_family_of_losses_has_its_own_keys():
     assert load_recipe("levir-cd/ctma-s").loss == BCESettings()
     recipe = load_recipe("levir-cd/ctma-s", ["loss.name=nll", "loss.class_weights=[1, 2]"])
     assert recipe.loss == NLLSettings(class_weights=(1, 2))
-    with pytest.raises(UnknownNameError, match=r"'loss\.coarse': did you mean loss\.name, loss\.class_weights\?"):
+    with pytest.raises(
+        UnknownNameError, match=r"'loss\.coarse': did you mean loss\.name, loss\.class_weights\?"
+    ):
         load_recipe("levir-cd/ctma-s", ["loss.name=nll", "loss.coarse=1"])
     with pytest.raises(UnknownNameError, match="loss 'mse': did you mean bce, nll"):
         load_recipe("levir-cd/ctma-s", ["loss.name=mse"])

@@ -21,8 +21,9 @@ from ctma.models.base import ChangeNetwork
 from ctma.scene.blending import Axis, Tiling, add_window, axis
 from ctma.scene.grid import Grid, measure_distance
 from ctma.scene.plan import Images
+from ctma.scene.scaling import Scaling, percentile_scaling, unit_scaling
 from ctma.scene.settings import SceneSettings
-from ctma.scene.source import OVERVIEW_SIDE, Scaling, percentile_scaling, unit_scaling
+from ctma.scene.source import OVERVIEW_SIDE
 from ctma.scene.windows import look
 
 

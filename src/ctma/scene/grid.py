@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyproj
 import shapely
 from numpy.typing import NDArray
-from pyproj import Geod
+from pyproj import Geod, Transformer
+from pyproj.exceptions import ProjError
 from rasterio import DatasetReader
 from rasterio.crs import CRS
 from rasterio.transform import Affine, array_bounds, from_origin
@@ -45,6 +47,11 @@ class Grid:
         """West, south, east, north."""
         return array_bounds(self.height, self.width, self.transform)
 
+    def turned(self, degrees: float) -> Grid:
+        """The same grid in longitudes that are counted otherwise; by 0, as it is."""
+        transform = Affine.translation(-degrees, 0) @ self.transform if degrees else self.transform
+        return replace(self, transform=transform)
+
     def moved(self, columns: float, rows: float) -> Grid:
         """The same grid, moved to the right and downwards by pixels."""
         return replace(self, transform=self.transform @ Affine.translation(columns, rows))
@@ -58,11 +65,13 @@ class Overlap:
         grid: The grid over the intersection.
         outside_before: Share of the raster before that lies outside it.
         outside_after: Share of the raster after that lies outside it.
+        turn: Degrees by which the longitudes of the raster after are counted less than the grid's.
     """
 
     grid: Grid
     outside_before: float
     outside_after: float
+    turn: float = 0.0
 
 
 def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "before") -> Overlap:
@@ -83,14 +92,41 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
     if choice not in GRIDS:
         raise UnknownNameError("grid", choice, GRIDS)
     own = {"before": _own_grid(before), "after": _own_grid(after)}
+    turn = _find_turn(*own.values())
+    own["after"] = own["after"].turned(-turn)
     if choice == "finest":
         choice = min(own, key=lambda date: _pixel_area(own[date], before.crs))
     reference = own[choice]
-    extents = {date: _bounds_in(grid, reference.crs) for date, grid in own.items()}
-    grid = _cut(reference, _intersection(*extents.values()))
+    extents = [_bounds_in(grid, reference.crs) for grid in own.values()]
+    if reference.crs.is_geographic:
+        extents = _nearest_longitudes(*extents)
+    grid = _cut(reference, _intersection(*extents))
     if grid is None:
         raise SceneError(f"{before.name} and {after.name} do not overlap")
-    return Overlap(grid, _share_outside(before, grid), _share_outside(after, grid))
+    outside_after = _share_outside(after, grid.turned(turn))
+    return Overlap(grid, _share_outside(before, grid), outside_after, turn)
+
+
+def _find_turn(before: Grid, after: Grid) -> float:
+    """Degrees by which longitudes after must grow to be counted as those before."""
+    if not (before.crs.is_geographic and after.crs.is_geographic):
+        return 0.0
+    _, turned = _nearest_longitudes(before.bounds, after.bounds)
+    return turned[0] - after.bounds[0]
+
+
+def _nearest_longitudes(first: Bounds, second: Bounds) -> list[Bounds]:
+    """Two extents in degrees, the second one turned to where it meets the first one most."""
+
+    def turned(degrees: float) -> Bounds:
+        west, south, east, north = second
+        return west + degrees, south, east + degrees, north
+
+    def meeting(bounds: Bounds) -> float:
+        west, _, east, _ = _intersection(first, bounds)
+        return east - west
+
+    return [first, max((turned(degrees) for degrees in (0.0, 360.0, -360.0)), key=meeting)]
 
 
 def _check_place(raster: DatasetReader) -> None:
@@ -110,12 +146,32 @@ def _check_place(raster: DatasetReader) -> None:
 
 
 def measure_distance(grid: Grid) -> float | None:
-    """Metres that the middle pixel measures along a side, ``None`` where it is nowhere on Earth."""
+    """Metres that the middle pixel measures along a side, ``None`` where it is nowhere on Earth.
+
+    In a CRS that is tied to no place on Earth, those of its plane.
+    """
+    if (unit := metres_a_unit(grid.crs)) is not None:
+        return math.sqrt(abs(grid.transform.determinant)) * unit
     corner, right, below = _middle_pixel(grid, CRS.from_epsg(4326))
     ellipsoid = Geod(ellps="WGS84")
     across, down = (ellipsoid.inv(*corner, *other)[2] for other in (right, below))
     distance = math.sqrt(across * down)
     return distance if 0 < distance < math.inf else None
+
+
+def metres_a_unit(crs: CRS) -> float | None:
+    """Metres a unit of a CRS that is tied to no place on Earth; ``None`` for those that are.
+
+    Such are local ones, of a building site, and those of other bodies; degrees there are counted
+    as on the body's equator.
+    """
+    own = pyproj.CRS.from_wkt(crs.to_wkt())
+    try:
+        Transformer.from_crs(own, "EPSG:4326")
+    except ProjError:
+        radius = own.ellipsoid.semi_major_metre if own.is_geographic and own.ellipsoid else 1.0
+        return float(own.axis_info[0].unit_conversion_factor * radius)
+    return None
 
 
 def _own_grid(raster: DatasetReader) -> Grid:
@@ -136,6 +192,8 @@ def _own_grid(raster: DatasetReader) -> Grid:
 
 
 def _bounds_in(grid: Grid, crs: CRS) -> Bounds:
+    if grid.crs == crs:
+        return grid.bounds
     return transform_bounds(grid.crs, crs, *grid.bounds, densify_pts=21)
 
 
@@ -149,6 +207,8 @@ def _middle_pixel(grid: Grid, crs: CRS) -> list[tuple[float, float]]:
     """Its upper left, upper right and lower left corner in a CRS, as (x, y)."""
     column, row = grid.width / 2, grid.height / 2
     corners = [grid.transform @ (column + x, row + y) for x, y in ((0, 0), (1, 0), (0, 1))]
+    if grid.crs == crs:
+        return corners
     xs, ys = transform(grid.crs, crs, *zip(*corners, strict=True))
     return list(zip(xs, ys, strict=True))
 
@@ -157,7 +217,8 @@ def _share_outside(raster: DatasetReader, grid: Grid) -> float:
     """Share of a raster's pixels that lie outside a grid."""
 
     def to_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = np.array(transform(grid.crs, raster.crs, *points.T))
+        same = grid.crs == raster.crs
+        x, y = points.T if same else np.array(transform(grid.crs, raster.crs, *points.T))
         return np.stack(~raster.transform @ (x, y), axis=-1)
 
     outline = shapely.box(*grid.bounds)

@@ -10,8 +10,8 @@ from ctma.files import fingerprint
 from ctma.inference.engines import eager
 from ctma.models.base import ChangeNetwork
 from ctma.scene.plan import Plan
+from ctma.scene.rasters import files_beside
 from ctma.scene.settings import PolygonSettings
-from ctma.scene.source import files_beside
 
 
 class Identity(NamedTuple):
@@ -41,7 +41,9 @@ def identify(plan: Plan, network: ChangeNetwork, polygons: PolygonSettings) -> I
     before = fingerprint([repr(plan), repr(polygons), *stamps, network.fingerprint()])
     computing = describe_computing(network.device, eager.NAME)
     beside = [file for date in (plan.before, plan.after) for file in files_beside(date.path)]
-    return Identity(fingerprint([before, *map(_stamp, beside), *computing.values()]), before)
+    nodata = [] if plan.nodata is None else [f"nodata {plan.nodata}"]
+    now = fingerprint([before, *nodata, *map(_stamp, beside), *computing.values()])
+    return Identity(now, before)
 
 
 def _stamp(path: str) -> str:

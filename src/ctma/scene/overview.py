@@ -17,7 +17,8 @@ from shapely import from_wkb
 
 from ctma.figures.scenes import Overview, save_scene
 from ctma.scene.plan import Date, Plan
-from ctma.scene.source import Source, open_raster, raster_settings
+from ctma.scene.rasters import open_raster, raster_settings
+from ctma.scene.source import Source
 from ctma.scene.writing import plain_path
 
 SIDE = 1000
@@ -49,7 +50,7 @@ def draw_overview(
         shape = tuple(max(1, round(side / factor)) for side in raster.shape)
         stored = raster.read(1, out_shape=shape)
         scaled = np.where(stored == raster.nodata, np.nan, stored * raster.scales[0])
-        before, after = (_picture(date, shape) for date in (plan.before, plan.after))
+        before, after = (_picture(date, plan.nodata, shape) for date in (plan.before, plan.after))
         to_pixels, crs = ~raster.transform, raster.crs
     rings = (np.array(polygon.exterior.coords)[:, :2] for polygon in _read_polygons(polygons, crs))
     outlines = [np.stack(to_pixels @ (ring[:, 0], ring[:, 1]), axis=1) / factor for ring in rings]
@@ -71,9 +72,12 @@ def _read_polygons(path: Path, crs: CRS) -> Iterable[Any]:
     return shapely.transform(polygons, to_scene, interleaved=False)
 
 
-def _picture(date: Date, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _picture(date: Date, nodata: float | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """The first three bands of a date (or the first one thrice) as the network sees them."""
-    with open_raster(date.path) as raster, Source(raster, date.grid, date.bands) as source:
+    with (
+        open_raster(date.path) as raster,
+        Source(raster, date.grid, date.bands, nodata) as source,
+    ):
         values, valid = source.overview
     scaled = date.scaling.apply(values) * valid
     bands = scaled[:3] if len(scaled) >= 3 else scaled[:1].repeat(3, axis=0)

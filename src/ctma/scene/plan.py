@@ -13,20 +13,17 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from ctma.devices import find_precision
+from ctma.errors import SceneError
 from ctma.inference.resolution import find_enlargement
 from ctma.models.base import ChangeNetwork
+from ctma.scene.bands import choose_bands
 from ctma.scene.blending import Axis, Tiling, axis
-from ctma.scene.grid import Grid, Overlap, common_grid, measure_distance
+from ctma.scene.grid import Grid, Overlap, common_grid, measure_distance, metres_a_unit
+from ctma.scene.rasters import open_raster, raster_errors
 from ctma.scene.registration import Shift, estimate_shift
+from ctma.scene.scaling import Scaling, estimate_scaling
 from ctma.scene.settings import SceneSettings
-from ctma.scene.source import (
-    Scaling,
-    Source,
-    choose_bands,
-    estimate_scaling,
-    open_raster,
-    raster_errors,
-)
+from ctma.scene.source import Source
 
 WindowIndex = tuple[int, int]
 """A window: its number from the top, and its number from the left."""
@@ -75,6 +72,7 @@ class Plan:
         precision: ``"32-true"`` or ``"bf16-mixed"``.
         threshold: Change is where the probability exceeds it.
         stride: Pixels of the network's coarsest features; sides of windows are its multiples.
+        nodata: The stored value that means none, in bands that do not say theirs.
     """
 
     before: Date
@@ -83,7 +81,9 @@ class Plan:
     enlargement: float
     precision: str
     threshold: float
+    # What was settled later than the first resumable runs is not part of how a plan is written.
     stride: int = field(repr=False)
+    nodata: float | None = field(default=None, repr=False)
 
     @property
     def grid(self) -> Grid:
@@ -139,19 +139,28 @@ def make_plan(
         rasters = [stack.enter_context(open_raster(path)) for path in paths]
         with raster_errors(f"{before} and {after}: cannot be brought onto one grid"):
             overlap = common_grid(rasters[0], rasters[1], settings.grid)
+            if settings.polygon_format == "geojson" and metres_a_unit(overlap.grid.crs) is not None:
+                raise SceneError(
+                    f"{before}: its CRS is tied to no place on Earth, and GeoJSON knows no other; "
+                    "write another `polygon_format`, such as gpkg"
+                )
             distance = settings.ground_sample_distance or measure_distance(overlap.grid)
-        chosen = [choose_bands(raster, settings.bands, usage.bands) for raster in rasters]
-        grids = [overlap.grid, overlap.grid]
+        chosen = [
+            choose_bands(raster, wanted, usage.bands)
+            for raster, wanted in zip(rasters, settings.bands_by_date, strict=True)
+        ]
+        grids = [overlap.grid, overlap.grid.turned(overlap.turn)]
         sources = [
-            stack.enter_context(Source(*parts))
+            stack.enter_context(Source(*parts, settings.nodata))
             for parts in zip(rasters, grids, chosen, strict=True)
         ]
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(lambda source: source.overview, sources))
         shift = estimate_shift(*sources)
         if settings.coregister:
-            grids[1] = overlap.grid.moved(*shift)
-            sources[1] = stack.enter_context(Source(rasters[1], grids[1], chosen[1]))
+            grids[1] = grids[1].moved(*shift)
+            moved = Source(rasters[1], grids[1], chosen[1], settings.nodata)
+            sources[1] = stack.enter_context(moved)
         scalings = [_scaling(source, settings.scale, usage.scaling) for source in sources]
     first, second = (
         Date(path, tuple(numbers), own, scaling)
@@ -166,6 +175,7 @@ def make_plan(
         find_precision(settings.precision, model.device),
         usage.threshold if settings.threshold is None else settings.threshold,
         model.stride,
+        settings.nodata,
     )
     return plan, Findings(overlap, shift, distance, time.monotonic() - start)
 
@@ -186,7 +196,12 @@ class Reader:
         with ExitStack() as stack:
             self.sources = [
                 stack.enter_context(
-                    Source(stack.enter_context(open_raster(date.path)), date.grid, date.bands)
+                    Source(
+                        stack.enter_context(open_raster(date.path)),
+                        date.grid,
+                        date.bands,
+                        plan.nodata,
+                    )
                 )
                 for date in (plan.before, plan.after)
             ]

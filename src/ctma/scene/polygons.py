@@ -18,7 +18,7 @@ from shapely.affinity import affine_transform
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from ctma.scene.grid import Grid
+from ctma.scene.grid import Grid, metres_a_unit
 
 
 @dataclass
@@ -142,15 +142,21 @@ class Tracer:
 class GroundArea:
     """Areas on the ellipsoid, in square metres, whatever the CRS.
 
+    Those of a CRS that is tied to no place on Earth are of its plane.
+
     Args:
         grid: Its CRS is the geometries'.
     """
 
     def __init__(self, grid: Grid):
+        self.unit = metres_a_unit(grid.crs)
         self.ellipsoid = Geod(ellps="WGS84")
-        self.to_degrees = Transformer.from_crs(grid.crs.to_wkt(), "EPSG:4326", always_xy=True)
+        if self.unit is None:
+            self.to_degrees = Transformer.from_crs(grid.crs.to_wkt(), "EPSG:4326", always_xy=True)
 
     def __call__(self, geometry: BaseGeometry) -> float:
         """The area of a geometry, square metres."""
+        if self.unit is not None:
+            return float(geometry.area) * self.unit**2
         degrees = shapely.transform(geometry, self.to_degrees.transform, interleaved=False)
         return abs(self.ellipsoid.geometry_area_perimeter(degrees)[0])

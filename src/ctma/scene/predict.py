@@ -21,13 +21,13 @@ from ctma.inference.engines.eager import fold_norms
 from ctma.inference.resolution import check_given_distance, coarseness_warning
 from ctma.inference.views import evaluating, look_as
 from ctma.models.base import ChangeNetwork
-from ctma.scene.grid import Grid
+from ctma.scene.grid import Grid, metres_a_unit
 from ctma.scene.identity import Identity, identify
 from ctma.scene.overview import draw_overview
 from ctma.scene.plan import Date, Findings, Plan, make_plan
+from ctma.scene.rasters import raster_settings
 from ctma.scene.registration import NOTABLE
 from ctma.scene.settings import SceneSettings
-from ctma.scene.source import raster_settings
 from ctma.scene.store import Store, discard, holds
 from ctma.scene.strips import blend
 from ctma.scene.windows import Cluster, Local, ahead, connect
@@ -241,6 +241,8 @@ def _warnings(model: ChangeNetwork, settings: SceneSettings, findings: Findings)
         )
     if line := coarseness_warning(model, findings.ground_sample_distance):
         yield line
+    if metres_a_unit(findings.overlap.grid.crs) is not None:
+        yield "the CRS is tied to no place on Earth: areas are those of its plane"
 
 
 def _address(path: str | Path) -> str:

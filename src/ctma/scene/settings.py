@@ -40,7 +40,9 @@ class SceneSettings:
     """How two rasters become a change map.
 
     Attributes:
-        bands: Band numbers from 1, for both dates; the first ones by default.
+        bands: Band numbers from 1, for both dates, or one list for each; by default those that
+            are tagged red, green and blue, else the first ones.
+        nodata: The stored value that means none, in bands that do not say theirs.
         scale: Stored values that become 0 and 1; found for each date by default.
         grid: Whose pixels are kept: ``before``, ``after`` or ``finest``.
         threshold: Change is where the probability exceeds it; the checkpoint's by default.
@@ -59,7 +61,7 @@ class SceneSettings:
         UnknownNameError: If there is no such grid, format or precision.
     """
 
-    bands: tuple[int, ...] | None = None
+    bands: tuple[int, ...] | tuple[tuple[int, ...], tuple[int, ...]] | None = None
     scale: tuple[float, float] | None = None
     grid: str = "before"
     threshold: float | None = None
@@ -71,6 +73,7 @@ class SceneSettings:
     tta: bool = False
     ground_sample_distance: float | None = None
     precision: str = "32-true"
+    nodata: float | None = None
 
     def __post_init__(self) -> None:
         settle(self)
@@ -80,8 +83,9 @@ class SceneSettings:
         ):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
-        if self.bands is not None and (not self.bands or min(self.bands) < 1):
-            raise SettingError(f"`bands` {self.bands}: band numbers are counted from 1")
+        for numbers in self.bands_by_date:
+            if numbers is not None and min(numbers, default=0) < 1:
+                raise SettingError(f"`bands` {self.bands}: band numbers are counted from 1")
         if self.scale is not None and not -math.inf < self.scale[0] < self.scale[1] < math.inf:
             raise SettingError(
                 f"`scale` {self.scale[0]},{self.scale[1]}: the first must be below the second, "
@@ -93,6 +97,15 @@ class SceneSettings:
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingError(f"`{name}` {getattr(self, name)}: finite, and not below 0")
         check_distance(self.ground_sample_distance)
+
+    @property
+    def bands_by_date(self) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+        """Band numbers before and after, ``None`` where they are to be found."""
+        match self.bands:
+            case (tuple() as before, tuple() as after):
+                return before, after
+            case _:
+                return self.bands, self.bands
 
     def tiling_at(self, enlargement: float) -> Tiling:
         """How windows lie over pixels that the network sees enlarged."""

@@ -20,7 +20,7 @@ from ctma.errors import SettingError, extras, first_line
 from ctma.inference.protocols import whole
 from ctma.models.base import ChangeNetwork
 from ctma.scene.plan import Images, Plan, Reader, WindowIndex
-from ctma.scene.source import raster_settings
+from ctma.scene.rasters import raster_settings
 
 if TYPE_CHECKING:
     from distributed import Client

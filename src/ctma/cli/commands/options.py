@@ -64,12 +64,21 @@ RASTERS = "For rasters with a CRS"
 Bands = Annotated[
     str | None,
     typer.Option(
-        help="Numbers such as 3,2,1.", show_default="the first ones", rich_help_panel=RASTERS
+        help="Numbers such as 3,2,1, or 3,2,1:1,2,3 where the dates differ.",
+        show_default="as tagged, else the first ones",
+        rich_help_panel=RASTERS,
     ),
 ]
 Scale = Annotated[
     str,
     typer.Option(help="auto, or the stored values LOW,HIGH of 0 and 1.", rich_help_panel=RASTERS),
+]
+NoData = Annotated[
+    float | None,
+    typer.Option(
+        help="The stored value that means none, where a raster does not say.",
+        rich_help_panel=RASTERS,
+    ),
 ]
 Grid = Annotated[str, typer.Option(help="before, after or finest.", rich_help_panel=RASTERS)]
 MinArea = Annotated[

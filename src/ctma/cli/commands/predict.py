@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -21,6 +21,7 @@ from ctma.cli.commands.options import (
     GroundSampleDistance,
     Json,
     MinArea,
+    NoData,
     Overwrite,
     PolygonFormat,
     Precision,
@@ -37,6 +38,7 @@ from ctma.errors import SettingError
 
 if TYPE_CHECKING:
     from ctma.models.base import ChangeNetwork
+    from ctma.scene.predict import SceneResult
     from ctma.scene.settings import SceneSettings
 
 SHOWN = 10
@@ -62,6 +64,7 @@ def predict(
     as_json: Json = False,
     bands: Bands = None,
     scale: Scale = "auto",
+    nodata: NoData = None,
     grid: Grid = "before",
     min_area: MinArea = 0.0,
     simplify: Simplify = 0.0,
@@ -73,7 +76,8 @@ def predict(
 ) -> None:
     """Find what changed: a mask and a probability for each pair of images.
 
-    Rasters with a CRS give a georeferenced change map and polygons instead.
+    Rasters with a CRS give a georeferenced change map and polygons instead, those of folders one
+    for each pair.
     """
     from ctma.checkpoints.header import find_checkpoint
     from ctma.checkpoints.released import unsaid_warnings
@@ -87,9 +91,9 @@ def predict(
         warn(line)
     # Older versions of typer give paths as texts there.
     options = context.params | {"output": output}
-    if _are_scenes(before, after):
+    if scenes := _find_scenes(before, after):
         _refuse_options(context, {"protocol"}, f"is for images, and {before} is a raster")
-        _predict_scene(model, options)
+        _predict_scenes(model, scenes, options)
     else:
         of_rasters = {
             parameter.name
@@ -100,15 +104,32 @@ def predict(
         _predict_images(model, options)
 
 
-def _predict_scene(model: ChangeNetwork, options: dict[str, Any]) -> None:
+def _predict_scenes(model: ChangeNetwork, scenes: list[Scene], options: dict[str, Any]) -> None:
+    results = []
+    for scene in scenes:
+        result = _predict_scene(model, scene, options)
+        results.append({"name": scene.name, **result.summary})
+        if options["as_json"]:
+            continue
+        if scene.name:
+            say(f"{scene.name}:")
+        _print_summary(result.summary)
+        files = (result.probability, result.mask, result.changes, result.picture)
+        for path in (*files, result.probability.with_name("summary.json")):
+            say(f"wrote {path}")
+    if options["as_json"]:
+        print_json(results if scenes[0].name else result.summary)
+
+
+def _predict_scene(model: ChangeNetwork, scene: Scene, options: dict[str, Any]) -> SceneResult:
     from ctma.scene.predict import predict_scene
 
-    with progress("Predicting") as on_progress:
-        result = predict_scene(
-            options["before"],
-            options["after"],
+    with progress(f"Predicting {scene.name}".rstrip()) as on_progress:
+        return predict_scene(
+            scene.before,
+            scene.after,
             model,
-            options["output"],
+            options["output"] / scene.name,
             _scene_settings(options),
             workers=options["workers"],
             cluster=options["cluster"],
@@ -117,21 +138,17 @@ def _predict_scene(model: ChangeNetwork, options: dict[str, Any]) -> None:
             on_progress=on_progress,
             on_warning=warn,
         )
-    if options["as_json"]:
-        print_json(result.summary)
-        return
-    _print_summary(result.summary)
-    files = (result.probability, result.mask, result.changes, result.picture)
-    for path in (*files, options["output"] / "summary.json"):
-        say(f"wrote {path}")
 
 
 def _scene_settings(options: dict[str, Any]) -> SceneSettings:
     from ctma.scene.settings import SceneSettings
 
-    alike = ("grid", "threshold", "min_area", "simplify", "polygon_format", "coregister", "tta")
+    alike = (
+        "nodata", "grid", "threshold", "min_area", "simplify", "polygon_format", "coregister",
+        "tta",
+    )  # fmt: skip
     return SceneSettings(
-        bands=_numbers("bands", options["bands"], int),
+        bands=_bands(options["bands"]),
         scale=_scale(options["scale"]),
         ground_sample_distance=options["gsd"],
         precision=options["precision"],
@@ -178,6 +195,32 @@ PLAIN = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 """Images that know their place only by a file beside them."""
 
 
+class Scene(NamedTuple):
+    """Two rasters; those of folders have their name, which is their output's folder too."""
+
+    name: str
+    before: str
+    after: str
+
+
+def _find_scenes(before: str, after: str) -> list[Scene]:
+    """The rasters to be mapped; none where the inputs are images."""
+    from ctma.inference.images import find_partners
+
+    if not (Path(before).is_dir() and Path(after).is_dir()):
+        return [Scene("", before, after)] if _are_scenes(before, after) else []
+    pairs = find_partners(Path(before), Path(after))
+    found = [Scene(pair.name, str(pair.before), str(pair.after)) for pair in pairs]
+    scenes = [scene for scene in found if _are_scenes(scene.before, scene.after)]
+    if scenes and len(scenes) < len(found):
+        (odd, *_) = (scene for scene in found if scene not in scenes)
+        raise SettingError(
+            f"{odd.before}: has no CRS, but {scenes[0].before} has one; give images and rasters "
+            "apart"
+        )
+    return scenes
+
+
 def _are_scenes(before: str, after: str) -> bool:
     """Whether at least one of two inputs has a CRS; rasters elsewhere than on disk count."""
     if any(path.startswith(("/vsi", "http://", "https://", "s3://")) for path in (before, after)):
@@ -212,6 +255,14 @@ def _scale(text: str) -> tuple[float, float] | None:
     return numbers[0], numbers[1]
 
 
+def _bands(text: str | None) -> tuple[Any, ...] | None:
+    """One list of numbers, or one for each date."""
+    lists = [_numbers("bands", part, int) for part in (text or "").split(":")] if text else []
+    if len(lists) > 2:
+        raise SettingError(f"`bands` {text}: expected numbers such as 3,2,1, or 3,2,1:1,2,3")
+    return tuple(lists) if len(lists) == 2 else next(iter(lists), None)
+
+
 def _numbers(option: str, text: str | None, kind: type) -> tuple[Any, ...] | None:
     if text is None:
         return None
@@ -223,6 +274,9 @@ def _numbers(option: str, text: str | None, kind: type) -> tuple[Any, ...] | Non
 
 def _print_summary(summary: dict[str, Any]) -> None:
     for date in ("before", "after"):
+        bands = summary[date]["bands"]
+        if bands != [*range(1, len(bands) + 1)]:
+            say(f"bands of {date}: {', '.join(map(str, bands))}")
         outside = summary[date]["outside_share"]
         if outside > 0:
             say(f"{100 * outside:.2f} % of {date} lies outside the common grid")

@@ -1,0 +1,76 @@
+"""Which bands of a raster a network is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio import DatasetReader
+from rasterio.enums import ColorInterp
+
+from ctma.errors import SceneError
+from ctma.types import IMAGE_BANDS
+
+_COLOURS = {
+    "red": ColorInterp.red,
+    "green": ColorInterp.green,
+    "blue": ColorInterp.blue,
+}
+
+
+def choose_bands(
+    raster: DatasetReader, wanted: Sequence[int] | None, names: Sequence[str]
+) -> list[int]:
+    """The bands that a network takes: those wanted, or those that the raster says they are.
+
+    Where red, green and blue are tagged once each, these; where a single band is there for the
+    three (grey, or a palette), that one thrice; else the first ones that are no alpha.
+
+    Args:
+        raster: The raster.
+        wanted: Band numbers from 1, ``None`` to find them.
+        names: What the network's bands are.
+
+    Raises:
+        SceneError: If there are too few, or one is out of range.
+    """
+    takes = f"the network takes {len(names)}: {', '.join(names)}"
+    if wanted is not None:
+        outside = [number for number in wanted if not 1 <= number <= raster.count]
+        if outside:
+            raise SceneError(f"{raster.name}: no band {outside[0]}, it has 1 to {raster.count}")
+        if len(wanted) != len(names):
+            raise SceneError(f"`bands` names {len(wanted)} bands, {takes}")
+        return list(wanted)
+    kinds = raster.colorinterp
+    colours = [number for number, kind in enumerate(kinds, start=1) if kind != ColorInterp.alpha]
+    if set(names) == set(IMAGE_BANDS):
+        if all(kinds.count(kind) == 1 for kind in _COLOURS.values()):
+            return [kinds.index(_COLOURS[name]) + 1 for name in names]
+        if len(colours) == 1:
+            return colours * len(names)
+    if len(colours) < len(names):
+        raise SceneError(f"{raster.name}: has {len(colours)} bands, {takes}")
+    return colours[: len(names)]
+
+
+def find_palette(raster: DatasetReader, bands: Sequence[int]) -> NDArray[np.uint8] | None:
+    """The colours that the values of a band stand for.
+
+    Args:
+        raster: The raster.
+        bands: Those that are shown; a palette serves where they are one band thrice.
+
+    Returns:
+        (values, 4): red, green, blue, alpha, by stored value; ``None`` where there is no palette.
+    """
+    number = bands[0]
+    if set(bands) != {number} or len(bands) != len(IMAGE_BANDS):
+        return None
+    if raster.colorinterp[number - 1] != ColorInterp.palette:
+        return None
+    colours = raster.colormap(number)
+    palette = np.zeros((np.iinfo(raster.dtypes[number - 1]).max + 1, 4), np.uint8)
+    palette[list(colours)] = list(colours.values())
+    return palette

@@ -1,0 +1,113 @@
+"""Rasters, opened with what GDAL should know, and its errors as ours."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import rasterio
+from affine import AffineError
+from rasterio import DatasetReader
+
+# GDAL's own errors have no public name in rasterio, and some functions let them through.
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
+
+from ctma.errors import CtmaError, SceneError, first_line
+
+CACHE_BYTES = 32 * 2**20
+"""Room for the blocks that neighbouring windows share."""
+
+
+@contextmanager
+def raster_settings() -> Iterator[None]:
+    """How GDAL reads and writes here: a cache of bounded size, all cores, patient with servers."""
+    with (
+        # Where a raster has both, nodata values and alpha are heeded alike, see ``Source``.
+        warnings.catch_warnings(action="ignore", category=NodataShadowWarning),
+        rasterio.Env(
+            GDAL_CACHEMAX=CACHE_BYTES,
+            GDAL_NUM_THREADS="ALL_CPUS",
+            GDAL_HTTP_MAX_RETRY=5,
+            GDAL_HTTP_RETRY_DELAY=1,
+            VSI_CACHE=True,
+        ),
+    ):
+        yield
+
+
+def open_raster(path: str) -> DatasetReader:
+    """Opens a raster: a file, a URL of a COG, or a ``/vsi…`` path.
+
+    Files beside it (masks, statistics, world files) are looked for where a listing costs
+    nothing; a remote COG is read by ranges, and a listing would only cost round trips.
+
+    Raises:
+        SceneError: If it cannot be opened.
+    """
+    listing = "EMPTY_DIR" if is_remote(path) else "FALSE"
+    # A missing CRS is said in an error of our own.
+    with (
+        raster_errors(f"{path}: cannot be opened as a raster"),
+        warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
+        rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=listing),
+    ):
+        return rasterio.open(path)
+
+
+_REMOTE = re.compile(
+    r"https?://|ftp://|s3://|gs://|az://|/vsi(curl|s3|gs|az|adls|oss|swift|\w*hdfs)"
+)
+
+
+def is_remote(path: str) -> bool:
+    """Whether a raster lies on a server, be it inside an archive there."""
+    return _REMOTE.search(path) is not None
+
+
+def files_beside(path: str) -> list[str]:
+    """What a raster consists of beside its own file: masks, statistics, the sources of a VRT.
+
+    Args:
+        path: A raster; one in an archive has the archive, one on a server nothing.
+    """
+    if is_remote(path):
+        return []
+    found: dict[str, None] = {}
+    coming = [path]
+    while coming:
+        with open_raster(coming.pop()) as raster:
+            files = [str(Path(file)) for file in raster.files if Path(file).is_file()]
+        new = [file for file in files if file not in found]
+        found.update(dict.fromkeys(new))
+        coming += [file for file in new if file != path and file.lower().endswith(".vrt")]
+    archive = next((str(part) for part in _inside(path) if part.is_file()), None)
+    beside = {file for file in found if Path(file).resolve() != Path(path).resolve()}
+    return sorted(beside | ({archive} if archive else set()))
+
+
+def _inside(path: str) -> Sequence[Path]:
+    """Folders and archives that a path into an archive goes through, the innermost first."""
+    _, prefix, rest = path.rpartition("/vsi")
+    return Path(rest.partition("/")[2]).parents if prefix else ()
+
+
+@contextmanager
+def raster_errors(what: str) -> Iterator[None]:
+    """Turns whatever GDAL and rasterio raise into one line that begins with ``what``.
+
+    Raises:
+        SceneError: Instead of theirs.
+    """
+    try:
+        yield
+    except CtmaError:
+        raise
+    except (
+        RasterioError, CPLE_BaseError, AffineError, OSError, ValueError, OverflowError, MemoryError
+    ) as error:  # fmt: skip
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise SceneError(f"{what} ({first_line(cause)})") from error
