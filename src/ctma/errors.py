@@ -67,7 +67,6 @@ class MissingExtraError(CtmaError, ImportError):
 _TRAINING = ("imagehash", "lightning", "tensorboard")
 _SCENES = (
     "affine", "geopandas", "pyarrow", "pyogrio", "pyproj", "rasterio", "scipy", "shapely",
-    "skimage",
 )  # fmt: skip
 _ARRAYS = ("dask", "distributed", "odc", "rioxarray", "xarray")
 EXTRAS = (

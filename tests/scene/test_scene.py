@@ -284,7 +284,7 @@ def test_other_projections_and_resolutions_give_one_map(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("planted", [(3.4, 0.0), (-2.3, 1.7)])
+@pytest.mark.parametrize("planted", [(7.4, 0.0), (-5.3, 6.7)])
 def test_a_planted_shift_is_found_and_taken_out(tmp_path, planted):
     columns, rows = planted
     before = write_raster(tmp_path / "b.tif", smooth(1, 400, 400), from_origin(5e5, 4e6, 1, 1))
@@ -310,6 +310,16 @@ def test_a_planted_shift_is_found_and_taken_out(tmp_path, planted):
     assert mended.summary["coregistered"]
     still = predict_scene(before, before, network, tmp_path / "still")
     assert still.summary["shift_pixels"] == {"columns": 0, "rows": 0}
+
+
+def test_where_no_shift_stands_out_none_is_believed(tmp_path, pair):
+    warnings = []
+    network = Neighbourhood().eval()
+    result = predict_scene(*pair, network, tmp_path / "out", on_warning=warnings.append)
+    assert result.summary["shift_pixels"] is None
+    assert warnings == []
+    with pytest.raises(SceneError, match="no shift between them stands out"):
+        predict_scene(*pair, network, tmp_path / "moved", coregister=True)
 
 
 # Radiometry and holes

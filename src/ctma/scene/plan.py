@@ -107,13 +107,13 @@ class Findings:
 
     Attributes:
         overlap: Their common grid.
-        shift: How far the date after lies from the date before.
+        shift: How far the date after lies from the date before, ``None`` if it cannot be told.
         ground_sample_distance: Metres a pixel, as given or as the common grid has it.
         seconds: How long it took.
     """
 
     overlap: Overlap
-    shift: Shift
+    shift: Shift | None
     ground_sample_distance: float | None
     seconds: float
 
@@ -158,6 +158,11 @@ def make_plan(
             list(threads.map(lambda source: source.overview, sources))
         shift = estimate_shift(*sources)
         if settings.coregister:
+            if shift is None:
+                raise SceneError(
+                    f"{before} and {after}: no shift between them stands out that `coregister` "
+                    "could take out; leave it out, or register them first"
+                )
             grids[1] = grids[1].moved(*shift)
             moved = Source(rasters[1], grids[1], chosen[1], settings.nodata)
             sources[1] = stack.enter_context(moved)

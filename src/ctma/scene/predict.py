@@ -92,8 +92,8 @@ def predict_scene(
         picture: Whether to draw ``overview.png``.
         overwrite: Replace the map of another pair in this folder.
         on_progress: Called after every window with how many are done, and of how many.
-        on_warning: Called with a line where the dates are shifted by more than a pixel, or
-            pixels are too coarse for the network.
+        on_warning: Called with a line where the dates are clearly shifted, pixels are too
+            coarse for the network, or the CRS is of no place on Earth.
         **changes: Fields of :class:`SceneSettings`, such as ``min_area=20``, that take the
             place of those in ``settings``.
 
@@ -234,7 +234,7 @@ def _check_workers(workers: int | None, cluster: str | None) -> None:
 
 def _warnings(model: ChangeNetwork, settings: SceneSettings, findings: Findings) -> Iterator[str]:
     shift = findings.shift
-    if not settings.coregister and shift.length > NOTABLE:
+    if not settings.coregister and shift is not None and shift.length > NOTABLE:
         yield (
             f"the dates are shifted by {shift.length:.1f} pixels ({shift.columns:+.1f} columns, "
             f"{shift.rows:+.1f} rows); add `coregister`"
@@ -272,7 +272,8 @@ def _describe(plan: Plan, findings: Findings, prints: list[Future[str | None]]) 
         "grid": _describe_grid(plan.grid),
         "ground_sample_distance": findings.ground_sample_distance,
         "enlargement": plan.enlargement,
-        "shift_pixels": {"columns": round(shift.columns, 2), "rows": round(shift.rows, 2)},
+        "shift_pixels": shift
+        and {"columns": round(shift.columns, 2), "rows": round(shift.rows, 2)},
         "seconds": {"plan": round(findings.seconds, 2)},
     }
 

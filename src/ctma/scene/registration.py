@@ -1,4 +1,9 @@
-"""The shift between the two dates of a scene."""
+"""The shift between the two dates of a scene.
+
+Found by correlating the directions of the dates' edges (A. Fitch et al., "Orientation
+Correlation", BMVC 2002), which light and season change less than grey values, and believed
+only where one shift stands out among all that are plausible.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +12,31 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.registration import phase_cross_correlation
+from scipy import fft, ndimage
 
 from ctma.scene.source import Source
 
-STEPS = 20
-"""Parts of a (decimated) pixel to which the shift is found."""
+LARGEST = 24
+"""Pixels of the (decimated) read beyond which a shift is not plausible."""
 
-NOTABLE = 1.0
-"""Pixels beyond which a shift deserves a warning."""
+BLUR = 1.5
+"""Standard deviation, in pixels, of what edges are taken from."""
+
+STRONG = 90
+"""Percentile of gradients from which an edge counts fully."""
+
+BESIDE = 3
+"""Pixels around the best shift that belong to it."""
+
+LEAST_HEIGHT = 5.0
+"""Standard deviations by which the best shift must stand above all others."""
+
+LEAST_LEAD = 1.1
+"""How much higher it must stand than the next best."""
+
+NOTABLE = 6.0
+"""Pixels beyond which a shift deserves a warning. Dates that count as registered are often off
+by some pixels where buildings lean, see benchmarks/registration.py."""
 
 
 class Shift(NamedTuple):
@@ -36,31 +56,69 @@ class Shift(NamedTuple):
         return math.hypot(*self)
 
 
-def estimate_shift(before: Source, after: Source) -> Shift:
-    """Finds the shift by phase correlation of the two dates' edges.
-
-    Edges, because the dates differ in light and season.
+def estimate_shift(before: Source, after: Source) -> Shift | None:
+    """Finds the shift between two dates, ``None`` where it cannot be told.
 
     Args:
         before: The date before.
         after: The date after, on the same grid.
     """
-    edges = [_edges(*source.overview) for source in (before, after)]
-    found, _, _ = phase_cross_correlation(*edges, upsample_factor=STEPS, normalization="phase")
-    height, width = edges[0].shape
-    rows, columns = -found[0], -found[1]
-    return Shift(
-        float(columns * before.grid.width / width), float(rows * before.grid.height / height)
-    )
+    found = find_shift(before.overview, after.overview)
+    if found is None:
+        return None
+    height, width = before.overview[1].shape
+    scale = before.grid.width / width, before.grid.height / height
+    return Shift(found.columns * scale[0], found.rows * scale[1])
 
 
-def _edges(values: NDArray, valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Gradient magnitude of the mean band, tapered towards the borders."""
+def find_shift(
+    before: tuple[NDArray, NDArray[np.bool_]], after: tuple[NDArray, NDArray[np.bool_]]
+) -> Shift | None:
+    """The shift between two images, in their pixels; ``None`` where none stands out.
+
+    Args:
+        before: Values (bands, H, W), and where they are valid (H, W).
+        after: The same shape.
+    """
+    reach = min(LARGEST, min(before[1].shape) // 3)
+    if reach <= BESIDE:
+        return None
+    first, second = (fft.fft2(_edges(*date)) for date in (before, after))
+    surface = fft.fftshift(fft.ifft2(np.conj(first) * second).real)
+    row, column = (side // 2 for side in surface.shape)
+    near = surface[row - reach : row + reach + 1, column - reach : column + reach + 1]
+    row, column = map(int, np.unravel_index(np.argmax(near), near.shape))
+    if not _stands_out(near, row, column):
+        return None
+    lines = near[row - 1 : row + 2, column], near[row, column - 1 : column + 2]
+    down, right = (_vertex(*line) if len(line) == 3 else 0.0 for line in lines)
+    return Shift(column + right - reach, row + down - reach)
+
+
+def _stands_out(surface: NDArray, row: int, column: int) -> bool:
+    others = surface.copy()
+    around = (slice(max(0, place - BESIDE), place + BESIDE + 1) for place in (row, column))
+    others[tuple(around)] = np.nan
+    mean, spread = np.nanmean(others), np.nanstd(others)
+    height, next_best = surface[row, column] - mean, np.nanmax(others) - mean
+    return bool(height > LEAST_HEIGHT * spread and height > LEAST_LEAD * next_best)
+
+
+def _vertex(left: float, middle: float, right: float) -> float:
+    """Where a parabola through three values has its vertex, from the middle one."""
+    bend = left - 2 * middle + right
+    return float((left - right) / (2 * bend)) if bend else 0.0
+
+
+def _edges(values: NDArray, valid: NDArray[np.bool_]) -> NDArray[np.complex64]:
+    """Directions of the mean band's gradient, as complex numbers as long as the edge is strong."""
     grey = values.mean(axis=0, dtype=np.float32)
-    middle = np.median(grey[valid]) if valid.any() else 0.0
-    grey = np.where(valid, grey, middle)
-    edges = ndimage.gaussian_gradient_magnitude(grey, sigma=1.0)
-    edges[~ndimage.binary_erosion(valid, iterations=3)] = 0
-    height, width = edges.shape
-    taper = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
-    return (edges - edges.mean()) * taper
+    grey = np.where(valid, grey, np.median(grey[valid]) if valid.any() else 0.0)
+    across, down = (ndimage.gaussian_filter(grey, BLUR, order=order) for order in ((0, 1), (1, 0)))
+    gradient = across + 1j * down
+    strength = np.abs(gradient)
+    gradient /= max(float(np.percentile(strength, STRONG)), np.finfo(np.float32).tiny)
+    gradient /= np.maximum(np.abs(gradient), 1)
+    gradient[~ndimage.binary_erosion(valid, iterations=math.ceil(2 * BLUR))] = 0
+    taper = np.sqrt(np.outer(*(np.hanning(side) for side in grey.shape)))
+    return (gradient * taper).astype(np.complex64)
