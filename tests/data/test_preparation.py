@@ -61,7 +61,11 @@ def test_whu_cd_spatial_split_is_the_published_one(tmp_path):
     # 280 columns are left of 70 %, one crop wide. Rows 0, 128 … 5120; those from
     # sqrt(0.9) of 5376 = 5100 on are val.
     raw = write_whu(tmp_path / "raw", 5376, 400)
-    prepared = prepare_whu_cd(raw, tmp_path / "cut", "spatial")
+    nested = tmp_path / "Building change detection dataset_add/1. The two-period image data"
+    nested.parent.mkdir()
+    raw.rename(nested)
+    (nested / "change label").rename(nested / "change_label")
+    prepared = prepare_whu_cd(nested.parent, tmp_path / "cut", "spatial")
     assert prepared.pairs == {"train": 40, "val": 1, "test": 1}
     (test,) = find_pairs(tmp_path / "cut", "test")
     assert read_image(test.before).shape == (5376, 120, 3)

@@ -1,5 +1,6 @@
 """Where pairs are found, and how images and labels are read."""
 
+import json
 import struct
 import zlib
 
@@ -8,10 +9,12 @@ import pytest
 from PIL import Image
 
 from ctma.data.dataset import PairDataset
+from ctma.data.doctor import examine
 from ctma.data.images import read_image
 from ctma.data.pairs import find_label_scale
 from ctma.data.readers import find_pairs
-from ctma.errors import DataError, ImageError
+from ctma.errors import DataError, ImageError, SettingError
+from support.commands import refused
 from support.images import LABEL, random_image, write_pair, write_split
 
 
@@ -202,8 +205,13 @@ def test_unequal_sizes_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("before", "after", "label"),
-    [("Image1", "Image2", "label"), ("time1", "time2", "label"), ("t1", "t2", "mask")],
-    ids=["S2Looking", "SYSU-CD and CLCD", "DSIFN"],
+    [
+        ("Image1", "Image2", "label"),
+        ("time1", "time2", "label"),
+        ("t1", "t2", "mask"),
+        ("T1", "T2", "labels_change"),
+    ],
+    ids=["S2Looking", "SYSU-CD and CLCD", "DSIFN", "GZ-CD"],
 )
 def test_other_data_sets_are_read_as_distributed(tmp_path, before, after, label):
     write_split(tmp_path / "train", ["b", "a"])
@@ -215,6 +223,66 @@ def test_other_data_sets_are_read_as_distributed(tmp_path, before, after, label)
     (tmp_path / "train" / after / "a.png").unlink()
     with pytest.raises(DataError, match=f"{after}: a missing here"):
         find_pairs(tmp_path, "train")
+
+
+def test_oscd_is_read_as_its_archives_are_unpacked(tmp_path):
+    images = tmp_path / "Onera Satellite Change Detection dataset - Images"
+    for split, cities in (("train", ["paris", "aguasclaras"]), ("test", ["lasvegas"])):
+        labels = tmp_path / f"Onera Satellite Change Detection dataset - {split.title()} Labels"
+        for city in cities:
+            write_split(tmp_path / "made", ["one"])
+            for source, target in (
+                ("A", images / city / "pair/img1.png"), ("B", images / city / "pair/img2.png"),
+                ("label", labels / city / "cm/cm.png"),
+            ):  # fmt: skip
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / f"made/{source}/one.png").rename(target)
+        (images / f"{split}.txt").write_text(",".join(cities) + "\n")
+    assert [pair.name for pair in find_pairs(tmp_path, "train")] == ["aguasclaras", "paris"]
+    assert [pair.name for pair in find_pairs(tmp_path, "test")] == ["lasvegas"]
+    assert examine(tmp_path).pairs == {"train": 2, "test": 1}
+    next(tmp_path.rglob("lasvegas/cm/cm.png")).unlink()
+    with pytest.raises(DataError, match="lasvegas: its label is missing"):
+        find_pairs(tmp_path, "test")
+
+
+def test_folders_of_any_name_are_read_where_they_are_named(tmp_path, ctma):
+    for split in ("train", "val"):
+        write_split(tmp_path / split, ["a", "b"])
+        for old, new in (("A", "early"), ("B", "late"), ("label", "truth")):
+            (tmp_path / split / old).rename(tmp_path / split / new)
+    folders = "before=early,after=late,change=truth"
+    pairs = find_pairs(tmp_path, "val", folders=folders)
+    assert [pair.change.parent.name for pair in pairs] == ["truth", "truth"]
+    with pytest.raises(DataError, match="or other names as `folders`"):
+        find_pairs(tmp_path, "val")
+    found = ctma("check", tmp_path, "--folders", folders, "--json", code=1)
+    assert json.loads(found.stdout)["pairs"] == {"train": 2, "val": 2}
+    refused(ctma, "--folders early,late: expected", "check", tmp_path, "--folders", "early,late")
+
+
+@pytest.mark.parametrize("given", ["", "..", "train", "train/A/..", "val"])
+def test_one_folder_too_high_or_too_low_is_found(tmp_path, given):
+    for split in ("train", "val"):
+        write_split(tmp_path / "LEVIR" / split, [split])
+    (tmp_path / "other").mkdir()
+    for split in ("train", "val"):
+        assert find_pairs(tmp_path / "LEVIR" / given, split)[0].name == split
+
+
+def test_a_part_of_svcd_stands_for_it(tmp_path):
+    write_split(tmp_path / "SVCD/Real/subset/val", ["a"])
+    for given in ("SVCD", "SVCD/Real", "SVCD/Real/subset", "SVCD/Real/subset/val", ""):
+        assert len(find_pairs(tmp_path / given, "val")) == 1
+    write_split(tmp_path / "plain/val", ["a"])
+    with pytest.raises(SettingError, match="`subset` with_shift: only SVCD has some"):
+        find_pairs(tmp_path / "plain", "val", subset="with_shift")
+
+
+def test_all_splits_together_are_named_by_split(tmp_path):
+    for split in ("train", "test"):
+        write_split(tmp_path / split, ["a"])
+    assert [pair.name for pair in find_pairs(tmp_path, "all")] == ["train/a", "test/a"]
 
 
 def test_links_to_folders_are_followed(tmp_path):

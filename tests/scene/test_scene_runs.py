@@ -23,7 +23,7 @@ pytest.importorskip("distributed")
 from rasterio.transform import from_origin  # noqa: E402
 
 from ctma import SceneSettings, Tiling, load_model, predict_xarray, save_model  # noqa: E402
-from ctma.errors import OutputError, SettingError  # noqa: E402
+from ctma.errors import OutputError, SceneError, SettingError  # noqa: E402
 from ctma.scene.identity import identify  # noqa: E402
 from ctma.scene.plan import make_plan  # noqa: E402
 from support.commands import refused  # noqa: E402
@@ -342,6 +342,41 @@ def test_settings_of_arrays_are_checked_before_anything_is_lazy():
     for wrong in ({"precision": "half"}, {"scale": (1, float("inf"))}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             predict_xarray(date, date, network, **wrong)
+
+
+def test_arrays_that_were_masked_are_scaled_by_the_type_they_are_stored_in(pair, tmp_path):
+    rioxarray = pytest.importorskip("rioxarray")
+    network = Neighbourhood().eval()
+    plain, masked = (
+        [rioxarray.open_rasterio(path, masked=masked) for path in pair] for masked in (False, True)
+    )
+    assert masked[0].dtype == np.float32
+    found = [predict_xarray(*dates, network, tiling=TILING) for dates in (plain, masked)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_arrays_may_run_from_south_to_north(pair):
+    rioxarray = pytest.importorskip("rioxarray")
+    network = Neighbourhood().eval()
+    before, after = (rioxarray.open_rasterio(path) for path in pair)
+    usual = predict_xarray(before, after, network, tiling=TILING)
+    flipped = before.isel(y=slice(None, None, -1)), after.isel(x=slice(None, None, -1))
+    found = predict_xarray(*flipped, network, tiling=TILING)
+    np.testing.assert_array_equal(found.y, flipped[0].y)
+    np.testing.assert_array_equal(found.sortby("y", ascending=False), usual)
+
+
+def test_bands_of_arrays_are_chosen_and_grey_serves_as_three():
+    network = Neighbourhood().eval()
+    first, second = (as_array(smooth(seed, 96, 96, bands=4)) for seed in (1, 2))
+    found = predict_xarray(first, second, network, bands=((3, 2, 1), (1, 2, 4)))
+    expected = predict_xarray(first[[2, 1, 0]], second[[0, 1, 3]], network)
+    np.testing.assert_array_equal(found, expected)
+    grey = predict_xarray(first[:1], second[:1], network)
+    thrice = predict_xarray(first[[0, 0, 0]], second[[0, 0, 0]], network)
+    np.testing.assert_array_equal(grey, thrice)
+    with pytest.raises(SceneError, match="after: has 2 bands, the network takes 3"):
+        predict_xarray(first, second[:2], network)
 
 
 def test_lazy_arrays_give_lazy_results_equal_to_the_files(pair, tmp_path):

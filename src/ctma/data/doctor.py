@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ctma.data.images import read_image, read_label
+from ctma.data.layouts import Layout, Location
 from ctma.data.pairs import Pair, binary_label, count_between, find_label_scale
-from ctma.data.readers import files_by_role, own_splits, split_locations
+from ctma.data.readers import files_by_role, find_locations, own_splits
 from ctma.errors import DataError, ImageError
-from ctma.types import Progress, ignore
+from ctma.types import MINIMUM_SIZE, Progress, ignore
 
 HASH_SIDE = 16
 LARGEST_DISTANCE = 0.18
 """Share of hash bits in which two images of one scene may differ."""
+
+CROP = 256
+"""Side of the squares that the recipes cut out of training pairs."""
 
 THUMBNAIL = 64
 BLANK_DEVIATION = 1.0
@@ -33,9 +37,10 @@ class Finding:
     """One thing that is wrong.
 
     Attributes:
-        kind: What is wrong; one of ``empty split``, ``unreadable``, ``missing partner``,
-            ``unequal sizes``, ``label values``, ``blank``, ``identical``, ``shared scene``.
-        where: The pair, as ``split/name``, or two for a shared scene.
+        kind: What is wrong; one of ``missing split``, ``empty split``, ``missing folder``,
+            ``small pairs``, ``unreadable``, ``missing partner``, ``unequal sizes``,
+            ``label values``, ``blank``, ``identical``, ``shared scene``.
+        where: The split, or the pair as ``split/name``, or two for a shared scene.
         what: One line.
         severity: ``error`` stops or falsifies a training, ``warning`` deserves a look.
     """
@@ -75,6 +80,7 @@ def examine(
     root: str | Path,
     *,
     subset: str = "real",
+    folders: str | None = None,
     on_progress: Progress = ignore,
 ) -> Diagnosis:
     """Examines a data folder.
@@ -82,13 +88,14 @@ def examine(
     Args:
         root: The folder, in any layout that ``find_pairs`` knows.
         subset: For SVCD, which sub-set.
+        folders: As in ``find_pairs``.
         on_progress: Called after every pair with how many are done, and of how many.
 
     Raises:
         DataError: If nothing there looks like pairs.
     """
     diagnosis = Diagnosis()
-    splits = _whole_pairs(Path(root), subset, diagnosis)
+    splits = _whole_pairs(Path(root), Layout(subset, folders), diagnosis)
     everything = [(split, pair) for split, pairs in splits.items() for pair in pairs]
     diagnosis.label_scale = find_label_scale([pair for _, pair in everything], tolerant=True)
     reports: list[_Report] = []
@@ -104,7 +111,11 @@ def examine(
         shares = [report.changed_share for report in reports if report.split == split]
         diagnosis.changed_share[split] = float(np.mean(shares)) if shares else 0.0
     diagnosis.between = sum(report.between for report in reports)
-    diagnosis.findings += [*_unvaried(diagnosis), *_shared_scenes(reports)]
+    sizes = [report.size for report in reports if report.split == "train" and report.size]
+    diagnosis.findings += [
+        *_missing_splits(Path(root), splits), *_small_pairs(sizes), *_unvaried(diagnosis),
+        *_shared_scenes(reports),
+    ]  # fmt: skip
     return diagnosis
 
 
@@ -118,6 +129,7 @@ class _Report:
         findings: What is wrong with it alone.
         changed_share: Share of changed pixels.
         between: Pixels of the label that are neither 0 nor the value of change to the bit.
+        size: Height and width, where they are those of both dates and the label.
         hashes: (8, 2, words) uint64: for each flip and rotation, before and after;
             ``None`` where nothing can be recognized.
     """
@@ -127,20 +139,26 @@ class _Report:
     findings: list[Finding] = field(default_factory=list)
     changed_share: float = 0.0
     between: int = 0
+    size: tuple[int, int] | None = None
     hashes: NDArray[np.uint64] | None = None
 
     def add(self, kind: str, what: str, severity: str = "error") -> None:
         self.findings.append(Finding(kind, f"{self.split}/{self.name}", what, severity))
 
 
-def _whole_pairs(root: Path, subset: str, diagnosis: Diagnosis) -> dict[str, list[Pair]]:
+def _whole_pairs(root: Path, layout: Layout, diagnosis: Diagnosis) -> dict[str, list[Pair]]:
     """Pairs with all partners; the others become findings."""
     splits = own_splits(root)
     if splits:
         diagnosis.pairs = {split: len(pairs) for split, pairs in splits.items()}
         return splits
-    for split, (folder, names) in split_locations(root, subset=subset).items():
-        files = files_by_role(folder)
+    for split, location in find_locations(root, layout).items():
+        files = files_by_role(location)
+        names = location.names
+        if absent := _missing_folders(location, layout):
+            diagnosis.findings.append(Finding("missing folder", split, absent))
+            diagnosis.pairs[split], splits[split] = 0, []
+            continue
         wanted = set(names) if names is not None else set().union(*files.values())
         splits[split] = []
         for name in sorted(wanted):
@@ -153,8 +171,41 @@ def _whole_pairs(root: Path, subset: str, diagnosis: Diagnosis) -> dict[str, lis
                 splits[split].append(Pair(name, *paths))
         diagnosis.pairs[split] = len(splits[split])
         if not wanted:
-            diagnosis.findings.append(Finding("empty split", split, f"{folder}: no pairs here"))
+            diagnosis.findings.append(
+                Finding("empty split", split, f"{location.folder}: no pairs here")
+            )
     return splits
+
+
+def _missing_folders(location: Location, layout: Layout) -> str:
+    """What to say where a whole folder is not there; empty where all are."""
+    if location.change is None:
+        return f"{location.folder}: no labels, expected a folder {layout.label_names}"
+    return "" if location.after.is_dir() else f"{location.after}: no such folder"
+
+
+def _missing_splits(root: Path, splits: Container[str]) -> Iterator[Finding]:
+    """What training needs and is not there, with what could be meant."""
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir())
+    for split, purpose in (("train", "is trained on"), ("val", "the best checkpoint is picked on")):
+        if split in splits:
+            continue
+        what = f"{root}: no split of that name, which {purpose}; there is {', '.join(folders)}"
+        if (root / f"{split}.txt").is_file():
+            what = f"{root / f'{split}.txt'}: lists of names are read in {root / 'list'}"
+        yield Finding("missing split", split, what)
+
+
+def _small_pairs(sizes: list[tuple[int, int]]) -> Iterator[Finding]:
+    """Pairs that are trained on but cannot be cropped, or not to one size."""
+    least = min((min(size) for size in sizes), default=CROP)
+    cropped = {(min(height, CROP), min(width, CROP)) for height, width in sizes}
+    if least < MINIMUM_SIZE:
+        what = f"down to {least} pixels, training takes {MINIMUM_SIZE} and more"
+        yield Finding("small pairs", "train", what)
+    elif len(cropped) > 1 or any(height != width for height, width in cropped):
+        what = f"not all reach the crop of {CROP} pixels; train with data.crop_size={least}"
+        yield Finding("small pairs", "train", what)
 
 
 def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
@@ -173,6 +224,7 @@ def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
         texts = ", ".join(f"{height} x {width}" for height, width in sorted(sizes))
         report.add("unequal sizes", texts)
         return report
+    (report.size,) = sizes
     _inspect_label(report, change, pair.change, label_scale)
     blank = [
         date

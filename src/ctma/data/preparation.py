@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ctma.data.images import save_image
+from ctma.data.layouts import SPLITS
 from ctma.data.pairs import Pair, binary_label, find_label_scale, read_sample, size_text
-from ctma.data.readers import SPLITS, find_pairs
+from ctma.data.readers import find_pairs
 from ctma.errors import DataError, SettingError, extras
 from ctma.files import whole_folder
 from ctma.types import Pixels, Progress, ignore
@@ -94,8 +95,8 @@ def prepare_whu_cd(
     without overlap, the last of a direction padded with zeros, shuffled and shared 8:1:1.
 
     Args:
-        source: Holds ``before/before.tif``, ``after/after.tif`` and
-            ``change label/change_label.tif``.
+        source: Holds ``before.tif``, ``after.tif`` and ``change_label.tif``, in the folders that
+            they are distributed in.
         target: A folder that does not exist yet.
         split: ``"spatial"`` or ``"random"``.
         seed: Of the shuffling.
@@ -174,12 +175,17 @@ def _read_whu(source: Path) -> tuple[Pixels, ...]:
     with extras():
         import rasterio
         from rasterio.errors import RasterioIOError
-    names = ("before/before.tif", "after/after.tif", "change label/change_label.tif")
+    names = ("before.tif", "after.tif", "change_label.tif")
     images: list[Pixels] = []
     for name in names:
-        path = source / name
-        if not path.is_file():
-            raise DataError(f"{path}: no such raster; expected {', '.join(names)} in {source}")
+        # Its archives have held them in folders of several names and depths.
+        found = sorted(source.rglob(name))
+        if len(found) != 1:
+            raise DataError(
+                f"{source}: holds {len(found)} rasters {name}, expected one each of "
+                f"{', '.join(names)}, in folders of any name"
+            )
+        (path,) = found
         try:
             with rasterio.open(path) as raster:
                 bands = raster.read(1) if name.startswith("change") else raster.read([1, 2, 3])

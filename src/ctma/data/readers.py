@@ -1,119 +1,95 @@
-"""Where each data set keeps its pairs.
-
-A data set's own folder names (A, B, label, OUT) are known here and nowhere else.
-"""
+"""The pairs of a data folder, whatever its layout."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 from ctma.data.images import SUFFIXES
+from ctma.data.layouts import SPLITS, Layout, Location, check_folder, find_oscd, pair_name
 from ctma.data.pairs import Pair, pair_files
-from ctma.errors import DataError, SettingError
+from ctma.errors import DataError
 from ctma.files import file_fingerprint, fingerprint
 from ctma.plugins import READERS, find_extensions
 
-SPLITS = ("train", "val", "test")
-SVCD_SUBSETS = {
-    "real": Path("Real/subset"),
-    "with_shift": Path("Model/with_shift"),
-    "without_shift": Path("Model/without_shift"),
-}
-_LABEL_FOLDERS = ("label", "OUT", "mask")
-_DATE_FOLDERS = (("A", "B"), ("Image1", "Image2"), ("time1", "time2"), ("t1", "t2"))
-"""Of LEVIR-CD, SVCD and others; of S2Looking; of SYSU-CD and CLCD; of DSIFN."""
+Reader = Callable[[Path, str], list[Pair] | None]
 
 
-class Location(NamedTuple):
-    """Where the pairs of one split are.
-
-    Attributes:
-        folder: Holds A, B and the labels.
-        names: Which of them belong to the split, ``None`` for all.
-    """
-
-    folder: Path
-    names: list[str] | None = None
-
-
-def find_pairs(root: str | Path, split: str, *, subset: str = "real") -> list[Pair]:
+def find_pairs(
+    root: str | Path, split: str, *, subset: str = "real", folders: str | None = None
+) -> list[Pair]:
     """Finds the pairs of one split, whatever the layout.
 
     Understood are SVCD (``Real/subset/SPLIT/{A,B,OUT}`` and the two ``Model`` sub-sets),
-    LEVIR-CD raw or cut and WHU-CD cut (``SPLIT/{A,B,label}``), S2Looking
+    LEVIR-CD and LEVIR-CD+ raw or cut and WHU-CD cut (``SPLIT/{A,B,label}``), S2Looking
     (``SPLIT/{Image1,Image2,label}``), SYSU-CD and CLCD (``SPLIT/{time1,time2,label}``), DSIFN
-    (``SPLIT/{t1,t2,mask}``), and any such folders with a ``list/SPLIT.txt`` of names, or with
-    none as split ``all``. Readers that were added by ``ctma.register`` are asked first.
+    (``SPLIT/{t1,t2,mask}``), GZ-CD (``{T1,T2,labels_change}``), OSCD as its archives are
+    unpacked, and any such folders with a ``list/SPLIT.txt`` of names, or with none as split
+    ``all``. Readers that were added by ``ctma.register`` are asked first.
 
     Args:
-        root: The data set's folder.
+        root: The data set's folder, the one above or one within it.
         split: ``"train"``, ``"val"``, ``"test"``, or ``"all"``: whatever is there, named
             ``SPLIT/NAME`` where there are splits.
         subset: For SVCD, ``"real"``, ``"with_shift"`` or ``"without_shift"``.
+        folders: Of another layout, ``"before=X,after=Y,change=Z"``: what its folders are called.
 
     Returns:
         The pairs, sorted by name.
 
     Raises:
         DataError: If the folder or split is not there, is empty, or a partner is missing.
+        SettingError: If ``subset`` or ``folders`` cannot be meant.
     """
-    root = _folder(root)
-    own = _ask_own_readers(root, split)
+    layout = Layout(subset, folders)
+    given = check_folder(root)
+    own = _ask_readers(given, split)
     if own is not None:
         return own
-    location = _locate(root, split, subset)
+    root = layout.find_root(given)
+    location = layout.locate(root, split)
     if location is not None:
-        return _complete(location)
-    if split == "all" and (several := _find_all(root, subset)):
+        return _complete(location, layout)
+    if split == "all" and (several := _find_all(root, layout)):
         return several
-    if (root / "before/before.tif").exists():
+    if any(root.rglob("before.tif")):
         raise DataError(f"{root}: raw WHU-CD, cut it first with: ctma prepare whu-cd {root} DST")
+    there = ", ".join(layout.locations(root))
     raise DataError(
-        f"{root}: no split {split!r} here; expected {split}/A, {split}/B and {split}/label, "
-        f"or A, B and label with list/{split}.txt"
+        f"{root}: no split {split!r} here"
+        + (f", there is {there}" if there else "")
+        + f"; expected {split}/A, {split}/B and {split}/label, or A, B and label with "
+        f"list/{split}.txt, or other names as `folders`"
     )
 
 
-def _find_all(root: Path, subset: str) -> list[Pair]:
-    """The pairs of all splits, named by split and name."""
-    found = {name: _locate(root, name, subset) for name in SPLITS}
-    return [
-        replace(pair, name=f"{split}/{pair.name}")
-        for split, location in found.items()
-        if location is not None
-        for pair in _complete(location)
-    ]
-
-
-def split_locations(root: str | Path, *, subset: str = "real") -> dict[str, Location]:
+def find_locations(root: str | Path, layout: Layout) -> dict[str, Location]:
     """Where each split of a data folder is, by name; ``all`` where it has no splits.
 
     Raises:
         DataError: If nothing there looks like pairs.
     """
-    root = _folder(root)
-    found = {name: _locate(root, name, subset) for name in SPLITS}
-    locations = {name: location for name, location in found.items() if location is not None}
-    if not locations and (bare := _bare(root, "all", subset)) is not None:
-        locations = {"all": bare}
+    root = layout.find_root(check_folder(root))
+    locations = layout.locations(root)
     if not locations:
-        raise DataError(f"{root}: no pairs here, expected SPLIT/A and SPLIT/B, or A and B")
+        raise DataError(
+            f"{root}: no pairs here, expected SPLIT/A and SPLIT/B, or A and B, or other names as "
+            "`folders`"
+        )
     return locations
 
 
 def own_splits(root: str | Path) -> dict[str, list[Pair]]:
-    """The pairs of each split where a reader added by ``ctma.register`` knows the folder.
+    """The pairs of each split where a reader of its own knows the folder.
 
     Raises:
         DataError: If there is no such folder.
     """
-    root = _folder(root)
-    found = {split: _ask_own_readers(root, split) for split in SPLITS}
+    root = check_folder(root)
+    found = {split: _ask_readers(root, split) for split in SPLITS}
     return {split: pairs for split, pairs in found.items() if pairs is not None}
 
 
@@ -123,106 +99,13 @@ def data_fingerprint(pairs: Iterable[Pair]) -> str:
     return fingerprint(f"{name} {file_fingerprint(path)}" for name, path in files)
 
 
-def files_by_role(folder: Path) -> dict[str, dict[str, Path]]:
-    """Image files of ``before``, ``after`` and ``change`` below a folder, by pair name."""
-    labels = _label_folder(folder)
-    before, after = _date_folders(folder) or _DATE_FOLDERS[0]
+def files_by_role(location: Location) -> dict[str, dict[str, Path]]:
+    """Image files of ``before``, ``after`` and ``change`` of a split, by pair name."""
     return {
-        "before": images_by_name(folder / before),
-        "after": images_by_name(folder / after),
-        "change": images_by_name(labels) if labels else {},
+        "before": images_by_name(location.before),
+        "after": images_by_name(location.after),
+        "change": images_by_name(location.change) if location.change else {},
     }
-
-
-def _label_folder(folder: Path) -> Path | None:
-    return next((folder / name for name in _LABEL_FOLDERS if (folder / name).is_dir()), None)
-
-
-def _date_folders(folder: Path) -> tuple[str, str] | None:
-    """Names of the folders of both dates, ``None`` where there is none of before."""
-    return next((names for names in _DATE_FOLDERS if (folder / names[0]).is_dir()), None)
-
-
-def _folder(root: str | Path) -> Path:
-    root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such data folder")
-    return root
-
-
-def _ask_own_readers(root: Path, split: str) -> list[Pair] | None:
-    for name, reader in find_extensions(READERS).items():
-        pairs = reader()(root, split)
-        if pairs is None:
-            continue
-        if not pairs:
-            raise DataError(f"{root}: the reader {name} finds no pair of the split {split}")
-        _require_files(pairs, name)
-        return sorted(pairs, key=lambda pair: pair.name)
-    return None
-
-
-def _require_files(pairs: list[Pair], reader: str) -> None:
-    for pair in pairs:
-        for path in (pair.before, pair.after, pair.change):
-            if path is None or not path.is_file():
-                missing = "its label" if path is None else str(path)
-                raise DataError(f"{pair.name}: {missing} is missing, says the reader {reader}")
-
-
-def _locate(root: Path, split: str, subset: str) -> Location | None:
-    for reader in (_svcd, _split_folder, _listed, _bare):
-        location = reader(root, split, subset)
-        if location is not None:
-            return location
-    return None
-
-
-def _svcd(root: Path, split: str, subset: str) -> Location | None:
-    if not any((root / path).is_dir() for path in SVCD_SUBSETS.values()):
-        return None
-    if subset not in SVCD_SUBSETS:
-        raise SettingError(f"`subset` {subset!r}: is none of {', '.join(SVCD_SUBSETS)}")
-    return _split_folder(root / SVCD_SUBSETS[subset], split, subset)
-
-
-def _split_folder(root: Path, split: str, subset: str) -> Location | None:
-    return Location(root / split) if _date_folders(root / split) else None
-
-
-def _listed(root: Path, split: str, subset: str) -> Location | None:
-    names = root / "list" / f"{split}.txt"
-    if not names.is_file() or not _date_folders(root):
-        return None
-    lines = (line.strip() for line in names.read_text("utf-8-sig", errors="replace").splitlines())
-    return Location(root, [_name(Path(line)) for line in lines if line])
-
-
-def _bare(root: Path, split: str, subset: str) -> Location | None:
-    return Location(root) if split == "all" and _date_folders(root) else None
-
-
-def _complete(location: Location) -> list[Pair]:
-    folder, names = location
-    files = files_by_role(folder)
-    before, after, change = files.values()
-    first, second = (folder / name for name in _date_folders(folder) or _DATE_FOLDERS[0])
-    wanted = sorted(names if names is not None else before)
-    if not wanted:
-        where = f"{first.name} holds no image" if names is None else "its list names none"
-        raise DataError(f"{folder}: no pairs here, {where}")
-    doubled = [name for name, following in pairwise(wanted) if name == following]
-    if doubled:
-        raise DataError(f"{folder}: its list names {doubled[0]} twice")
-    _require(wanted, before, first)
-    _require(wanted, after, second)
-    if names is None:
-        _require(sorted(after), before, first)
-    labels = _label_folder(folder)
-    if labels is None:
-        raise DataError(f"{folder}: no labels, expected a folder {' or '.join(_LABEL_FOLDERS)}")
-    _require(wanted, change, labels)
-    return [Pair(name, before[name], after[name], change[name]) for name in wanted]
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:
@@ -236,16 +119,71 @@ def images_by_name(folder: Path) -> dict[str, Path]:
         for file in files:
             path = Path(parent, file)
             if path.suffix.lower() in SUFFIXES and not file.startswith("."):
-                name = _name(path.relative_to(folder))
+                name = pair_name(path.relative_to(folder))
                 if name in images:
                     raise DataError(f"{path}: and {images[name].name} have the same name")
                 images[name] = path
     return images
 
 
-def _name(path: Path) -> str:
-    """A pair's name: the path without an image's suffix."""
-    return str(path.with_suffix("") if path.suffix.lower() in SUFFIXES else path)
+def _ask_readers(root: Path, split: str) -> list[Pair] | None:
+    for name, reader in _readers():
+        pairs = reader(root, split)
+        if pairs is None:
+            continue
+        if not pairs:
+            raise DataError(f"{root}: the reader {name} finds no pair of the split {split}")
+        _require_files(pairs, name)
+        return sorted(pairs, key=lambda pair: pair.name)
+    return None
+
+
+def _readers() -> Iterator[tuple[str, Reader]]:
+    for name, load in find_extensions(READERS).items():
+        yield name, load()
+    yield "oscd", _read_oscd
+
+
+def _read_oscd(root: Path, split: str) -> list[Pair] | None:
+    found = find_oscd(root, split)
+    return None if found is None else [Pair(*files) for files in found]
+
+
+def _require_files(pairs: list[Pair], reader: str) -> None:
+    for pair in pairs:
+        for path in (pair.before, pair.after, pair.change):
+            if path is None or not path.is_file():
+                missing = "its label" if path is None else str(path)
+                raise DataError(f"{pair.name}: {missing} is missing, says the reader {reader}")
+
+
+def _find_all(root: Path, layout: Layout) -> list[Pair]:
+    """The pairs of all splits, named by split and name."""
+    return [
+        replace(pair, name=f"{split}/{pair.name}")
+        for split, location in layout.locations(root).items()
+        for pair in _complete(location, layout)
+    ]
+
+
+def _complete(location: Location, layout: Layout) -> list[Pair]:
+    folder, names = location.folder, location.names
+    before, after, change = files_by_role(location).values()
+    wanted = sorted(names if names is not None else before)
+    if not wanted:
+        where = f"{location.before.name} holds no image" if names is None else "its list is empty"
+        raise DataError(f"{folder}: no pairs here, {where}")
+    doubled = [name for name, following in pairwise(wanted) if name == following]
+    if doubled:
+        raise DataError(f"{folder}: its list names {doubled[0]} twice")
+    _require(wanted, before, location.before)
+    _require(wanted, after, location.after)
+    if names is None:
+        _require(sorted(after), before, location.before)
+    if location.change is None:
+        raise DataError(f"{folder}: no labels, expected a folder {layout.label_names}")
+    _require(wanted, change, location.change)
+    return [Pair(name, before[name], after[name], change[name]) for name in wanted]
 
 
 def _require(wanted: list[str], have: dict[str, Path], folder: Path) -> None:

@@ -171,6 +171,7 @@ def calibrate(
     output: str | Path,
     *,
     split: str = "val",
+    folders: str | None = None,
     protocol: str = "crops",
     device: str = "auto",
     precision: str = "32-true",
@@ -184,6 +185,7 @@ def calibrate(
         data: A data folder, or several; their pairs are taken together, each folder once.
         output: Where the calibrated checkpoint goes, a ``.safetensors``.
         split: ``"val"`` or ``"train"``; never ``"test"``.
+        folders: As in ``evaluate``.
         protocol: How the network is run.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         precision: ``"32-true"``, ``"bf16-mixed"`` or ``"auto"``.
@@ -201,10 +203,10 @@ def calibrate(
     network = load_model(path).to(find_device(device))
     network.usage = replace(network.usage, temperature=1.0, offset=0.0, threshold=0.5)
     roots = _each_once([data] if isinstance(data, str | Path) else data)
-    folders = [find_pairs(folder, split) for folder in roots]
-    pairs = [*chain(*folders)]
+    each = [find_pairs(root, split, folders=folders) for root in roots]
+    pairs = [*chain(*each)]
     check_writable(output)
-    found = fit_calibration(_count_logits(network, folders, scoring, on_progress))
+    found = fit_calibration(_count_logits(network, each, scoring, on_progress))
     record = record_score(
         network,
         pairs,

@@ -50,6 +50,7 @@ def evaluate(
     scoring: Scoring | None = None,
     *,
     subset: str = "real",
+    folders: str | None = None,
     masks: str | Path | None = None,
     figures: str | Path | None = None,
     output: str | Path | None = None,
@@ -70,6 +71,7 @@ def evaluate(
         split: Which split.
         scoring: How; the defaults if none is given.
         subset: For SVCD, which sub-set.
+        folders: Of another layout, ``before=X,after=Y,change=Z``: what its folders are called.
         masks: A folder for masks, 0/255, one PNG a pair.
         figures: A folder for a sheet of the pairs with the most change or error.
         output: Where the scores go, ``scores-CHECKPOINT-DATA-SPLIT-PROTOCOL.json`` beside the
@@ -91,12 +93,11 @@ def evaluate(
     scoring = change_settings(Scoring, scoring, changes)
     path = find_checkpoint(checkpoint)
     network = _load(path, arguments or {}, scoring, on_warning).to(find_device(device))
-    pairs = find_pairs(data, split, subset=subset)
+    pairs = find_pairs(data, split, subset=subset, folders=folders)
     way = _name_way(data, subset, split, scoring, network)
-    folder = Path() if str(checkpoint) in shipped_models() else path.parent
     names = _names(path, data, pairs)
-    output = _choose_output(output, folder / f"scores-{path.stem}-{way}.json", names, overwrite)
-    refuse_inputs([path, *pair_files(pairs)], [output])
+    default = _default_output(checkpoint, path, way)
+    output = _choose_output(output, default, names, overwrite, [path, *pair_files(pairs)])
     judge = _Judge(pairs, masks, on_progress)
     loading = {"batch_size": batch_size, "workers": workers}
     scores = score_pairs(network, pairs, scoring, on_pair=judge, **loading)
@@ -130,8 +131,17 @@ def _names(checkpoint: Path, data: str | Path, pairs: list[Pair]) -> dict[str, A
     }
 
 
+def _default_output(checkpoint: str | Path, path: Path, way: str) -> Path:
+    folder = Path() if str(checkpoint) in shipped_models() else path.parent
+    return folder / f"scores-{path.stem}-{way}.json"
+
+
 def _choose_output(
-    output: str | Path | None, default: Path, names: dict[str, Any], overwrite: bool
+    output: str | Path | None,
+    default: Path,
+    names: dict[str, Any],
+    overwrite: bool,
+    inputs: list[Path],
 ) -> Path:
     """Where scores go, if nothing is lost there.
 
@@ -139,6 +149,7 @@ def _choose_output(
     scores are replaced.
     """
     path = default if output is None else Path(output)
+    refuse_inputs(inputs, [path])
     former = _read_record(path) if path.exists() else names
     if former is None:
         raise OutputError(f"{path}: is there already and holds no scores; name another `output`")

@@ -25,6 +25,7 @@ from ctma.scene.scaling import Scaling, percentile_scaling, unit_scaling
 from ctma.scene.settings import SceneSettings
 from ctma.scene.source import OVERVIEW_SIDE
 from ctma.scene.windows import look
+from ctma.types import IMAGE_BANDS
 
 
 def predict_xarray(
@@ -32,6 +33,7 @@ def predict_xarray(
     after: xarray.DataArray,
     model: ChangeNetwork,
     *,
+    bands: tuple[int, ...] | tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     scale: tuple[float, float] | None = None,
     tiling: Tiling | None = None,
     tta: bool = False,
@@ -40,30 +42,32 @@ def predict_xarray(
 ) -> xarray.DataArray:
     """The change probability of two georeferenced arrays, on the grid of the first.
 
-    Windows, scaling and blending are those of ``ctma.predict_scene``. The result is lazy
-    where one of the arrays is dask-backed; only the percentiles of values that are not
-    8-bit are taken at once, from a thinned read, unless ``scale`` is given.
+    Windows, scaling and blending are those of ``ctma.predict_scene``, and so is what the network
+    sees: north up. The result is lazy where one of the arrays is dask-backed; only the
+    percentiles of values that were not stored in 8 bits (as ``encoding`` has it, where values
+    were masked) are taken at once, from a thinned read, unless ``scale`` is given.
 
     Args:
         before: (band, y, x) with a CRS, as from ``rioxarray.open_rasterio``.
         after: The same; warped where its grid is another.
         model: A network, as from ``load_model``.
+        bands: Which, counted from 1, of both arrays or of each; the first ones by default.
         scale: Stored values that become 0 and 1; found for each date by default.
         tiling: How windows lie, in pixels that the network sees.
-        tta: Average over flipped views; takes four times as long.
-        ground_sample_distance: Metres a pixel, by default as the first array has it; see
-            ``ctma.predict_scene``.
+        tta: Average over flipped views.
+        ground_sample_distance: Metres a pixel, by default as the first array has it.
         precision: ``"32-true"``, ``"bf16-mixed"`` or ``"auto"``.
 
     Returns:
-        (y, x) float32 in [0, 1], NaN where a date has no data; ``attrs`` hold the
-        checkpoint's ``threshold`` and the ``enlargement``.
+        (y, x) float32 in [0, 1], NaN where a date has no data; ``attrs`` hold ``threshold`` and
+        ``enlargement``.
 
     Raises:
         SceneError: If the arrays cannot be compared.
         SettingError: If the scale is out of order, or the distance out of range.
     """
     settings = SceneSettings(
+        bands=bands,
         scale=scale,
         tiling=tiling,
         tta=tta,
@@ -71,8 +75,9 @@ def predict_xarray(
         precision=precision,
     )
     check_given_distance(model, ground_sample_distance)
-    for name, date in (("before", before), ("after", after)):
-        _check(name, date, model)
+    like = before
+    before = _north_up(_choose(before, settings.bands_by_date[0], model, "before"))
+    after = _north_up(_choose(after, settings.bands_by_date[1], model, "after"))
     lazy = any(dask.is_dask_collection(date) for date in (before, after))
     images = [_scaled(date, before, scale, model.usage.scaling) for date in (before, after)]
     ratio = find_enlargement(model, ground_sample_distance or _measure(before))
@@ -86,8 +91,25 @@ def predict_xarray(
         coords={name: before.coords[name] for name in kept},
         name="probability",
         attrs={"threshold": model.usage.threshold, "enlargement": ratio},
-    ).rio.write_crs(before.rio.crs)
-    return probability if lazy else probability.compute()
+    )
+    turned = _turn(probability.rio.write_crs(before.rio.crs), _flipped(like))
+    return turned if lazy else turned.compute()
+
+
+def _flipped(date: xarray.DataArray) -> list[str]:
+    """Directions in which an array runs from south to north, or from east to west."""
+    y, x = date.dims[-2:]
+    placed = [name for name in (y, x) if name in date.coords and len(date[name]) > 1]
+    rises = {name: bool(date[name][0] < date[name][-1]) for name in placed}
+    return [str(name) for name, wrong in ((y, True), (x, False)) if rises.get(name) == wrong]
+
+
+def _north_up(date: xarray.DataArray) -> xarray.DataArray:
+    return _turn(date, _flipped(date))
+
+
+def _turn(date: xarray.DataArray, directions: list[str]) -> xarray.DataArray:
+    return date.isel({name: slice(None, None, -1) for name in directions})
 
 
 def _scaled(
@@ -103,15 +125,22 @@ def _scaled(
     return ((image - low) / (high - low)).clip(0, 1).data
 
 
-def _check(name: str, date: xarray.DataArray, model: ChangeNetwork) -> None:
+def _choose(
+    date: xarray.DataArray, wanted: tuple[int, ...] | None, model: ChangeNetwork, name: str
+) -> xarray.DataArray:
+    """The bands that the network takes of an array that has a place."""
     if date.ndim != 3:
         raise SceneError(f"{name}: has dimensions {date.dims}, expected (band, y, x)")
-    if date.sizes[date.dims[0]] != model.bands:
-        raise SceneError(
-            f"{name}: has {date.sizes[date.dims[0]]} bands, the network takes {model.bands}"
-        )
     if date.rio.crs is None:
         raise SceneError(f"{name}: has no CRS, so its place is not known; see .rio.write_crs")
+    count = date.sizes[date.dims[0]]
+    if wanted is None:
+        grey = count == 1 and model.usage.bands == IMAGE_BANDS
+        wanted = (1,) * model.bands if grey else tuple(range(1, model.bands + 1))
+    if len(wanted) != model.bands or max(wanted) > count:
+        takes = f"the network takes {model.bands}: {', '.join(model.usage.bands)}"
+        raise SceneError(f"{name}: has {count} bands, {takes}")
+    return date.isel({date.dims[0]: [number - 1 for number in wanted]})
 
 
 def _holes_as_nan(date: xarray.DataArray) -> xarray.DataArray:
@@ -138,7 +167,7 @@ def _scaling(
     bands = date.shape[0]
     if scale is not None:
         return Scaling((scale[0],) * bands, (scale[1],) * bands)
-    if date.dtype == np.uint8:
+    if _stored_type(date) == np.uint8:
         return unit_scaling(bands, full_scale)
     step = max(1, max(date.shape[1:]) // OVERVIEW_SIDE)
     sample = _holes_as_nan(date)[:, ::step, ::step].compute().to_numpy()
@@ -146,6 +175,14 @@ def _scaling(
     if not valid.any():
         raise SceneError("a date has no valid pixel")
     return percentile_scaling(sample[:, valid])
+
+
+def _stored_type(date: xarray.DataArray) -> np.dtype:
+    """In which type a file holds what an array holds, where masking has made floats of it."""
+    told = date.encoding
+    if told.get("scale_factor", 1) != 1 or told.get("add_offset", 0) != 0:
+        return date.dtype
+    return np.dtype(told.get("rasterio_dtype", told.get("dtype", date.dtype)))
 
 
 def _blend(images: list[Any], model: ChangeNetwork, tiling: Tiling, precision: str) -> Any:

@@ -72,16 +72,17 @@ def find_training_pairs(root: Path, settings: DataSettings) -> TrainingPairs:
         DataError: If a folder or split is not there or not whole.
     """
     training = []
+    layout: dict[str, Any] = {"subset": settings.subset, "folders": settings.folders}
     for source in settings.sources:
         folder = root / source.folder
-        pairs = find_pairs(folder, settings.training_split, subset=settings.subset)
+        pairs = find_pairs(folder, settings.training_split, **layout)
         if source.exclude is not None:
             pairs = [pair for pair in pairs if not fnmatch(pair.name, source.exclude)]
         if not pairs:
             raise DataError(f"{folder}: every training pair is left out by {source.exclude!r}")
         training.append(pairs)
     folders = [root / source.folder for source in settings.sources]
-    validation = find_pairs(folders[0], settings.validation_split, subset=settings.subset)
+    validation = find_pairs(folders[0], settings.validation_split, **layout)
     names = [*dict.fromkeys(folder.resolve().name for folder in folders)]
     return TrainingPairs(" + ".join(names), names[0], training, validation)
 

@@ -43,6 +43,7 @@ class DataSettings(Settings):
     Attributes:
         sources: Where the training pairs are; the validation pairs are the first one's.
         subset: For SVCD, ``real``, ``with_shift`` or ``without_shift``.
+        folders: Of another layout, ``before=X,after=Y,change=Z``: what its folders are called.
         training_split: The split that is trained on; never ``test``.
         validation_split: The split that the best checkpoint is picked on; never ``test``.
         repeats: How often the training list is drawn in an epoch.
@@ -58,6 +59,7 @@ class DataSettings(Settings):
 
     sources: list[SourceSettings] = Field(default_factory=lambda: [SourceSettings()], min_length=1)
     subset: Literal["real", "with_shift", "without_shift"] = "real"
+    folders: str | None = None
     training_split: Literal["train", "val"] = "train"
     validation_split: Literal["train", "val", "test"] = "val"
     repeats: int = Field(1, ge=1)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ctma.cli.commands.options import Device, Json, Precision, Protocol
+from ctma.cli.commands.options import Device, Folders, Json, Precision, Protocol
 from ctma.cli.output import print_json, progress, say
 
 
@@ -22,6 +22,7 @@ def calibrate(
     ],
     split: Annotated[str, typer.Option(help="val or train, never test.")] = "val",
     protocol: Protocol = "crops",
+    folders: Folders = None,
     device: Device = "auto",
     precision: Precision = "32-true",
     overwrite: Annotated[
@@ -39,6 +40,7 @@ def calibrate(
             data,
             output,
             split=split,
+            folders=folders,
             protocol=protocol,
             device=device,
             precision=precision,

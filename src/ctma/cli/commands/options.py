@@ -39,6 +39,13 @@ GroundSampleDistance = Annotated[
     ),
 ]
 Subset = Annotated[str, typer.Option(help="For SVCD: real, with_shift or without_shift.")]
+Folders = Annotated[
+    str | None,
+    typer.Option(
+        help="What the folders of another layout are called.",
+        metavar="before=X,after=Y,change=Z",
+    ),
+]
 Fusion = Annotated[
     float | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctma.cli.commands.options import Data, Device, complete_recipes
+from ctma.cli.commands.options import Data, Device, Folders, complete_recipes
 from ctma.cli.output import name_options, say
 from ctma.errors import SettingError
 
@@ -31,6 +31,7 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Change the recipe: optimizer.lr=1e-3.", metavar="KEY=VALUE"),
     ] = None,
+    folders: Folders = None,
     devices: Annotated[int, typer.Option(min=1, help="Processes, one a device.")] = 1,
     device: Device = "auto",
     accelerator: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -59,7 +60,8 @@ def train(
     if accelerator is not None:  # as --device was called here before
         device = "cuda" if accelerator == "gpu" else accelerator
     tell = rank_zero_only(say)
-    chosen = _choose(recipe, settings or (), output if resume else None)
+    settings = [*(settings or ()), *([f"data.folders={folders}"] if folders else [])]
+    chosen = _choose(recipe, settings, output if resume else None)
     result = run(
         chosen,
         data,
