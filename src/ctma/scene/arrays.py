@@ -75,7 +75,7 @@ def predict_xarray(
         precision=precision,
     )
     check_given_distance(model, ground_sample_distance)
-    like = before
+    flipped = _flipped(before)
     before = _north_up(_choose(before, settings.bands_by_date[0], model, "before"))
     after = _north_up(_choose(after, settings.bands_by_date[1], model, "after"))
     lazy = any(dask.is_dask_collection(date) for date in (before, after))
@@ -92,8 +92,8 @@ def predict_xarray(
         name="probability",
         attrs={"threshold": model.usage.threshold, "enlargement": ratio},
     )
-    turned = _turn(probability.rio.write_crs(before.rio.crs), _flipped(like))
-    return turned if lazy else turned.compute()
+    placed = probability.rio.write_crs(before.rio.crs)
+    return _turn(placed if lazy else placed.compute(), flipped)
 
 
 def _flipped(date: xarray.DataArray) -> list[str]:
