@@ -30,10 +30,6 @@ def without_change(data, target):
 
 
 def logged(run, name):
-    """Values of a metric by (epoch, step), over all versions of a run's logs."""
-    values = {}
-    for path in sorted(run.glob("logs/version_*/metrics.csv")):
-        for row in csv.DictReader(path.open()):
-            if row.get(name):
-                values[int(row["epoch"]), int(row["step"])] = row[name]
-    return values
+    """Values of a metric by (epoch, step)."""
+    rows = csv.DictReader((run / "logs/metrics.csv").open())
+    return {(int(row["epoch"]), int(row["step"])): row[name] for row in rows if row.get(name)}

@@ -39,7 +39,7 @@ def test_a_run_leaves_checkpoints_logs_and_its_recipe(run):
     weights = {"best.safetensors", "latest.safetensors", "latest.ckpt"}
     assert weights | {"recipe.yaml", "logs"} == set(os.listdir(folder))
     assert len(logged(folder, "val_f1")) == 3
-    assert list(folder.glob("logs/version_0/events.out.tfevents*"))
+    assert list(folder.glob("logs/events.out.tfevents*"))
 
 
 def test_the_best_checkpoint_says_where_it_comes_from(run, tiny_data):
@@ -90,8 +90,8 @@ def test_killed_in_mid_epoch_and_resumed_the_curve_is_the_uninterrupted_one(
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    kept = torch.load(folder / "latest.ckpt", weights_only=True)["epoch"]
-    assert kept < 2
+    kept = torch.load(folder / "latest.ckpt", weights_only=True)["epoch"] + 1
+    assert kept < 3
 
     subprocess.run([*map(str, command), "--resume"], check=True, capture_output=True)
     resumed = logged(folder, "train_loss_epoch")
@@ -478,3 +478,51 @@ def test_a_resume_where_other_things_compute_is_refused(run, tiny_data, tmp_path
     torch.save(content, folder / "latest.ckpt")
     train(recipe, tiny_data, folder, device="cpu", resume=True)
     assert len(logged(folder, "val_f1")) == 4
+
+
+# Logs
+
+
+def test_one_table_holds_all_epochs_also_after_a_resume(run, tiny_data, tmp_path):
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    former = (folder / "logs/metrics.csv").read_text().splitlines()
+    recipe = small_recipe("trainer.epochs=4", "schedule.step_size=1", "schedule.gamma=0.5")
+    train(recipe, tiny_data, folder, device="cpu", resume=True)
+    lines = (folder / "logs/metrics.csv").read_text().splitlines()
+    assert lines[: len(former)] == former
+    assert [epoch for epoch, _ in logged(folder, "val_f1")] == [1, 2, 3, 4]
+    assert len(logged(folder, "val_loss")) == 4
+    rates = [float(rate) for rate in logged(folder, "lr").values()]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == pytest.approx(2e-3)
+    assert not list(folder.glob("logs/version_*"))
+
+
+def test_tensorboard_shows_curves_settings_and_pictures(run):
+    event_accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+    events = event_accumulator.EventAccumulator(str(run[0] / "logs"))
+    events.Reload()
+    tags = events.Tags()
+    assert {"val_f1", "val_loss", "lr", "train_loss_step"} <= set(tags["scalars"])
+    assert len(events.Images(tags["images"][0])) == 3
+    assert "ctma-s" in (run[0] / "logs/hparams.yaml").read_text()
+
+
+def test_runs_checkpoints_and_score_files_are_put_side_by_side(run, tiny_data, tmp_path, ctma):
+    best = run[0] / "best.safetensors"
+    scores = tmp_path / "scores.json"
+    ctma("eval", best, "--data", tiny_data, "--split", "val", "-o", scores)
+    shown = ctma("compare", run[0], best, scores, "-o", tmp_path / "curves.png")
+    assert shown.stdout.count("val") >= 3
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+    assert shown.stderr == ""
+    records = json.loads(ctma("compare", run[0], scores, "--json").stdout)
+    assert records[0]["f1"] == records[1]["f1"]
+    assert records[0]["epoch"] == run[1].epoch
+    other = tmp_path / "test.json"
+    ctma("eval", best, "--data", tiny_data, "--split", "test", "-o", other)
+    assert "differ in split" in ctma("compare", scores, other).stderr
+    refused(ctma, "no run's folder", "compare", tmp_path)
+    refused(ctma, "no folder of a run", "compare", scores, "-o", tmp_path / "c.png")

@@ -11,6 +11,7 @@ from ctma._version import __version__
 from ctma.cli.commands import (
     calibrate,
     check,
+    compare,
     convert,
     demo,
     evaluate,
@@ -40,6 +41,7 @@ app.command("check")(check.check)
 app.command("recipes")(recipes.recipes)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("calibrate")(calibrate.calibrate)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)

@@ -15,9 +15,10 @@ from ctma.errors import CheckpointError
 from ctma.evaluation.report import Report, evaluate
 from ctma.training.initial import create_network
 from ctma.training.loaders import PairsModule, find_training_pairs
+from ctma.training.logs import Logs
 from ctma.training.module import ChangeModule, Start
 from ctma.training.run import fit, seed_everything
-from ctma.training.trainer import Hardware, Logs
+from ctma.training.trainer import Hardware
 from ctma.types import Progress, Say, ignore
 
 
@@ -66,7 +67,7 @@ def train_released(config: ReleasedConfig, on_warning: Say = ignore) -> Released
     keeper = ReleasedKeeper(config, best)
     module = ChangeModule(network, recipe, start)
     pairs = PairsModule(found, recipe.data, recipe.seed, start.epoch)
-    logs = Logs(not config.log_off, config.tb_on, config.tb_intvl)
+    logs = Logs(not config.log_off, config.tb_on, config.tb_intvl, start.epoch)
     fit(module, pairs, config.exp_dir, [keeper], hardware, logs, alone=False)
     return ReleasedResult(config.output("model_best"), *keeper.best)
 

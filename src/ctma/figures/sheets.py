@@ -25,6 +25,18 @@ FORMATS = ("png", "jpg", "jpeg", "pdf", "svg", "tif", "tiff")
 Tile = NDArray[np.uint8]
 
 
+def check_format(path: str | Path) -> str:
+    """The format that a picture's suffix names.
+
+    Raises:
+        SettingError: If it names none.
+    """
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise SettingError(f"{path}: expected a name that ends in .{', .'.join(FORMATS)}")
+    return kind
+
+
 def save_sheet(
     path: str | Path, rows: Sequence[Mapping[str, Tile]], title: str, row_names: Sequence[str] = ()
 ) -> None:
@@ -40,9 +52,7 @@ def save_sheet(
         SettingError: If the suffix names no format.
         OutputError: If the file cannot be written.
     """
-    kind = Path(path).suffix.lower().removeprefix(".")
-    if kind not in FORMATS:
-        raise SettingError(f"{path}: expected a name that ends in .{', .'.join(FORMATS)}")
+    kind = check_format(path)
     columns = list(rows[0])
     figure = Figure(figsize=(2.2 * len(columns) + 0.4, 2.3 * len(rows) + 0.5), layout="constrained")
     axes = figure.subplots(len(rows), len(columns), squeeze=False)

@@ -43,9 +43,8 @@ def predict_xarray(
     """The change probability of two georeferenced arrays, on the grid of the first.
 
     Windows, scaling and blending are those of ``ctma.predict_scene``, and so is what the network
-    sees: north up. The result is lazy where one of the arrays is dask-backed; only the
-    percentiles of values that were not stored in 8 bits (as ``encoding`` has it, where values
-    were masked) are taken at once, from a thinned read, unless ``scale`` is given.
+    sees: north up. The result is lazy where one of the arrays is dask-backed; only percentiles of
+    values that were not stored in 8 bits are taken at once, unless ``scale`` is given.
 
     Args:
         before: (band, y, x) with a CRS, as from ``rioxarray.open_rasterio``.

@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import torch.distributed
+import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR, StepLR
@@ -79,6 +80,7 @@ class ChangeModule(pl.LightningModule):
         # No sync between processes: the progress bar reads the mean in the first one only,
         # and would wait for the others forever.
         rows = len(batch.change)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=rows)
         self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=rows)
         return loss
 
@@ -94,10 +96,14 @@ class ChangeModule(pl.LightningModule):
             for buffer in self.kept.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
-    def validation_step(self, batches: list[Batch], _: int) -> None:
-        """Counts the pixels of some pairs."""
-        for batch in batches:
-            self.confusion.update(crops(self.kept, batch.before, batch.after), batch.change)
+    def validation_step(self, batches: list[Batch], _: int) -> dict[str, Tensor]:
+        """Counts the pixels of some pairs; gives the probability of the first batch."""
+        found = [crops(self.kept, batch.before, batch.after) for batch in batches]
+        for batch, probability in zip(batches, found, strict=True):
+            self.confusion.update(probability, batch.change)
+            entropy = _cross_entropy(probability, batch.change)
+            self.log("val_loss", entropy, batch_size=len(batch.change), sync_dist=True)
+        return {"probability": found[0]}
 
     def on_validation_epoch_end(self) -> None:
         """Takes the scores over all pixels of all processes."""
@@ -123,6 +129,12 @@ class ChangeModule(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": interval},
         }
+
+
+def _cross_entropy(probability: Tensor, change: Tensor) -> Tensor:
+    """Mean binary cross-entropy; in float32, which autocast does not do by itself."""
+    with torch.autocast(probability.device.type, enabled=False):
+        return F.binary_cross_entropy(probability.float(), change.float())
 
 
 def _moving_average(network: ChangeNetwork, decay: float | None) -> AveragedModel | None:

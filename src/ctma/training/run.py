@@ -17,11 +17,12 @@ from ctma.inference.images import check_takes_images
 from ctma.training.initial import create_network, load_initial
 from ctma.training.keeper import RECIPE, CheckpointKeeper, TrainingResult
 from ctma.training.loaders import PairsModule, find_training_pairs
+from ctma.training.logs import Logs
 from ctma.training.module import ChangeModule
 from ctma.training.recipes import check_recipe, load_kept, load_recipe
 from ctma.training.resume import check_latest, find_latest
 from ctma.training.settings import Recipe
-from ctma.training.trainer import Hardware, Logs, create_trainer, quiet_lightning
+from ctma.training.trainer import Hardware, create_trainer, quiet_lightning
 from ctma.types import Say, ignore
 
 
@@ -41,8 +42,8 @@ def train(
     """Trains by a recipe and keeps the best checkpoint by validation F1.
 
     The output folder gets ``best.safetensors``, ``latest.safetensors`` (the weights after
-    the last epoch), ``latest.ckpt`` (for resuming), ``recipe.yaml`` and ``logs/`` with CSV
-    and TensorBoard logs.
+    the last epoch), ``latest.ckpt`` (for resuming), ``recipe.yaml`` and ``logs/``
+    with ``metrics.csv`` and TensorBoard's files.
 
     Args:
         recipe: What to train, and how: a recipe or its name, see ``load_recipe``.
@@ -86,7 +87,7 @@ def train(
         keeper.load_state_dict(former.kept)
         return keeper.result()
     _tell_begin(on_note, pairs, resume and latest is None)
-    logs = Logs(interval=_log_interval(recipe, found.count))
+    logs = Logs(interval=_log_interval(recipe, found.count), done=former.epoch)
     module = ChangeModule(network, recipe)
     fit(module, pairs, output, [keeper, *callbacks], hardware, logs, latest, keeper.begin)
     return keeper.result()
@@ -127,6 +128,7 @@ def fit(
         with sole_run(output) if alone and trainer.is_global_zero else nullcontext():
             if trainer.is_global_zero:
                 begin()
+                logs.begin(trainer.loggers, output, module.recipe)
             with _interruptible():
                 trainer.fit(module, datamodule=pairs, ckpt_path=latest, weights_only=True)
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ctma.devices import find_device
-from ctma.errors import SettingError, extras, first_line
+from ctma.errors import SettingError, first_line
 from ctma.settings import check_count
+from ctma.training.logs import Logs
 from ctma.training.settings import Recipe
 
 
@@ -54,23 +54,12 @@ class Hardware:
         }
 
 
-@dataclass(frozen=True)
-class Logs:
-    """What a training writes down on its way.
-
-    Attributes:
-        tables: Whether to write CSV logs.
-        tensorboard: Whether to write TensorBoard logs as well.
-        interval: Steps between two lines.
-    """
-
-    tables: bool = True
-    tensorboard: bool = True
-    interval: int = 10
-
-
 class ProgressBar(RichProgressBar):
     """Lightning's progress bar with the loss and the validation F1, and no more."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Epochs counted from 1, which Lightning has no setting for."""
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """The metrics shown."""
@@ -104,8 +93,8 @@ def create_trainer(
             max_epochs=settings.epochs,
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.clip,
-            callbacks=[ProgressBar(leave=True), *callbacks],
-            logger=_loggers(output, logs),
+            callbacks=[ProgressBar(leave=True), *logs.callbacks(), *callbacks],
+            logger=logs.loggers(output) or False,
             log_every_n_steps=logs.interval,
             enable_checkpointing=True,
             enable_model_summary=False,
@@ -130,14 +119,3 @@ def quiet_lightning() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _loggers(output: Path, logs: Logs) -> list[Logger] | bool:
-    if not logs.tables:
-        return False
-    tables = CSVLogger(output, name="logs")
-    if not logs.tensorboard:
-        return [tables]
-    with extras():
-        import tensorboard  # noqa: F401  (Lightning does not name it where it is missing)
-    return [tables, TensorBoardLogger(output, name="logs", version=tables.version)]

@@ -1,0 +1,47 @@
+"""Learning curves of trainings, over each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ctma.figures.sheets import check_format, printable
+from ctma.files import whole_file
+
+CURVES = {
+    "val_f1": "validation F1",
+    "val_loss": "validation loss",
+    "train_loss_epoch": "training loss",
+    "lr": "learning rate",
+}
+
+
+def save_curves(path: str | Path, runs: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """Draws what was logged of some runs, epoch by epoch.
+
+    Args:
+        path: Where to; the suffix says the format.
+        runs: By name, the lines of each run's table.
+
+    Raises:
+        SettingError: If the suffix names no format.
+        OutputError: If the file cannot be written.
+    """
+    kind = check_format(path)
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    axes = figure.subplots(2, 2).flat
+    for axis, (column, title) in zip(axes, CURVES.items(), strict=True):
+        for name, lines in runs.items():
+            points = [(line["epoch"], line[column]) for line in lines if column in line]
+            if points:
+                axis.plot(*zip(*points, strict=True), marker=".", label=printable(name))
+        axis.set(title=title, xlabel="epoch")
+        axis.grid(alpha=0.3)
+    axes = figure.axes
+    handles, labels = axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    with whole_file(path) as part:
+        figure.savefig(part, format=kind, dpi=130)

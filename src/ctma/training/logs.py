@@ -1,0 +1,131 @@
+"""What a training writes down on its way: one table, and TensorBoard."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from ctma.data.dataset import Batch
+from ctma.errors import extras
+from ctma.training.settings import Recipe
+from ctma.training.table import FOLDER, read_table
+
+SHOWN_PAIRS, SHOWN_SIDE = 3, 192
+"""How many validation pairs TensorBoard shows after each epoch, and how large, pixels."""
+
+
+@dataclass(frozen=True)
+class Logs:
+    """What a training writes down on its way.
+
+    Attributes:
+        tables: Whether to write ``metrics.csv``.
+        tensorboard: Whether to write TensorBoard logs as well.
+        interval: Steps between two lines.
+        done: Epochs that are done already, whose lines are kept.
+    """
+
+    tables: bool = True
+    tensorboard: bool = True
+    interval: int = 10
+    done: int = 0
+
+    def loggers(self, output: Path) -> list[Logger]:
+        """The loggers of a run.
+
+        Args:
+            output: The run's folder; gets ``logs/``.
+
+        Raises:
+            MissingExtraError: If tensorboard is not installed.
+        """
+        if not self.tables:
+            return []
+        loggers: list[Logger] = [Table(output, FOLDER, version="", flush_logs_every_n_steps=1)]
+        if self.tensorboard:
+            with extras():
+                import tensorboard  # noqa: F401  (Lightning does not name it where it is missing)
+            board = TensorBoardLogger(output, FOLDER, version="", default_hp_metric=False)
+            loggers.append(board)
+        return loggers
+
+    def begin(self, loggers: Iterable[Logger], output: Path, recipe: Recipe) -> None:
+        """In the first process: puts back the lines of former epochs, writes down the recipe.
+
+        Args:
+            loggers: As from :meth:`loggers`; nothing else has used them yet.
+            output: The run's folder.
+            recipe: Its values are the hyper-parameters.
+        """
+        former = [line for line in read_table(output) if line["epoch"] <= self.done]
+        for logger in loggers:
+            if isinstance(logger, Table):
+                logger.put_back(former)
+            logger.log_hyperparams(recipe.model_dump(mode="json"))
+
+    def callbacks(self) -> list[Callback]:
+        """What looks at a training for them."""
+        return [Pictures()] if self.tables and self.tensorboard else []
+
+
+class Table(CSVLogger):
+    """Lightning's table with epochs counted from 1, as everywhere else."""
+
+    def log_metrics(self, metrics: Mapping[str, Tensor | float], step: int | None = None) -> None:
+        """Takes a line."""
+        line = dict(metrics)
+        if "epoch" in line:
+            line["epoch"] = int(line["epoch"]) + 1
+        super().log_metrics(line, step)
+
+    def put_back(self, lines: Iterable[Mapping[str, float]]) -> None:
+        """Writes lines of a former process again; Lightning empties the table that it finds."""
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            for line in lines:
+                super().log_metrics({**line}, int(line["step"]))
+            self.save()
+
+
+class Pictures(Callback):
+    """Shows the first validation pairs in TensorBoard: both dates, label, probability."""
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Tensor | Mapping[str, Any] | None,
+        batch: list[Batch],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draws the first batch."""
+        if batch_idx > 0 or not isinstance(outputs, Mapping):
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+                sheet = _sheet(batch[0], outputs["probability"])
+                names = "validation/before, after, label, probability"
+                logger.experiment.add_image(names, sheet, trainer.current_epoch + 1)
+
+
+def _sheet(batch: Batch, probability: Tensor) -> Tensor:
+    """(3, H, W) in [0, 1]: a row a pair."""
+    columns = (batch.before / 255, batch.after / 255, batch.change.float(), probability)
+    ratio = min(1.0, SHOWN_SIDE / max(probability.shape[-2:]))
+    tiles = [
+        F.interpolate(images[:SHOWN_PAIRS].float().cpu(), scale_factor=ratio, mode="area")
+        .expand(-1, 3, -1, -1)
+        for images in columns
+    ]  # fmt: skip
+    return make_grid(torch.stack(tiles, dim=1).flatten(0, 1), nrow=len(tiles))
