@@ -160,7 +160,8 @@ def fingerprint(parts: Iterable[str]) -> str:
     """First 16 hexadecimal digits of the SHA-256 of some texts, in order."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part.encode() + b"\0")
+        # Names of files may be of any bytes.
+        digest.update(part.encode(errors="surrogateescape") + b"\0")
     return digest.hexdigest()[:16]
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 import ctma as package
 from ctma import read_header
 from ctma.cli.app import run_guarded
+from ctma.inference import images
 from support import ROOT
 from support.commands import refused
 from support.images import random_image, read, write_pair
@@ -170,6 +171,47 @@ def test_what_was_made_of_another_pair_is_not_replaced_silently(ctma, tiny_model
     assert (tmp_path / "out/mask/test_0000.png").read_bytes() == made
     ctma("predict", before, before, *command, "--overwrite")
     assert (tmp_path / "out/mask/test_0000.png").read_bytes() != made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "gbk"])
+def test_names_and_consoles_of_any_encoding_are_taken(ctma_alone, tiny_model, tmp_path, encoding):
+    before, after = (
+        os.fsencode(tmp_path) + b"/" + name for name in (b"a\xff\xe9.png", b"b\xff.png")
+    )
+    for number, path in enumerate((before, after)):
+        Image.fromarray(random_image(number)).save(os.fsdecode(path))
+    console = {"PYTHONIOENCODING": encoding}
+    command = ("predict", os.fsdecode(before), os.fsdecode(after), "-c", tiny_model)
+    ctma_alone(*command, "-o", tmp_path / "out", env=console)
+    assert len(list((tmp_path / "out/mask").iterdir())) == 1
+    ctma_alone("compare", "ctma-s", env=console)
+    os.rename(before, before[:-3] + b"tif")
+    command = ("predict", os.fsdecode(before[:-3] + b"tif"), *command[2:])
+    refused(ctma_alone, "is no UTF-8", *command, "-o", tmp_path / "map", env=console)
+
+
+def test_tables_are_not_cut_where_they_are_piped(ctma, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert "precision" in ctma("compare", "ctma-s").stdout
+    assert "…" not in ctma("compare", "ctma-s").stdout
+
+
+def test_an_input_that_vanishes_in_mid_run_is_one_line(ctma, tiny_model, tmp_path, monkeypatch):
+    for folder in ("before", "after"):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            image = Image.fromarray(random_image(number + len(folder)))
+            image.save(tmp_path / folder / f"{number}.png")
+    take = images.predict
+
+    def lose_the_next(*arguments, **options):
+        (tmp_path / "after/1.png").unlink(missing_ok=True)
+        return take(*arguments, **options)
+
+    monkeypatch.setattr(images, "predict", lose_the_next)
+    command = ("predict", tmp_path / "before", tmp_path / "after", "-c", tiny_model)
+    refused(ctma, "1.png: no such file", *command, "-o", tmp_path / "out")
 
 
 def test_masks_and_sheets_never_replace_what_they_are_made_of(

@@ -868,6 +868,21 @@ def test_the_picture_of_a_long_thin_scene_stays_small(tmp_path, shape):
     assert max(Image.open(result.picture).size) < 1500
 
 
+def test_a_picture_that_fails_fails_no_finished_map(pair, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("ctma.scene.predict.draw_overview", fail)
+    said = []
+    result = package.predict_scene(
+        *pair, Neighbourhood().eval(), tmp_path / "out", on_warning=said.append
+    )
+    assert result.picture is None
+    assert said == [f"{tmp_path}/out/overview.png: could not be drawn (no font)"]
+    assert result.mask.exists()
+    assert json.loads((tmp_path / "out/summary.json").read_text()) == result.summary
+
+
 def test_signs_that_a_picture_cannot_show_do_not_stop_it(tmp_path, recwarn):
     names = ("$x_{$.tif", "\u8863\u670d.tif")
     pair = [write_raster(tmp_path / name, smooth(n, 64, 64)) for n, name in enumerate(names)]

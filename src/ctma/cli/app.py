@@ -22,7 +22,7 @@ from ctma.cli.commands import (
     recipes,
     train,
 )
-from ctma.cli.output import as_option, errors, name_options, say
+from ctma.cli.output import as_option, errors, name_options, say, take_any_name
 from ctma.errors import CtmaError, extras
 
 INTERRUPTED = 130
@@ -89,6 +89,7 @@ def run_guarded(
         debug: Whether to show the traceback instead.
         naming: The option of an argument that an error names.
     """
+    take_any_name()
     try:
         with extras():
             command()
@@ -96,10 +97,11 @@ def run_guarded(
         if debug:
             raise
         _fail(name_options(_one_line(error), naming), error)
-    except PermissionError as error:
+    except OSError as error:
         if debug:
             raise
-        _fail(f"{error.filename}: permission denied", error)
+        reason = (error.strerror or str(error)).lower()
+        _fail(f"{error.filename}: {reason}" if error.filename else reason, error)
     except KeyboardInterrupt:
         _say_interrupted()
         raise SystemExit(INTERRUPTED) from None

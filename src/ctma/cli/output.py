@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Any
 
 from rich.console import Console
@@ -34,6 +36,19 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 def say(line: str) -> None:
     """Prints a line."""
     console.print(line, markup=False)
+
+
+def show(table: Table) -> None:
+    """Prints a table; elsewhere than on a terminal as wide as it is."""
+    wide = console if console.is_terminal else Console(width=10_000, highlight=False)
+    wide.print(table)
+
+
+def take_any_name() -> None:
+    """Lets consoles of any encoding print names of any signs: what they lack becomes ``?``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 _OPTIONS = {
@@ -72,7 +87,7 @@ def print_scores(record: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     names = ("f1", "precision", "recall", "iou", "accuracy", "kappa")
     table.add_row(*(f"{100 * record[name]:.2f}" for name in names))
-    console.print(table)
+    show(table)
     say(f"{record['pairs']} pairs, labels stored as {record['labels']}, {record['arithmetic']}")
     say(
         f"checkpoint {record['checkpoint_name']} {record['checkpoint']}, "

@@ -18,7 +18,7 @@ from ctma.data.images import save_image
 from ctma.data.pairs import Pair, pair_files
 from ctma.data.readers import data_fingerprint, find_pairs
 from ctma.devices import find_device
-from ctma.errors import OutputError
+from ctma.errors import OutputError, first_line
 from ctma.evaluation.scoring import Judged, Scoring, record_score, score_pairs
 from ctma.figures.sheets import error_map, probability_map, save_sheet
 from ctma.files import check_writable, file_fingerprint, refuse_inputs, write_json
@@ -98,15 +98,15 @@ def evaluate(
     names = _names(path, data, pairs)
     default = _default_output(checkpoint, path, way)
     output = _choose_output(output, default, names, overwrite, [path, *pair_files(pairs)])
-    judge = _Judge(pairs, masks, on_progress)
+    judge = _Judge(pairs, masks, on_progress, on_warning)
     loading = {"batch_size": batch_size, "workers": workers}
     scores = score_pairs(network, pairs, scoring, on_pair=judge, **loading)
     record = record_score(network, pairs, scoring, scores.as_dict(), split=split, **names).as_dict()
     write_json(output, record)
     files = [output, *([Path(masks)] if masks else [])]
     if figures is not None:
-        files.append(Path(figures) / f"{way}.png")
-        judge.save_examples(files[-1], f"{split}: F1 {100 * scores.f1:.2f}, {scoring.protocol}")
+        title = f"{split}: F1 {100 * scores.f1:.2f}, {scoring.protocol}"
+        files += judge.save_examples(Path(figures) / f"{way}.png", title)
     return Report(record, files)
 
 
@@ -201,12 +201,20 @@ class _Judge:
         pairs: Those that will come.
         masks: Where masks go, if anywhere.
         on_progress: Told how many are done.
+        on_warning: Told what hinders a picture.
 
     Raises:
         OutputError: If a mask would replace an image or a label.
     """
 
-    def __init__(self, pairs: list[Pair], masks: str | Path | None, on_progress: Progress) -> None:
+    def __init__(
+        self,
+        pairs: list[Pair],
+        masks: str | Path | None,
+        on_progress: Progress,
+        on_warning: Say,
+    ) -> None:
+        self.on_warning = on_warning
         self.total = len(pairs)
         self.masks = None if masks is None else Path(masks)
         if self.masks is not None:
@@ -227,7 +235,8 @@ class _Judge:
         self.wrong = _keep_largest([*self.wrong, (wrong, judged)])
         self.on_progress(self.done, self.total)
 
-    def save_examples(self, path: Path, title: str) -> None:
+    def save_examples(self, path: Path, title: str) -> list[Path]:
+        """Draws a sheet, if it can be drawn; gives what was written."""
         half = SHEET_PAIRS // 2
         chosen = [judged for _, judged in self.found[:half]]
         names = {judged.pair.name for judged in chosen}
@@ -243,7 +252,13 @@ class _Judge:
             }
             for judged in chosen
         ]
-        save_sheet(path, rows, title, [judged.pair.name for judged in chosen])
+        try:
+            save_sheet(path, rows, title, [judged.pair.name for judged in chosen])
+        except Exception as error:  # noqa: BLE001
+            # Whatever hinders a picture, the score is taken.
+            self.on_warning(f"{path}: could not be drawn ({first_line(error)})")
+            return []
+        return [path]
 
 
 def _keep_largest(ranked: list[tuple[int, Judged]]) -> list[tuple[int, Judged]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ctma.figures.sheets import check_format, printable
 from ctma.files import whole_file
@@ -38,6 +39,7 @@ def save_curves(path: str | Path, runs: Mapping[str, Sequence[Mapping[str, float
             if points:
                 axis.plot(*zip(*points, strict=True), marker=".", label=printable(name))
         axis.set(title=title, xlabel="epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     axes = figure.axes
     handles, labels = axes[0].get_legend_handles_labels()

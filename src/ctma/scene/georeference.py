@@ -10,6 +10,8 @@ import rasterio
 from rasterio import DatasetReader
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from ctma.errors import SceneError
+
 
 class Georeference(NamedTuple):
     """What a file says of its place.
@@ -24,7 +26,11 @@ class Georeference(NamedTuple):
 
 
 def find_georeference(path: str | Path) -> Georeference:
-    """What a file says of its place; what is no raster says nothing."""
+    """What a file says of its place; what is no raster says nothing.
+
+    Raises:
+        SceneError: If GDAL cannot be asked, because of the file's name.
+    """
     if Path(path).is_dir():
         return Georeference(False)
     try:
@@ -37,6 +43,8 @@ def find_georeference(path: str | Path) -> Georeference:
             return Georeference(has_crs, "" if has_crs else _find_lost(raster))
     except RasterioError:
         return Georeference(False)
+    except UnicodeEncodeError as error:
+        raise SceneError(f"{path}: its name is no UTF-8, as GDAL needs it; rename it") from error
 
 
 def _find_lost(raster: DatasetReader) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import rasterio
 import torch
 
 from ctma._version import __version__
-from ctma.errors import CtmaError, SettingError
+from ctma.errors import CtmaError, SettingError, first_line
 from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
 from ctma.inference.engines.eager import fold_norms
 from ctma.inference.resolution import check_given_distance, coarseness_warning
@@ -121,7 +121,7 @@ def predict_scene(
         if summary is None:
             found = _describe(plan, findings, prints)
             summary = run.do(found, workers, cluster, resume, on_progress)
-    return run.result(summary, picture)
+    return run.result(summary, picture, on_warning)
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,8 @@ class _Run:
             store.remove()
         return summary
 
-    def result(self, summary: dict[str, Any], picture: bool) -> SceneResult:
-        """What is in the folder, with a picture of it if it is asked for."""
+    def result(self, summary: dict[str, Any], picture: bool, on_warning: Say) -> SceneResult:
+        """What is in the folder, with a picture of it if it is asked for and can be drawn."""
         probability, mask = (self.output / name for name in RASTERS)
         drawn = self.output / PICTURE if picture else None
         result = SceneResult(probability, mask, self.polygons, summary, self.plan, drawn)
@@ -200,9 +200,14 @@ class _Run:
             title = " and ".join(
                 Path(date.path).name for date in (self.plan.before, self.plan.after)
             )
-            draw_overview(
-                drawn, result.probability, result.changes, summary["changes"], self.plan, title
-            )
+            try:
+                draw_overview(
+                    drawn, result.probability, result.changes, summary["changes"], self.plan, title
+                )
+            except Exception as error:  # noqa: BLE001
+                # Whatever hinders a picture, the map is whole.
+                on_warning(f"{drawn}: could not be drawn ({first_line(error)})")
+                return replace(result, picture=None)
         return result
 
     def _map(

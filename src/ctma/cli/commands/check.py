@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from ctma.cli.commands.options import Folders, Json, Subset
-from ctma.cli.output import console, print_json, progress, say
+from ctma.cli.output import print_json, progress, say, show
 
 if TYPE_CHECKING:
     from ctma.data.doctor import Diagnosis
@@ -50,6 +50,6 @@ def _print(diagnosis: Diagnosis) -> None:
     table = Table("", "what", "where", "detail")
     for finding in diagnosis.findings[:SHOWN]:
         table.add_row(finding.severity, finding.kind, finding.where, finding.what)
-    console.print(table)
+    show(table)
     if len(diagnosis.findings) > SHOWN:
         say(f"and {len(diagnosis.findings) - SHOWN} more; --json lists all")

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from ctma.cli.commands.options import Json
-from ctma.cli.output import console, print_json, say, warn
+from ctma.cli.output import print_json, say, show, warn
 
 
 def compare(
@@ -49,7 +49,7 @@ def _print(records: list[dict[str, Any]]) -> None:
         ratios = (f"{100 * record[name]:.2f}" for name in ("f1", "precision", "recall", "iou"))
         epoch = record.get("epoch") or ""
         table.add_row(*(str(record.get(name, "")) for name in told), *ratios, str(epoch))
-    console.print(table)
+    show(table)
 
 
 def _draw(output: Path, sources: list[Path]) -> None:

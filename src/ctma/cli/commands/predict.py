@@ -116,7 +116,8 @@ def _predict_scenes(model: ChangeNetwork, scenes: list[Scene], options: dict[str
         _print_summary(result.summary)
         files = (result.probability, result.mask, result.changes, result.picture)
         for path in (*files, result.probability.with_name("summary.json")):
-            say(f"wrote {path}")
+            if path is not None:
+                say(f"wrote {path}")
     if options["as_json"]:
         print_json(results if scenes[0].name else result.summary)
 
