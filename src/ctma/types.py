@@ -26,6 +26,11 @@ IMAGE_BANDS = ("red", "green", "blue")
 """Bands of the images that the readers give."""
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural unless it is one."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def name_bands(count: int) -> tuple[str, ...]:
     """Names for bands of which only the number is known: three are taken for colours."""
     if count == len(IMAGE_BANDS):

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ctma.types import counted
+
 console = Console(soft_wrap=True, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -88,7 +90,8 @@ def print_scores(record: dict[str, Any]) -> None:
     names = ("f1", "precision", "recall", "iou", "accuracy", "kappa")
     table.add_row(*(f"{100 * record[name]:.2f}" for name in names))
     show(table)
-    say(f"{record['pairs']} pairs, labels stored as {record['labels']}, {record['arithmetic']}")
+    pairs = counted(record["pairs"], "pair")
+    say(f"{pairs}, labels stored as {record['labels']}, {record['arithmetic']}")
     say(
         f"checkpoint {record['checkpoint_name']} {record['checkpoint']}, "
         f"data {record['data_name']} {record['data']} (fingerprints)"

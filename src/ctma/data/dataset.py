@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from ctma.data.augmentation import Augmentation, paste, random_crop
 from ctma.data.pairs import Pair, Sample, read_sample, size_text
 from ctma.errors import DataError, ImageError
-from ctma.types import MINIMUM_SIZE
+from ctma.types import MINIMUM_SIZE, counted
 
 
 class Batch(NamedTuple):
@@ -79,7 +79,7 @@ class PairDataset(Dataset):
     @property
     def note(self) -> str:
         """How many pairs, and how their labels are stored."""
-        return f"{len(self.pairs)} pairs, labels stored as 0/{self.label_scale}"
+        return f"{counted(len(self.pairs), 'pair')}, labels stored as 0/{self.label_scale}"
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -246,7 +246,7 @@ class _Judge:
                 "before": judged.before,
                 "after": judged.after,
                 "label": judged.change,
-                "probability": probability_map(judged.probability),
+                "probability\nblue 0, red 1": probability_map(judged.probability),
                 "mask": judged.mask,
                 "found, claimed (red), missed (blue)": error_map(judged.mask, judged.change),
             }

@@ -96,11 +96,16 @@ def name_sheets(path: str | Path) -> list[Path]:
 
 
 def _heat_maps(stages: Stages) -> dict[str, Pixels]:
+    features = {
+        "difference features F": stages.difference,
+        "motion features M1": stages.motion[0],
+        "motion features M2": stages.motion[1],
+        "spatial feature, level 3": stages.spatial,
+    }
+    means = {name: _array(feature).mean(axis=0) for name, feature in features.items()}
     return {
-        "difference features F": heat(_array(stages.difference)),
-        "motion features M1": heat(_array(stages.motion[0])),
-        "motion features M2": heat(_array(stages.motion[1])),
-        "spatial feature, level 3": heat(_array(stages.spatial)),
+        f"{name}\nblue {plane.min():.2g}, red {plane.max():.2g}": heat(plane)
+        for name, plane in means.items()
     }
 
 

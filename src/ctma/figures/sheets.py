@@ -79,17 +79,9 @@ def printable(text: str) -> str:
 
 
 def heat(values: NDArray[np.float32]) -> Tile:
-    """A heat map as in the paper: channel mean, min-max scaled, jet.
-
-    Args:
-        values: (C, H, W), or (H, W) which is taken as it is.
-
-    Returns:
-        (H, W, 3).
-    """
-    plane = values.mean(axis=0) if values.ndim == 3 else values
-    low, high = float(plane.min()), float(plane.max())
-    scaled = (plane - low) / (high - low) if high > low else np.zeros_like(plane)
+    """A heat map as in the paper: min-max scaled, jet; (H, W) to (H, W, 3)."""
+    low, high = float(values.min()), float(values.max())
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
     return _jet(scaled)
 
 

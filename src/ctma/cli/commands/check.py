@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ctma.cli.commands.options import Folders, Json, Subset
 from ctma.cli.output import print_json, progress, say, show
+from ctma.types import counted
 
 if TYPE_CHECKING:
     from ctma.data.doctor import Diagnosis
@@ -39,10 +40,10 @@ def check(
 
 def _print(diagnosis: Diagnosis) -> None:
     for split, pairs in diagnosis.pairs.items():
-        say(f"{split}: {pairs} pairs, {100 * diagnosis.changed_share[split]:.2f} % changed")
-    between = diagnosis.between
-    plural = "s" * (between != 1)
-    nearer = f"; {between} pixel{plural} between count as the nearer" if between else ""
+        share = 100 * diagnosis.changed_share[split]
+        say(f"{split}: {counted(pairs, 'pair')}, {share:.2f} % changed")
+    between = counted(diagnosis.between, "pixel")
+    nearer = f"; {between} between count as the nearer" if diagnosis.between else ""
     say(f"labels are stored as 0/{diagnosis.label_scale}{nearer}")
     if not diagnosis.findings:
         say("nothing found that would hurt")

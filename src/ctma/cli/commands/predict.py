@@ -35,6 +35,7 @@ from ctma.cli.commands.options import (
 )
 from ctma.cli.output import print_json, progress, say, warn
 from ctma.errors import SettingError
+from ctma.types import counted
 
 if TYPE_CHECKING:
     from ctma.models.base import ChangeNetwork
@@ -76,8 +77,7 @@ def predict(
 ) -> None:
     """Find what changed: a mask and a probability for each pair of images.
 
-    Rasters with a CRS give a georeferenced change map and polygons instead, those of folders one
-    for each pair.
+    Rasters with a CRS give a map and polygons instead, those of folders one a pair.
     """
     from ctma.checkpoints.header import find_checkpoint
     from ctma.checkpoints.released import unsaid_warnings
@@ -181,7 +181,7 @@ def _predict_images(model: ChangeNetwork, options: dict[str, Any]) -> None:
     for one in results[:SHOWN]:
         say(f"{one['mask']}: {100 * one['changed_share']:.2f} % changed")
     folders = (options["output"] / kind for kind in ("mask", "probability"))
-    say("{} masks in {}, probabilities in {}".format(len(results), *folders))
+    say("{} in {}, probabilities in {}".format(counted(len(results), "mask"), *folders))
 
 
 def _refuse_options(context: typer.Context, names: Container[str | None], why: str) -> None:
@@ -286,6 +286,6 @@ def _print_summary(summary: dict[str, Any]) -> None:
         say(f"pixels of {summary['ground_sample_distance']:.3g} m: seen {seen} times")
     changes = summary["changes"]
     say(
-        f"{changes} change{'s' * (changes != 1)}, {summary['changed_area_m2']:.0f} m2, "
+        f"{counted(changes, 'change')}, {summary['changed_area_m2']:.0f} m2, "
         f"{100 * summary['changed_share']:.2f} % of the valid pixels"
     )
