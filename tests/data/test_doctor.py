@@ -54,7 +54,8 @@ def test_the_doctor_finds_what_hurts(tmp_path):
 def test_the_doctor_goes_on_after_an_unreadable_label_and_finds_empty_splits(tmp_path):
     write_split(tmp_path / "train", ["a", "b"], 255)
     (tmp_path / "train/label/a.png").write_bytes(b"")
-    (tmp_path / "val/A").mkdir(parents=True)
+    for folder in ("A", "B", "label"):
+        (tmp_path / "val" / folder).mkdir(parents=True)
     found = {(finding.where, finding.kind) for finding in examine(tmp_path).findings}
     assert found == {("train/a", "unreadable"), ("val", "empty split")}
 

@@ -29,7 +29,7 @@ from ctma.scene.grid import Grid, common_grid, measure_distance  # noqa: E402
 from ctma.scene.polygons import GroundArea, Tracer  # noqa: E402
 from ctma.scene.source import Source  # noqa: E402
 from ctma.scene.writing import RASTERS  # noqa: E402
-from support import SHARED_DATA  # noqa: E402
+from support import ROOT, SHARED_DATA  # noqa: E402
 from support.commands import refused  # noqa: E402
 from support.scenes import (  # noqa: E402
     UTM,
@@ -796,6 +796,7 @@ def test_the_map_of_another_pair_is_not_replaced_silently(pair, tmp_path):
         predict_scene(*pair, network, tmp_path / "theirs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["gpkg", "geojson", "fgb", "parquet"])
 def test_any_legal_path_may_be_the_output(pair, tmp_path, form):
     network = Neighbourhood().eval()
@@ -809,6 +810,7 @@ def test_any_legal_path_may_be_the_output(pair, tmp_path, form):
     assert result.summary["changes"] > 0
 
 
+@pytest.mark.slow
 def test_geojson_is_in_wgs84_and_drawn_where_it_lies(pair, tmp_path):
     network = Neighbourhood().eval()
     degrees = predict_scene(*pair, network, tmp_path / "a", polygon_format="geojson")
@@ -881,6 +883,8 @@ def test_a_picture_that_fails_fails_no_finished_map(pair, tmp_path, monkeypatch)
     assert said == [f"{tmp_path}/out/overview.png: could not be drawn (no font)"]
     assert result.mask.exists()
     assert json.loads((tmp_path / "out/summary.json").read_text()) == result.summary
+    documented = (ROOT / "docs/json.md").read_text()
+    assert [name for name in result.summary if f"`{name}`" not in documented] == []
 
 
 def test_signs_that_a_picture_cannot_show_do_not_stop_it(tmp_path, recwarn):
