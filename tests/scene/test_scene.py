@@ -432,6 +432,7 @@ def tagged(path, pixels, kinds, **profile):
     return path
 
 
+@pytest.mark.slow
 def test_bands_are_taken_by_what_they_are_tagged(tmp_path, pair, ctma, tiny_model):
     pixels = smooth(2, 300, 420)
     kinds = ("undefined", "blue", "green", "red")
@@ -451,6 +452,7 @@ def test_bands_are_taken_by_what_they_are_tagged(tmp_path, pair, ctma, tiny_mode
     refused(ctma, "3,2,1:1,2,3", *command[:-1], "1:2:3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warped", [False, True])
 def test_a_palette_is_its_colours_and_grey_serves_as_three(tmp_path, pair, warped):
     network = Neighbourhood().eval()
