@@ -58,7 +58,7 @@ def test_the_metadata_say_what_is_needed_for_what(built):
     from ctma import __version__
 
     assert f"Version: {__version__}" in lines
-    assert {"train", "scene", "dask", "all", "dev"} == {
+    assert {"train", "scene", "dask", "pretrained", "all", "dev"} == {
         line.split()[1] for line in lines if line.startswith("Provides-Extra")
     }
 

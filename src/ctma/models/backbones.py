@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ctma.errors import SettingError
+from ctma.errors import CtmaError, SettingError
 from ctma.models.pretrained import create_backbone
 
 STRIDE = 8
@@ -121,6 +121,6 @@ def _find_level(name: str) -> int:
             strides = create_backbone(name, False, features_only=True).feature_info.reduction()
         return strides.index(STRIDE)
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
-        if isinstance(error, SettingError):
+        if isinstance(error, CtmaError):
             raise
         raise SettingError(f"backbone {name}: has no features at stride {STRIDE}") from error

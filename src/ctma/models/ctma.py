@@ -86,8 +86,7 @@ class CTMA(ChangeNetwork):
         backbone: A timm network for the difference features, by default with the tag of
             torchvision's ImageNet weights, as released; one with features at stride 8.
         backbone_stages: How many of a ResNet's four stages are kept.
-        pretrained: ImageNet weights for the backbone: ``True`` from a package or timm's hub, or
-            a file.
+        pretrained: ImageNet weights for the backbone: ``True``, or a file.
         temporal_width: Channels of the temporal stem; the T-Blocks give 4 and 8 times it.
         spatial_widths: Channels of the three spatial levels.
         joint_statistics: In training, take the backbone's batch statistics over both dates
