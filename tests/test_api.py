@@ -167,3 +167,24 @@ def test_what_predict_cannot_use_is_one_line(model, images, network, expected):
     image = random_image(1) if images is None else images
     with pytest.raises(CtmaError, match=expected):
         ctma.predict(image, image, model if network is None else network)
+
+
+def test_pictures_are_read_by_the_same_rules_as_files(model, tmp_path):
+    deep = tmp_path / "deep.png"
+    Image.fromarray(np.full((64, 64), 900, np.uint16)).save(deep)
+    turned = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(random_image(1)[:, :48].repeat(2, axis=0)).save(turned, exif=exif)
+    with Image.open(deep) as picture, pytest.raises(ImageError, match=r"deep\.png: .* 8 bits"):
+        ctma.predict(picture, picture, model)
+    with Image.open(turned) as picture:
+        found = ctma.predict(picture, picture, model)
+    expected = ctma.predict(turned, turned, model)
+    np.testing.assert_array_equal(found.probability, expected.probability)
+
+
+def test_weights_of_half_precision_are_one_line():
+    network = ctma.create_model("ctma-s", video_len=2).half()
+    with pytest.raises(CtmaError, match=r"torch\.float16, expected float32: take model\.float"):
+        ctma.predict(random_image(1), random_image(2), network)

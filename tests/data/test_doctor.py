@@ -113,6 +113,14 @@ def test_a_split_without_change_or_stillness_is_said(tmp_path, value, what):
     assert what in finding.what
 
 
+def test_where_no_label_can_be_read_nothing_is_said_of_change(tmp_path):
+    for split, seed in (("train", 0), ("val", 50)):
+        write_split(tmp_path / split, ["a"], 255, seed=seed)
+    Image.fromarray(LABEL // 255 * 7).save(tmp_path / "train/label/a.png")
+    assert only_finding(tmp_path).startswith("label values, train/a")
+    assert examine(tmp_path).changed_share.keys() == {"val"}
+
+
 def only_finding(folder, **options):
     (finding,) = examine(folder, **options).findings
     assert finding.severity == "error"

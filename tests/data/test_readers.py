@@ -1,6 +1,7 @@
 """Where pairs are found, and how images and labels are read."""
 
 import json
+import shutil
 import struct
 import zlib
 
@@ -319,3 +320,40 @@ def test_colours_of_16_bits_are_refused_not_cut_to_8(tmp_path, kind):
         raster.write(pixels)
     with pytest.raises(ImageError, match="expected pixels of 8 bits"):
         read_image(path)
+
+
+def test_a_palette_that_is_inverted_is_refused_whatever_its_values(tmp_path):
+    write_split(tmp_path, ["a"], 255)
+    label = Image.fromarray(LABEL).convert("P")
+    label.putpalette([value for index in range(256) for value in [255 - index] * 3])
+    label.save(tmp_path / "label/a.png")
+    with pytest.raises(ImageError, match="palette label whose 0 is brighter than its 255"):
+        PairDataset(find_pairs(tmp_path, "all"), 255)[0]
+
+
+def test_a_bare_codestream_of_16_bits_is_refused(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    path = tmp_path / "a.j2k"
+    shape = {"count": 3, "height": 64, "width": 64, "dtype": "uint16"}
+    with rasterio.open(path, "w", driver="JP2OpenJPEG", codec="J2K", **shape) as raster:
+        raster.write(np.full((3, 64, 64), 3000, np.uint16))
+    with pytest.raises(ImageError, match="expected pixels of 8 bits"):
+        read_image(path)
+
+
+def test_bands_of_a_tiff_are_taken_by_what_they_are_tagged(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    image = random_image(1)
+    path = tmp_path / "bgr.tif"
+    shape = {"count": 3, "height": 64, "width": 64, "dtype": "uint8"}
+    with rasterio.open(path, "w", driver="GTiff", photometric="RGB", **shape) as raster:
+        raster.write(image[..., ::-1].transpose(2, 0, 1))
+        raster.colorinterp = [rasterio.enums.ColorInterp[kind] for kind in ("blue", "green", "red")]
+    np.testing.assert_array_equal(read_image(path), image)
+
+
+def test_hidden_folders_are_no_data(tmp_path):
+    write_split(tmp_path / "train", ["a"])
+    (tmp_path / "train/A/.ipynb_checkpoints").mkdir()
+    shutil.copy(tmp_path / "train/A/a.png", tmp_path / "train/A/.ipynb_checkpoints/a-copy.png")
+    assert [pair.name for pair in find_pairs(tmp_path, "train")] == ["a"]

@@ -364,6 +364,22 @@ def test_holes_stay_nodata(tmp_path, pair, kind):
     assert result.summary["valid_pixels"] == 300 * 420 - 100 * 130
 
 
+def test_a_hole_in_one_date_is_shown_in_both(pair, tmp_path):
+    class Difference(Neighbourhood):
+        def forward(self, before, after):
+            return package.ChangeLogits(60 * (after - before).abs().amax(dim=1, keepdim=True) - 9)
+
+    pixels = smooth(1, 300, 420)
+    pixels[:, :, :140] = 0
+    after = write_raster(tmp_path / "h.tif", pixels, nodata=0)
+    seen = []
+    network = Difference().eval()
+    network.register_forward_hook(lambda _, inputs, __: seen.append(inputs[1] - inputs[0]))
+    result = predict_scene(pair[0], after, network, tmp_path / "out")
+    assert result.summary["changed_pixels"] == 0
+    assert all((difference == 0).all() for difference in seen)
+
+
 @pytest.mark.parametrize("warped", [False, True])
 @pytest.mark.parametrize("said", ["tagged", "given"])
 def test_a_hole_in_one_band_is_a_hole(tmp_path, warped, said):

@@ -58,7 +58,7 @@ class Diagnosis:
     Attributes:
         pairs: How many whole pairs each split has.
         label_scale: Stored value of change, 1 or 255, over the whole data set.
-        changed_share: Share of changed pixels of each split.
+        changed_share: Share of changed pixels of each split, where labels could be read.
         between: Pixels of labels that are neither 0 nor the value of change to the bit, and
             count as the nearer one.
         findings: Everything that is wrong.
@@ -108,8 +108,9 @@ def examine(
     for report in reports:
         diagnosis.findings += report.findings
     for split in splits:
-        shares = [report.changed_share for report in reports if report.split == split]
-        diagnosis.changed_share[split] = float(np.mean(shares)) if shares else 0.0
+        told = (report.changed_share for report in reports if report.split == split)
+        if shares := [share for share in told if share is not None]:
+            diagnosis.changed_share[split] = float(np.mean(shares))
     diagnosis.between = sum(report.between for report in reports)
     sizes = [report.size for report in reports if report.split == "train" and report.size]
     diagnosis.findings += [
@@ -127,7 +128,7 @@ class _Report:
         split: Its split.
         name: Its name.
         findings: What is wrong with it alone.
-        changed_share: Share of changed pixels.
+        changed_share: Share of changed pixels, ``None`` where no label could be read.
         between: Pixels of the label that are neither 0 nor the value of change to the bit.
         size: Height and width, where they are those of both dates and the label.
         hashes: (8, 2, words) uint64: for each flip and rotation, before and after;
@@ -137,7 +138,7 @@ class _Report:
     split: str
     name: str
     findings: list[Finding] = field(default_factory=list)
-    changed_share: float = 0.0
+    changed_share: float | None = None
     between: int = 0
     size: tuple[int, int] | None = None
     hashes: NDArray[np.uint64] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ _TINT = 40
 _PNG_DEPTH, _JP2_DEPTH, _TIFF_BITS = 24, 14, 258
 """Where files say how many bits a sample has: byte of a PNG, byte after ``ihdr``, tag."""
 
+_CODESTREAM, _CODESTREAM_DEPTH = b"\xff\x4f\xff\x51", 42
+"""How a bare JPEG 2000 codestream begins, and where it says the same."""
+
+_TIFF_METADATA = 42112
+"""Where GDAL keeps what a TIFF's own tags have no place for."""
+
 _8_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -41,6 +48,15 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         ImageError: If the file is missing, unreadable, truncated or not of 8 bits.
     """
     return _read(path, "RGB")
+
+
+def take_picture(image: Image.Image) -> NDArray[np.uint8]:
+    """A picture of Pillow's as :func:`read_image` gives it, (H, W, 3).
+
+    Raises:
+        ImageError: If it is not of 8 bits, in memory or in the file that it was opened from.
+    """
+    return _colours(image, getattr(image, "filename", "") or "a picture", "RGB")
 
 
 def read_label(path: str | Path) -> NDArray[np.uint8]:
@@ -81,14 +97,30 @@ def read_owner(path: str | Path) -> str:
 def _read(path: str | Path, mode: str) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
-            if image.mode not in _8_BIT_MODES or _stored_bits(path, image) > 8:
-                raise ImageError(f"{path}: expected pixels of 8 bits; convert it first")
-            upright = ImageOps.exif_transpose(image)
-            return _read_grey(upright, path) if mode == "L" else np.asarray(upright.convert(mode))
+            return _colours(image, path, mode)
     except ImageError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
+
+
+def _colours(image: Image.Image, path: str | Path, mode: str) -> NDArray[np.uint8]:
+    if image.mode not in _8_BIT_MODES or _stored_bits(path, image) > 8:
+        raise ImageError(f"{path}: expected pixels of 8 bits; convert it first")
+    order = _colour_order(image)
+    upright = ImageOps.exif_transpose(image)
+    if mode == "L":
+        return _read_grey(upright, path)
+    return np.asarray(upright.convert(mode))[..., order]
+
+
+def _colour_order(image: Image.Image) -> list[int]:
+    """Where red, green and blue stand; GDAL tags TIFFs whose bands run otherwise."""
+    tagged = image.tag_v2.get(_TIFF_METADATA, "") if isinstance(image, TiffImageFile) else ""
+    named = re.findall(r'name="COLORINTERP" sample="(\d)"[^>]*>(Red|Green|Blue)<', tagged)
+    places = {colour: int(sample) for sample, colour in named}
+    order = [places.get(colour, -1) for colour in ("Red", "Green", "Blue")]
+    return order if sorted(order) == [0, 1, 2] else [0, 1, 2]
 
 
 def _read_grey(label: Image.Image, path: str | Path) -> NDArray[np.uint8]:
@@ -98,8 +130,11 @@ def _read_grey(label: Image.Image, path: str | Path) -> NDArray[np.uint8]:
     if label.mode == "P":
         values = np.asarray(label)
         lights = np.asarray(label.convert("L"))
-        if values.max() == 1 and lights[values == 0].max(initial=0) > lights[values == 1].min():
-            raise ImageError(f"{path}: palette label whose 0 is brighter than its 1; make it grey")
+        most = values.max()
+        if most > 0 and lights[values == 0].max(initial=0) > lights[values == most].min():
+            raise ImageError(
+                f"{path}: palette label whose 0 is brighter than its {most}; make it grey"
+            )
         return values
     colours = np.asarray(label.convert("RGB"))
     if label.mode not in ("1", "L", "LA") and (np.ptp(colours, axis=-1) > _TINT).any():
@@ -109,10 +144,14 @@ def _read_grey(label: Image.Image, path: str | Path) -> NDArray[np.uint8]:
 
 def _stored_bits(path: str | Path, image: Image.Image) -> int:
     """Bits a sample as the file says; Pillow cuts 16 bits of several bands to 8 without a word."""
+    if not Path(path).is_file():
+        return 8
     with open(path, "rb") as file:
         head = file.read(512)
     if head.startswith(b"\x89PNG") and len(head) > _PNG_DEPTH:
         return head[_PNG_DEPTH]
+    if head.startswith(_CODESTREAM):
+        return (head[_CODESTREAM_DEPTH] & 0x7F) + 1
     place = head.find(b"ihdr") + _JP2_DEPTH
     if image.format == "JPEG2000" and _JP2_DEPTH <= place < len(head):
         return (head[place] & 0x7F) + 1

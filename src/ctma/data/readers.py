@@ -115,7 +115,8 @@ def images_by_name(folder: Path) -> dict[str, Path]:
         DataError: If two files have the same name but for their suffix.
     """
     images: dict[str, Path] = {}
-    for parent, _, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for file in files:
             path = Path(parent, file)
             if path.suffix.lower() in SUFFIXES and not file.startswith("."):

@@ -15,7 +15,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from ctma.data.dataset import to_tensor
-from ctma.data.images import SUFFIXES, read_image, read_owner, save_image
+from ctma.data.images import SUFFIXES, read_image, read_owner, save_image, take_picture
 from ctma.data.pairs import Pair, pair_files, read_pair, size_text
 from ctma.data.readers import images_by_name
 from ctma.devices import autocast
@@ -217,13 +217,13 @@ def _read(image: NDArray | Image | str | Path, model: ChangeNetwork) -> NDArray:
             "Pillow's, or a path"
         )
     check_takes_images(model)
-    return np.asarray(image.convert("RGB")) if isinstance(image, Image) else read_image(image)
+    return take_picture(image) if isinstance(image, Image) else read_image(image)
 
 
 def _check_arrays(before: NDArray, after: NDArray, model: ChangeNetwork) -> None:
     if before.shape != after.shape:
         raise ImageError(f"before is {before.shape}, after is {after.shape}: sizes must be equal")
-    if before.ndim != 3 or before.shape[2] != model.bands:
+    if before.ndim != 3 or before.shape[2] != model.bands or not before.size:
         raise ImageError(
             f"images of shape {before.shape}, the network takes (H, W, {model.bands}): "
             f"{', '.join(model.usage.bands)}"

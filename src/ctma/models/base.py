@@ -156,13 +156,19 @@ def check_network(model: object) -> None:
     """Refuses what is no network of ctma.
 
     Raises:
-        SettingError: If it is something else, such as a checkpoint's path.
+        SettingError: If it is something else, such as a checkpoint's path, or its weights are
+            not in float32.
     """
     if not isinstance(model, ChangeNetwork):
         advice = f"; see ctma.load_model({str(model)!r})" if isinstance(model, str | Path) else ""
         raise SettingError(
             f"`model` is a {type(model).__name__}, expected a network as from load_model{advice}"
         )
+    for name, weight in model.named_parameters():
+        if weight.dtype != torch.float32:
+            raise SettingError(
+                f"`model` holds {name} in {weight.dtype}, expected float32: take model.float()"
+            )
 
 
 def check_logits(network: ChangeNetwork, logits: object, images: Tensor) -> None:

@@ -66,14 +66,11 @@ def predict_xarray(
         SettingError: If the scale is out of order, or the distance out of range.
     """
     settings = SceneSettings(
-        bands=bands,
-        scale=scale,
-        tiling=tiling,
-        tta=tta,
+        bands, scale, tiling=tiling, tta=tta, precision=precision,
         ground_sample_distance=ground_sample_distance,
-        precision=precision,
-    )
+    )  # fmt: skip
     check_given_distance(model, ground_sample_distance)
+    _check_arrays(before, after)
     flipped = _flipped(before)
     before = _north_up(_choose(before, settings.bands_by_date[0], model, "before"))
     after = _north_up(_choose(after, settings.bands_by_date[1], model, "after"))
@@ -93,6 +90,14 @@ def predict_xarray(
     )
     placed = probability.rio.write_crs(before.rio.crs)
     return _turn(placed if lazy else placed.compute(), flipped)
+
+
+def _check_arrays(*dates: object) -> None:
+    for date in dates:
+        if not isinstance(date, xarray.DataArray):
+            raise SceneError(
+                f"a {type(date).__name__}, expected a DataArray as from rioxarray.open_rasterio"
+            )
 
 
 def _flipped(date: xarray.DataArray) -> list[str]:
@@ -128,7 +133,7 @@ def _choose(
     date: xarray.DataArray, wanted: tuple[int, ...] | None, model: ChangeNetwork, name: str
 ) -> xarray.DataArray:
     """The bands that the network takes of an array that has a place."""
-    if date.ndim != 3:
+    if date.ndim != 3 or date.dims[1:] != (date.rio.y_dim, date.rio.x_dim):
         raise SceneError(f"{name}: has dimensions {date.dims}, expected (band, y, x)")
     if date.rio.crs is None:
         raise SceneError(f"{name}: has no CRS, so its place is not known; see .rio.write_crs")
@@ -219,12 +224,9 @@ def _blend(images: list[Any], model: ChangeNetwork, tiling: Tiling, precision: s
 def _look(
     model: ChangeNetwork, before: NDArray, after: NDArray, precision: str
 ) -> NDArray[np.float32]:
-    good = [np.isfinite(image).all(axis=0) for image in (before, after)]
-    before, after = (
-        np.where(valid, image, 0).astype(np.float32)
-        for valid, image in zip(good, (before, after), strict=True)
-    )
-    return look(model, Images(before, after, good[0] & good[1]), precision)
+    valid = np.isfinite(before).all(axis=0) & np.isfinite(after).all(axis=0)
+    before, after = (np.where(valid, image, 0).astype(np.float32) for image in (before, after))
+    return look(model, Images(before, after, valid), precision)
 
 
 def _cell(

@@ -33,7 +33,7 @@ class Images(NamedTuple):
     """What a network is shown of a window.
 
     Attributes:
-        before: (bands, H, W) in [0, 1], 0 where there is no data.
+        before: (bands, H, W) in [0, 1], 0 where either date has no data.
         after: The same shape.
         valid: Where both dates have data, (H, W).
     """
@@ -232,18 +232,19 @@ class Reader:
         after = self.thread.submit(_scaled, self.sources[1], self.plan.after.scaling, window)
         image, valid = _scaled(self.sources[0], self.plan.before.scaling, window)
         other, good = after.result()
-        return Images(image, other, valid & good)
+        both = valid & good
+        if not both.all():
+            # A hole in one date, shown beside ground in the other, would look like change.
+            image, other = image * both, other * both
+        return Images(image, other, both)
 
 
 def _scaled(
     source: Source, scaling: Scaling, window: Window
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """One date of a window, 0 where there is no data, and where there is some."""
+    """One date of a window, and where it has data."""
     values, valid = source.read(window)
-    image = scaling.apply(values)
-    if not valid.all():
-        image *= valid
-    return image, valid
+    return scaling.apply(values), valid
 
 
 def _scaling(source: Source, scale: tuple[float, float] | None, full_scale: float) -> Scaling:

@@ -40,8 +40,9 @@ def check(
 
 def _print(diagnosis: Diagnosis) -> None:
     for split, pairs in diagnosis.pairs.items():
-        share = 100 * diagnosis.changed_share[split]
-        say(f"{split}: {counted(pairs, 'pair')}, {share:.2f} % changed")
+        share = diagnosis.changed_share.get(split)
+        changed = "no label to be read" if share is None else f"{100 * share:.2f} % changed"
+        say(f"{split}: {counted(pairs, 'pair')}, {changed}")
     between = counted(diagnosis.between, "pixel")
     nearer = f"; {between} between count as the nearer" if diagnosis.between else ""
     say(f"labels are stored as 0/{diagnosis.label_scale}{nearer}")
