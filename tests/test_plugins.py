@@ -10,6 +10,7 @@ from PIL import Image
 
 import ctma
 from ctma.data.doctor import examine
+from ctma.data.readers import find_pairs
 from ctma.errors import DataError, SettingError, UnknownNameError
 from support.images import random_image
 
@@ -194,3 +195,34 @@ def test_entry_points_of_an_installed_package_are_found(outside):
     ).stdout  # fmt: skip
     assert "levir-cd/elsewhere" in shown
     assert shown.strip().endswith("False"), "a network is loaded only when it is asked for"
+
+
+def test_a_reader_that_gives_something_else_is_named(outside, tmp_path):
+    (tmp_path / "data").mkdir()
+    image = tmp_path / "a.png"
+    Image.fromarray(random_image(1)).save(image)
+    given = []
+    ctma.register("odd", reader=lambda folder, split: given)
+    for wrong in (("a", image), ctma.Pair("a", str(image), str(image), None)):
+        given[:] = [wrong]
+        with pytest.raises(DataError, match=r"the reader odd gave .* expected ctma\.Pair"):
+            find_pairs(tmp_path / "data", "val")
+    for name in ("../../a", "/a"):
+        given[:] = [ctma.Pair(name, image, image, image)]
+        with pytest.raises(DataError, match="twice, or no name"):
+            find_pairs(tmp_path / "data", "val")
+    given[:] = [ctma.Pair("a", image, image, image)] * 2
+    with pytest.raises(DataError, match="twice, or no name"):
+        find_pairs(tmp_path / "data", "val")
+
+
+def test_arguments_of_ones_own_network_are_part_of_what_is_resumed(outside):
+    class Mode(ctma.ChangeNetwork):
+        def __init__(self, mode: str = "a", bands: int = 3):
+            super().__init__()
+            self.bands = bands
+            self.mode = mode
+
+    ctma.register("mode", network=Mode)
+    prints = [ctma.create_model("mode", mode=mode).fingerprint() for mode in "aab"]
+    assert prints[0] == prints[1] != prints[2]

@@ -30,7 +30,7 @@ class UnknownNameError(CtmaError, ValueError):
             name: The name that was given.
             known: All names that exist.
         """
-        known = sorted(set(known))
+        known, name = sorted(set(known)), str(name)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:MOST_NAMES]
         advice = f"did you mean {', '.join(near)}?" if near else "there is none"
         super().__init__(f"unknown {kind} {name!r}: {advice}")

@@ -341,17 +341,6 @@ def test_a_bare_codestream_of_16_bits_is_refused(tmp_path):
         read_image(path)
 
 
-def test_bands_of_a_tiff_are_taken_by_what_they_are_tagged(tmp_path):
-    rasterio = pytest.importorskip("rasterio")
-    image = random_image(1)
-    path = tmp_path / "bgr.tif"
-    shape = {"count": 3, "height": 64, "width": 64, "dtype": "uint8"}
-    with rasterio.open(path, "w", driver="GTiff", photometric="RGB", **shape) as raster:
-        raster.write(image[..., ::-1].transpose(2, 0, 1))
-        raster.colorinterp = [rasterio.enums.ColorInterp[kind] for kind in ("blue", "green", "red")]
-    np.testing.assert_array_equal(read_image(path), image)
-
-
 def test_hidden_folders_are_no_data(tmp_path):
     write_split(tmp_path / "train", ["a"])
     (tmp_path / "train/A/.ipynb_checkpoints").mkdir()

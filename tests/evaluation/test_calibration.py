@@ -13,6 +13,7 @@ from ctma import (
     load_model,
     read_header,
 )
+from ctma.errors import SettingError
 from ctma.evaluation.calibration import LogitHistogram, fit_calibration
 from ctma.inference.protocols import whole
 
@@ -92,6 +93,8 @@ def test_a_calibrated_checkpoint_divides_and_moves_its_logits(
         "calibrate", tiny_model, "--data", tiny_data, "-o", calibrated, "--split", "test", code=2
     )
     assert "nothing is chosen on the test split" in refused.stderr
+    with pytest.raises(SettingError, match="`split` all"):
+        calibrate(tiny_model, tiny_data, calibrated, split="all", overwrite=True)
 
 
 @pytest.mark.slow

@@ -188,6 +188,9 @@ def test_only_an_equal_run_is_resumed(pair, tmp_path):
     predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.4)
     with pytest.raises(SettingError, match="holds the finished map of other settings"):
         predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.5, resume=True)
+    options = {"threshold": 0.5, "polygon_format": "geojson", "resume": True}
+    with pytest.raises(SettingError, match="holds the finished map of other settings"):
+        predict_scene(*pair, network, tmp_path, tiling=TILING, **options)
     assert json.loads((tmp_path / "summary.json").read_text())["threshold"] == 0.4
 
 

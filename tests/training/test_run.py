@@ -13,7 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from ctma import load_model, load_recipe, read_header, save_model, train
+from ctma import Recipe, load_model, load_recipe, read_header, save_model, train
 from ctma.data.augmentation import AUGMENTATIONS
 from ctma.errors import CheckpointError, DataError, OutputError, SettingError, UnknownNameError
 from ctma.files import file_fingerprint, sole_run
@@ -128,6 +128,23 @@ def test_a_resume_by_other_settings_is_refused(run, tiny_data, setting):
     with pytest.raises(SettingError, match=f"was trained with {setting.split('=')[0]} "):
         train(recipe, tiny_data, run[0], device="cpu", resume=True)
     assert load_recipe(str(run[0] / "recipe.yaml")).seed == 0
+
+
+def test_a_recipe_that_is_given_whole_is_checked_too(tiny_data, tmp_path):
+    content = small_recipe().model_dump()
+    content["data"]["validation_split"] = "test"
+    with pytest.raises(SettingError, match="never picked on test"):
+        train(Recipe(**content), tiny_data, tmp_path / "run", device="cpu")
+
+
+def test_a_resume_compares_without_the_runs_recipe_and_knows_defaults(run, tiny_data, tmp_path):
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    (folder / "recipe.yaml").unlink()
+    settings = ["trainer.epochs=3", "schedule.step_size=1", "schedule.gamma=0.5"]
+    with pytest.raises(SettingError, match=r"was trained with optimizer\.lr"):
+        train(small_recipe(*settings, "optimizer.lr=0.1"), tiny_data, folder, resume=True)
+    same = small_recipe(*settings, "model.joint_statistics=false")
+    assert train(same, tiny_data, folder, device="cpu", resume=True).epoch == run[1].epoch
 
 
 def test_a_resume_to_fewer_epochs_than_are_done_is_refused(run, tiny_data):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -58,6 +59,7 @@ def save_model(
         CheckpointError: If the path has another suffix, a weight is too large for half
             precision, or the network was not made by ``create_model``.
         UnknownNameError: If there is no such field.
+        SettingError: If a field's value cannot be.
         OutputError: If the file cannot be written.
     """
     check_network(network)
@@ -77,9 +79,13 @@ def save_model(
     known: dict[str, Any] = {
         **network.provenance, **provenance, **usage, "bands": list(network.usage.bands)
     }  # fmt: skip
-    header = Header(
-        network=network.name, arguments=network.arguments, ctma_version=__version__, **known
-    )
+    try:
+        header = Header(
+            network=network.name, arguments=network.arguments, ctma_version=__version__, **known
+        )
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        raise SettingError(f"`{first['loc'][0]}` {first['input']!r}: {first['msg']}") from error
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
@@ -118,7 +124,7 @@ def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
         network = create_model(header.network, **header.arguments)
         known = header.model_dump(include={*_USAGE}) | {"bands": tuple(header.bands)}
         network.usage = Usage(**known)
-    except CtmaError as error:
+    except (CtmaError, TypeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     load_weights(network, load_file(path), path)
     network.provenance = header.model_dump(exclude=_OWN)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,6 @@ _PNG_DEPTH, _JP2_DEPTH, _TIFF_BITS = 24, 14, 258
 
 _CODESTREAM, _CODESTREAM_DEPTH = b"\xff\x4f\xff\x51", 42
 """How a bare JPEG 2000 codestream begins, and where it says the same."""
-
-_TIFF_METADATA = 42112
-"""Where GDAL keeps what a TIFF's own tags have no place for."""
 
 _8_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
@@ -107,20 +103,10 @@ def _read(path: str | Path, mode: str) -> NDArray[np.uint8]:
 def _colours(image: Image.Image, path: str | Path, mode: str) -> NDArray[np.uint8]:
     if image.mode not in _8_BIT_MODES or _stored_bits(path, image) > 8:
         raise ImageError(f"{path}: expected pixels of 8 bits; convert it first")
-    order = _colour_order(image)
     upright = ImageOps.exif_transpose(image)
     if mode == "L":
         return _read_grey(upright, path)
-    return np.asarray(upright.convert(mode))[..., order]
-
-
-def _colour_order(image: Image.Image) -> list[int]:
-    """Where red, green and blue stand; GDAL tags TIFFs whose bands run otherwise."""
-    tagged = image.tag_v2.get(_TIFF_METADATA, "") if isinstance(image, TiffImageFile) else ""
-    named = re.findall(r'name="COLORINTERP" sample="(\d)"[^>]*>(Red|Green|Blue)<', tagged)
-    places = {colour: int(sample) for sample, colour in named}
-    order = [places.get(colour, -1) for colour in ("Red", "Green", "Blue")]
-    return order if sorted(order) == [0, 1, 2] else [0, 1, 2]
+    return np.asarray(upright.convert(mode))
 
 
 def _read_grey(label: Image.Image, path: str | Path) -> NDArray[np.uint8]:

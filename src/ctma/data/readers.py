@@ -132,8 +132,10 @@ def _ask_readers(root: Path, split: str) -> list[Pair] | None:
         pairs = reader(root, split)
         if pairs is None:
             continue
+        pairs = [*pairs] if isinstance(pairs, Iterable) else [pairs]
         if not pairs:
             raise DataError(f"{root}: the reader {name} finds no pair of the split {split}")
+        _check_pairs(pairs, name)
         _require_files(pairs, name)
         return sorted(pairs, key=lambda pair: pair.name)
     return None
@@ -148,6 +150,17 @@ def _readers() -> Iterator[tuple[str, Reader]]:
 def _read_oscd(root: Path, split: str) -> list[Pair] | None:
     found = find_oscd(root, split)
     return None if found is None else [Pair(*files) for files in found]
+
+
+def _check_pairs(pairs: list[Pair], reader: str) -> None:
+    """Refuses what is no pair, and names that are not one's own or lead out of a folder."""
+    names: set[str] = set()
+    for pair in pairs:
+        if not isinstance(pair, Pair) or not isinstance(pair.before, Path):
+            raise DataError(f"the reader {reader} gave {pair!r}, expected ctma.Pair with Paths")
+        if pair.name in names or Path(pair.name).is_absolute() or ".." in Path(pair.name).parts:
+            raise DataError(f"the reader {reader} gave a pair {pair.name!r}: twice, or no name")
+        names.add(pair.name)
 
 
 def _require_files(pairs: list[Pair], reader: str) -> None:

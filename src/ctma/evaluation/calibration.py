@@ -193,7 +193,7 @@ def calibrate(
         on_progress: Called after every pair with how many are done, and of how many.
 
     Raises:
-        SettingError: If the split is the test split, or a file is none of ours by its suffix.
+        SettingError: If the split is another, or a file is none of ours by its suffix.
         DataError: If there is no data, or nothing changed in it.
         CtmaError: If checkpoint or data cannot be read, or the output not be written.
     """
@@ -250,8 +250,8 @@ def _each_once(roots: Sequence[str | Path]) -> list[Path]:
 
 def _check_files(checkpoint: Path, output: Path, split: str) -> Path:
     """The checkpoint, if what is asked for can be done."""
-    if split == "test":
-        raise SettingError("`split` test: nothing is chosen on the test split; use val")
+    if split not in ("val", "train"):
+        raise SettingError(f"`split` {split}: nothing is chosen on the test split; use val")
     if checkpoint.suffix in RELEASED_SUFFIXES:
         raise SettingError(f"{checkpoint}: has no header to calibrate; ctma convert gives it one")
     if output.resolve() == checkpoint.resolve():

@@ -35,7 +35,10 @@ def read_scores(source: str | Path) -> list[dict[str, Any]]:
             record = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read as a score file ({error})") from error
-        if not isinstance(record, dict) or "f1" not in record:
+        shown = ("f1", "precision", "recall", "iou")
+        if not isinstance(record, dict) or not all(
+            isinstance(record.get(name), int | float) for name in shown
+        ):
             raise DataError(f"{path}: holds no scores")
         return [record]
     if path.is_dir() and str(source) not in shipped_models() and find_checkpoint(path) == path:

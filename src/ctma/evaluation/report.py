@@ -74,9 +74,8 @@ def evaluate(
         folders: Of another layout, ``before=X,after=Y,change=Z``: what its folders are called.
         masks: A folder for masks, 0/255, one PNG a pair.
         figures: A folder for a sheet of the pairs with the most change or error.
-        output: Where the scores go, ``scores-CHECKPOINT-DATA-SPLIT-PROTOCOL.json`` beside the
-            checkpoint (for a shipped one in the working directory) by default, with
-            whatever is not the default.
+        output: Where the scores go, by default ``scores-CHECKPOINT-DATA-SPLIT-PROTOCOL.json``
+            beside the checkpoint, or here for a shipped one, with whatever is not the default.
         overwrite: Replace scores of other checkpoints or data, or what is there by that name.
         batch_size: Pairs at a time.
         workers: Loader processes.
@@ -97,7 +96,8 @@ def evaluate(
     way = _name_way(data, subset, split, scoring, network)
     names = _names(path, data, pairs)
     default = _default_output(checkpoint, path, way)
-    output = _choose_output(output, default, names, overwrite, [path, *pair_files(pairs)])
+    known = names | {"arguments": network.arguments}
+    output = _choose_output(output, default, known, overwrite, [path, *pair_files(pairs)])
     judge = _Judge(pairs, masks, on_progress, on_warning)
     loading = {"batch_size": batch_size, "workers": workers}
     scores = score_pairs(network, pairs, scoring, on_pair=judge, **loading)
@@ -153,6 +153,7 @@ def _choose_output(
     former = _read_record(path) if path.exists() else names
     if former is None:
         raise OutputError(f"{path}: is there already and holds no scores; name another `output`")
+    names = json.loads(json.dumps(names))
     same = output is None and all(former.get(name) == names[name] for name in names)
     if path.exists() and not overwrite and not same:
         raise OutputError(

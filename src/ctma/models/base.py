@@ -115,12 +115,15 @@ class ChangeNetwork(nn.Module):
     def fingerprint(self) -> str:
         """A hash of all that its outputs depend on: weights, and the numbers beside them.
 
+        Of a network from outside the package also the arguments that it was made with.
         Interrupted runs are known by it, so what a network already says must not change.
         """
         digest = hashlib.sha256(type(self).__qualname__.encode())
         for name, module in self.named_modules():
             beside = vars(module)
             if isinstance(module, ChangeNetwork):
+                if not type(module).__module__.startswith("ctma."):
+                    digest.update(repr(sorted(module.arguments.items())).encode())
                 usage = module.usage
                 beside = beside | {"temperature": usage.temperature, "offset": usage.offset}
             numbers = sorted(

@@ -17,7 +17,7 @@ from ctma.errors import SceneError
 from ctma.inference.engines.eager import fold_norms
 from ctma.inference.resolution import check_given_distance, find_enlargement
 from ctma.inference.views import evaluating, look_as
-from ctma.models.base import ChangeNetwork
+from ctma.models.base import ChangeNetwork, check_network
 from ctma.scene.blending import Axis, Tiling, add_window, axis
 from ctma.scene.grid import Grid, measure_distance
 from ctma.scene.plan import Images
@@ -70,6 +70,7 @@ def predict_xarray(
         ground_sample_distance=ground_sample_distance,
     )  # fmt: skip
     check_given_distance(model, ground_sample_distance)
+    check_network(model)
     _check_arrays(before, after)
     flipped = _flipped(before)
     before = _north_up(_choose(before, settings.bands_by_date[0], model, "before"))

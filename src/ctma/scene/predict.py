@@ -145,14 +145,15 @@ class _Run:
             SettingError: If another one came to its end there, and this one never began.
         """
         path = self.output / SUMMARY
-        files = [*(self.output / name for name in RASTERS), self.polygons]
-        if not path.is_file() or not all(file.is_file() for file in files):
+        if not path.is_file() or not all((self.output / name).is_file() for name in RASTERS):
             return None
         try:
             summary = json.loads(path.read_text())
         except ValueError:
             return None
         if summary.get("identity") in self.identity:
+            if not self.polygons.is_file():
+                return None
             discard(self.output, self.identity)
             return summary
         if not holds(self.output, self.identity):

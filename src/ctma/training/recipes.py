@@ -62,7 +62,7 @@ def load_kept(path: Path, settings: Iterable[str] = ()) -> Recipe:
 
 
 def _with_settings(content: dict[str, Any], settings: Iterable[str]) -> Recipe:
-    for setting in settings:
+    for setting in (settings,) if isinstance(settings, str) else settings:
         _apply(content, setting)
     return check_recipe(content)
 
@@ -184,8 +184,10 @@ def _check_model(model: dict[str, Any]) -> dict[str, Any]:
     name = model.get("name")
     if not isinstance(name, str):
         raise SettingError("model.name: expected the name of a network")
+    hints = model_hints(name)
+    hints = model_hints(name)
     fields: dict[str, Any] = {
-        key: (model_hints(name)[key], default) for key, default in model_arguments(name).items()
+        key: (hints.get(key, Any), default) for key, default in model_arguments(name).items()
     }
     form = pydantic.create_model("Arguments", __config__=ConfigDict(extra="forbid"), **fields)
     arguments = {key: value for key, value in model.items() if key != "name"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,9 @@ from ctma.checkpoints.weights import load_weights
 from ctma.errors import CheckpointError, OutputError, SettingError
 from ctma.files import file_fingerprint
 from ctma.models.base import ChangeNetwork
+from ctma.models.registry import model_arguments
 from ctma.training.keeper import LATEST, LATEST_WEIGHTS, RECIPE, CheckpointKeeper
-from ctma.training.recipes import load_kept
+from ctma.training.recipes import check_recipe, load_kept
 from ctma.training.settings import Recipe
 
 FREE = {"name", "origin", "data.workers", "trainer.epochs", "trainer.patience"}
@@ -130,15 +132,26 @@ def _differs(output: Path, name: str, found: Any, wanted: Any) -> SettingError:
 
 def _check_same_recipe(path: Path, recipe: Recipe) -> None:
     """Refuses to continue by other settings than the training was begun with."""
-    if not path.exists():
+    weights = path.with_name(LATEST_WEIGHTS)
+    if path.exists():
+        former = load_kept(path)
+    elif weights.exists():
+        former = check_recipe(read_header(weights).recipe)
+    else:
         return
-    former = load_kept(path)
     # One cycle has as many steps as the training was begun with.
     free = FREE - {"trainer.epochs"} if recipe.schedule.name == "one-cycle" else FREE
-    contents = (former.model_dump(mode="json"), recipe.model_dump(mode="json"))
+    contents = (_whole(former), _whole(recipe))
     for name, found, wanted in _differences(*contents):
         if name not in free:
             raise _differs(path.parent, name, found, wanted)
+
+
+def _whole(recipe: Recipe) -> dict[str, Any]:
+    """A recipe with every argument of its network."""
+    defaults = json.loads(json.dumps(model_arguments(recipe.network)))
+    content = recipe.model_dump(mode="json")
+    return content | {"model": defaults | content["model"]}
 
 
 def _differences(

@@ -153,7 +153,10 @@ def _settle(
     recipe: str | Recipe, hardware: Hardware, precision: str | None, kept: Path | None
 ) -> Recipe:
     """The recipe with the precision asked for, if it can be trained here."""
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if isinstance(recipe, Recipe):
+        recipe = check_recipe(recipe.model_dump(mode="json"))
+    else:
+        recipe = load_recipe(recipe)
     hardware.check()
     if precision is None:
         return recipe

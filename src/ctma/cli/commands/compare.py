@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ctma.cli.commands.options import Json
+from ctma.cli.commands.options import Json, Overwrite
 from ctma.cli.output import print_json, say, show, warn
 
 
@@ -20,11 +20,15 @@ def compare(
         Path | None,
         typer.Option("--output", "-o", help="Draw the runs' learning curves.", metavar="FILE"),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Put the scores of runs, checkpoints and score files side by side."""
     from ctma.evaluation.comparison import differences, read_scores
+    from ctma.files import refuse_existing
 
+    if output is not None:
+        refuse_existing(output, overwrite)
     records = [
         {"source": str(source), **record} for source in sources for record in read_scores(source)
     ]
