@@ -15,7 +15,9 @@ from support.networks import MeanDifference
     [
         (SceneSettings, "bands", "321"), (SceneSettings, "bands", (0, 1, 2)),
         (SceneSettings, "bands", ()), (SceneSettings, "scale", (1, 2, 3)),
-        (SceneSettings, "tiling", 512), (SceneSettings, "tta", "perhaps"),
+        (SceneSettings, "tiling", 512), (SceneSettings, "tiling", {"window": 3}),
+        (SceneSettings, "tta", "perhaps"), (Scoring, "tta", "no"), (Scoring, "tta", 1),
+        (Scoring, "threshold", "0.5"), (Scoring, "threshold", True),
         (SceneSettings, "min_area", "large"), (Scoring, "threshold", "half"),
         (Scoring, "precision", None), (Usage, "threshold", None), (Usage, "bands", "rgb"),
         (Tiling, "size", "large"), (Tiling, "size", 100.5), (Tiling, "margin", -1),

@@ -25,10 +25,16 @@ def settle(settings: DataclassInstance) -> None:
     """
     for name, (hint, adapter) in _adapters(type(settings)).items():
         value = getattr(settings, name)
+        refusal = SettingError(f"`{name}` {value!r}: expected {_words(hint)}")
+        # Pydantic would make numbers of texts, and truth values of both.
+        if isinstance(value, bool) != (hint is bool) or isinstance(value, dict):
+            raise refusal
+        if isinstance(value, str) and hint is not str:
+            raise refusal
         try:
             settled = adapter.validate_python(value)
         except ValidationError as error:
-            raise SettingError(f"`{name}` {value!r}: expected {_words(hint)}") from error
+            raise refusal from error
         object.__setattr__(settings, name, settled)
 
 

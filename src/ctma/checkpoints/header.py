@@ -109,7 +109,13 @@ def read_header(path: str | Path) -> Header:
         raise CheckpointError(f"{path}: no ctma header, so its network is not known")
     try:
         return Header.model_validate(_migrate(json.loads(metadata[KEY]), path))
-    except (json.JSONDecodeError, AttributeError, TypeError, ValidationError) as error:
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        field = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            f"{path}: damaged ctma header ({field} {first['input']!r}: {first['msg'].lower()})"
+        ) from error
+    except (json.JSONDecodeError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged ctma header ({first_line(error)})") from error
 
 
@@ -125,6 +131,8 @@ def count_parameters(path: str | Path) -> int:
 
 def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, list[int]]]:
     """Metadata, and the shape of each tensor by its name."""
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder without {RUN_BEST}; name a checkpoint")
     if not path.is_file():
         shipped = ", ".join(shipped_models())
         raise CheckpointError(f"{path}: no such checkpoint; shipped by name: {shipped}")
@@ -142,6 +150,8 @@ def _migrate(content: dict[str, Any], path: Path) -> dict[str, Any]:
     while version in _MIGRATIONS:
         content = _MIGRATIONS[version](content)
         version = content["format_version"]
+    if not isinstance(version, int):
+        raise CheckpointError(f"{path}: damaged ctma header (format_version {version!r})")
     if version != FORMAT_VERSION:
         raise CheckpointError(
             f"{path}: header of format {version}, not {FORMAT_VERSION}; upgrade ctma"

@@ -142,6 +142,8 @@ def _choose(
     if wanted is None:
         grey = count == 1 and model.usage.bands == IMAGE_BANDS
         wanted = (1,) * model.bands if grey else tuple(range(1, model.bands + 1))
+    if len(wanted) == model.bands and max(wanted) > count > max(model.bands - 1, 0):
+        raise SceneError(f"{name}: no band {max(wanted)}, it has 1 to {count}")
     if len(wanted) != model.bands or max(wanted) > count:
         takes = f"the network takes {model.bands}: {', '.join(model.usage.bands)}"
         raise SceneError(f"{name}: has {count} bands, {takes}")

@@ -70,14 +70,14 @@ class DataSettings(Settings):
     augmentation: str = "paper"
     without: list[str] = []
     workers: int = Field(2, ge=0)
-    ground_sample_distance: float | None = Field(None, gt=0, allow_inf_nan=False)
+    ground_sample_distance: float | None = Field(None, gt=0)
 
 
 class OptimizerSettings(Settings):
     """The optimizer: Adam, or AdamW with decoupled weight decay."""
 
     name: Literal["adam", "adamw"] = "adam"
-    lr: float = Field(4e-4, gt=0, allow_inf_nan=False)
+    lr: float = Field(4e-4, gt=0)
     weight_decay: float = Field(0.0, ge=0)
 
 
