@@ -132,7 +132,7 @@ def count_parameters(path: str | Path) -> int:
 def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, list[int]]]:
     """Metadata, and the shape of each tensor by its name."""
     if path.is_dir():
-        raise CheckpointError(f"{path}: is a folder without {RUN_BEST}; name a checkpoint")
+        raise CheckpointError(f"{path}: no run's folder, it has no {RUN_BEST}")
     if not path.is_file():
         shipped = ", ".join(shipped_models())
         raise CheckpointError(f"{path}: no such checkpoint; shipped by name: {shipped}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,6 @@ def find_unsaid(path: Path, network: ChangeNetwork, said: Container[str]) -> dic
     if path.suffix not in RELEASED_SUFFIXES:
         return {}
     return {name: hint for name, hint in network.released_unsaid.items() if name not in said}
-
-
-def unsaid_warnings(path: Path, network: ChangeNetwork, said: Container[str]) -> Iterator[str]:
-    """A line for each argument that was taken by default; see :func:`find_unsaid`."""
-    for name, hint in find_unsaid(path, network, said).items():
-        yield f"{path}: does not say `{name}`, and the default is taken; give it: {hint}"
 
 
 def released_name(network: ChangeNetwork, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ctma.checkpoints.header import (
     find_checkpoint,
     read_header,
 )
-from ctma.checkpoints.released import load_released
+from ctma.checkpoints.released import find_unsaid, load_released
 from ctma.checkpoints.weights import load_weights
 from ctma.errors import (
     CheckpointError,
@@ -34,6 +35,7 @@ from ctma.files import whole_file
 from ctma.models.base import ChangeNetwork, Usage, check_network
 from ctma.models.layers import channels_last
 from ctma.models.registry import create_model
+from ctma.types import Say
 
 _USAGE = tuple(Usage.__dataclass_fields__)
 _OWN = {"network", "arguments", "ctma_version", "format_version", *_USAGE}
@@ -129,6 +131,17 @@ def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
     load_weights(network, load_file(path), path)
     network.provenance = header.model_dump(exclude=_OWN)
     return channels_last(network).eval()
+
+
+def load_telling(
+    checkpoint: str | Path, arguments: Mapping[str, Any], on_warning: Say
+) -> ChangeNetwork:
+    """As :func:`load_model`, with a line for each argument that was taken by default."""
+    path = find_checkpoint(checkpoint)
+    network = load_model(path, **arguments)
+    for name, hint in find_unsaid(path, network, arguments).items():
+        on_warning(f"{path}: does not say `{name}`, and the default is taken; give it: {hint}")
+    return network
 
 
 def _halve(name: str, weight: Tensor) -> Tensor:

@@ -181,7 +181,7 @@ def _whole_pairs(root: Path, layout: Layout, diagnosis: Diagnosis) -> dict[str, 
 def _missing_folders(location: Location, layout: Layout) -> str:
     """What to say where a whole folder is not there; empty where all are."""
     if location.change is None:
-        return f"{location.folder}: no labels, expected a folder {layout.label_names}"
+        return f"{location.folder}: no labels, expected a folder {' or '.join(layout.label_names)}"
     return "" if location.after.is_dir() else f"{location.after}: no such folder"
 
 

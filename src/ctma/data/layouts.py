@@ -141,20 +141,22 @@ class Layout(NamedTuple):
         return self._at(root) if split == "all" else None
 
     def _at(self, folder: Path, names: list[str] | None = None) -> Location | None:
-        given = None if self.folders is None else parse_folders(self.folders)
-        dates = DATE_FOLDERS if given is None else ((given.before, given.after),)
-        labels = LABEL_FOLDERS if given is None else (given.change,)
-        for before, after in dates:
+        for before, after in self.date_names:
             if (folder / before).is_dir():
-                change = next((folder / name for name in labels if (folder / name).is_dir()), None)
+                labels = (folder / name for name in self.label_names)
+                change = next((label for label in labels if label.is_dir()), None)
                 return Location(folder, names, folder / before, folder / after, change)
         return None
 
     @property
-    def label_names(self) -> str:
-        """What labels may be called, for errors."""
-        names = LABEL_FOLDERS if self.folders is None else (parse_folders(self.folders).change,)
-        return " or ".join(names)
+    def date_names(self) -> tuple[tuple[str, str], ...]:
+        """What the folders of both dates may be called."""
+        return DATE_FOLDERS if self.folders is None else (parse_folders(self.folders)[:2],)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the folder of labels may be called."""
+        return LABEL_FOLDERS if self.folders is None else (parse_folders(self.folders).change,)
 
 
 def find_oscd(root: Path, split: str) -> Iterator[tuple[str, Path, Path, Path | None]] | None:

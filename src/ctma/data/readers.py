@@ -195,7 +195,8 @@ def _complete(location: Location, layout: Layout) -> list[Pair]:
     if names is None:
         _require(sorted(after), before, location.before)
     if location.change is None:
-        raise DataError(f"{folder}: no labels, expected a folder {layout.label_names}")
+        expected = " or ".join(layout.label_names)
+        raise DataError(f"{folder}: no labels, expected a folder {expected}")
     _require(wanted, change, location.change)
     return [Pair(name, before[name], after[name], change[name]) for name in wanted]
 

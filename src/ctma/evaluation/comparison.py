@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctma.checkpoints.header import find_checkpoint, read_header, shipped_models
+from ctma.checkpoints.header import read_header
 from ctma.errors import DataError
 
 SAME = ("data", "split", "protocol", "tta", "enlargement")
@@ -41,8 +41,6 @@ def read_scores(source: str | Path) -> list[dict[str, Any]]:
         ):
             raise DataError(f"{path}: holds no scores")
         return [record]
-    if path.is_dir() and str(source) not in shipped_models() and find_checkpoint(path) == path:
-        raise DataError(f"{path}: no run's folder, it has no best.safetensors")
     header = read_header(source)
     if not header.scores:
         raise DataError(f"{path}: its header holds no scores; ctma eval takes some")

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from ctma.checkpoints.header import find_checkpoint, shipped_models
-from ctma.checkpoints.released import unsaid_warnings
-from ctma.checkpoints.store import load_model
+from ctma.checkpoints.store import load_telling
 from ctma.data.images import save_image
 from ctma.data.pairs import Pair, pair_files
 from ctma.data.readers import data_fingerprint, find_pairs
@@ -113,9 +112,7 @@ def evaluate(
 def _load(
     path: Path, arguments: Mapping[str, Any], scoring: Scoring, on_warning: Say
 ) -> ChangeNetwork:
-    network = load_model(path, **arguments)
-    for line in unsaid_warnings(path, network, arguments):
-        on_warning(line)
+    network = load_telling(path, arguments, on_warning)
     if coarse := coarseness_warning(network, scoring.ground_sample_distance):
         on_warning(coarse)
     return network

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ctma.cli.commands.options import Device, Folders, Json, Precision, Protocol
+from ctma.cli.commands.options import Device, Folders, Json, Precision, Protocol, ReplaceFile
 from ctma.cli.output import print_json, progress, say
 
 
@@ -25,9 +25,7 @@ def calibrate(
     folders: Folders = None,
     device: Device = "auto",
     precision: Precision = "32-true",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output if it is there.")
-    ] = False,
+    overwrite: ReplaceFile = False,
     as_json: Json = False,
 ) -> None:
     """Make probabilities mean what they say: temperature, offset, best threshold, found on val."""

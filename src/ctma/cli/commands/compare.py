@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ctma.cli.commands.options import Json, Overwrite
+from ctma.cli.commands.options import Json, ReplaceFile
 from ctma.cli.output import print_json, say, show, warn
 
 
@@ -20,7 +20,7 @@ def compare(
         Path | None,
         typer.Option("--output", "-o", help="Draw the runs' learning curves.", metavar="FILE"),
     ] = None,
-    overwrite: Overwrite = False,
+    overwrite: ReplaceFile = False,
     as_json: Json = False,
 ) -> None:
     """Put the scores of runs, checkpoints and score files side by side."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ctma.cli.commands.options import VideoLength, keep_given
+from ctma.cli.commands.options import ReplaceFile, VideoLength, keep_given
 from ctma.cli.output import say, warn
 
 
@@ -39,9 +39,7 @@ def convert(
     half: Annotated[
         bool, typer.Option("--half", help="Keep kernels in float16: half the size.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the target if it is there.")
-    ] = False,
+    overwrite: ReplaceFile = False,
 ) -> None:
     """Convert weights of the released implementation to ours, or back; or ours to half size."""
     from ctma.checkpoints.conversion import convert_weights

@@ -30,9 +30,7 @@ def explain(
     video_len: VideoLength = None,
 ) -> None:
     """Draw the paper's two picture sheets: from coarse to final mask, and feature heat maps."""
-    from ctma.checkpoints.header import find_checkpoint
-    from ctma.checkpoints.released import unsaid_warnings
-    from ctma.checkpoints.store import load_model
+    from ctma.checkpoints.store import load_telling
     from ctma.data.pairs import Pair, find_label_scale, read_pair, read_sample
     from ctma.figures.explain import name_sheets, save_explanation
     from ctma.files import refuse_inputs
@@ -40,11 +38,7 @@ def explain(
 
     inputs = [path for path in (before, after, label) if path is not None]
     refuse_inputs(inputs, name_sheets(output))
-    arguments = keep_given(fusion=fusion, video_len=video_len)
-    path = find_checkpoint(checkpoint)
-    model = load_model(path, **arguments)
-    for unsaid in unsaid_warnings(path, model, arguments):
-        warn(unsaid)
+    model = load_telling(checkpoint, keep_given(fusion=fusion, video_len=video_len), warn)
     pair = Pair(before.stem, before, after, label)
     change = None if label is None else read_sample(pair, find_label_scale([pair]))[2]
     if line := coarseness_warning(model, gsd):

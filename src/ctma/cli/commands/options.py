@@ -65,6 +65,10 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what is there of other inputs.")
 ]
 
+ReplaceFile = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output if it is there.")
+]
+
 RASTERS = "For rasters with a CRS"
 """The part of the help that names options which images do not have."""
 

@@ -79,16 +79,11 @@ def predict(
 
     Rasters with a CRS give a map and polygons instead, those of folders one a pair.
     """
-    from ctma.checkpoints.header import find_checkpoint
-    from ctma.checkpoints.released import unsaid_warnings
-    from ctma.checkpoints.store import load_model
+    from ctma.checkpoints.store import load_telling
     from ctma.devices import find_device
 
     arguments = keep_given(fusion=fusion, video_len=video_len)
-    path = find_checkpoint(checkpoint)
-    model = load_model(path, **arguments).to(find_device(device))
-    for line in unsaid_warnings(path, model, arguments):
-        warn(line)
+    model = load_telling(checkpoint, arguments, warn).to(find_device(device))
     # Older versions of typer give paths as texts there.
     options = context.params | {"output": output}
     if scenes := _find_scenes(before, after):
