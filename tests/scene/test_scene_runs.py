@@ -324,6 +324,31 @@ def test_a_killed_worker_of_a_running_cluster_loses_nothing(pair, expected, tmp_
     assert outputs(tmp_path) == expected
 
 
+@pytest.mark.parametrize("lost", [1, 1000])
+def test_a_task_that_dask_loses_is_given_again_for_a_while(
+    pair, expected, tmp_path, monkeypatch, lost
+):
+    from distributed import Client, Future, LocalCluster
+
+    monkeypatch.setattr("ctma.scene.windows.WAIT_SECONDS", 0.2)
+    submit, losses = Client.submit, iter(range(lost))
+
+    def submit_or_lose(self, function, *arguments, **named):
+        task = submit(self, function, *arguments, **named)
+        lose = "predict" in function.__name__ and next(losses, None) is not None
+        return Future("a task that nobody knows", self) if lose else task
+
+    monkeypatch.setattr(Client, "submit", submit_or_lose)
+    with LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        options = {"tiling": TILING, "cluster": cluster.scheduler_address}
+        if lost == 1:
+            predict_scene(*pair, Slow().eval(), tmp_path, **options)
+            assert outputs(tmp_path) == expected
+        else:
+            with pytest.raises(SettingError, match="stands still"):
+                predict_scene(*pair, Slow().eval(), tmp_path, **options)
+
+
 def test_a_cluster_that_does_not_answer_is_one_line(ctma, tiny_model, pair, tmp_path):
     refused(
         ctma, "no dask scheduler", "predict", *pair, "-c", tiny_model, "-o", tmp_path / "out",

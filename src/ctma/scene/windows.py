@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,14 @@ WindowPredictor = Callable[[Sequence[WindowIndex]], Windows]
 
 AHEAD = 2
 """Windows in flight for each thread of a cluster."""
+
+WAIT_SECONDS, PATIENCE = 60, 6
+"""After how long without a window a cluster is looked at, and how often it may stand still:
+longer than dask takes to give up a worker that is gone."""
+
+STANDS_STILL = (
+    "the cluster stands still: no worker computes; restart it, then add `resume`"
+)
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -87,21 +95,49 @@ class Cluster:
     device: str = "auto"
 
     def __call__(self, indices: Sequence[WindowIndex]) -> Windows:
-        """The windows, in order; those of a worker that died are done by another."""
-        # A task's result can be made again when its worker dies; scattered data could not.
-        parcel = self.client.submit(
-            _settle, _Parcel(deepcopy(self.model).cpu()), self.device, pure=False
-        )
+        """The windows, in order; those of a worker that died are done by another.
+
+        Raises:
+            SettingError: If the cluster is lost, or stands still whatever is asked of it.
+        """
+        parcel = self._send_model()
         waiting = deque(indices)
-        flying: deque = deque()
+        flying: deque[tuple[WindowIndex, Any]] = deque()
+        patience = PATIENCE
         while waiting or flying:
             most = AHEAD * max(1, sum(self.client.nthreads().values()))
             while waiting and len(flying) < most:
                 index = waiting.popleft()
-                flying.append(
-                    self.client.submit(_predict_on_worker, parcel, self.plan, index, pure=False)
-                )
-            yield _result(flying.popleft())
+                task = self.client.submit(_predict_on_worker, parcel, self.plan, index, pure=False)
+                flying.append((index, task))
+            try:
+                window = _result(flying[0][1], WAIT_SECONDS)
+            except TimeoutError:
+                if self._is_alive():
+                    continue
+                # Of workers that died at a bad moment dask may leave tasks behind that no other
+                # worker is ever given (dask/distributed#3196).
+                patience -= 1
+                if not patience:
+                    raise SettingError(STANDS_STILL) from None
+                waiting.extendleft(index for index, _ in reversed(flying))
+                flying.clear()
+                parcel = self._send_model()
+                continue
+            flying.popleft()
+            yield window
+
+    def _send_model(self) -> Any:
+        # A task's result can be made again when its worker dies; scattered data could not.
+        parcel = _Parcel(deepcopy(self.model).cpu())
+        return self.client.submit(_settle, parcel, self.device, pure=False)
+
+    def _is_alive(self) -> bool:
+        """Whether a worker computes anything, or all are yet to come."""
+        try:
+            return not self.client.nthreads() or any(self.client.call_stack().values())
+        except OSError:  # of a worker that is gone without the scheduler's knowing
+            return False
 
 
 @contextmanager
@@ -171,12 +207,12 @@ def in_order(
             yield flying.popleft().result()
 
 
-def _result(future: object) -> NDArray[np.float32]:
+def _result(future: Any, seconds: float) -> NDArray[np.float32]:
     from distributed import CancelledError, KilledWorker
     from distributed.comm import CommClosedError
 
     try:
-        return future.result()  # type: ignore[attr-defined]
+        return future.result(seconds)
     except KilledWorker as error:
         raise SettingError(
             f"workers died again and again on one window ({first_line(error)}); "
