@@ -90,6 +90,9 @@ def test_a_network_of_ones_own_trains_saves_loads_and_predicts(outside, tiny_dat
     assert recipe.schedule.step_size == 30, "the data part of the recipe holds for any network"
     with pytest.raises(UnknownNameError, match=r"model\.depth.*model\.width"):
         ctma.load_recipe("levir-cd/mine", ["model.depth=6"])
+    faster = ctma.load_recipe("levir-cd/mine", ["optimizer.backbone=2", "data.workers=0"])
+    with pytest.raises(SettingError, match=r"`optimizer\.backbone`: mine has none"):
+        ctma.train(faster, tiny_data, tmp_path / "faster", device="cpu")
     trained = ctma.train(recipe, tiny_data, tmp_path / "run", device="cpu")
     network = ctma.load_model(trained.best)
     assert (network.name, network.arguments) == ("mine", {"width": 6})

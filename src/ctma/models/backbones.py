@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 
 from ctma.errors import CtmaError, SettingError
@@ -78,12 +80,30 @@ class ResNetFeatures(Backbone):
 
 
 class TimmFeatures(Backbone):
-    """The features that a timm network has at stride 8, of inputs scaled as it was trained.
+    """The features that a timm network has at stride 8; arguments as of :class:`Pyramid`."""
+
+    def __init__(self, name: str, bands: int, pretrained: bool | str | Path):
+        super().__init__()
+        self.pyramid = Pyramid(name, bands, (STRIDE,), pretrained)
+        (self.channels,) = self.pyramid.channels
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features of one date."""
+        (features,) = self.pyramid(image)
+        return features
+
+
+class Pyramid(nn.Module):
+    """The features that a timm network has at some strides, of inputs scaled as it was trained.
 
     Args:
         name: Name of a timm network.
         bands: Input channels.
+        strides: Of the features, from fine to coarse.
         pretrained: See :func:`ctma.models.pretrained.create_backbone`.
+
+    Attributes:
+        channels: Of the features at each stride.
 
     Raises:
         SettingError: If it has no such features.
@@ -92,13 +112,19 @@ class TimmFeatures(Backbone):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, bands: int, pretrained: bool | str | Path):
+    def __init__(
+        self, name: str, bands: int, strides: Sequence[int], pretrained: bool | str | Path
+    ):
         super().__init__()
-        level = _find_level(name)
+        self.stride = strides[-1]
+        levels = _find_levels(name, strides)
         self.body: Any = create_backbone(
-            name, pretrained, in_chans=bands, features_only=True, out_indices=(level,)
+            name, pretrained, in_chans=bands, features_only=True, out_indices=levels
         )
-        (self.channels,) = self.body.feature_info.channels()
+        if isinstance(self.body, EfficientNetFeatures):
+            # timm leaves in what comes after the last of the features.
+            del self.body.blocks[self.body.feature_info.get_dicts()[-1]["stage"] :]
+        self.channels: list[int] = self.body.feature_info.channels()
         known = self.body.pretrained_cfg
         for ends in ("mean", "std"):
             values = torch.tensor(known[ends])
@@ -106,21 +132,22 @@ class TimmFeatures(Backbone):
             values = values if len(values) == bands else values.mean().expand(bands)
             self.register_buffer(ends, values.clone()[:, None, None], persistent=False)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> list[Tensor]:
         """Features of one date; sizes that are no multiples are filled up by the edge."""
         height, width = image.shape[-2:]
-        filled = F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
-        (features,) = self.body((filled - self.mean) / self.std)
+        filled = F.pad(image, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+        features: list[Tensor] = self.body((filled - self.mean) / self.std)
         return features
 
 
-def _find_level(name: str) -> int:
-    """Which of a network's features have stride 8."""
+def _find_levels(name: str, strides: Sequence[int]) -> list[int]:
+    """Which of a network's features have the strides."""
     try:
         with torch.device("meta"):
-            strides = create_backbone(name, False, features_only=True).feature_info.reduction()
-        return strides.index(STRIDE)
+            known = create_backbone(name, False, features_only=True).feature_info.reduction()
+        return [known.index(stride) for stride in strides]
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
         if isinstance(error, CtmaError):
             raise
-        raise SettingError(f"backbone {name}: has no features at stride {STRIDE}") from error
+        wanted = ", ".join(map(str, strides))
+        raise SettingError(f"backbone {name}: has no features at stride {wanted}") from error

@@ -75,6 +75,8 @@ class ChangeNetwork(nn.Module):
         provenance: What else its checkpoint says: data, recipe, scores and more.
         stride: Pixels of its coarsest features; sizes that are its multiples lose nothing.
         minimum_size: The smallest height and width, in pixels, that it takes.
+        backbone_part: How the names of the weights begin that may start from ImageNet; empty
+            where none may.
         released_names: Pairs (pattern, replacement) for ``re.sub``, applied in turn, that
             make the released implementation's weight names out of ours; empty where
             there is none.
@@ -86,6 +88,7 @@ class ChangeNetwork(nn.Module):
     name: str = ""
     stride: int = 8
     minimum_size: int = MINIMUM_SIZE
+    backbone_part: str = ""
     released_names: tuple[tuple[str, str], ...] = ()
     released_unsaid: ClassVar[dict[str, str]] = {}
 

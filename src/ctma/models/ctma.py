@@ -83,8 +83,7 @@ class CTMA(ChangeNetwork):
         bands: Input channels of one date.
         video_len: Frames N of the pseudo-video, at least 2.
         fusion: Weight of the unmasked branch in the fused logits; the masked branch has the rest.
-        backbone: A timm network for the difference features, by default with the tag of
-            torchvision's ImageNet weights, as released; one with features at stride 8.
+        backbone: A timm network with features at stride 8; its tag says which ImageNet weights.
         backbone_stages: How many of a ResNet's four stages are kept.
         pretrained: ImageNet weights for the backbone: ``True``, or a file.
         temporal_width: Channels of the temporal stem; the T-Blocks give 4 and 8 times it.
@@ -93,6 +92,7 @@ class CTMA(ChangeNetwork):
             together instead of each date alone.
     """
 
+    backbone_part = "difference_path.backbone."
     released_names = RELEASED_NAMES
     released_unsaid: ClassVar = {"fusion": "0.5 for SVCD, 0.67 for LEVIR-CD, 0.7 for WHU-CD"}
 

@@ -36,6 +36,7 @@ ENTRIES = {
         "ctma.models.ctma:CTMA", "arXiv 2408.08078", "encoder_p1.backbone.resnet.conv1.weight"
     ),
     "ctma-s": Entry("ctma.models.ctma:ctma_s", "arXiv 2408.08078"),
+    "ctma-lite": Entry("ctma.models.ctma_lite:CTMALite", "arXiv 2408.08078"),
 }
 
 

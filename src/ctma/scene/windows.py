@@ -36,9 +36,7 @@ WAIT_SECONDS, PATIENCE = 60, 6
 """After how long without a window a cluster is looked at, and how often it may stand still:
 longer than dask takes to give up a worker that is gone."""
 
-STANDS_STILL = (
-    "the cluster stands still: no worker computes; restart it, then add `resume`"
-)
+STANDS_STILL = "the cluster stands still: no worker computes; restart it, then add `resume`"
 
 S = TypeVar("S")
 T = TypeVar("T")

@@ -74,10 +74,18 @@ class DataSettings(Settings):
 
 
 class OptimizerSettings(Settings):
-    """The optimizer: Adam, or AdamW with decoupled weight decay."""
+    """The optimizer: Adam, or AdamW with decoupled weight decay.
+
+    Attributes:
+        name: Which.
+        lr: Learning rate.
+        backbone: Factor on it for the weights that may start from ImageNet.
+        weight_decay: Of all weights.
+    """
 
     name: Literal["adam", "adamw"] = "adam"
     lr: float = Field(4e-4, gt=0)
+    backbone: float = Field(1.0, gt=0)
     weight_decay: float = Field(0.0, ge=0)
 
 

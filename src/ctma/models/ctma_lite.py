@@ -1,0 +1,209 @@
+"""CTMA-Lite: CTMA's idea on pretrained features of several strides.
+
+The structure of arXiv 2408.08078 where it is cheap: the pseudo-video is made of features
+instead of pixels, the temporal encoder is depthwise, and the guided branch sees the features
+of the other one through the coarse mask. Nothing depends on the order of the two dates.
+Shapes are given for images of H x W, filled up to a multiple of 16, B pairs and N frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ctma.models.backbones import Pyramid
+from ctma.models.base import ChangeLogits, ChangeNetwork
+from ctma.models.layers import conv_bn, resize_as
+
+STRIDES = (2, 4, 8, 16)
+"""Of the features, from fine to coarse; the video is made at 4, the coarse mask at 8."""
+
+STILL = -20.0
+"""The logit where both dates are the same."""
+
+
+class LiteStages(NamedTuple):
+    """Everything CTMA-Lite finds on the way.
+
+    Attributes:
+        levels: What the dates' features have in common and apart, one for each of ``STRIDES``.
+        coarse_logits: (B, 1, H/8, W/8).
+        coarse_mask: 1 where the coarse probability exceeds 0.5, the same shape.
+        fused_logits: (B, 1, H/2, W/2).
+        still: Where both dates are the same to the last bit, (B, 1, H/2, W/2).
+    """
+
+    levels: list[Tensor]
+    coarse_logits: Tensor
+    coarse_mask: Tensor
+    fused_logits: Tensor
+    still: Tensor
+
+
+class CTMALite(ChangeNetwork):
+    """A compact CTMA that starts from ImageNet.
+
+    Swapped dates give the same logits, and where both dates are the same nothing changed.
+
+    Args:
+        bands: Input channels of one date.
+        video_len: Frames N of the pseudo-video, an even number; 0 leaves the temporal encoder out.
+        fusion: Weight of the unmasked branch in the fused logits; 1 leaves the masked branch out.
+        backbone: A timm network with features at strides 2, 4, 8 and 16.
+        pretrained: ImageNet weights for it: ``True``, or a file.
+        widths: Channels of the levels, from fine to coarse.
+        motion_width: Channels of the motion features.
+    """
+
+    stride = STRIDES[-1]
+    backbone_part = "backbone."
+
+    def __init__(
+        self,
+        bands: int = 3,
+        video_len: int = 8,
+        fusion: float = 0.5,
+        backbone: str = "tf_efficientnet_lite0",
+        pretrained: bool | str | Path = False,
+        widths: Sequence[int] = (32, 48, 64, 96),
+        motion_width: int = 32,
+    ):
+        super().__init__()
+        if video_len < 0 or video_len % 2:
+            raise ValueError(f"video_len is {video_len}, must be even, or 0")
+        if not 0 <= fusion <= 1:
+            raise ValueError(f"fusion is {fusion}, must be between 0 and 1")
+        if len(widths) != len(STRIDES) or min(*widths, motion_width, bands) < 1:
+            raise ValueError(
+                f"widths is {list(widths)}, motion_width {motion_width}, bands {bands}: must be "
+                "four numbers, one and one, all at least 1"
+            )
+        self.bands = bands
+        self.fusion = fusion
+        self.backbone = Pyramid(backbone, bands, STRIDES, pretrained)
+        channels = self.backbone.channels
+        self.temporal_encoder = (
+            TemporalEncoder(channels[1], motion_width, video_len) if video_len else None
+        )
+        motion = (0, motion_width, motion_width, 0) if video_len else (0, 0, 0, 0)
+        self.comparisons = nn.ModuleList(
+            conv_bn(3 * own + extra, width, kernel=1)
+            for own, extra, width in zip(channels, motion, widths, strict=True)
+        )
+        self.coarse_head = nn.Conv2d(widths[2], 1, 1)
+        self.unmasked_decoder = Decoder(widths, widths)
+        narrow = [width // 2 for width in widths]
+        self.masked_decoder = Decoder(widths, narrow) if fusion < 1 else None
+
+    def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
+        """Change logits of image pairs, with the coarse logits as auxiliary output.
+
+        Args:
+            before: (B, bands, H, W) in [0, 1], H and W at least 64.
+            after: The same shape.
+        """
+        stages = self.stages(before, after)
+        logits = F.interpolate(stages.fused_logits, scale_factor=2.0, mode="bilinear")
+        still = F.interpolate(stages.still.to(logits.dtype), scale_factor=2.0, mode="nearest")
+        height, width = before.shape[-2:]
+        fine = torch.where(still > 0, STILL, logits)[..., :height, :width]
+        return ChangeLogits(fine, (stages.coarse_logits,))
+
+    def stages(self, before: Tensor, after: Tensor) -> LiteStages:
+        """The forward pass with what it finds on the way; inputs as in ``forward``."""
+        self.check_inputs(before, after)
+        both = torch.cat([before, after]).to(memory_format=torch.channels_last)
+        dates = [features.chunk(2) for features in self.backbone(both)]
+        video = self.temporal_encoder
+        motion = (None, *([None, None] if video is None else video(*dates[1])), None)
+        levels = [
+            F.relu(compare(_contrast(*pair, moved)))
+            for compare, pair, moved in zip(self.comparisons, dates, motion, strict=True)
+        ]
+        coarse_logits = self.coarse_head(levels[2])
+        coarse_mask = (coarse_logits.detach().sigmoid() > 0.5).to(coarse_logits.dtype)
+        logits = self.unmasked_decoder(levels)
+        if self.masked_decoder is not None:
+            masked = [level * resize_as(coarse_mask, level) for level in levels]
+            logits = self.fusion * logits + (1 - self.fusion) * self.masked_decoder(masked)
+        finest = dates[0]
+        still = (finest[0] == finest[1]).all(dim=1, keepdim=True)
+        return LiteStages(levels, coarse_logits, coarse_mask, logits, still)
+
+
+class TemporalEncoder(nn.Module):
+    """Motion features of a pseudo-video of features, the same forwards and backwards in time."""
+
+    def __init__(self, channels: int, width: int, frames: int):
+        super().__init__()
+        self.frames = frames
+        self.stem = conv_bn(channels, width, kernel=1)
+        self.t_blocks = nn.ModuleList([TBlock(width, stride=1), TBlock(width, stride=2)])
+        self.tams = nn.ModuleList(conv_bn(2 * width, width, kernel=1) for _ in range(2))
+
+    def forward(self, before: Tensor, after: Tensor) -> list[Tensor]:
+        """Two (B, C, h, w) to M1 (B, width, h, w) and M2 (B, width, h/2, w/2)."""
+        last = self.frames - 1
+        # Weighed so that swapped dates give the same frames from back to front, to the last bit.
+        frames = [before * ((last - i) / last) + after * (i / last) for i in range(self.frames)]
+        video = F.relu(self.stem(torch.cat(frames)))
+        motion = []
+        for t_block, tam in zip(self.t_blocks, self.tams, strict=True):
+            video = t_block(video, self.frames)
+            motion.append(F.relu(tam(_summary(video.unflatten(0, (self.frames, -1))))))
+        return motion
+
+
+class TBlock(nn.Module):
+    """A separable convolution over space and time whose kernel is mirrored in time."""
+
+    def __init__(self, width: int, stride: int):
+        super().__init__()
+        self.own = nn.Conv2d(width, width, 3, stride, 1, groups=width, bias=False)
+        self.near = nn.Conv2d(width, width, 3, stride, 1, groups=width, bias=False)
+        self.mix = conv_bn(width, width, kernel=1)
+
+    def forward(self, video: Tensor, frames: int) -> Tensor:
+        """(N B, C, h, w), frame after frame, to the same or half the height and width."""
+        count = len(video) // frames
+        earlier = torch.cat([video[:count], video[:-count]])
+        later = torch.cat([video[count:], video[-count:]])
+        return F.relu(self.mix(self.own(video) + self.near(earlier + later)))
+
+
+class Decoder(nn.Module):
+    """Takes the coarsest level up through the finer ones, a convolution a level, to logits."""
+
+    def __init__(self, skips: Sequence[int], widths: Sequence[int]):
+        super().__init__()
+        self.bottom = nn.Identity() if skips == widths else conv_bn(skips[-1], widths[-1], kernel=1)
+        self.convs = nn.ModuleList(
+            conv_bn(skips[i] + widths[i + 1], widths[i]) for i in reversed(range(len(skips) - 1))
+        )
+        self.out = nn.Conv2d(widths[0], 1, 1)
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        """Levels from fine to coarse to logits at the finest one's size."""
+        x = self.bottom(levels[-1])
+        for conv, level in zip(self.convs, reversed(levels[:-1]), strict=True):
+            x = F.relu(conv(torch.cat([level, resize_as(x, level)], dim=1)))
+        return self.out(x)
+
+
+def _contrast(before: Tensor, after: Tensor, motion: Tensor | None) -> Tensor:
+    """What two dates' features have in common and apart, whatever their order."""
+    parts = [before + after, (before - after).abs(), torch.maximum(before, after)]
+    return torch.cat(parts if motion is None else [*parts, motion], dim=1)
+
+
+def _summary(video: Tensor) -> Tensor:
+    """Mean and maximum over time of (N, B, C, h, w), N even: (B, 2C, h, w)."""
+    # Summed from both ends at once, the mean is the same in either direction, to the last bit.
+    first, second = video.chunk(2)
+    mean = (first + second.flip(0)).sum(0) / len(video)
+    return torch.cat([mean, video.amax(0)], dim=1)
