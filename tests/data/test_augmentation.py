@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from ctma.data.augmentation import (
     AUGMENTATIONS,
@@ -18,6 +19,7 @@ from ctma.data.augmentation import (
 )
 from ctma.data.dataset import Draw, PairDataset, ShareSampler, TrainingSampler
 from ctma.data.readers import find_pairs
+from ctma.training.loaders import SINGLE_DATES
 from support.images import LABEL, random_image, write_pair, write_split
 
 
@@ -241,3 +243,20 @@ def test_every_epoch_has_its_own_order():
 def test_scoring_sees_every_pair_once(size, processes):
     shares = [list(ShareSampler(size, rank, processes)) for rank in range(processes)]
     assert sorted(place for share in shares for place in share) == list(range(size))
+
+
+def test_two_single_dates_make_a_pair_whose_change_is_what_one_of_them_has(tmp_path):
+    for number, (left, right) in enumerate(((0, 30), (20, 50))):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[:, left:right] = 255
+        for folder, image in (("image", random_image(number, 64)), ("label", mask)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(image).save(tmp_path / folder / f"{number}.png")
+    pairs = find_pairs(tmp_path, "all", folders=SINGLE_DATES)
+    dataset = PairDataset(pairs, 255, 64, single=True)
+    drawn = [dataset[Draw(0, seed)] for seed in range(12)]
+    columns = {tuple(np.flatnonzero(batch.change[0, 0].numpy()).tolist()) for batch in drawn}
+    assert columns == {(), (*range(20), *range(30, 50))}
+    for batch in drawn:
+        same = np.array_equal(batch.before, batch.after)
+        assert same == (not batch.change.any())

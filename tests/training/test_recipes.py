@@ -70,7 +70,7 @@ def test_unknown_keys_suggest_the_nearest(settings, expected):
 @pytest.mark.parametrize(
     "setting",
     ["optimizer.lr=fast", "optimizer.lr=-1", "trainer.epochs=1.5", "model.video_len=long",
-     "loss.class_weights=[0, 1]",
+     "loss.class_weights=[0, 1]", "data.sources=[{folder: x, single: true}]",
      "data.batch_size=0", "schedule.name=cosine", "trainer.precision=half"],
 )  # fmt: skip
 def test_wrong_values_name_their_key(setting):

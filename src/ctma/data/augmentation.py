@@ -81,6 +81,19 @@ def paste(sample: Sample, donor: Sample) -> Sample:
     return before, after, sample[2] | donor[2]
 
 
+def put_together(first: Sample, second: Sample) -> Sample:
+    """Makes a pair of two places: change is what stands at one of them only.
+
+    After Zheng et al., "Change is Everywhere: Single-Temporal Supervised Object Change Detection
+    in Remote Sensing Imagery", ICCV 2021.
+
+    Args:
+        first: One image as both dates, and where something stands in it.
+        second: The same of another place, of the same size.
+    """
+    return first[0], second[1], first[2] ^ second[2]
+
+
 def paper(sample: Sample, rng: np.random.Generator) -> Sample:
     """Exactly one of the paper's seven, with equal odds.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ctma.data.augmentation import Augmentation, paste, random_crop
+from ctma.data.augmentation import Augmentation, paste, put_together, random_crop
 from ctma.data.pairs import Pair, Sample, read_sample, size_text
 from ctma.errors import DataError, ImageError
 from ctma.types import MINIMUM_SIZE, counted
@@ -56,6 +56,7 @@ class PairDataset(Dataset):
         zoom: Range of the square that a crop is cut from, in crop sizes.
         focus: Odds that a crop is laid over a changed pixel.
         paste: Odds that the changed pixels of a pair drawn at random are laid over a crop.
+        single: Whether the pairs are single dates, two of which are put together.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class PairDataset(Dataset):
         zoom: tuple[float, float] = (1.0, 1.0),
         focus: float = 0.0,
         paste: float = 0.0,
+        single: bool = False,
     ):
         self.pairs = pairs
         self.label_scale = label_scale
@@ -75,6 +77,7 @@ class PairDataset(Dataset):
         self.zoom = zoom
         self.focus = focus
         self.paste = paste
+        self.single = single
 
     @property
     def note(self) -> str:
@@ -88,6 +91,10 @@ class PairDataset(Dataset):
         if isinstance(key, Draw):
             rng = np.random.default_rng(key.seed)
             sample = self._crop(key.index, rng, self.focus)
+            if self.single:
+                other = self._crop(int(rng.integers(len(self))), rng, self.focus)
+                if other[2].shape == sample[2].shape:
+                    sample = put_together(sample, other)
             if self.paste and rng.random() < self.paste:
                 donor = self._crop(int(rng.integers(len(self))), rng, focus=1.0)
                 if donor[2].shape == sample[2].shape:

@@ -77,7 +77,8 @@ def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     Raises:
         ImageError: If one is unreadable or the sizes differ.
     """
-    before, after = read_image(pair.before), read_image(pair.after)
+    before = read_image(pair.before)
+    after = before if pair.after == pair.before else read_image(pair.after)
     if before.shape != after.shape:
         raise ImageError(
             f"{pair.after}: {size_text(after)}, but {pair.before} is {size_text(before)}"

@@ -27,6 +27,9 @@ from ctma.data.readers import data_fingerprint, find_pairs
 from ctma.errors import DataError, SettingError
 from ctma.training.settings import DataSettings, SourceSettings
 
+SINGLE_DATES = "before=image,after=image,change=label"
+"""How images of single dates lie on disk: each is read as both dates of a pair."""
+
 
 @dataclass(frozen=True)
 class TrainingPairs:
@@ -75,7 +78,10 @@ def find_training_pairs(root: Path, settings: DataSettings) -> TrainingPairs:
     layout: dict[str, Any] = {"subset": settings.subset, "folders": settings.folders}
     for source in settings.sources:
         folder = root / source.folder
-        pairs = find_pairs(folder, settings.training_split, **layout)
+        if source.single:
+            pairs = find_pairs(folder, "all", folders=SINGLE_DATES)
+        else:
+            pairs = find_pairs(folder, settings.training_split, **layout)
         if source.exclude is not None:
             pairs = [pair for pair in pairs if not fnmatch(pair.name, source.exclude)]
         if not pairs:
@@ -139,6 +145,7 @@ class PairsModule(pl.LightningDataModule):
             source.zoom,
             self.settings.focus,
             self.settings.paste,
+            source.single,
         )
 
     def _training_sampler(self) -> TrainingSampler:

@@ -22,12 +22,15 @@ class SourceSettings(Settings):
         repeats: How often its list is drawn, on top of the recipe's repeats.
         zoom: Smallest and largest side of the square that a crop is cut from, in crop
             sizes: a square of 0.5 is enlarged twice, one of 2 reduced by half.
+        single: Whether it holds images of single dates, ``image/`` and ``label/``, which says
+            where something stands: two drawn at random are put together as a pair.
     """
 
     folder: str = "."
     exclude: str | None = None
     repeats: int = Field(1, ge=1)
     zoom: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)
+    single: bool = False
 
     @pydantic.field_validator("zoom")
     @classmethod
@@ -71,6 +74,13 @@ class DataSettings(Settings):
     without: list[str] = []
     workers: int = Field(2, ge=0)
     ground_sample_distance: float | None = Field(None, gt=0)
+
+    @pydantic.field_validator("sources")
+    @classmethod
+    def _validated(cls, sources: list[SourceSettings]) -> list[SourceSettings]:
+        if sources[0].single:
+            raise ValueError("the first one is validated on as well and must hold pairs")
+        return sources
 
 
 class OptimizerSettings(Settings):
