@@ -17,6 +17,7 @@ from ctma.inference.resolution import check_given_distance, find_enlargement
 from ctma.inference.views import enlarge, evaluating, resize
 from ctma.models.base import ChangeNetwork
 from ctma.models.ctma import CTMA, Stages
+from ctma.models.ctma_lite import STRIDES, CTMALite, LiteStages
 from ctma.types import Pixels
 
 
@@ -35,14 +36,15 @@ def save_explanation(
 
     The first sheet shows the images, the coarse mask and the final mask (and the label
     and errors where a label is given). The second, ``NAME.features.SUFFIX``, shows heat
-    maps of the difference features F, the motion features M1 and M2, and the level-3
-    spatial feature of the unmasked branch.
+    maps: of CTMA the difference features F, the motion features M1 and M2, and the level-3
+    spatial feature of the unmasked branch; of CTMA-Lite the motion features, where it has
+    any, and what it compares at each stride.
 
     Args:
         path: Where the first sheet goes.
         before: (H, W, 3).
         after: The same shape.
-        model: A CTMA network.
+        model: A CTMA, of any size.
         change: Label in 0/1, (H, W).
         threshold: Change is where the probability exceeds it; the checkpoint's by default.
         ground_sample_distance: Metres a pixel; where given, the network sees the images
@@ -56,7 +58,7 @@ def save_explanation(
             distance is not above 0, or the network does not know its own.
         OutputError: If a sheet cannot be written.
     """
-    if not isinstance(model, CTMA):
+    if not isinstance(model, CTMA | CTMALite):
         raise SettingError(f"explain shows the inside of CTMA, this is {type(model).__name__}")
     _check_fit(before, model, ground_sample_distance)
     ratio = find_enlargement(model, ground_sample_distance)
@@ -95,13 +97,17 @@ def name_sheets(path: str | Path) -> list[Path]:
     return [first, first.with_name(f"{first.stem}.features{first.suffix}")]
 
 
-def _heat_maps(stages: Stages) -> dict[str, Pixels]:
-    features = {
-        "difference features F": stages.difference,
-        "motion features M1": stages.motion[0],
-        "motion features M2": stages.motion[1],
-        "spatial feature, level 3": stages.spatial,
-    }
+def _heat_maps(stages: Stages | LiteStages) -> dict[str, Pixels]:
+    motion = {f"motion features M{n}": features for n, features in enumerate(stages.motion, 1)}
+    if isinstance(stages, LiteStages):
+        levels = zip(STRIDES, stages.levels, strict=True)
+        features = motion | {f"compared at stride {stride}": level for stride, level in levels}
+    else:
+        features = {
+            "difference features F": stages.difference,
+            **motion,
+            "spatial feature, level 3": stages.spatial,
+        }
     means = {name: _array(feature).mean(axis=0) for name, feature in features.items()}
     return {
         f"{name}\nblue {plane.min():.2g}, red {plane.max():.2g}": heat(plane)
@@ -109,7 +115,7 @@ def _heat_maps(stages: Stages) -> dict[str, Pixels]:
     }
 
 
-def _check_fit(image: Pixels, model: CTMA, ground_sample_distance: float | None) -> None:
+def _check_fit(image: Pixels, model: CTMA | CTMALite, ground_sample_distance: float | None) -> None:
     if model.bands != image.shape[2]:
         raise SettingError(f"this network takes {model.bands} bands, images have {image.shape[2]}")
     if min(image.shape[:2]) < model.minimum_size:

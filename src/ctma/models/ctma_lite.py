@@ -31,18 +31,18 @@ class LiteStages(NamedTuple):
     """Everything CTMA-Lite finds on the way.
 
     Attributes:
-        levels: What the dates' features have in common and apart, one for each of ``STRIDES``.
         coarse_logits: (B, 1, H/8, W/8).
-        coarse_mask: 1 where the coarse probability exceeds 0.5, the same shape.
-        fused_logits: (B, 1, H/2, W/2).
-        still: Where both dates are the same to the last bit, (B, 1, H/2, W/2).
+        coarse_mask: 1 where the coarse probability exceeds 0.5, (B, 1, H, W).
+        motion: Motion features M1 (B, C, H/4, W/4) and M2 (B, C, H/8, W/8), if there are any.
+        levels: What the dates' features have in common and apart, one for each of ``STRIDES``.
+        fused_logits: (B, 1, H, W).
     """
 
-    levels: list[Tensor]
     coarse_logits: Tensor
     coarse_mask: Tensor
+    motion: list[Tensor]
+    levels: list[Tensor]
     fused_logits: Tensor
-    still: Tensor
 
 
 class CTMALite(ChangeNetwork):
@@ -108,22 +108,19 @@ class CTMALite(ChangeNetwork):
             after: The same shape.
         """
         stages = self.stages(before, after)
-        logits = F.interpolate(stages.fused_logits, scale_factor=2.0, mode="bilinear")
-        still = F.interpolate(stages.still.to(logits.dtype), scale_factor=2.0, mode="nearest")
-        height, width = before.shape[-2:]
-        fine = torch.where(still > 0, STILL, logits)[..., :height, :width]
-        return ChangeLogits(fine, (stages.coarse_logits,))
+        return ChangeLogits(stages.fused_logits, (stages.coarse_logits,))
 
     def stages(self, before: Tensor, after: Tensor) -> LiteStages:
         """The forward pass with what it finds on the way; inputs as in ``forward``."""
         self.check_inputs(before, after)
         both = torch.cat([before, after]).to(memory_format=torch.channels_last)
-        dates = [features.chunk(2) for features in self.backbone(both)]
+        befores, afters = zip(*(features.chunk(2) for features in self.backbone(both)), strict=True)
         video = self.temporal_encoder
-        motion = (None, *([None, None] if video is None else video(*dates[1])), None)
+        motion: list[Tensor] = [] if video is None else video(befores[1], afters[1])
+        joined = (None, *(motion or (None, None)), None)
         levels = [
-            F.relu(compare(_contrast(*pair, moved)))
-            for compare, pair, moved in zip(self.comparisons, dates, motion, strict=True)
+            F.relu(compare(_contrast(*parts)))
+            for compare, *parts in zip(self.comparisons, befores, afters, joined, strict=True)
         ]
         coarse_logits = self.coarse_head(levels[2])
         coarse_mask = (coarse_logits.detach().sigmoid() > 0.5).to(coarse_logits.dtype)
@@ -131,9 +128,11 @@ class CTMALite(ChangeNetwork):
         if self.masked_decoder is not None:
             masked = [level * resize_as(coarse_mask, level) for level in levels]
             logits = self.fusion * logits + (1 - self.fusion) * self.masked_decoder(masked)
-        finest = dates[0]
-        still = (finest[0] == finest[1]).all(dim=1, keepdim=True)
-        return LiteStages(levels, coarse_logits, coarse_mask, logits, still)
+        still = (befores[0] == afters[0]).all(dim=1, keepdim=True).to(logits.dtype)
+        logits = torch.where(
+            _enlarge(still, 2, before) > 0, STILL, _enlarge(logits, 2, before, "bilinear")
+        )
+        return LiteStages(coarse_logits, _enlarge(coarse_mask, 8, before), motion, levels, logits)
 
 
 class TemporalEncoder(nn.Module):
@@ -193,6 +192,12 @@ class Decoder(nn.Module):
         for conv, level in zip(self.convs, reversed(levels[:-1]), strict=True):
             x = F.relu(conv(torch.cat([level, resize_as(x, level)], dim=1)))
         return self.out(x)
+
+
+def _enlarge(x: Tensor, factor: int, like: Tensor, mode: str = "nearest") -> Tensor:
+    """Enlarges, and cuts off what the images were filled up by."""
+    height, width = like.shape[-2:]
+    return F.interpolate(x, scale_factor=float(factor), mode=mode)[..., :height, :width]
 
 
 def _contrast(before: Tensor, after: Tensor, motion: Tensor | None) -> Tensor:
