@@ -2,10 +2,11 @@
 
     python benchmarks/scenes.py memory
     python benchmarks/scenes.py speed --data DIR --checkpoint FILE
+    python benchmarks/scenes.py beside --data DIR --checkpoints FILE FILE …
     python benchmarks/scenes.py seams --scenes DIR --checkpoint FILE
 
-``DIR`` of ``speed`` is a data folder with a labelled split ``test``; that of ``seams`` holds
-rasters in pairs ``NAME_1.tif`` and ``NAME_2.tif`` in the order of their dates.
+``DIR`` of ``speed`` and ``beside`` is a data folder with a labelled split ``test``; that of
+``seams`` holds rasters in pairs ``NAME_1.tif`` and ``NAME_2.tif`` in the order of their dates.
 """
 
 import argparse
@@ -69,25 +70,40 @@ def write_scene(path, size, seed):
 
 def run_trivial(pair, output, report):
     torch.set_num_threads(2)
+    report.put(measured(pair, Trivial().eval(), output))
+
+
+def run_checkpoint(checkpoint, pair, output, report):
+    report.put(measured(pair, load_model(checkpoint), output))
+
+
+def measured(pair, model, output):
+    """Seconds, peak memory of this process in GB, and how many changes."""
     start = time.monotonic()
-    result = predict_scene(*pair, Trivial().eval(), output, picture=False)
+    result = predict_scene(*pair, model, output, picture=False)
     seconds = time.monotonic() - start
     status = Path("/proc/self/status").read_text()
     peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 / 1e9
-    report.put((seconds, peak, result.summary["changes"]))
+    return seconds, peak, result.summary["changes"]
+
+
+def alone(function, *arguments):
+    """What a function reports from a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    report = context.Queue()
+    process = context.Process(target=function, args=(*arguments, report))
+    process.start()
+    found = report.get()
+    process.join()
+    return found
 
 
 def memory(_):
-    context = multiprocessing.get_context("spawn")
     peaks = []
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
             pair = [write_scene(Path(folder) / f"{n}.tif", size, n) for n in (0, 1)]
-            report = context.Queue()
-            process = context.Process(target=run_trivial, args=(pair, Path(folder) / "o", report))
-            process.start()
-            seconds, peak, changes = report.get()
-            process.join()
+            seconds, peak, changes = alone(run_trivial, pair, Path(folder) / "o")
         peaks.append(peak)
         print(
             f"{size} x {size}: peak {peak:.2f} GB, {changes} changes, "
@@ -147,7 +163,7 @@ def speed(options):
     label = torch.from_numpy(change)[None, None].to(torch.uint8)
     with tempfile.TemporaryDirectory() as folder:
         rasters = [georeferenced(Path(folder) / f"{n}.tif", i) for n, i in enumerate(images)]
-        alone = network_alone(rasters, model, options.precision)
+        inside = network_alone(rasters, model, options.precision)
         start = time.monotonic()
         result = predict_scene(*rasters, model, Path(folder) / "out", precision=options.precision)
         whole = time.monotonic() - start
@@ -155,7 +171,7 @@ def speed(options):
             mask = raster.read(1) == 1
     height, width = mask.shape
     print(f"{height} x {width}: {whole:.1f} s, {mask.size / whole / 1e6:.2f} Mpx/s")
-    print(f"outside the network: {100 * (1 - alone / whole):.1f} %", flush=True)
+    print(f"outside the network: {100 * (1 - inside / whole):.1f} %", flush=True)
     tensors = [torch.from_numpy(i.transpose(2, 0, 1).copy())[None] for i in images]
     start = time.monotonic()
     slid = sliding(model, *tensors)
@@ -169,6 +185,26 @@ def speed(options):
         confusion = ConfusionMatrix(threshold)
         confusion.update(probability, label)
         print(f"F1 {name}: {100 * confusion.scores().f1:.2f}")
+
+
+def beside(options):
+    """Several checkpoints on one scene, each in a process of its own, in two turns."""
+    *images, change = mosaic(find_pairs(options.data, "test")[: options.across**2], options.across)
+    label = torch.from_numpy(change)[None, None].to(torch.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        rasters = [georeferenced(Path(folder) / f"{n}.tif", i) for n, i in enumerate(images)]
+        for turn in range(2):
+            for number, checkpoint in enumerate(options.checkpoints):
+                output = Path(folder) / f"{turn}-{number}"
+                seconds, peak, _ = alone(run_checkpoint, checkpoint, rasters, output)
+                confusion = ConfusionMatrix(0.5)
+                with rasterio.open(output / "mask.tif") as raster:
+                    confusion.update(torch.from_numpy(raster.read() == 1)[None].float(), label)
+                print(
+                    f"{checkpoint}: F1 {100 * confusion.scores().f1:.2f}, "
+                    f"{change.size / seconds / 1e6:.2f} Mpx/s, peak {peak:.2f} GB",
+                    flush=True,
+                )
 
 
 def seams(options):
@@ -229,6 +265,11 @@ def main():
     fast.add_argument("--across", type=int, default=2, help="N x N scenes make one.")
     fast.add_argument("--precision", default="32-true")
     fast.set_defaults(run=speed)
+    several = commands.add_parser("beside")
+    several.add_argument("--data", required=True)
+    several.add_argument("--across", type=int, default=2, help="N x N scenes make one.")
+    several.add_argument("--checkpoints", nargs="+", required=True)
+    several.set_defaults(run=beside)
     smooth = commands.add_parser("seams")
     smooth.add_argument("--scenes", required=True)
     smooth.set_defaults(run=seams)

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 import ctma as package
-from ctma import read_header
+from ctma import create_model, read_header, save_model
 from ctma.cli.app import run_guarded
 from ctma.inference import images
 from support import ROOT
@@ -82,9 +82,12 @@ def test_a_told_ground_sample_distance_is_used_or_refused(ctma, tiny_data, tiny_
             "-o", tmp_path / "none", "--gsd", 1)  # fmt: skip
 
 
-def test_explain_draws_both_sheets(ctma, tiny_data, tiny_model, tmp_path, pair):
+@pytest.mark.parametrize("network", ["ctma-s", "ctma-lite"])
+def test_explain_draws_both_sheets(ctma, tiny_data, network, tmp_path, pair):
     label = tiny_data / "test/label/test_0000.png"
-    ctma("explain", *pair, "-c", tiny_model, "-o", tmp_path / "sheet.png", "--label", label)
+    model = tmp_path / "model.safetensors"
+    save_model(model, create_model(network, video_len=2))
+    ctma("explain", *pair, "-c", model, "-o", tmp_path / "sheet.png", "--label", label)
     for name in ("sheet.png", "sheet.features.png"):
         assert read(tmp_path / name).std() > 10
 

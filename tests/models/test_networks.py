@@ -11,10 +11,14 @@ from ctma.errors import SettingError, UnknownNameError
 from ctma.models.ctma import pseudo_video
 from ctma.models.growth import grow
 from ctma.models.pretrained import PACKAGES
+from ctma.models.registry import ENTRIES
+from support import ROOT
 from support.network_tester import NetworkTester, live_in
 
 # Of the two dates' features only the difference is used.
 CANCELS = frozenset({"difference_path.project.bias"})
+VGG = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+"""Convolutions among its layers, which do not learn in DSIFN."""
 
 
 @pytest.mark.slow
@@ -33,8 +37,71 @@ class TestCTMALite(NetworkTester):
     name = "ctma-lite"
 
 
+class TestFCEF(NetworkTester):
+    name = "fc-ef"
+
+
+@pytest.mark.slow
+class TestFCSiamConc(NetworkTester):
+    name = "fc-siam-conc"
+
+
+@pytest.mark.slow
+class TestFCSiamDiff(NetworkTester):
+    name = "fc-siam-diff"
+
+
+@pytest.mark.slow
+class TestCDNet(NetworkTester):
+    name = "cdnet"
+
+
+@pytest.mark.slow
+class TestLUNet(NetworkTester):
+    name = "lunet"
+
+
+@pytest.mark.slow
+class TestSNUNet(NetworkTester):
+    name = "snunet"
+    arguments = {"width": 8}  # noqa: RUF012
+
+
+@pytest.mark.slow
+class TestSTANet(NetworkTester):
+    name = "stanet"
+
+
+@pytest.mark.slow
+class TestDSAMNet(NetworkTester):
+    name = "dsamnet"
+
+
+@pytest.mark.slow
+class TestDSIFN(NetworkTester):
+    name = "dsifn"
+    idle = frozenset(
+        {
+            *(f"encoder.{n}.{part}" for n in VGG for part in ("weight", "bias")),
+            *(f"levels.{n}.spare.{part}" for n in (0, 1) for part in ("weight", "bias")),
+            *(f"levels.0.channels.fc.{n}.weight" for n in (0, 2)),
+        }
+    )
+
+
+@pytest.mark.slow
+class TestBIT(NetworkTester):
+    name = "bit"
+
+
+@pytest.mark.slow
+class TestP2V(NetworkTester):
+    name = "p2v"
+    arguments = {"video_len": 2}  # noqa: RUF012
+
+
 def macs(network):
-    image = torch.rand(1, 3, 256, 256)
+    image = torch.rand(1, 3, 256, 256, device=network.device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.eval()(image, image)
     return counter.get_total_flops() / 2
@@ -61,6 +128,17 @@ def test_ctma_lite_is_lighter_still():
     network = create_model("ctma-lite")
     assert parameters(network) <= 5e6
     assert macs(network) <= 2.5e9
+
+
+def test_the_table_of_networks_is_counted():
+    rows = [line.split(" | ") for line in (ROOT / "docs/networks.md").read_text().splitlines()]
+    table = {row[0].strip("| `"): row[2:4] for row in rows if row[0].startswith("| `")}
+    assert table.keys() == ENTRIES.keys()
+    for name, (weights, arithmetic) in table.items():
+        with torch.device("meta"):
+            network = create_model(name)
+        assert f"{parameters(network):,}" == weights, name
+        assert f"{macs(network) / 1e9:.1f}" == arithmetic, name
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +355,7 @@ def test_without_a_network_the_download_fails_at_once(monkeypatch):
 
 
 def test_unknown_names_suggest_the_nearest():
-    assert list_models() == ["ctma", "ctma-lite", "ctma-s"]
+    assert {"bit", "ctma", "ctma-lite", "ctma-s", "p2v"} < set(list_models())
     with pytest.raises(UnknownNameError, match=r"ctmo.*ctma"):
         create_model("ctmo")
     with pytest.raises(UnknownNameError, match=r"video_length.*video_len"):

@@ -19,12 +19,20 @@ def golden_image(seed, batch, height, width):
     return torch.from_numpy(np.float32(0.8) * blocks + np.float32(0.2) * noise)
 
 
-def golden_state():
+def golden_state(network="ctma"):
     """Weights under the released names."""
-    spec = json.loads((GOLDEN / "ctma_spec.json").read_text())["state_dict"]
+    spec = json.loads((GOLDEN / f"{network}_spec.json").read_text())["state_dict"]
     weights = {name: _golden_weight(name, shape) for name, shape in spec.items()}
-    weights["conv_out_v.seq.0.bias"].fill_(0.3299)
+    if network == "ctma":
+        weights["conv_out_v.seq.0.bias"].fill_(0.3299)
     return weights
+
+
+def golden_label():
+    """Change of the golden training steps, (2, 1, 256, 256)."""
+    blocks = np.random.default_rng(3).random((2, 8, 8)) > 0.7
+    blocks = blocks.repeat(32, axis=1).repeat(32, axis=2)
+    return torch.from_numpy(blocks[:, None].astype(np.uint8))
 
 
 def _golden_weight(name, shape):

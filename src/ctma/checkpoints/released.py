@@ -42,6 +42,9 @@ def load_released(path: Path, **arguments: Any) -> ChangeNetwork:
         )
     network = create_model(found, **arguments)
     ours = {released_name(network, name): name for name in network.state_dict()}
+    if network.released_twice is not None:
+        _, again = network.released_twice
+        state = {name: weight for name, weight in state.items() if not name.startswith(again)}
     # Unknown ones keep their names, to be named in the error.
     load_weights(network, {ours.get(name, name): state[name] for name in state}, path)
     return network
@@ -111,6 +114,13 @@ def write_released(path: str | Path, network: ChangeNetwork, **content: Any) -> 
     state = {
         released_name(network, name): value.cpu() for name, value in network.state_dict().items()
     }
+    if network.released_twice is not None:
+        once, again = network.released_twice
+        state |= {
+            again + name.removeprefix(once): weight
+            for name, weight in state.items()
+            if name.startswith(once)
+        }
     if network.name not in ENTRIES or released_network(state) != network.name:
         raise CheckpointError(f"{path}: {network.name} has no released implementation")
     with whole_file(path) as part:

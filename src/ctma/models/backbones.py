@@ -151,3 +151,43 @@ def _find_levels(name: str, strides: Sequence[int]) -> list[int]:
             raise
         wanted = ", ".join(map(str, strides))
         raise SettingError(f"backbone {name}: has no features at stride {wanted}") from error
+
+
+class ResNetLevels(nn.Module):
+    """The features of all four stages of a timm ResNet, at strides of one's own.
+
+    Args:
+        name: Name of a timm ResNet of basic blocks, such as ``"resnet18.tv_in1k"``.
+        bands: Input channels.
+        strides: Of the first convolution and of the second to the fourth stage; the pooling
+            between them and the first stage keep theirs, 2 and 1.
+        pretrained: See :func:`ctma.models.pretrained.create_backbone`.
+
+    Attributes:
+        channels: Of each stage.
+    """
+
+    def __init__(
+        self, name: str, bands: int, strides: Sequence[int], pretrained: bool | str | Path
+    ):
+        super().__init__()
+        resnet = create_backbone(name, pretrained, in_chans=bands, num_classes=0, global_pool="")
+        first, *others = strides
+        resnet.conv1.stride = (first, first)
+        for stage, stride in zip(
+            (resnet.layer2, resnet.layer3, resnet.layer4), others, strict=True
+        ):
+            for conv in (stage[0].conv1, stage[0].downsample[0]):
+                conv.stride = (stride, stride)
+        self.channels: list[int] = [info["num_chs"] for info in resnet.feature_info[1:]]
+        self.resnet: Any = resnet
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Features of one date, from fine to coarse."""
+        resnet = self.resnet
+        x = resnet.maxpool(resnet.act1(resnet.bn1(resnet.conv1(image))))
+        features = []
+        for stage in (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4):
+            x = stage(x)
+            features.append(x)
+        return features

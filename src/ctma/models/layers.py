@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
@@ -22,9 +24,14 @@ def channels_last(network: Module) -> Module:
 
 
 def conv_bn(
-    in_channels: int, out_channels: int, kernel: int = 3, dims: int = 2, stride: int = 1
+    in_channels: int,
+    out_channels: int,
+    kernel: int = 3,
+    dims: int = 2,
+    stride: int = 1,
+    bias: bool = False,
 ) -> nn.Sequential:
-    """Convolution without bias (zero padding that keeps the size), then batch norm.
+    """Convolution (zero padding that keeps the size), then batch norm.
 
     Args:
         in_channels: Channels in.
@@ -32,6 +39,7 @@ def conv_bn(
         kernel: Kernel size, odd, equal in all directions.
         dims: 2 for images, 3 for videos.
         stride: Stride, equal in all directions.
+        bias: Whether the convolution has one, which the norm takes out again.
     """
     layers: dict[int, tuple[Any, Any]] = {
         2: (nn.Conv2d, nn.BatchNorm2d),
@@ -39,9 +47,73 @@ def conv_bn(
     }
     conv, norm = layers[dims]
     return nn.Sequential(
-        conv(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
+        conv(in_channels, out_channels, kernel, stride, kernel // 2, bias=bias),
         norm(out_channels),
     )
+
+
+class ConvStack(nn.Sequential):
+    """Convolutions of 3 x 3 with batch norm, each followed by ReLU and dropout of channels.
+
+    Args:
+        channels: In, between, and out.
+        dropout: Share of channels that is dropped in training.
+    """
+
+    def __init__(self, channels: Sequence[int], dropout: float = 0.0):
+        super().__init__(*(conv_bn(first, second) for first, second in pairwise(channels)))
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same height and width."""
+        for conv in self:
+            x = F.dropout2d(F.relu(conv(x), inplace=True), self.dropout, self.training)
+        return x
+
+
+class ChannelAttention(nn.Module):
+    """Weights of channels in (0, 1) from their mean and maximum (Woo et al., CBAM, ECCV 2018).
+
+    Args:
+        channels: In and out.
+        reduction: By how much the layer between is narrower.
+    """
+
+    def __init__(self, channels: int, reduction: int):
+        super().__init__()
+        self.fc = nn.Sequential(
+            nn.Conv2d(channels, channels // reduction, 1, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels // reduction, channels, 1, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C, 1, 1)."""
+        mean, maximum = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+        return (self.fc(mean) + self.fc(maximum)).sigmoid()
+
+
+class SpatialAttention(nn.Module):
+    """Weights of places in (0, 1) from mean and maximum over channels (Woo et al., CBAM).
+
+    Args:
+        kernel: Of the convolution over both.
+    """
+
+    def __init__(self, kernel: int = 7):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, 1, h, w)."""
+        both = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
+        return self.conv(both).sigmoid()
+
+
+def fill_as(x: Tensor, like: Tensor) -> Tensor:
+    """Repeats the right and the lower edge of ``x`` until it is as large as ``like``."""
+    height, width = (want - have for want, have in zip(like.shape[-2:], x.shape[-2:], strict=True))
+    return F.pad(x, (0, width, 0, height), mode="replicate") if height or width else x
 
 
 def resize_as(x: Tensor, like: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Container
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -12,6 +12,8 @@ from ctma.errors import SettingError, UnknownNameError
 from ctma.plugins import NETWORKS, find_extensions
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ctma.models.base import ChangeNetwork
 
 
@@ -23,12 +25,14 @@ class Entry:
         where: Module and name of what makes it.
         paper: Where it was published.
         released_weight: A weight that files of its released implementation hold, and those of
-            no other network; ``None`` where there is no released implementation.
+            no other network above it; ``None`` where there is no released implementation.
+        released_inputs: The input channels of that weight, where its name alone says too little.
     """
 
     where: str
     paper: str
     released_weight: str | None = None
+    released_inputs: int | None = None
 
 
 ENTRIES = {
@@ -37,6 +41,37 @@ ENTRIES = {
     ),
     "ctma-s": Entry("ctma.models.ctma:ctma_s", "arXiv 2408.08078"),
     "ctma-lite": Entry("ctma.models.ctma_lite:CTMALite", "arXiv 2408.08078"),
+    "fc-siam-conc": Entry(
+        "ctma.models.fc:fc_siam_conc", "arXiv 1810.08462", "conv43d.seq.1.weight", 384
+    ),
+    "fc-siam-diff": Entry(
+        "ctma.models.fc:fc_siam_diff", "arXiv 1810.08462", "conv11.seq.1.weight", 3
+    ),
+    "fc-ef": Entry("ctma.models.fc:fc_ef", "arXiv 1810.08462", "conv11.seq.1.weight", 6),
+    "snunet": Entry(
+        "ctma.models.snunet:SNUNet", "doi 10.1109/LGRS.2021.3056416", "conv0_4.conv1.weight"
+    ),
+    "lunet": Entry(
+        "ctma.models.lunet:LUNet",
+        "doi 10.1109/TGRS.2021.3055584",
+        "block1.rnn_cell.in_gate.seq.1.weight",
+    ),
+    "bit": Entry("ctma.models.bit:BIT", "arXiv 2103.00208", "enc_pos_embedding"),
+    "p2v": Entry(
+        "ctma.models.p2v:P2V", "doi 10.1109/TIP.2022.3226418", "encoder_p.conv1.conv1.seq.1.weight"
+    ),
+    "dsamnet": Entry(
+        "ctma.models.dsamnet:DSAMNet", "doi 10.1109/TGRS.2021.3085870", "dsl2.0.weight"
+    ),
+    "dsifn": Entry(
+        "ctma.models.dsifn:DSIFN", "doi 10.1016/j.isprsjprs.2020.06.003", "o1_conv1.0.weight"
+    ),
+    "stanet": Entry(
+        "ctma.models.stanet:STANet", "doi 10.3390/rs12101662", "attend.att.conv_out.seq.0.weight"
+    ),
+    "cdnet": Entry(
+        "ctma.models.cdnet:CDNet", "doi 10.1007/s10514-018-9734-5", "conv8.seq.1.weight"
+    ),
 }
 
 
@@ -89,11 +124,13 @@ def model_hints(name: str) -> dict[str, Any]:
     return get_type_hints(network.__init__ if inspect.isclass(network) else network)
 
 
-def released_network(weights: Container[str]) -> str | None:
+def released_network(weights: Mapping[str, Tensor]) -> str | None:
     """The network whose released implementation names weights so, ``None`` if there is none."""
     for name, entry in ENTRIES.items():
         if entry.released_weight is not None and entry.released_weight in weights:
-            return name
+            inputs = weights[entry.released_weight].shape[1]
+            if entry.released_inputs in (None, inputs):
+                return name
     return None
 
 

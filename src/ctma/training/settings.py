@@ -148,7 +148,34 @@ class NLLSettings(Settings):
     class_weights: tuple[PositiveFloat, PositiveFloat] = (0.5, 0.5)
 
 
-LossSettings = BCESettings | NLLSettings
+class ContrastiveSettings(Settings):
+    """Contrastive loss of a distance, balanced over the batch; logits are it less the margin.
+
+    Attributes:
+        name: Of this family.
+        margin: The distance that is change, as in the network; stillness shall be at 0, change
+            at twice the margin.
+        auxiliary: Weight of a Dice part on the mean of further outputs.
+    """
+
+    name: Literal["contrastive"] = "contrastive"
+    margin: PositiveFloat = 1.0
+    auxiliary: float = Field(0.1, ge=0)
+
+
+class DeepSettings(Settings):
+    """Binary cross-entropy and Dice of every output alike, added up.
+
+    Attributes:
+        name: Of this family.
+        dice: Weight of Dice.
+    """
+
+    name: Literal["deep"] = "deep"
+    dice: float = Field(1.0, ge=0)
+
+
+LossSettings = BCESettings | NLLSettings | ContrastiveSettings | DeepSettings
 """Families of losses, told apart by their name; without one it is ``bce``."""
 
 LOSSES = tuple(form.model_fields["name"].default for form in typing.get_args(LossSettings))

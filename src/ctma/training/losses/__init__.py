@@ -9,12 +9,16 @@ from torch import Tensor
 
 from ctma.models.base import ChangeLogits
 from ctma.training.losses.bce import bce_loss
+from ctma.training.losses.contrastive import contrastive_loss
+from ctma.training.losses.deep import deep_loss
 from ctma.training.losses.nll import nll_loss
 from ctma.training.settings import LossSettings
 
 _FAMILIES: dict[str, Callable[[ChangeLogits, Tensor, Any], Tensor]] = {
     "bce": bce_loss,
     "nll": nll_loss,
+    "contrastive": contrastive_loss,
+    "deep": deep_loss,
 }
 
 

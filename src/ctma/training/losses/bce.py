@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ctma.models.base import ChangeLogits
 from ctma.models.layers import resize_as
+from ctma.training.losses.dice import soft_dice
 from ctma.training.settings import BCESettings
 
 
@@ -35,10 +36,3 @@ def bce_loss(logits: ChangeLogits, change: Tensor, settings: BCESettings) -> Ten
     for auxiliary in logits.auxiliary:
         loss = loss + part(auxiliary, settings.coarse, settings.coarse_dice)
     return loss
-
-
-def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
-    """One minus the Dice coefficient of the probabilities over the whole batch."""
-    probability = logits.sigmoid()
-    overlap = (probability * target).sum()
-    return 1 - (2 * overlap + 1) / (probability.sum() + target.sum() + 1)

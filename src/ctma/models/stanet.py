@@ -1,0 +1,166 @@
+"""STANet: pixels of both dates attend to each other, in regions of several sizes.
+
+H. Chen, Z. Shi, "A Spatial-Temporal Attention-Based Method and a New Dataset for Remote Sensing
+Image Change Detection", Remote Sensing 12, 2020. With the pyramid attention module (PAM); change
+is where the features of the dates are further apart than a threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ctma.models.backbones import ResNetLevels
+from ctma.models.base import ChangeLogits, ChangeNetwork
+from ctma.models.layers import conv_bn
+
+NARROW, WIDE = 96, 256
+REGIONS = (1, 2, 4, 8)
+"""Into how many parts, in either direction, the stages of PAM divide the image."""
+
+EXTRACTOR_NAMES = (
+    (r"\.reduce\.0\.", ".dr1.seq."),
+    (r"\.reduce\.1\.", ".dr2.seq."),
+    (r"\.reduce\.2\.", ".dr3.seq."),
+    (r"\.reduce\.3\.", ".dr4.seq."),
+    (r"\.join\.0\.", ".conv_out.0.seq.1."),
+    (r"\.join\.1\.", ".conv_out.0.seq.2."),
+    (r"\.narrow\.", ".conv_out.2.seq."),
+)
+"""Released names of :class:`Gather`, which DSAMNet has as well."""
+
+
+class STANet(ChangeNetwork):
+    """The network.
+
+    Args:
+        bands: Input channels of one date.
+        width: Channels of the features that are compared.
+        backbone: A timm ResNet of basic blocks.
+        pretrained: ImageNet weights for it: ``True``, or a file.
+        margin: The distance that is change; logits are the distance less this.
+        dropout: Share of channels that is dropped in training.
+    """
+
+    stride = 32
+    backbone_part = "backbone."
+    released_names = (
+        (r"^backbone\.", "extract.0."),
+        (r"^gather\.", "extract.1."),
+        *EXTRACTOR_NAMES,
+        (r"^attention\.stages\.(\d)\.(query|key)\.", r"attend.att.stages.\1.conv_\2.seq."),
+        (r"^attention\.stages\.(\d)\.value\.", r"attend.att.stages.\1.conv_v.seq.0."),
+        (r"conv_query\.", "conv_q."),
+        (r"conv_key\.", "conv_k."),
+        (r"^attention\.out\.", "attend.att.conv_out.seq.0."),
+    )
+
+    def __init__(
+        self,
+        bands: int = 3,
+        width: int = 64,
+        backbone: str = "resnet18.tv_in1k",
+        pretrained: bool | str | Path = False,
+        margin: float = 1.0,
+        dropout: float = 0.5,
+    ):
+        super().__init__()
+        if bands < 1 or width < 8 or margin <= 0:
+            raise ValueError(f"bands is {bands}, width {width}, margin {margin}: too small")
+        self.bands = bands
+        self.margin = margin
+        self.backbone = ResNetLevels(backbone, bands, (2, 2, 2, 2), pretrained)
+        self.gather = Gather(self.backbone.channels, width, dropout)
+        self.attention = PyramidAttention(width)
+
+    def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
+        """Distances of image pairs less the margin.
+
+        Args:
+            before: (B, bands, H, W) in [0, 1], H and W at least 64.
+            after: The same shape.
+        """
+        self.check_inputs(before, after)
+        first, second = (self.gather(self.backbone(image)) for image in (before, after))
+        first, second = self.attention(first, second)
+        apart = distance(first, second)
+        fine = F.interpolate(apart, before.shape[-2:], mode="bilinear", align_corners=True)
+        return ChangeLogits(fine - self.margin)
+
+
+class Gather(nn.Module):
+    """The features of all stages as one, at the size of the finest."""
+
+    def __init__(self, channels: Sequence[int], width: int, dropout: float):
+        super().__init__()
+        self.reduce = nn.ModuleList(conv_bn(count, NARROW, kernel=1) for count in channels)
+        self.join = conv_bn(NARROW * len(channels), WIDE)
+        self.narrow = conv_bn(WIDE, width, kernel=1)
+        self.dropout = dropout
+
+    def forward(self, stages: list[Tensor]) -> Tensor:
+        reduced = [F.relu(part(x)) for part, x in zip(self.reduce, stages, strict=True)]
+        size = reduced[0].shape[-2:]
+        sized = [F.interpolate(x, size, mode="bilinear", align_corners=True) for x in reduced[1:]]
+        joined = F.relu(self.join(torch.cat([reduced[0], *sized], dim=1)))
+        return F.relu(self.narrow(F.dropout(joined, self.dropout, self.training)))
+
+
+class PyramidAttention(nn.Module):
+    """PAM: attention within regions of four sizes, put together."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.stages = nn.ModuleList(RegionAttention(width, count) for count in REGIONS)
+        self.out = nn.Conv2d(width * len(REGIONS), width, 1, bias=False)
+
+    def forward(self, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+        both = torch.stack([before, after], dim=-1)
+        found = torch.cat([stage(both) for stage in self.stages], dim=1)
+        first, second = found.unbind(-1)
+        return self.out(first), self.out(second)
+
+
+class RegionAttention(nn.Module):
+    """Every pixel of a region, at either date, attends to all of them."""
+
+    def __init__(self, width: int, regions: int):
+        super().__init__()
+        self.regions = regions
+        self.query = conv_bn(width, width // 8, kernel=1)
+        self.key = conv_bn(width, width // 8, kernel=1)
+        self.value = nn.Conv2d(width, width, 1)
+
+    def forward(self, both: Tensor) -> Tensor:
+        """(B, C, h, w, 2) to the same shape."""
+        flat = both.permute(4, 0, 1, 2, 3).flatten(0, 1)
+        parts = [
+            layer(flat).unflatten(0, (2, -1)).permute(1, 2, 3, 4, 0)
+            for layer in (self.query, self.key, self.value)
+        ]
+        rows = []
+        for strip in zip(*(part.tensor_split(self.regions, 2) for part in parts), strict=True):
+            regions = zip(*(part.tensor_split(self.regions, 3) for part in strip), strict=True)
+            rows.append(torch.cat([_attend(*region) for region in regions], dim=3))
+        return torch.cat(rows, dim=2)
+
+
+def distance(first: Tensor, second: Tensor) -> Tensor:
+    """Euclidean over channels, (B, 1, h, w)."""
+    return F.pairwise_distance(first.movedim(1, -1), second.movedim(1, -1), keepdim=True).movedim(
+        -1, 1
+    )
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Each (B, C, h, w, 2), one region."""
+    query, key, tokens = (part.flatten(2).transpose(1, 2) for part in (query, key, value))
+    return (
+        F.scaled_dot_product_attention(query, key, tokens)
+        .transpose(1, 2)
+        .unflatten(2, value.shape[2:])
+    )
