@@ -8,27 +8,67 @@ from pathlib import Path
 import pytest
 import torch
 
+from ctma import load_model
 from ctma.compat.command import main
-from ctma.compat.configuration import load_config, to_recipe
+from ctma.compat.configuration import METHODS, load_config, to_recipe
 from ctma.data.synthetic import write_synthetic
 from ctma.errors import SettingError, UnknownNameError
 from ctma.training.recipes import load_recipe
 from support import ROOT
 
-
-@pytest.mark.parametrize(
-    ("folder", "recipe"), [("svcd", "svcd"), ("levircd", "levir-cd"), ("whu", "whu-cd")]
+DATA = {"svcd": "svcd", "levircd": "levir-cd", "whu": "whu-cd"}
+CONFIGURATIONS = sorted(
+    path for folder in DATA for path in (ROOT / "configs" / folder).glob("config_*_*.yaml")
 )
-def test_the_configurations_are_the_published_recipes(folder, recipe):
-    config = load_config(ROOT / f"configs/{folder}/config_{folder}_p2v.yaml")
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
+def test_the_configurations_are_the_published_recipes(path):
+    config = load_config(path)
     found = to_recipe(config)
-    published = load_recipe(f"{recipe}/ctma")
+    published = load_recipe(f"{DATA[path.parent.name]}/{METHODS[config.model].network}")
     for part in ("optimizer", "schedule", "loss", "trainer"):
         assert getattr(found, part) == getattr(published, part), part
     for key in ("repeats", "batch_size", "crop_size", "augmentation"):
         assert getattr(found.data, key) == getattr(published.data, key), key
-    for key in ("video_len", "fusion", "pretrained"):
+    for key in {"video_len", "fusion", "pretrained"} & published.arguments.keys():
         assert found.arguments[key] == published.arguments[key], key
+
+
+def test_every_method_has_its_configurations():
+    named = {path.stem.partition("_")[2] for path in CONFIGURATIONS}
+    everywhere = {"p2v", "unet", "siamunet-conc", "siamunet-diff", "cdnet", "lunet", "snunet"}
+    expected = {f"{data}_{method}" for data in DATA for method in {*everywhere, "stanet", "ifn"}}
+    assert named == expected | {"svcd_bit", "svcd_dsamnet"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"model": "SNUnet"}, r"SNUnet.*SNUNet"),
+        ({"criterion": "BC"}, "criterion: BC, that of P2V is WBCE"),
+        ({"model": "IFN", "criterion": "", "mu": [0, 0, 0]}, "only ImageNet's"),
+        ({"model": "BIT", "criterion": "", "bit_model": {"enc_depth": 2}}, r"bit_model\.enc_depth"),
+    ],
+)
+def test_what_the_released_code_alone_can_do_is_refused(overrides, expected):
+    path = ROOT / "configs/svcd/config_svcd_p2v.yaml"
+    with pytest.raises((SettingError, UnknownNameError), match=expected):
+        load_config(path, {"out_type": ""} | overrides)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["siamunet-diff", "stanet"])
+def test_other_methods_train_from_their_configurations_too(place, method):
+    line = [sys.executable, "train.py", "train", "--pretrained", "false", "--num_workers", "0"]
+    line += ["--exp_config", f"../configs/svcd/config_svcd_{method}.yaml", "--device", "cpu"]
+    line += ["--repeats", "1", "--crop_size", "64", "--num_epochs", "1"]
+    result = subprocess.run(
+        line, cwd=place / "src", env=environment(place), capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    network = load_model(place / f"exp/svcd/weights/model_best_{method}.pth")
+    assert network.name == {"siamunet-diff": "fc-siam-diff"}.get(method, method)
 
 
 def test_keys_mean_what_they_mean_there(tmp_path):
@@ -65,21 +105,25 @@ def place(tmp_path_factory):
     return folder
 
 
-def run(place, command, *options, code=0):
-    """``python -W ignore train.py …`` with what makes it small."""
-    line = [sys.executable, "-W", "ignore", "train.py", command]
-    line += ["--exp_config", "../configs/svcd/config_svcd_p2v.yaml", *options]
-    line += ["--pretrained", "false", "--num_workers", "0", "--device", "cpu"]
-    line += ["--p2v_model", "{video_len: 2}", "--repeats", "1", "--crop_size", "64"]
-    env = {
+def environment(place):
+    """What a released command line finds."""
+    return {
         "CTMA_DATA": str(place / "data"),
         "PATH": "/usr/bin",
         "COLUMNS": "200",
         "HOME": str(place),
         "OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"],
     }
+
+
+def run(place, command, *options, code=0):
+    """``python -W ignore train.py …`` with what makes it small."""
+    line = [sys.executable, "-W", "ignore", "train.py", command]
+    line += ["--exp_config", "../configs/svcd/config_svcd_p2v.yaml", *options]
+    line += ["--pretrained", "false", "--num_workers", "0", "--device", "cpu"]
+    line += ["--p2v_model", "{video_len: 2}", "--repeats", "1", "--crop_size", "64"]
     result = subprocess.run(
-        line, cwd=place / "src", env=env, capture_output=True, text=True, timeout=300
+        line, cwd=place / "src", env=environment(place), capture_output=True, text=True, timeout=300
     )
     assert result.returncode == code, result.stdout + result.stderr
     return result

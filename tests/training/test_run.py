@@ -545,6 +545,15 @@ def test_runs_checkpoints_and_score_files_are_put_side_by_side(run, tiny_data, t
     refused(ctma, "no folder of a run", "compare", scores, "-o", tmp_path / "c.png")
 
 
+def test_a_learning_rate_falls_where_the_score_stands_still(tiny_data, tmp_path):
+    data = without_change(tiny_data, tmp_path / "data")
+    settings = ["trainer.epochs=5", "schedule.name=plateau", "schedule.step_size=2"]
+    recipe = small_recipe(*settings, "schedule.gamma=0.5", "optimizer.lr=0.001")
+    train(recipe, data, tmp_path / "run", device="cpu")
+    rates = {epoch: float(rate) for (epoch, _), rate in logged(tmp_path / "run", "lr").items()}
+    assert [rates[epoch] for epoch in range(1, 6)] == [0.001, 0.001, 0.001, 0.0005, 0.0005]
+
+
 def test_a_backbone_may_learn_at_a_rate_of_its_own(tiny_data, tmp_path):
     settings = [
         *SMALL,

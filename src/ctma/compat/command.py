@@ -51,7 +51,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="train.py", description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("train", "eval"))
     parser.add_argument("--exp_config", required=True, metavar="FILE")
-    for key in ReleasedConfig.model_fields:
+    for name, field in ReleasedConfig.model_fields.items():
+        key = field.alias or name
         if key in boolean_keys():
             parser.add_argument(f"--{key}", action="store_true", default=None)
         else:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
-from ctma.errors import DataError, SettingError
+from ctma.errors import DataError, SettingError, UnknownNameError
+from ctma.models.registry import model_arguments
 from ctma.training.recipes import check_recipe, read_yaml, setting_error
 from ctma.training.settings import Recipe
 
@@ -24,12 +25,98 @@ class P2VModel(_Keys):
     video_len: int = Field(8, ge=2)
 
 
-class Scheduler(_Keys):
-    """A learning rate schedule; the recipe uses one, StepLR."""
+class BITModel(_Keys):
+    """Arguments of BIT; what has one value only is not to be chosen here."""
+
+    in_ch: int = Field(3, ge=1)
+    out_ch: Literal[2] = 2
+    backbone: Literal["resnet18"] = "resnet18"
+    n_stages: Literal[4] = 4
+    token_len: int = Field(4, ge=1)
+    enc_with_pos: Literal[True] = True
+    enc_depth: Literal[1] = 1
+    dec_depth: int = Field(8, ge=1)
+    dec_head_dim: Literal[8] = 8
+
+
+class STANetModel(_Keys):
+    """Arguments of STANet."""
+
+    in_ch: int = Field(3, ge=1)
+    width: int = Field(64, ge=8)
+    att_type: Literal["PAM"] = "PAM"
+    ds: Literal[1] = 1
+
+
+class DSAMNetModel(_Keys):
+    """Arguments of DSAMNet."""
+
+    in_ch: int = Field(3, ge=1)
+    out_ch: Literal[1] = 1
+    width: int = Field(64, ge=8)
+    backbone: Literal["resnet18"] = "resnet18"
+    ca_ratio: Literal[8] = 8
+    sa_kernel: Literal[7] = 7
+
+
+class StepLR(_Keys):
+    """A learning rate that falls every few epochs."""
 
     name: Literal["StepLR"] = "StepLR"
     step_size: int = Field(10, ge=1)
     gamma: float = Field(0.1, gt=0)
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """The same as a recipe says it."""
+        return {"name": "step", "step_size": self.step_size, "gamma": self.gamma}
+
+
+class Plateau(_Keys):
+    """A learning rate that falls where the validation F1 rises no more."""
+
+    name: Literal["ReduceLROnPlateau"]
+    mode: Literal["max"] = "max"
+    factor: float = Field(0.1, gt=0)
+    patience: int = Field(5, ge=0)
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """The same as a recipe says it."""
+        return {"name": "plateau", "step_size": self.patience + 1, "gamma": self.factor}
+
+
+class Method(NamedTuple):
+    """A released model.
+
+    Attributes:
+        network: Our name of it.
+        criterion: Its loss, by the released name.
+        out_type: What it returns, by the released name.
+    """
+
+    network: str
+    criterion: str = "WNLL"
+    out_type: str = "logits2"
+
+
+METHODS = {
+    "P2V": Method("ctma", "WBCE", "logits"),
+    "UNet": Method("fc-ef"),
+    "SiamUNet-conc": Method("fc-siam-conc"),
+    "SiamUNet-diff": Method("fc-siam-diff"),
+    "CDNet": Method("cdnet"),
+    "LUNet": Method("lunet"),
+    "SNUNet": Method("snunet"),
+    "BIT": Method("bit"),
+    "STANet": Method("stanet", "BC", "dist"),
+    "DSAMNet": Method("dsamnet", "BC", "dist"),
+    "IFN": Method("dsifn", "WBCE+Dice", "logits"),
+}
+"""Released models by their names."""
+
+IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+"""Mean and deviation of its colours, of 255."""
 
 
 class ReleasedConfig(_Keys):
@@ -65,12 +152,22 @@ class ReleasedConfig(_Keys):
         suffix_off: Leave the suffix off the outputs' names.
         save_on: Write masks in ``eval``.
         out_dir: Where masks go; ``exp_dir/out`` by default.
-        criterion: ``WBCE``, weighted binary cross-entropy.
+        criterion: ``WBCE``, weighted binary cross-entropy; ``WNLL``, ``BC`` or ``WBCE+Dice``: that
+            of the model.
         weights: Weights of stillness and change.
-        model: ``P2V``, the released name of CTMA.
-        out_type: ``logits``.
-        p2v_model: Arguments of the network.
-        cmb_coeffs: Weights of the unmasked and the masked branch.
+        model: One of :data:`METHODS`; ``P2V`` is the released name of CTMA.
+        out_type: What the model returns: ``logits``, ``logits2`` or ``dist``.
+        p2v_model: Arguments of CTMA.
+        bit_model: Arguments of BIT.
+        stanet_model: Arguments of STANet.
+        dsamnet_model: Arguments of DSAMNet.
+        threshold: The distance that is change, of STANet and DSAMNet.
+        lambda_: ``lambda``, the weight of DSAMNet's further outputs.
+        aux_critn: Their loss.
+        mu: ImageNet's mean, of 255, where the model wants inputs scaled.
+        sigma: Its deviation.
+        mix_coeffs: Of IFN, which weighs its outputs alike: 1.
+        cmb_coeffs: Of CTMA, weights of the unmasked and the masked branch; of IFN 1.
         pretrained: ImageNet weights for the backbone: true, false or a file. Ours; the
             released implementation always downloads them.
     """
@@ -86,7 +183,7 @@ class ReleasedConfig(_Keys):
     load_optim: bool = True
     save_optim: bool = True
     sched_on: bool = True
-    schedulers: list[Scheduler] = Field(default_factory=list, max_length=1)
+    schedulers: list[StepLR | Plateau] = Field(default_factory=list, max_length=1)
     batch_size: int = Field(8, ge=1)
     num_epochs: int = Field(30, ge=1)
     resume: str = ""
@@ -104,22 +201,48 @@ class ReleasedConfig(_Keys):
     suffix_off: bool = False
     save_on: bool = False
     out_dir: str = ""
-    criterion: Literal["WBCE"] = "WBCE"
+    criterion: str = ""
     weights: tuple[PositiveFloat, PositiveFloat] = (0.5, 0.5)
-    model: Literal["P2V"] = "P2V"
-    out_type: Literal["logits"] = "logits"
+    model: str = "P2V"
+    out_type: str = ""
     p2v_model: P2VModel = P2VModel()
-    cmb_coeffs: tuple[float, float] = (0.5, 0.5)
+    bit_model: BITModel = BITModel()
+    stanet_model: STANetModel = STANetModel()
+    dsamnet_model: DSAMNetModel = DSAMNetModel()
+    threshold: float = Field(1.0, gt=0)
+    lambda_: float = Field(0.1, ge=0, alias="lambda")
+    aux_critn: Literal["Dice"] = "Dice"
+    mu: tuple[float, float, float] = IMAGENET[0]
+    sigma: tuple[float, float, float] = IMAGENET[1]
+    mix_coeffs: Literal[1] = 1
+    cmb_coeffs: tuple[float, float] | Literal[1] = (0.5, 0.5)
     pretrained: bool | str = True
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Arguments of our network."""
-        return {
-            "bands": self.p2v_model.in_ch,
-            "video_len": self.p2v_model.video_len,
-            "fusion": self.cmb_coeffs[0],
+        if self.model == "P2V":
+            fusion = 1.0 if self.cmb_coeffs == 1 else self.cmb_coeffs[0]
+            video = self.p2v_model
+            return {"bands": video.in_ch, "video_len": video.video_len, "fusion": fusion}
+        if self.model == "BIT":
+            bit = self.bit_model
+            return {"bands": bit.in_ch, "tokens": bit.token_len, "decoder_depth": bit.dec_depth}
+        if self.model in ("STANet", "DSAMNet"):
+            own = self.stanet_model if self.model == "STANet" else self.dsamnet_model
+            return {"bands": own.in_ch, "width": own.width, "margin": self.threshold}
+        return {}
+
+    @property
+    def loss(self) -> dict[str, Any]:
+        """The loss of our recipes."""
+        losses: dict[str, dict[str, Any]] = {
+            "WBCE": {"name": "bce", "class_weights": self.weights},
+            "WNLL": {"name": "nll", "class_weights": self.weights},
+            "BC": {"name": "contrastive", "margin": self.threshold, "auxiliary": self.lambda_},
+            "WBCE+Dice": {"name": "deep"},
         }
+        return losses[METHODS[self.model].criterion]
 
     def output(self, name: str) -> Path:
         """Where a checkpoint goes, such as ``weights/model_best_p2v.pth``."""
@@ -162,9 +285,22 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Re
         config = ReleasedConfig.model_validate(content)
     except ValidationError as error:
         raise setting_error(error, known=ReleasedConfig.model_fields) from error
-    if abs(sum(config.cmb_coeffs) - 1) > 1e-6:
-        raise SettingError(f"cmb_coeffs: {config.cmb_coeffs} must sum to 1")
+    _check(config)
     return config
+
+
+def _check(config: ReleasedConfig) -> None:
+    """Refuses what the released code would do and ours does not."""
+    if config.model not in METHODS:
+        raise UnknownNameError("model", config.model, METHODS)
+    for key in ("criterion", "out_type"):
+        own, given = getattr(METHODS[config.model], key), getattr(config, key)
+        if given not in ("", own):
+            raise SettingError(f"{key}: {given}, that of {config.model} is {own}")
+    if config.cmb_coeffs != 1 and abs(sum(config.cmb_coeffs) - 1) > 1e-6:
+        raise SettingError(f"cmb_coeffs: {config.cmb_coeffs} must sum to 1")
+    if (config.mu, config.sigma) != IMAGENET:
+        raise SettingError(f"mu, sigma: {config.mu}, {config.sigma}, only ImageNet's {IMAGENET}")
 
 
 def to_recipe(config: ReleasedConfig) -> Recipe:
@@ -175,12 +311,13 @@ def to_recipe(config: ReleasedConfig) -> Recipe:
     """
     schedule: dict[str, Any] = {"name": "constant"}
     if config.sched_on and config.schedulers:
-        scheduler = config.schedulers[0]
-        schedule = {"name": "step", "step_size": scheduler.step_size, "gamma": scheduler.gamma}
+        schedule = config.schedulers[0].schedule
+    network = METHODS[config.model].network
+    weights = {"pretrained": config.pretrained} if "pretrained" in model_arguments(network) else {}
     return check_recipe(
         {
             "name": f"original/{config.dataset}",
-            "model": {"name": "ctma", "pretrained": config.pretrained, **config.arguments},
+            "model": {"name": network, **weights, **config.arguments},
             "data": {
                 "repeats": config.repeats,
                 "batch_size": config.batch_size,
@@ -189,7 +326,7 @@ def to_recipe(config: ReleasedConfig) -> Recipe:
             },
             "optimizer": {"lr": config.lr, "weight_decay": config.weight_decay},
             "schedule": schedule,
-            "loss": {"class_weights": config.weights},
+            "loss": config.loss,
             "trainer": {"epochs": config.num_epochs},
         }
     )

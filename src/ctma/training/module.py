@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR, StepLR
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ctma.data.dataset import Batch
@@ -130,7 +130,7 @@ class ChangeModule(pl.LightningModule):
         interval = "step" if self.recipe.schedule.name == "one-cycle" else "epoch"
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": interval},
+            "lr_scheduler": {"scheduler": schedule, "interval": interval, "monitor": "val_f1"},
         }
 
 
@@ -180,7 +180,8 @@ def learning_rates(
         epoch: Epochs that are done already; ``step`` goes on from there.
 
     Returns:
-        A scheduler, to be stepped once an epoch, for ``one-cycle`` once a step.
+        A scheduler, to be stepped once an epoch (``plateau`` with the validation F1), for
+        ``one-cycle`` once a step.
     """
     if settings.name == "step":
         if epoch:
@@ -193,4 +194,7 @@ def learning_rates(
         # Torch divides by zero where the rise is one step long.
         rise = settings.warmup if settings.warmup * total_steps > 1 else 0.0
         return OneCycleLR(optimizer, highest, total_steps, pct_start=rise, cycle_momentum=False)
+    if settings.name == "plateau":
+        # What torch calls patience are the bad epochs that it lets pass.
+        return ReduceLROnPlateau(optimizer, "max", settings.gamma, patience=settings.step_size - 1)
     return ConstantLR(optimizer, factor=1.0)

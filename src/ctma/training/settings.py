@@ -105,13 +105,14 @@ class ScheduleSettings(Settings):
     Attributes:
         name: ``step`` multiplies by ``gamma`` every ``step_size`` epochs; ``one-cycle``
             rises over the ``warmup`` share of all steps, then falls along a cosine;
-            ``constant`` stays.
+            ``plateau`` multiplies by ``gamma`` after ``step_size`` epochs in a row that brought
+            no better validation F1; ``constant`` stays.
         step_size: Epochs.
         gamma: Factor.
         warmup: Share of all steps.
     """
 
-    name: Literal["step", "one-cycle", "constant"] = "step"
+    name: Literal["step", "one-cycle", "plateau", "constant"] = "step"
     step_size: int = Field(10, ge=1)
     gamma: float = Field(0.1, gt=0)
     warmup: float = Field(0.1, gt=0, lt=1)
