@@ -6,6 +6,7 @@ import torch
 
 from ctma import ChangeLogits, create_model, load_model, save_model
 from ctma.inference.engines.eager import fold_norms
+from support.golden import with_golden_weights
 
 
 def live_in(network):
@@ -62,14 +63,16 @@ class NetworkTester:
             with pytest.raises(ValueError, match=r"64|expected|before"):
                 network(before, after)
 
-    def test_bf16_autocast_agrees_roughly(self, network):
+    def test_bf16_autocast_agrees_roughly(self):
+        # New weights give next to the same everywhere; these do not.
+        network = with_golden_weights(create_model(self.name, **self.arguments)).eval()
         inputs = self.pair()
         with torch.no_grad():
             exact = network(*inputs).fine
             with torch.autocast("cpu", torch.bfloat16):
                 rough = network(*inputs).fine.float()
-        assert (exact - rough).std() < 0.1 * exact.std()
-        assert (exact - rough).mean().abs() < exact.std()
+        assert exact.std() > 1e-3
+        assert (exact.sigmoid() - rough.sigmoid()).abs().mean() < 0.01
 
     def test_fused_network_agrees_and_leaves_the_original_alone(self, network):
         inputs = self.pair()

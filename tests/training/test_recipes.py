@@ -117,7 +117,7 @@ def test_a_family_of_losses_has_its_own_keys():
         UnknownNameError, match=r"'loss\.coarse': did you mean loss\.name, loss\.class_weights\?"
     ):
         load_recipe("levir-cd/ctma-s", ["loss.name=nll", "loss.coarse=1"])
-    with pytest.raises(UnknownNameError, match="loss 'mse': did you mean bce, nll"):
+    with pytest.raises(UnknownNameError, match=r"loss 'mse': did you mean bce, .*nll"):
         load_recipe("levir-cd/ctma-s", ["loss.name=mse"])
     with pytest.raises(SettingError, match="data: expected keys and values, got 1"):
         load_recipe("levir-cd/ctma-s", ["data=1"])
