@@ -9,15 +9,19 @@ import pytest
 
 from support import ROOT
 
+NETWORKS = (
+    "bit", "cdnet", "ctma", "ctma-lite", "ctma-s", "dsamnet", "dsifn", "fc-ef", "fc-siam-conc",
+    "fc-siam-diff", "lunet", "p2v", "snunet", "stanet",
+)  # fmt: skip
 OTHER_FILES = {
     "ctma/py.typed",
     "ctma/weights/README.md",
-    "ctma/weights/ctma-s.safetensors",
+    *(f"ctma/weights/{name}.safetensors" for name in ("ctma-lite", "ctma-s")),
     *(f"ctma/training/recipes/data/{name}.yaml" for name in ("levir-cd", "svcd", "whu-cd")),
-    *(f"ctma/training/recipes/networks/{name}.yaml" for name in ("ctma", "ctma-s")),
+    *(f"ctma/training/recipes/networks/{name}.yaml" for name in NETWORKS),
     *(
         f"ctma/training/recipes/shipped/{name}.yaml"
-        for name in ("ctma", "ctma-s", "ctma-s-middle", "ctma-s-start")
+        for name in ("ctma", "ctma-lite", "ctma-s", "ctma-s-middle", "ctma-s-start")
     ),
     "ctma/training/recipes/demo/ctma-s.yaml",
 }
