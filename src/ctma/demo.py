@@ -13,7 +13,7 @@ from ctma.errors import OutputError
 from ctma.evaluation.report import evaluate
 from ctma.inference.images import predict_files
 from ctma.training.run import train
-from ctma.types import Progress, ignore
+from ctma.types import BEST_SHIPPED, Progress, ignore
 
 COUNTS = {"train": 320, "val": 24, "test": 48}
 SIZE = 128
@@ -117,7 +117,7 @@ def _predict_scene(folder: Path) -> DemoScene | None:
             transform=from_origin(500_000, 3_200_000, SCENE_PIXEL, SCENE_PIXEL),
         ) as raster:  # fmt: skip
             raster.write(image.transpose(2, 0, 1))
-    result = predict_scene(paths[0], paths[1], load_model("ctma-s"), folder / "found")
+    result = predict_scene(paths[0], paths[1], load_model(BEST_SHIPPED), folder / "found")
     with rasterio.open(result.mask) as raster:
         found = float((raster.read(1)[change == 1] == 1).mean())
     assert result.picture is not None

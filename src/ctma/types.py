@@ -1,4 +1,4 @@
-"""Types and sizes that all rooms share."""
+"""Types, sizes and names that all rooms share."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ MINIMUM_SIZE = 64
 
 IMAGE_BANDS = ("red", "green", "blue")
 """Bands of the images that the readers give."""
+
+BEST_SHIPPED = "ctma-lite"
+"""The shipped checkpoint that is taken where none is named."""
 
 
 def counted(number: int, noun: str) -> str:

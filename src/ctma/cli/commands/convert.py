@@ -12,7 +12,7 @@ from ctma.cli.output import say, warn
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="original.pth, a .safetensors, or ctma-s.")],
+    source: Annotated[Path, typer.Argument(help="original.pth, a .safetensors, or ctma-lite.")],
     target: Annotated[Path, typer.Argument(help="The other kind; with --half a .safetensors.")],
     fusion: Annotated[
         float | None,

@@ -32,7 +32,7 @@ def demo(
         return
     scene = run.scene
     say(f"scene      {scene.changes} changes, {scene.found:.0%} of the changed pixels, found in a")
-    say("           GeoTIFF pair by the shipped ctma-s, taught by real images and not drawn ones:")
+    say("           GeoTIFF pair by the shipped weights, taught by real images and not drawn ones:")
     say(f"           {scene.folder}, picture {scene.picture}")
 
 

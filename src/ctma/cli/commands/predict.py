@@ -35,7 +35,7 @@ from ctma.cli.commands.options import (
 )
 from ctma.cli.output import print_json, progress, say, warn
 from ctma.errors import SettingError
-from ctma.types import counted
+from ctma.types import BEST_SHIPPED, counted
 
 if TYPE_CHECKING:
     from ctma.models.base import ChangeNetwork
@@ -50,7 +50,7 @@ def predict(
     before: Annotated[str, typer.Argument(help="An image, a folder of images, or a raster.")],
     after: Annotated[str, typer.Argument(help="The same kind, at the later date.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder.", metavar="DIR")],
-    checkpoint: Checkpoint = Path("ctma-s"),
+    checkpoint: Checkpoint = Path(BEST_SHIPPED),
     threshold: Threshold = None,
     protocol: Annotated[
         str, typer.Option(help="For images: auto, whole, crops or sliding.")
