@@ -154,15 +154,15 @@ def test_original_weights_of_another_network_are_refused(tmp_path):
 
 
 def test_weights_of_a_relative_that_shares_names_are_not_taken_for_ctma(golden_weights, tmp_path):
-    # A network that names its temporal encoder alike, and has one spatial encoder without a backbone.
+    # It names its temporal encoder alike, and has one spatial encoder without a backbone.
     relative = {
         name.replace("encoder_p1.", "encoder_q."): weight
         for name, weight in golden_weights.items()
         if "backbone" not in name and not name.startswith(("encoder_p2.", "decoder2."))
     }
-    torch.save({"state_dict": relative}, tmp_path / "p2v.pth")
+    torch.save({"state_dict": relative}, tmp_path / "relative.pth")
     with pytest.raises(CheckpointError, match=r"of no network that is known here \(ctma, "):
-        load_model(tmp_path / "p2v.pth")
+        load_model(tmp_path / "relative.pth")
 
 
 def test_what_a_released_file_does_not_say_is_asked_for(golden_file, tmp_path):
