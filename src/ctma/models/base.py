@@ -27,6 +27,11 @@ class ChangeLogits(NamedTuple):
     fine: Tensor
     auxiliary: tuple[Tensor, ...] = ()
 
+    @classmethod
+    def from_classes(cls, logits: Tensor) -> ChangeLogits:
+        """Of two classes, (B, 2, H, W): those of change less those of stillness."""
+        return cls(logits[:, 1:] - logits[:, :1])
+
 
 @dataclass(frozen=True)
 class Usage:

@@ -96,8 +96,9 @@ class BIT(ChangeNetwork):
         apart = F.interpolate(
             (seen[0] - seen[1]).abs(), scale_factor=4.0, mode="bilinear", align_corners=False
         )
-        two = self.classifier(apart)[..., : before.shape[-2], : before.shape[-1]]
-        return ChangeLogits(two[:, 1:] - two[:, :1])
+        return ChangeLogits.from_classes(
+            self.classifier(apart)[..., : before.shape[-2], : before.shape[-1]]
+        )
 
     def _features(self, image: Tensor) -> Tensor:
         """(B, bands, H, W) to (B, 32, 2 ceil(H/8), 2 ceil(W/8))."""

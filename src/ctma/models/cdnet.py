@@ -59,5 +59,4 @@ class CDNet(ChangeNetwork):
             places.append((indices, size))
         for level, (indices, size) in zip(self.up, reversed(places), strict=True):
             x = F.relu(level(F.max_unpool2d(x, indices, [2, 2], output_size=size)))
-        two = self.out(x)
-        return ChangeLogits(two[:, 1:] - two[:, :1])
+        return ChangeLogits.from_classes(self.out(x))

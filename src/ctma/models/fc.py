@@ -76,8 +76,7 @@ class FC(ChangeNetwork):
                 skips = [torch.cat(pair, dim=1) for pair in pairs]
             else:
                 skips = [(first - second).abs() for first, second in pairs]
-        two = self.out(self.decoder(F.max_pool2d(bottom, 2), skips))
-        return ChangeLogits(two[:, 1:] - two[:, :1])
+        return ChangeLogits.from_classes(self.out(self.decoder(F.max_pool2d(bottom, 2), skips)))
 
 
 def fc_ef(bands: int = 3, dropout: float = 0.2) -> FC:

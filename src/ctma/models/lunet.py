@@ -69,8 +69,7 @@ class LUNet(ChangeNetwork):
             skip = skips.pop()
             x = fill_as(F.relu(up(F.interpolate(x, scale_factor=2.0, mode="nearest"))), skip)
             x = join(torch.cat([x, skip], dim=1))
-        two = self.out(x)
-        return ChangeLogits(two[:, 1:] - two[:, :1])
+        return ChangeLogits.from_classes(self.out(x))
 
 
 class Level(nn.Module):

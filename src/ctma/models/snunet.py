@@ -77,8 +77,9 @@ class SNUNet(ChangeNetwork):
         depths = rows[0][2:]
         together = torch.cat(depths, dim=1)
         within = self.within(torch.stack(depths).sum(dim=0))
-        two = self.out(self.between(together) * (together + within.repeat(1, DEPTH, 1, 1)))
-        return ChangeLogits(two[:, 1:] - two[:, :1])
+        return ChangeLogits.from_classes(
+            self.out(self.between(together) * (together + within.repeat(1, DEPTH, 1, 1)))
+        )
 
     def _encode(self, x: Tensor, levels: int) -> list[Tensor]:
         """Features from fine to coarse."""
