@@ -8,8 +8,8 @@ from support import ROOT
 SOURCE = ROOT / "src"
 FILES = sorted((SOURCE / "ctma").rglob("*.py"))
 FLOORS = [
-    "compat", "cli", "demo", "training", "evaluation", "scene", "figures", "checkpoints",
-    "inference", "data", "extending", "models",
+    "compat", "cli", "demo", "benchmark", "training", "evaluation", "scene", "figures",
+    "checkpoints", "inference", "data", "extending", "models",
 ]  # fmt: skip
 """From the top; below them is the ground, which holds nothing of other rooms."""
 

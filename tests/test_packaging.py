@@ -11,7 +11,7 @@ from support import ROOT
 
 NETWORKS = (
     "bit", "cdnet", "ctma", "ctma-lite", "ctma-s", "dsamnet", "dsifn", "fc-ef", "fc-siam-conc",
-    "fc-siam-diff", "lunet", "p2v", "snunet", "stanet",
+    "fc-siam-diff", "lunet", "p2v", "snunet", "stanet", "unet",
 )  # fmt: skip
 OTHER_FILES = {
     "ctma/py.typed",
@@ -62,7 +62,7 @@ def test_the_metadata_say_what_is_needed_for_what(built):
     from ctma import __version__
 
     assert f"Version: {__version__}" in lines
-    assert {"train", "scene", "dask", "pretrained", "all", "dev"} == {
+    assert {"train", "scene", "dask", "pretrained", "unet", "all", "dev"} == {
         line.split()[1] for line in lines if line.startswith("Provides-Extra")
     }
 

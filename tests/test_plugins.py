@@ -1,7 +1,11 @@
 """Networks and data readers of one's own, from outside the package."""
 
+import re
+import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -12,6 +16,8 @@ import ctma
 from ctma.data.doctor import examine
 from ctma.data.readers import find_pairs
 from ctma.errors import DataError, SettingError, UnknownNameError
+from support import ROOT
+from support.commands import run_alone
 from support.images import random_image
 
 MODULE = '''
@@ -229,3 +235,37 @@ def test_arguments_of_ones_own_network_are_part_of_what_is_resumed(outside):
     ctma.register("mode", network=Mode)
     prints = [ctma.create_model("mode", mode=mode).fingerprint() for mode in "aab"]
     assert prints[0] == prints[1] != prints[2]
+
+
+def blocks(kind):
+    """What stands in the documentation's blocks of one kind."""
+    text = (ROOT / "docs/extending.md").read_text()
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_documentation_on_extending_is_true(tiny_data, tmp_path):
+    installed = tmp_path / "site/mine-1.0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Name: mine\nVersion: 1.0\n")
+    (tmp_path / "site/mine.py").write_text("\n\n".join(blocks("python")))
+    (points,) = map(tomllib.loads, blocks("toml"))
+    lines = [
+        f"[{group}]\n" + "\n".join(f"{name} = {where}" for name, where in own.items())
+        for group, own in points["project"]["entry-points"].items()
+    ]
+    (installed / "entry_points.txt").write_text("\n".join(lines))
+    (tmp_path / "mine.yaml").write_text(*blocks("yaml"))
+    data = tmp_path / "DATA"
+    for split in ("train", "val", "test"):
+        (data / split).mkdir(parents=True)
+        for path in (tiny_data / split / "A").iterdir():
+            for folder, ending in (("A", "1"), ("B", "2"), ("label", "change")):
+                source = tiny_data / split / folder / path.name
+                shutil.copy(source, data / split / f"{path.stem}_{ending}.png")
+    (data / "mine.txt").touch()
+    for line in "".join(blocks("sh")).splitlines():
+        command, *arguments = shlex.split(line)
+        assert command == "ctma"
+        run_alone(*arguments, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")})
+    assert "| mine |" in (tmp_path / "compared/table.md").read_text()

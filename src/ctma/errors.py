@@ -68,11 +68,13 @@ _TRAINING = ("imagehash", "lightning", "tensorboard")
 _SCENES = (
     "affine", "geopandas", "pyarrow", "pyogrio", "pyproj", "rasterio", "scipy", "shapely",
 )  # fmt: skip
+_ENCODERS = ("segmentation_models_pytorch",)
 _ARRAYS = ("dask", "distributed", "odc", "rioxarray", "xarray")
 EXTRAS = (
     dict.fromkeys(_TRAINING, "train")
     | dict.fromkeys(_SCENES, "scene")
     | dict.fromkeys(_ARRAYS, "dask")
+    | dict.fromkeys(_ENCODERS, "unet")
 )
 """The extra that brings each package which is not always installed."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -29,7 +29,7 @@ def settle(settings: DataclassInstance) -> None:
         # Pydantic would make numbers of texts, and truth values of both.
         if isinstance(value, bool) != (hint is bool) or isinstance(value, dict):
             raise refusal
-        if isinstance(value, str) and hint is not str:
+        if isinstance(value, str) and str not in (hint, *get_args(hint)):
             raise refusal
         try:
             settled = adapter.validate_python(value)

@@ -10,7 +10,8 @@ import torch
 
 from ctma import load_model
 from ctma.compat.command import main
-from ctma.compat.configuration import METHODS, load_config, to_recipe
+from ctma.compat.configuration import load_config, to_recipe
+from ctma.compat.methods import METHODS
 from ctma.data.synthetic import write_synthetic
 from ctma.errors import SettingError, UnknownNameError
 from ctma.training.recipes import load_recipe
@@ -37,9 +38,10 @@ def test_the_configurations_are_the_published_recipes(path):
 
 def test_every_method_has_its_configurations():
     named = {path.stem.partition("_")[2] for path in CONFIGURATIONS}
+    assert load_config(ROOT / "configs/svcd/config_svcd_cdp_unet.yaml").tag == "cdp_unet"
     everywhere = {"p2v", "unet", "siamunet-conc", "siamunet-diff", "cdnet", "lunet", "snunet"}
     expected = {f"{data}_{method}" for data in DATA for method in {*everywhere, "stanet", "ifn"}}
-    assert named == expected | {"svcd_bit", "svcd_dsamnet"}
+    assert named == expected | {"svcd_bit", "svcd_dsamnet", "svcd_cdp_unet"}
 
 
 @pytest.mark.parametrize(

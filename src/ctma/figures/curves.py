@@ -47,3 +47,30 @@ def save_curves(path: str | Path, runs: Mapping[str, Sequence[Mapping[str, float
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
     with whole_file(path) as part:
         figure.savefig(part, format=kind, dpi=130)
+
+
+def save_precision_recall(
+    path: str | Path, curves: Mapping[str, Sequence[tuple[float, float]]]
+) -> Path:
+    """Draws precision over recall; gives the path.
+
+    Args:
+        path: Where to; the suffix says the format.
+        curves: By name, points (recall, precision), ratios.
+
+    Raises:
+        SettingError: If the suffix names no format.
+        OutputError: If the file cannot be written.
+    """
+    kind = check_format(path)
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axis = figure.subplots()
+    for name, points in curves.items():
+        if points:
+            axis.plot(*zip(*points, strict=True), label=printable(name))
+    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower left")
+    with whole_file(path) as part:
+        figure.savefig(part, format=kind, dpi=130)
+    return Path(path)

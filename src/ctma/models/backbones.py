@@ -13,7 +13,7 @@ from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 
 from ctma.errors import CtmaError, SettingError
-from ctma.models.pretrained import create_backbone
+from ctma.models.pretrained import create_backbone, register_scale
 
 STRIDE = 8
 
@@ -125,12 +125,7 @@ class Pyramid(nn.Module):
             # timm leaves in what comes after the last of the features.
             del self.body.blocks[self.body.feature_info.get_dicts()[-1]["stage"] :]
         self.channels: list[int] = self.body.feature_info.channels()
-        known = self.body.pretrained_cfg
-        for ends in ("mean", "std"):
-            values = torch.tensor(known[ends])
-            # Other bands than colours are scaled as colours are on average.
-            values = values if len(values) == bands else values.mean().expand(bands)
-            self.register_buffer(ends, values.clone()[:, None, None], persistent=False)
+        register_scale(self, self.body.pretrained_cfg, bands)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Features of one date; sizes that are no multiples are filled up by the edge."""

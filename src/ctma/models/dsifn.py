@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ctma.models.base import ChangeLogits, ChangeNetwork
 from ctma.models.layers import ChannelAttention, SpatialAttention, fill_as
-from ctma.models.pretrained import create_backbone
+from ctma.models.pretrained import create_backbone, register_scale
 
 TAKEN = (3, 8, 15, 22, 29)
 """Layers of VGG-16 whose outputs are taken: the last of each size, after its ReLU."""
@@ -69,10 +69,7 @@ class DSIFN(ChangeNetwork):
         self.normalised = normalised
         vgg = create_backbone("vgg16.tv_in1k", pretrained, in_chans=bands)
         self.encoder = vgg.features[: TAKEN[-1] + 1].requires_grad_(False)
-        for ends in ("mean", "std"):
-            values = torch.tensor(vgg.pretrained_cfg[ends])
-            values = values if len(values) == bands else values.mean().expand(bands)
-            self.register_buffer(ends, values.clone()[:, None, None], persistent=False)
+        register_scale(self, vgg.pretrained_cfg, bands)
         self.levels = nn.ModuleList(Level(number, dropout) for number in range(len(WIDTHS)))
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:

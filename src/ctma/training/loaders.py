@@ -150,7 +150,10 @@ class PairsModule(pl.LightningDataModule):
 
     def _training_sampler(self) -> TrainingSampler:
         share = self._share()
-        sampler = TrainingSampler(len(self.training), self.settings.repeats, self.seed, *share)
+        settings = self.settings
+        sampler = TrainingSampler(
+            len(self.training), settings.repeats, self.seed, *share, draws=settings.draws
+        )
         # Loader processes begin to draw before the trainer tells the first epoch.
         sampler.set_epoch(self.epoch)
         return sampler

@@ -51,17 +51,18 @@ def load_recipe(name: str, settings: Iterable[str] = ()) -> Recipe:
         UnknownNameError: If there is no such recipe, key, network, augmentation or part of it.
         SettingError: If a value is of the wrong type or out of range; it names the key.
     """
-    return _with_settings(_read(name), settings)
+    return make_recipe(_read(name), settings)
 
 
 def load_kept(path: Path, settings: Iterable[str] = ()) -> Recipe:
     """The recipe that a run keeps, which says itself where it comes from; else as
     :func:`load_recipe`.
     """
-    return _with_settings(_read_file(path), settings)
+    return make_recipe(_read_file(path), settings)
 
 
-def _with_settings(content: dict[str, Any], settings: Iterable[str]) -> Recipe:
+def make_recipe(content: dict[str, Any], settings: Iterable[str]) -> Recipe:
+    """Makes a recipe of plain values and applies settings; errors as in :func:`load_recipe`."""
     for setting in (settings,) if isinstance(settings, str) else settings:
         _apply(content, setting)
     return check_recipe(content)

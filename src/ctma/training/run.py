@@ -177,4 +177,5 @@ def _tell_begin(on_note: Say, pairs: PairsModule, nothing_to_resume: bool) -> No
 
 def _log_interval(recipe: Recipe, pairs: int) -> int:
     """Ten steps, or an epoch where it has fewer."""
-    return max(1, min(10, pairs * recipe.data.repeats // recipe.data.batch_size))
+    drawn = recipe.data.draws or pairs * recipe.data.repeats
+    return max(1, min(10, drawn // recipe.data.batch_size))

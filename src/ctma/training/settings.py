@@ -50,6 +50,8 @@ class DataSettings(Settings):
         training_split: The split that is trained on; never ``test``.
         validation_split: The split that the best checkpoint is picked on; never ``test``.
         repeats: How often the training list is drawn in an epoch.
+        draws: How many pairs are drawn in an epoch, whatever the length of the list and in
+            place of ``repeats``, or ``null``.
         batch_size: Pairs a step, in each process.
         crop_size: Side of the random crop in pixels.
         focus: Odds that a crop is laid over a changed pixel, where its pair has one.
@@ -66,6 +68,7 @@ class DataSettings(Settings):
     training_split: Literal["train", "val"] = "train"
     validation_split: Literal["train", "val", "test"] = "val"
     repeats: int = Field(1, ge=1)
+    draws: int | None = Field(None, ge=1)
     batch_size: int = Field(8, ge=1)
     crop_size: int = Field(256, ge=64)
     focus: float = Field(0.0, ge=0, le=1)

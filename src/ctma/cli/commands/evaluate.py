@@ -24,32 +24,38 @@ from ctma.cli.commands.options import (
     keep_given,
 )
 from ctma.cli.output import print_json, print_scores, progress, say, warn
+from ctma.errors import SettingError
+
+Checkpoint = Annotated[Path | None, typer.Argument(help="A checkpoint.")]
+Masks = Annotated[
+    Path | None, typer.Option("--masks", help="Score masks of any origin instead.", metavar="DIR")
+]
+SaveMasks = Annotated[Path | None, typer.Option(help="Write masks here.", metavar="DIR")]
+Figures = Annotated[Path | None, typer.Option(help="Write a picture sheet here.", metavar="DIR")]
+ScoresFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Where the scores go.",
+        metavar="FILE",
+        show_default="scores-CHECKPOINT-DATA-SPLIT-PROTOCOL.json beside it, or here",
+    ),
+]
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint.")],
     data: Data,
+    checkpoint: Checkpoint = None,
+    masks: Masks = None,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
     protocol: Protocol = "crops",
     threshold: Threshold = None,
     tta: FlipViews = False,
     gsd: GroundSampleDistance = None,
-    save_masks: Annotated[
-        Path | None, typer.Option(help="Write masks here.", metavar="DIR")
-    ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(help="Write a picture sheet here.", metavar="DIR")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Where the scores go.",
-            metavar="FILE",
-            show_default="scores-CHECKPOINT-DATA-SPLIT-PROTOCOL.json beside it, or here",
-        ),
-    ] = None,
+    save_masks: SaveMasks = None,
+    figures: Figures = None,
+    output: ScoresFile = None,
     overwrite: Overwrite = False,
     subset: Subset = "real",
     folders: Folders = None,
@@ -61,10 +67,16 @@ def evaluate(
     precision: Precision = "32-true",
     as_json: Json = False,
 ) -> None:
-    """Score a checkpoint on a split, and save the score with how it was taken."""
+    """Score a checkpoint, or masks, on a split, and save the score with how it was taken."""
     from ctma.evaluation.report import evaluate as run
     from ctma.evaluation.scoring import Scoring
 
+    if (checkpoint is None) == (masks is None):
+        raise SettingError("give a checkpoint, or `masks`, and not both")
+    if masks is not None:
+        _score_masks(masks, data, split, subset, folders, output, overwrite, as_json)
+        return
+    assert checkpoint is not None
     scoring = Scoring(protocol, threshold, tta, gsd, precision)
     with progress("Scoring") as on_progress:
         report = run(
@@ -91,3 +103,33 @@ def evaluate(
     print_scores(report.record)
     for path in report.files:
         say(f"wrote {path}")
+
+
+def _score_masks(
+    masks: Path,
+    data: Path,
+    split: str,
+    subset: str,
+    folders: str | None,
+    output: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    from ctma.evaluation.masks import save_mask_scores
+
+    with progress("Scoring") as on_progress:
+        path, record = save_mask_scores(
+            masks,
+            data,
+            split,
+            subset=subset,
+            folders=folders,
+            output=output,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+    if as_json:
+        print_json(record)
+        return
+    print_scores(record)
+    say(f"wrote {path}")

@@ -1,0 +1,211 @@
+"""One run of a benchmark in a process of its own: ``python -m ctma.benchmark.cell``.
+
+A training that dies takes nothing with it, and nothing else disturbs what is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ctma.benchmark.plan import Cell, Plan, read_plan
+from ctma.benchmark.record import RECORDS, code_fingerprint, describe_machine
+from ctma.checkpoints.header import read_header
+from ctma.checkpoints.store import load_model
+from ctma.data.images import read_label, save_image
+from ctma.data.pairs import Pair, binary_label, find_label_scale
+from ctma.data.readers import find_pairs
+from ctma.devices import autocast, find_device
+from ctma.errors import CtmaError
+from ctma.evaluation.scoring import Judged, record_score, score_pairs
+from ctma.evaluation.tally import Tally
+from ctma.files import file_fingerprint, write_json
+from ctma.inference.views import evaluating
+from ctma.models.registry import create_model
+from ctma.training.losses import change_loss
+from ctma.training.run import train
+from ctma.training.settings import Recipe
+
+RUNS, MASKS = "runs", "masks"
+SPLIT = "test"
+SHOWN = 4
+"""Pairs of which pictures are shown, those with the most change."""
+
+SIDE, ROUNDS = 256, 7
+
+
+def run_cell(folder: Path, cell: Cell, device: str, devices: int) -> None:
+    """Trains, picks the checkpoint on validation, and looks at the test split once."""
+    plan = read_plan(folder)
+    assert plan is not None
+    start = time.monotonic()
+    recipe = plan.recipe_for(cell)
+    result = train(
+        recipe,
+        plan.data,
+        folder / RUNS / str(cell),
+        device=device,
+        devices=devices,
+        precision=plan.precision,
+        resume=True,
+    )
+    if int(os.environ.get("LOCAL_RANK", 0)):
+        return
+    header = read_header(result.best)
+    known = {
+        "seed": cell.seed,
+        "budget": plan.budget,
+        "recipe": recipe.model_dump(mode="json"),
+        "training_data": header.training_data,
+        "validation_data": header.scores[0]["data"],
+        "picked_on": header.scores[0]["split"],
+        "validation_f1": result.scores.f1,
+        "epoch": result.epoch,
+        "code": code_fingerprint(),
+        "seconds": round(time.monotonic() - start, 1),
+        "machine": describe_machine(find_device(device)),
+    }
+    masks = None if cell.seed else folder / MASKS / cell.network
+    record = judge(plan, result.best, device, masks)
+    write_json(folder / RECORDS / f"{cell}.json", record | known)
+
+
+def judge(plan: Plan, checkpoint: Path, device: str, masks: Path | None) -> dict[str, Any]:
+    """Scores a checkpoint on the test split.
+
+    Args:
+        plan: Says how.
+        checkpoint: The checkpoint.
+        device: Where.
+        masks: Where masks go of the pairs that are shown, if anywhere.
+    """
+    pairs = find_pairs(plan.data, SPLIT, subset=plan.subset)
+    network = load_model(checkpoint).to(find_device(device))
+    tally = Tally()
+    shown = set() if masks is None else {pair.name for pair in most_changed(pairs)}
+
+    def on_pair(judged: Judged) -> None:
+        tally(judged)
+        if masks is not None and judged.pair.name in shown:
+            save_image(masks / f"{judged.pair.name}.png", judged.mask * np.uint8(255))
+
+    scores = score_pairs(network, pairs, plan.scoring, on_pair=on_pair)
+    record = record_score(
+        network,
+        pairs,
+        plan.scoring,
+        scores.as_dict(),
+        split=SPLIT,
+        data_name=Path(plan.data).resolve().name,
+        checkpoint_name=checkpoint.parent.name,
+        checkpoint=file_fingerprint(checkpoint),
+    )
+    return record.as_dict() | tally.as_dict()
+
+
+def measure(plan: Plan, network: str, device: str) -> dict[str, Any]:
+    """What a network costs: weights, arithmetic, seconds a training step and a pair.
+
+    Args:
+        plan: Says the size of a step.
+        network: Its name.
+        device: Where.
+    """
+    recipe = replace(plan, pretrained=False).recipe_for(Cell(network, 0))
+    model = create_model(recipe.network, **recipe.arguments).to(find_device(device))
+    step = _seconds(lambda: _learn(model, recipe, plan.precision), rounds=2)
+    with evaluating(model), torch.no_grad():
+        images = torch.rand(2, 1, model.bands, SIDE, SIDE, device=model.device)
+        with FlopCounterMode(display=False) as counter:
+            model(*images)
+        with autocast(model.device, plan.precision):
+            pair = _seconds(lambda: model(*images), rounds=ROUNDS)
+    return {
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "gmac": counter.get_total_flops() / 2e9,
+        "step_seconds": step,
+        "pair_seconds": pair,
+        "machine": describe_machine(model.device),
+    }
+
+
+def most_changed(pairs: list[Pair]) -> list[Pair]:
+    """The pairs with the most change, from the most on."""
+    scale = find_label_scale(pairs)
+
+    def changed(pair: Pair) -> int:
+        assert pair.change is not None
+        return int(binary_label(read_label(pair.change), scale, pair.change).sum())
+
+    return sorted(pairs, key=changed, reverse=True)[:SHOWN]
+
+
+def _learn(model: Any, recipe: Recipe, precision: str) -> None:
+    size = recipe.data.batch_size, model.bands, recipe.data.crop_size, recipe.data.crop_size
+    before, after = torch.rand(2, *size, device=model.device)
+    change = (before[:, :1] > 0.9).to(before.dtype)
+    with autocast(model.device, precision):
+        logits = model.train()(before, after)
+        loss = change_loss(logits, change, recipe.loss)
+    loss.backward()
+    model.zero_grad()
+
+
+def _seconds(act: Any, rounds: int) -> float:
+    """The median of some rounds after a first one."""
+    times = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        act()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return median(times[1:])
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that began it is gone, whatever ended it."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def main() -> None:
+    """Runs what the command line says; errors go out as one last line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", choices=("train", "measure"))
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--plan", help="As JSON.")
+    parser.add_argument("--costs", type=Path, help="Where what was measured goes.")
+    parser.add_argument("--network", required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--devices", type=int, default=1)
+    options = parser.parse_args()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        if options.task == "measure":
+            found = measure(Plan(**json.loads(options.plan)), options.network, options.device)
+            write_json(options.costs, found)
+        else:
+            cell = Cell(options.network, options.seed)
+            run_cell(options.folder, cell, options.device, options.devices)
+    except CtmaError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""Runs a benchmark: every network with every seed, each in a process of its own, resumable."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ctma.benchmark.cell import SPLIT
+from ctma.benchmark.plan import PLAN, Cell, Plan, read_plan
+from ctma.benchmark.record import FAILURES, RECORDS, code_fingerprint
+from ctma.data.doctor import examine
+from ctma.data.readers import data_fingerprint, find_pairs
+from ctma.errors import DataError, OutputError, SettingError
+from ctma.files import check_writable, sole_run, write_json
+from ctma.training.loaders import find_training_pairs
+from ctma.types import Progress, Say, counted, ignore
+
+COSTS, HEALTH, LOGS = "costs.json", "health.json", "logs"
+MAY_GROW = ("models", "seeds")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a benchmark has come to.
+
+    Attributes:
+        done: Trainings with a record.
+        failed: Those that failed, with the reason.
+    """
+
+    done: list[Cell]
+    failed: dict[Cell, str]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will take.
+
+    Attributes:
+        network: Its name.
+        steps: Of the optimizer.
+        seconds: For the steps, validations and the test, from a step and a pair that were timed.
+        costs: What was measured, see ``cell.measure``.
+        failure: Why it could not be timed, if so.
+    """
+
+    network: str
+    steps: int
+    seconds: float
+    costs: dict[str, Any]
+    failure: str = ""
+
+
+def estimate(plan: Plan, *, device: str = "auto", on_progress: Progress = ignore) -> list[Estimate]:
+    """Times a step of every network, each alone, and says what a training of it will take.
+
+    Nothing is written.
+
+    Raises:
+        CtmaError: If a recipe or the data cannot be meant.
+    """
+    recipes = {name: plan.recipe_for(Cell(name, 0)) for name in plan.models}
+    found = []
+    test = len(find_pairs(plan.data, SPLIT, subset=plan.subset))
+    for name, recipe in recipes.items():
+        pairs = find_training_pairs(Path(plan.data), recipe.data)
+        drawn = recipe.data.draws or pairs.count * recipe.data.repeats
+        steps = recipe.trainer.epochs * -(-drawn // recipe.data.batch_size)
+        costs, failure = _measure(plan, name, device)
+        looks = recipe.trainer.epochs * len(pairs.validation) + test
+        seconds = steps * costs.get("step_seconds", 0) + looks * costs.get("pair_seconds", 0)
+        found.append(Estimate(name, steps, seconds, costs, failure))
+        on_progress(len(found), len(recipes))
+    return found
+
+
+def run_benchmark(
+    plan: Plan,
+    output: str | Path,
+    *,
+    resume: bool = False,
+    allow_leak: str | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    on_progress: Progress = ignore,
+    on_note: Say = ignore,
+) -> Outcome:
+    """Trains and scores every network of a plan with every seed.
+
+    A training that fails is recorded with its reason, and the others go on.
+
+    Args:
+        plan: What is compared, and how.
+        output: The benchmark's folder: records, runs, and what each network costs.
+        resume: Go on where it stopped; what failed is tried again. Networks and seeds may be
+            added.
+        allow_leak: The name of the data folder, if it may be used although its training split
+            shows scenes of its test split.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"cuda:1"``.
+        devices: How many processes share a training, one a device.
+        on_progress: Told how many trainings are done, and of how many.
+        on_note: Told a line after each.
+
+    Raises:
+        DataError: If the data is not there, or the training split leaks into the test split.
+        OutputError: If the folder holds a benchmark already, or cannot be written.
+        SettingError: If it is to be resumed by another plan or by other code.
+    """
+    output = Path(output)
+    cells = plan.cells()
+    for cell in cells:
+        plan.recipe_for(cell)
+    _check_former(plan, output, resume)
+    check_writable(output / PLAN)
+    with sole_run(output):
+        _check_health(plan, output, allow_leak)
+        plan.write(output)
+        _take_costs(plan, output, device, on_note)
+        failed: dict[Cell, str] = {}
+        for number, cell in enumerate(cells):
+            on_progress(number, len(cells))
+            if not _record(output, cell).exists():
+                failure = _run(output, cell, device, devices)
+                if failure:
+                    failed[cell] = failure
+                on_note(f"{cell}: {failure or 'done'}")
+        on_progress(len(cells), len(cells))
+    return Outcome([cell for cell in cells if cell not in failed], failed)
+
+
+def _check_former(plan: Plan, output: Path, resume: bool) -> None:
+    former = read_plan(output)
+    if former is None:
+        return
+    if not resume:
+        raise OutputError(f"{output}: holds a benchmark already; go on with it by `resume`")
+    for field in fields(Plan):
+        before, now = getattr(former, field.name), getattr(plan, field.name)
+        if before != now and field.name not in MAY_GROW:
+            raise SettingError(f"`{field.name}` {now}: {output} was begun with {before}")
+    code = code_fingerprint()
+    for path in sorted((output / RECORDS).glob("*.json")):
+        if (found := json.loads(path.read_bytes()).get("code")) != code:
+            raise SettingError(
+                f"{path}: was made by other code ({found}) than this ({code}), and does not "
+                "compare with what would follow; name a new folder"
+            )
+
+
+def _check_health(plan: Plan, output: Path, allow_leak: str | None) -> None:
+    """Refuses data whose training split shows scenes of the test split; looks once."""
+    data = Path(plan.data).resolve()
+    splits = {
+        split: data_fingerprint(find_pairs(data, split, subset=plan.subset))
+        for split in ("train", "val", SPLIT)
+    }
+    path = output / HEALTH
+    known = json.loads(path.read_bytes()) if path.exists() else {}
+    if known.get("splits") != splits:
+        findings = examine(data, subset=plan.subset).findings
+        shared = [one.where for one in findings if one.kind == "shared scene"]
+        leaks = [where for where in shared if "train/" in where and f"{SPLIT}/" in where]
+        known = {"data": data.name, "splits": splits, "leaks": leaks}
+    known["allowed"] = bool(known["leaks"]) and allow_leak == data.name
+    if known["leaks"] and not known["allowed"]:
+        raise DataError(
+            f"{data}: {counted(len(known['leaks']), 'training pair')} show a scene of the test "
+            f"split ({known['leaks'][0]}), so no score there means anything; to go on anyway, "
+            f"name it: `allow_leak` {data.name}"
+        )
+    write_json(path, known)
+
+
+def _take_costs(plan: Plan, output: Path, device: str, on_note: Say) -> None:
+    """Measures what the networks cost, all of them in one go."""
+    path = output / COSTS
+    if path.exists() and {*plan.models} <= json.loads(path.read_bytes()).keys():
+        return
+    costs = {}
+    for name in plan.models:
+        costs[name], failure = _measure(plan, name, device)
+        if failure:
+            on_note(f"{name}: its cost is not known ({failure})")
+    write_json(path, costs)
+
+
+def _measure(plan: Plan, network: str, device: str) -> tuple[dict[str, Any], str]:
+    """What a network costs, and why that is not known, if so."""
+    with TemporaryDirectory() as folder:
+        costs, log = Path(folder, "costs.json"), Path(folder, "log.txt")
+        asked = ["--plan", json.dumps(asdict(plan)), "--costs", str(costs), "--device", device]
+        code = _call(["measure", "--network", network, *asked], log)
+        return ({}, _reason(code, log)) if code else (json.loads(costs.read_bytes()), "")
+
+
+def _run(output: Path, cell: Cell, device: str, devices: int) -> str:
+    """Trains and scores in another process; gives the reason if that fails."""
+    log = output / LOGS / f"{cell}.txt"
+    failure = output / FAILURES / f"{cell}.json"
+    place = ["--folder", str(output), "--device", device, "--devices", str(devices)]
+    code = _call(["train", "--network", cell.network, "--seed", str(cell.seed), *place], log)
+    if not code and _record(output, cell).exists():
+        failure.unlink(missing_ok=True)
+        return ""
+    reason = _reason(code, log)
+    write_json(failure, {"network": cell.network, "seed": cell.seed, "reason": reason})
+    return reason
+
+
+def _call(arguments: list[str], log: Path) -> int:
+    """Runs a cell; its standard input ends when this process does, and then so does it."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+        command = [sys.executable, "-m", "ctma.benchmark.cell", *arguments]
+        with subprocess.Popen(  # noqa: S603 - ourselves, and no shell
+            command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT
+        ) as child:
+            return child.wait()
+
+
+def _reason(code: int, log: Path) -> str:
+    """Why a process failed: its last line."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    ended = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
+    return f"{lines[-1][:300]} ({ended})" if lines else ended
+
+
+def _record(output: Path, cell: Cell) -> Path:
+    return output / RECORDS / f"{cell}.json"

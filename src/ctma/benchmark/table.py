@@ -1,0 +1,153 @@
+"""Records to a table: means over seeds, spreads over seeds and scenes, published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctma.benchmark import published
+
+RESAMPLINGS = 2000
+SURE = 0.95
+"""Share of the resamplings that a difference must survive to be called one."""
+
+SCORES = ("precision", "recall", "f1", "iou")
+OBJECTS = ("found", "missed", "false")
+COUNTS = ("true_positive", "false_positive", "false_negative")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over seeds, and their standard deviation, ``None`` of a single one."""
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of some values."""
+        return cls(mean(values), stdev(values) if len(values) > 1 else None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network of a table.
+
+    Attributes:
+        network: Its name.
+        seeds: How many trainings.
+        scores: Of pixels by name, ratios.
+        object_scores: Of objects by name: ratios, and counts over the split.
+        costs: Parameters, GMAC, pairs a second; empty for masks.
+        published: F1 in percent, where it was published for these data.
+        behind: F1 of the best one less this one's: the mean, and the range of 95 % of the
+            resamplings of scenes and seeds; ``None`` for the best one itself.
+        curve: Recall and precision of the first seed.
+    """
+
+    network: str
+    seeds: int
+    scores: Mapping[str, Spread]
+    object_scores: Mapping[str, Spread]
+    costs: Mapping[str, float] = field(default_factory=dict)
+    published: float | None = None
+    behind: tuple[float, float, float] | None = None
+    curve: Sequence[tuple[float, float]] = ()
+
+    @property
+    def as_good_as_the_best(self) -> bool:
+        """Whether scenes and seeds leave open that it is."""
+        return self.behind is None or self.behind[1] <= 0
+
+
+def make_rows(
+    records: Sequence[Mapping[str, Any]], costs: Mapping[str, Mapping[str, Any]], data: str | None
+) -> list[Row]:
+    """The rows of a table, the best F1 first.
+
+    Args:
+        records: Comparable ones.
+        costs: What was measured of each network.
+        data: Which published data set these data are of, if any.
+    """
+    names = dict.fromkeys(record["network"] for record in records)
+    by_name = {name: [record for record in records if record["network"] == name] for name in names}
+    order = sorted(names, key=lambda name: -mean(record["f1"] for record in by_name[name]))
+    counts = {name: _counts(own) for name, own in by_name.items()}
+    figures = published.F1.get(data or "", {})
+    return [
+        Row(
+            network=name,
+            seeds=len(by_name[name]),
+            scores={key: Spread.of([one[key] for one in by_name[name]]) for key in SCORES},
+            object_scores={
+                key: Spread.of([one["objects"][key] for one in by_name[name]])
+                for key in ("f1", *OBJECTS)
+            },
+            costs=_costs(costs.get(name)),
+            published=figures.get(name),
+            behind=None if name == order[0] else difference(counts[order[0]], counts[name]),
+            curve=by_name[name][0].get("curve", ()),
+        )
+        for name in order
+    ]
+
+
+def difference(better: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[float, float, float]:
+    """How much higher one F1 is than another: the mean, and the range that 95 % fall in.
+
+    A paired bootstrap: scenes are drawn again with replacement, the same for both, and so are
+    the seeds of each, so that the range knows what other scenes and other seeds would do.
+
+    Args:
+        better: (seeds, scenes, 3): found, claimed wrongly, missed.
+        other: Of the same scenes.
+    """
+    rng = np.random.default_rng(0)
+    scenes = rng.integers(better.shape[1], size=(RESAMPLINGS, better.shape[1]))
+    drawn = [
+        _mean_f1(own, rng.integers(len(own), size=(RESAMPLINGS, len(own))), scenes)
+        for own in (better, other)
+    ]
+    low, high = np.quantile(drawn[0] - drawn[1], [(1 - SURE) / 2, (1 + SURE) / 2])
+    plain = [_f1(own.sum(axis=1)).mean() for own in (better, other)]
+    return float(plain[0] - plain[1]), float(low), float(high)
+
+
+def _mean_f1(
+    counts: NDArray[np.int64], seeds: NDArray[np.int64], scenes: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """F1 of each resampling, the mean over its seeds."""
+    weights = np.stack([np.bincount(own, minlength=counts.shape[1]) for own in scenes])
+    by_seed = _f1(np.einsum("rs,nsk->rnk", weights, counts))
+    return np.take_along_axis(by_seed, seeds, axis=1).mean(axis=1)
+
+
+def _f1(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    found, false, missed = np.moveaxis(counts, -1, 0)
+    return 2 * found / np.maximum(2 * found + false + missed, 1)
+
+
+def _counts(records: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
+    return np.array(
+        [
+            [[pair[key] for key in COUNTS] for pair in _in_order(record["per_pair"])]
+            for record in records
+        ]
+    )
+
+
+def _in_order(pairs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(pairs, key=lambda pair: pair["name"])
+
+
+def _costs(measured: Mapping[str, Any] | None) -> dict[str, float]:
+    if not measured:
+        return {}
+    pairs = 1 / measured["pair_seconds"]
+    return {"parameters": measured["parameters"], "gmac": measured["gmac"], "pairs_a_second": pairs}

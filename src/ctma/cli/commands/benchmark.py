@@ -1,0 +1,181 @@
+"""``ctma benchmark``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from ctma.cli.commands.options import Device, Json, Precision, Protocol, Subset
+from ctma.cli.output import print_json, progress, say, show, warn
+from ctma.errors import SettingError
+from ctma.types import counted, ignore
+
+if TYPE_CHECKING:
+    from ctma.benchmark.plan import Plan
+
+app = typer.Typer(
+    help="Train and score networks under one protocol, and put them in a table.",
+    invoke_without_command=True,
+)
+
+
+DataFolder = Annotated[Path | None, typer.Option("--data", help="A data folder.", metavar="DIR")]
+Models = Annotated[str, typer.Option(help="Networks, by comma.", metavar="NAME,NAME,…")]
+Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each.")]
+BudgetText = Annotated[
+    str | None, typer.Option(help="What each learns from.", metavar="STEPSxBATCHxCROP")
+]
+RecipeKind = Annotated[
+    str, typer.Option(help="budget, released, or released/DATA for a recipe of other data.")
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Where everything goes.", metavar="OUT")
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change the recipes: optimizer.lr=1e-3, or bit:optimizer.lr=1e-4 for one network.",
+        metavar="[NETWORK:]KEY=VALUE",
+    ),
+]
+FromScratch = Annotated[
+    bool, typer.Option("--from-scratch", help="No ImageNet weights for any network.")
+]
+Devices = Annotated[int, typer.Option(min=1, help="Processes of a training, one a device.")]
+AllowLeak = Annotated[
+    str | None,
+    typer.Option(
+        help="Go on with data of this name although train shows scenes of test.", metavar="NAME"
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where OUT stopped.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, and how long it takes.")
+]
+
+
+@app.callback()
+def benchmark(
+    context: typer.Context,
+    data: DataFolder = None,
+    models: Models = "ctma,p2v,snunet,unet",
+    seeds: Seeds = 1,
+    budget: BudgetText = None,
+    recipe: RecipeKind = "budget",
+    output: Output = None,
+    settings: Changes = None,
+    from_scratch: FromScratch = False,
+    protocol: Protocol = "crops",
+    precision: Precision = "32-true",
+    subset: Subset = "real",
+    device: Device = "auto",
+    devices: Devices = 1,
+    allow_leak: AllowLeak = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Train and score networks under one protocol, and put them in a table."""
+    if context.invoked_subcommand is not None:
+        return
+    from ctma.benchmark.plan import Plan
+
+    if data is None or (output is None and not dry_run):
+        missing = "data" if data is None else "output"
+        raise SettingError(f"`{missing}` is missing: a benchmark needs `data` and `output`")
+    plan = Plan(
+        data=str(data),
+        models=tuple(name.strip() for name in models.split(",") if name.strip()),
+        seeds=seeds,
+        budget=budget,
+        recipe=recipe,
+        settings=tuple(settings or ()),
+        pretrained=not from_scratch,
+        protocol=protocol,
+        precision=precision,
+        subset=subset,
+    )
+    if dry_run:
+        _estimate(plan, device, as_json)
+    elif output is not None:
+        way = {"resume": resume, "allow_leak": allow_leak, "device": device, "devices": devices}
+        _run(plan, output, as_json, **way)
+
+
+def _estimate(plan: Plan, device: str, as_json: bool) -> None:
+    from ctma.benchmark.matrix import estimate
+
+    with progress("Timing a step") as on_progress:
+        _print_estimates(
+            estimate(plan, device=device, on_progress=on_progress), plan.seeds, as_json
+        )
+
+
+def _run(plan: Plan, output: Path, as_json: bool, **way: Any) -> None:
+    from ctma.benchmark.matrix import run_benchmark
+
+    with progress("Trainings") as on_progress:
+        tell = ignore if as_json else say
+        outcome = run_benchmark(plan, output, on_progress=on_progress, on_note=tell, **way)
+    if outcome.done:
+        report(output, as_json=as_json)
+    if not as_json:
+        say(f"{counted(len(outcome.done), 'training')} done, {len(outcome.failed)} failed")
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command("report")
+def report(
+    folder: Annotated[Path, typer.Argument(help="A benchmark's folder.", metavar="OUT")],
+    others: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with", help="Scores of others' masks, from ctma eval --masks.", metavar="FILE"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write OUT/table.md, table.json and table.html."""
+    import json
+
+    from ctma.benchmark.report import TABLES, write_report
+
+    files = write_report(folder, others=others or (), on_warning=warn)
+    if as_json:
+        print_json(json.loads((folder / TABLES[1]).read_bytes()))
+        return
+    say((folder / TABLES[0]).read_text())
+    for path in files:
+        say(f"wrote {path}")
+
+
+def _print_estimates(found: list[Any], seeds: int, as_json: bool) -> None:
+    total = seeds * sum(one.seconds for one in found)
+    if as_json:
+        print_json({"seeds": seeds, "seconds": total, "networks": [vars(one) for one in found]})
+        return
+    table = Table("network", "trainings", "steps")
+    for name in ("s a step", "pairs/s", "parameters", "GMAC", "minutes"):
+        table.add_column(name, justify="right")
+    for one in found:
+        if one.failure:
+            table.add_row(one.network, str(seeds), str(one.steps), one.failure)
+            continue
+        cost = one.costs
+        table.add_row(
+            one.network,
+            str(seeds),
+            str(one.steps),
+            f"{cost['step_seconds']:.2f}",
+            f"{1 / cost['pair_seconds']:.2f}",
+            f"{cost['parameters']:,}",
+            f"{cost['gmac']:.1f}",
+            f"{seeds * one.seconds / 60:.1f}",
+        )
+    show(table)
+    say(f"all: {total / 3600:.1f} hours, from one step that was timed; reading is not in it")

@@ -1,0 +1,75 @@
+"""Scores of whole objects: buildings found, missed and claimed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ctma.evaluation.metrics import ratio
+from ctma.types import Pixels
+
+LEAST_OVERLAP = 0.5
+"""Intersection over union from which two objects are one and the same."""
+
+_NEIGHBOURS = np.ones((3, 3))
+"""Pixels that touch at a corner belong together."""
+
+
+@dataclass(frozen=True)
+class ObjectScores:
+    """Counts of objects, connected regions of change, and what follows from them.
+
+    Attributes:
+        found: Objects of the label that the mask shows.
+        missed: Objects of the label that it does not.
+        false: Objects of the mask that the label does not have.
+    """
+
+    found: int = 0
+    missed: int = 0
+    false: int = 0
+
+    def __add__(self, other: ObjectScores) -> ObjectScores:
+        """Those of both."""
+        return ObjectScores(
+            self.found + other.found, self.missed + other.missed, self.false + other.false
+        )
+
+    @property
+    def precision(self) -> float:
+        """Share of the objects of the mask that are in the label."""
+        return ratio(self.found, self.found + self.false)
+
+    @property
+    def recall(self) -> float:
+        """Share of the objects of the label that were found."""
+        return ratio(self.found, self.found + self.missed)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        return ratio(2 * self.found, 2 * self.found + self.missed + self.false)
+
+    def as_dict(self) -> dict[str, int]:
+        """Counts by name."""
+        return asdict(self)
+
+
+def score_objects(mask: Pixels, change: Pixels) -> ObjectScores:
+    """Counts the objects of a label that a mask shows, at an overlap of at least a half.
+
+    Args:
+        mask: (H, W), 0 or 1.
+        change: (H, W), 0 or 1: the label.
+    """
+    claimed, claims = ndimage.label(mask, _NEIGHBOURS)
+    true, truths = ndimage.label(change, _NEIGHBOURS)
+    pairs, shared = np.unique(np.stack([true.ravel(), claimed.ravel()]), axis=1, return_counts=True)
+    sizes = np.bincount(true.ravel()), np.bincount(claimed.ravel())
+    either = sizes[0][pairs[0]] + sizes[1][pairs[1]] - shared
+    same = pairs[:, pairs.all(axis=0) & (shared / either >= LEAST_OVERLAP)]
+    # Where two halves of an object are claimed as two, one of them is it.
+    found = min(len(np.unique(own)) for own in same)
+    return ObjectScores(found, truths - found, claims - found)

@@ -1,0 +1,87 @@
+"""Scores pair by pair: what a spread over scenes, objects and whole curves are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ctma.evaluation.calibration import LogitHistogram
+from ctma.evaluation.metrics import Scores
+from ctma.evaluation.objects import ObjectScores, score_objects
+from ctma.evaluation.scoring import Judged
+from ctma.types import Pixels
+
+CURVE_POINTS = 161
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """One pair's counts.
+
+    Attributes:
+        name: The pair's.
+        pixels: Counts of pixels.
+        objects: Counts of objects.
+    """
+
+    name: str
+    pixels: Scores
+    objects: ObjectScores
+
+    @classmethod
+    def of(cls, name: str, mask: Pixels, change: Pixels) -> PairScore:
+        """Scores a mask, (H, W), 0 or 1, against a label of the same form."""
+        found, true = mask.astype(bool), change.astype(bool)
+        pixels = Scores(
+            true_positive=int((found & true).sum()),
+            false_positive=int((found & ~true).sum()),
+            false_negative=int((~found & true).sum()),
+            true_negative=int((~found & ~true).sum()),
+        )
+        return cls(name, pixels, score_objects(mask, change))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return {"name": self.name, **asdict(self.pixels), **self.objects.as_dict()}
+
+
+class Tally:
+    """Counts every pair that is judged; for ``score_pairs(on_pair=…)``."""
+
+    def __init__(self) -> None:
+        self.pairs: list[PairScore] = []
+        self.histogram = LogitHistogram()
+
+    def __call__(self, judged: Judged) -> None:
+        """Counts one."""
+        self.pairs.append(PairScore.of(judged.pair.name, judged.mask, judged.change))
+        self.histogram.add(judged.probability, judged.change)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Pairs and the curve, as records hold them."""
+        return describe(self.pairs) | {"curve": self.curve()}
+
+    def curve(self) -> list[tuple[float, float]]:
+        """Recall and precision at thresholds from low to high, where anything is claimed."""
+        still, changed = (
+            np.append(np.cumsum(counts[::-1])[::-1], 0) for counts in self.histogram.counts
+        )
+        places = np.linspace(0, len(changed) - 1, CURVE_POINTS).astype(int)
+        return [
+            (float(changed[place] / changed[0]), float(changed[place] / claimed))
+            for place in places
+            if changed[0] and (claimed := changed[place] + still[place])
+        ]
+
+
+def describe(pairs: Sequence[PairScore]) -> dict[str, Any]:
+    """Scores of some pairs as records hold them: objects over all, and each pair's counts."""
+    objects = sum((pair.objects for pair in pairs), ObjectScores())
+    ratios = {name: getattr(objects, name) for name in ("precision", "recall", "f1")}
+    return {
+        "objects": objects.as_dict() | ratios,
+        "per_pair": [pair.as_dict() for pair in pairs],
+    }

@@ -1,0 +1,176 @@
+"""The benchmark from the command line: trained, killed, resumed, put in a table."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from ctma.benchmark.report import write_report
+from ctma.errors import DataError
+from support.commands import refused
+
+SMALL = ("--budget", "4x4x64", "--set", "data.workers=0", "--set", "snunet:model.width=8")
+
+
+@pytest.fixture(scope="module")
+def done(tiny_data, ctma, tmp_path_factory):
+    """A benchmark of two networks, one of which cannot be built."""
+    folder = tmp_path_factory.mktemp("benchmark") / "out"
+    line = ("benchmark", "--data", tiny_data, "--models", "fc-ef,snunet,p2v", *SMALL)
+    result = ctma(*line, "--set", "p2v:model.video_len=1", "-o", folder, code=1)
+    assert "2 trainings done, 1 failed" in result.stdout
+    return folder
+
+
+def records(folder):
+    return {path.stem: json.loads(path.read_bytes()) for path in folder.glob("records/*.json")}
+
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_run_says_how_it_came_about(done, tiny_data):
+    found = records(done)
+    assert found.keys() == {"fc-ef-0", "snunet-0"}
+    for record in found.values():
+        assert record["picked_on"] == "val"
+        assert (record["split"], record["protocol"], record["threshold"]) == ("test", "crops", 0.5)
+        assert record["pairs"] == len(record["per_pair"]) == 4
+        assert record["recipe"]["data"]["draws"] * record["recipe"]["trainer"]["epochs"] == 16
+        assert record["machine"]["threads"] >= 1
+        for name in ("data", "training_data", "validation_data", "code", "checkpoint", "seconds"):
+            assert record[name], name
+    same = ("data", "training_data", "validation_data", "code", "budget")
+    assert len({json.dumps([record[name] for name in same]) for record in found.values()}) == 1
+
+
+def test_a_run_that_fails_is_recorded_with_its_reason_and_the_others_go_on(done):
+    failure = json.loads((done / "failures/p2v-0.json").read_bytes())
+    assert "video_len" in failure["reason"]
+    assert "p2v-0 failed: " in (done / "table.md").read_text()
+
+
+def test_the_table_is_there_for_people_for_programs_and_with_pictures(done):
+    table = (done / "table.md").read_text()
+    assert "| fc-ef | 1 |" in table
+    assert "picked on val" in table
+    assert "objects found" in table
+    rows = json.loads((done / "table.json").read_bytes())["rows"]
+    assert {row["network"] for row in rows} == {"fc-ef", "snunet"}
+    for row in rows:
+        assert row["costs"]["parameters"] > 0
+        assert row["costs"]["pairs_a_second"] > 0
+        assert row["costs"]["gmac"] > 0
+    page = (done / "table.html").read_text()
+    assert page.count("data:image/") == 2
+    assert Image.open(done / "masks.jpg").width > 400
+    assert Image.open(done / "curves.png").width > 400
+
+
+def test_resuming_adds_seeds_and_repeats_nothing(done, tiny_data, ctma, tmp_path):
+    folder = shutil.copytree(done, tmp_path / "out")
+    before = records(folder)
+    line = (
+        "benchmark",
+        "--data",
+        tiny_data,
+        *SMALL,
+        "--set",
+        "p2v:model.video_len=1",
+        "-o",
+        folder,
+    )
+    refused(ctma, "--resume", *line, "--models", "fc-ef,snunet,p2v")
+    changed = (*line, "--models", "fc-ef,snunet,p2v", "--resume", "--protocol", "whole")
+    refused(ctma, ("--protocol whole", "begun with crops"), *changed)
+    ctma(*line, "--models", "fc-ef,p2v", "--seeds", 2, "--resume", code=1)
+    after = records(folder)
+    assert after.keys() == {"fc-ef-0", "fc-ef-1", "snunet-0"}
+    assert {name: after[name] for name in before} == before
+    assert "| fc-ef | 2 |" in (folder / "table.md").read_text()
+
+
+def test_what_cannot_be_trusted_enters_no_table(done, tmp_path):
+    folder = shutil.copytree(done, tmp_path / "out")
+    path = folder / "records/fc-ef-0.json"
+    record = json.loads(path.read_bytes())
+    for change, expected in (
+        ({"picked_on": "test"}, "picked on what it is scored on"),
+        ({"code": None}, "does not say code"),
+        ({"training_data": None}, "does not say training_data"),
+        ({"protocol": "whole"}, "has protocol whole|has protocol crops"),
+        ({"data": "0"}, "they do not compare"),
+    ):
+        path.write_text(json.dumps(record | change))
+        with pytest.raises(DataError, match=expected):
+            write_report(folder)
+
+
+def test_masks_of_any_origin_stand_in_the_table(done, tiny_data, ctma, tmp_path):
+    masks = tmp_path / "a tool"
+    checkpoint = done / "runs/fc-ef-0"
+    scored = ctma("eval", checkpoint, "--data", tiny_data, "--save-masks", masks, "--json", "-o",
+                  tmp_path / "own.json")  # fmt: skip
+    line = ("eval", "--masks", masks, "--data", tiny_data, "-o", tmp_path / "theirs.json")
+    ctma(*line)
+    theirs, own = json.loads((tmp_path / "theirs.json").read_bytes()), json.loads(scored.stdout)
+    for name in ("f1", "precision", "recall", "true_positive", "data", "pairs"):
+        assert theirs[name] == own[name], name
+    folder = shutil.copytree(done, tmp_path / "out")
+    ctma("benchmark", "report", folder, "--with", tmp_path / "theirs.json")
+    assert "| a tool | 1 |" in (folder / "table.md").read_text()
+
+    refused(ctma, "is there already", *line)
+    refused(ctma, "give a checkpoint, or --masks", "eval", "--data", tiny_data)
+    (masks / "test_0000.png").unlink()
+    line = (*line, "--overwrite")
+    refused(ctma, ("no mask test_0000", "1 of 4"), *line)
+    Image.new("L", (32, 32)).save(masks / "test_0000.png")
+    refused(ctma, "is 32 x 32, its label 64 x 64", *line)
+
+
+def test_a_training_split_that_shows_test_scenes_stops_it_unless_named(tiny_data, ctma, tmp_path):
+    data = shutil.copytree(tiny_data, tmp_path / "leaking")
+    for kind in ("A", "B", "label"):
+        shutil.copy(data / f"test/{kind}/test_0001.png", data / f"train/{kind}/again.png")
+    line = ("benchmark", "--data", data, "--models", "fc-ef", *SMALL, "-o", tmp_path / "out")
+    refused(ctma, ("show a scene of the test", "train/again", "--allow-leak leaking"), *line)
+    refused(ctma, "--allow-leak leaking", *line, "--allow-leak", "other")
+    assert not (tmp_path / "out/runs").exists()
+    ctma(*line, "--allow-leak", "leaking")
+    assert "train/again and test/test_0001" in (tmp_path / "out/table.md").read_text()
+
+
+def test_a_dry_run_times_a_step_and_writes_nothing(tiny_data, ctma, tmp_path):
+    line = ("benchmark", "--data", tiny_data, "--models", "fc-ef", "--seeds", 3, *SMALL)
+    result = json.loads(ctma(*line, "--dry-run", "--json", "-o", tmp_path / "out").stdout)
+    (one,) = result["networks"]
+    assert (one["steps"], one["failure"]) == (4, "")
+    looks = 4 * one["costs"]["step_seconds"] + (4 * 5 + 4) * one["costs"]["pair_seconds"]
+    assert result["seconds"] == pytest.approx(3 * looks)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_killed_anywhere_it_goes_on(tiny_data, ctma, tmp_path):
+    folder = tmp_path / "out"
+    line = ["benchmark", "--data", tiny_data, "--models", "fc-ef", "--budget", "600x4x64"]
+    line += ["--set", "data.workers=0", "-o", folder]
+    command = [sys.executable, "-m", "ctma", *map(str, line)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        while not (folder / "runs/fc-ef-0/latest.ckpt").exists():
+            assert first.poll() is None
+            time.sleep(0.05)
+        first.send_signal(signal.SIGKILL)
+    assert not (folder / "records").exists()
+    ctma(*line, "--resume")
+    (record,) = records(folder).values()
+    assert record["recipe"]["trainer"]["epochs"] == 6
+    steps = (folder / "runs/fc-ef-0/logs/metrics.csv").read_text()
+    assert steps.count(",599,") >= 1
