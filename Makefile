@@ -25,17 +25,21 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The shipped weights: ctma-lite from ImageNet's, ctma-s and with it ctma from random ones; DATA
-# holds levir_cd_05m, levir_cd_1m and buildings. After an interruption the same command goes on.
+# The shipped weights: ctma-lite from ImageNet's, ctma-any on from it, ctma-s and with it ctma from
+# random ones; DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings. After an interruption the same command goes on.
 # On Linux with glibc, memory in huge pages makes a step shorter, and so does bf16 on processors
 # that multiply it (benchmarks/training.py).
 TRAIN = $(BIN)/ctma train --data "$(DATA)" --resume --precision auto
 CALIBRATE = $(BIN)/ctma calibrate --overwrite --data "$(DATA)/levir_cd_05m"
 weights: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=10000000000
 weights: data-named install
-	$(TRAIN) shipped/ctma-lite -o $(RUNS)/ctma-lite
+	$(TRAIN) shipped/ctma-lite-start -o $(RUNS)/ctma-lite-start
+	$(TRAIN) shipped/ctma-lite -o $(RUNS)/ctma-lite --init $(RUNS)/ctma-lite-start/best.safetensors
 	$(CALIBRATE) $(RUNS)/ctma-lite/best.safetensors -o $(RUNS)/ctma-lite-float32.safetensors
 	$(BIN)/ctma convert $(RUNS)/ctma-lite-float32.safetensors $(RUNS)/ctma-lite.safetensors --half --overwrite
+	$(TRAIN) shipped/ctma-any -o $(RUNS)/ctma-any --init $(RUNS)/ctma-lite/best.safetensors
+	$(BIN)/ctma calibrate --overwrite --data "$(DATA)/svcd" $(RUNS)/ctma-any/best.safetensors -o $(RUNS)/ctma-any-float32.safetensors
+	$(BIN)/ctma convert $(RUNS)/ctma-any-float32.safetensors $(RUNS)/ctma-any.safetensors --half --overwrite
 	$(TRAIN) shipped/ctma-s-start -o $(RUNS)/start
 	$(TRAIN) shipped/ctma-s-middle -o $(RUNS)/middle --init $(RUNS)/start/best.safetensors
 	$(TRAIN) shipped/ctma-s -o $(RUNS)/third --init $(RUNS)/middle/best.safetensors

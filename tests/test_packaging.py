@@ -16,12 +16,15 @@ NETWORKS = (
 OTHER_FILES = {
     "ctma/py.typed",
     "ctma/weights/README.md",
-    *(f"ctma/weights/{name}.safetensors" for name in ("ctma-lite", "ctma-s")),
+    *(f"ctma/weights/{name}.safetensors" for name in ("ctma-any", "ctma-lite", "ctma-s")),
     *(f"ctma/training/recipes/data/{name}.yaml" for name in ("levir-cd", "svcd", "whu-cd")),
     *(f"ctma/training/recipes/networks/{name}.yaml" for name in NETWORKS),
     *(
         f"ctma/training/recipes/shipped/{name}.yaml"
-        for name in ("ctma", "ctma-lite", "ctma-s", "ctma-s-middle", "ctma-s-start")
+        for name in (
+            "ctma", "ctma-any", "ctma-lite", "ctma-lite-start", "ctma-s", "ctma-s-middle",
+            "ctma-s-start",
+        )
     ),
     "ctma/training/recipes/demo/ctma-s.yaml",
 }

@@ -108,8 +108,8 @@ def test_a_budget_is_the_same_for_all_and_the_loss_a_networks_own():
     scratch = Plan("D", ("bit",), budget="60x8x64", pretrained=False).recipe_for(Cell("bit", 0))
     assert not scratch.arguments["pretrained"]
     assert Budget(7, 8, 64).evaluations == 1
-    with pytest.raises(SettingError, match="none of the networks"):
-        Plan("D", ("bit",), budget="6x1x64", settings=("cdnet:a=1",)).recipe_for(Cell("bit", 0))
+    with pytest.raises(UnknownNameError, match="bits"):
+        Plan("D", ("bit",), budget="6x1x64", settings=("bits:a=1",)).recipe_for(Cell("bit", 0))
 
 
 def test_released_recipes_are_those_of_the_data(tmp_path):

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from ctma.data.layouts import Layout
 from ctma.data.readers import find_locations
-from ctma.errors import SettingError
+from ctma.errors import SettingError, UnknownNameError
 from ctma.evaluation.scoring import Scoring
 from ctma.files import write_json
-from ctma.models.registry import model_arguments
+from ctma.models.registry import list_models, model_arguments
 from ctma.settings import check_count, settle
 from ctma.training.recipes import load_recipe, make_recipe
 from ctma.training.settings import Recipe
@@ -174,8 +174,8 @@ class Plan:
                 yield setting
             elif name == network:
                 yield rest
-            elif name not in self.models:
-                raise SettingError(f"`settings` {setting}: {name} is none of the networks compared")
+            elif name not in list_models():
+                raise UnknownNameError("network", name, list_models())
 
     def _released_data(self) -> str:
         """Which data the released recipes are for."""
