@@ -22,7 +22,12 @@ OTHER_FILES = {
     *(
         f"ctma/training/recipes/shipped/{name}.yaml"
         for name in (
-            "ctma", "ctma-any", "ctma-lite", "ctma-lite-start", "ctma-s", "ctma-s-middle",
+            "ctma",
+            "ctma-any",
+            "ctma-lite",
+            "ctma-lite-start",
+            "ctma-s",
+            "ctma-s-middle",
             "ctma-s-start",
         )
     ),

@@ -29,7 +29,7 @@ def done(tiny_data, ctma, tmp_path_factory):
 
 
 def records(folder):
-    return {path.stem: json.loads(path.read_bytes()) for path in folder.glob("records/*.json")}
+    return {path.stem: json.loads(path.read_bytes()) for path in folder.glob("records/[!.]*.json")}
 
 
 pytestmark = pytest.mark.slow
@@ -89,6 +89,8 @@ def test_resuming_adds_seeds_and_repeats_nothing(done, tiny_data, ctma, tmp_path
     refused(ctma, "--resume", *line, "--models", "fc-ef,snunet,p2v")
     changed = (*line, "--models", "fc-ef,snunet,p2v", "--resume", "--protocol", "whole")
     refused(ctma, ("--protocol whole", "begun with crops"), *changed)
+    for left in ("records/.part-a.json", "failures/.part-b.json"):  # by a kill while writing
+        (folder / left).write_text("{")
     ctma(*line, "--models", "fc-ef,p2v", "--seeds", 2, "--resume", code=1)
     after = records(folder)
     assert after.keys() == {"fc-ef-0", "fc-ef-1", "snunet-0"}
@@ -102,14 +104,36 @@ def test_what_cannot_be_trusted_enters_no_table(done, tmp_path):
     record = json.loads(path.read_bytes())
     for change, expected in (
         ({"picked_on": "test"}, "picked on what it is scored on"),
+        ({"validation_data": record["data"]}, "picked on what it is scored on"),
         ({"code": None}, "does not say code"),
-        ({"training_data": None}, "does not say training_data"),
-        ({"protocol": "whole"}, "has protocol whole|has protocol crops"),
+        ({"training_data": {}}, "does not say training_data"),
+        ({"machine": {}}, "does not say machine"),
+        ({"per_pair": [{}]}, "does not say per_pair"),
+        ({"seed": 7}, "is not called so"),
+        ({"protocol": "whole"}, "they do not compare"),
         ({"data": "0"}, "they do not compare"),
+        ({"arithmetic": "bf16-mixed"}, "they do not compare"),
+        ({"training_data": {"fingerprint": "0", "pairs": 8}}, "they do not compare"),
     ):
         path.write_text(json.dumps(record | change))
         with pytest.raises(DataError, match=expected):
             write_report(folder)
+
+
+def test_data_that_changed_are_not_gone_on_with(done, tiny_data, ctma, tmp_path):
+    folder, data = (
+        shutil.copytree(done, tmp_path / "out"),
+        shutil.copytree(tiny_data, tmp_path / "d"),
+    )
+    line = ("benchmark", "--data", data, "--models", "fc-ef", *SMALL, "-o")
+    plan = json.loads((folder / "benchmark.json").read_bytes()) | {"data": str(data)}
+    plan["settings"].remove("p2v:model.video_len=1")
+    (folder / "benchmark.json").write_text(json.dumps(plan))
+    shutil.copy(data / "train/label/train_0001.png", data / "train/label/train_0000.png")
+    refused(ctma, ("train changed since", "name a new folder"), *line, folder, "--resume")
+    shutil.rmtree(data / "val")
+    shutil.copytree(data / "test", data / "val")
+    refused(ctma, "val and test are the same pairs", *line, tmp_path / "new")
 
 
 def test_masks_of_any_origin_stand_in_the_table(done, tiny_data, ctma, tmp_path):
@@ -126,7 +150,12 @@ def test_masks_of_any_origin_stand_in_the_table(done, tiny_data, ctma, tmp_path)
     ctma("benchmark", "report", folder, "--with", tmp_path / "theirs.json")
     assert "| a tool | 1 |" in (folder / "table.md").read_text()
 
+    again = ("benchmark", "report", folder, "--with", tmp_path / "theirs.json", "--with")
+    refused(ctma, "a tool is in the table already", *again, tmp_path / "theirs.json")
+    refused(ctma, "is no score of masks", *again[:4], folder / "records/fc-ef-0.json")
+
     refused(ctma, "is there already", *line)
+    refused(ctma, "how a network is run has no part", *line, "--tta")
     refused(ctma, "give a checkpoint, or --masks", "eval", "--data", tiny_data)
     (masks / "test_0000.png").unlink()
     line = (*line, "--overwrite")
@@ -153,7 +182,10 @@ def test_a_dry_run_times_a_step_and_writes_nothing(tiny_data, ctma, tmp_path):
     (one,) = result["networks"]
     assert (one["steps"], one["failure"]) == (4, "")
     looks = 4 * one["costs"]["step_seconds"] + (4 * 5 + 4) * one["costs"]["pair_seconds"]
+    assert one["trainings"] == 3
     assert result["seconds"] == pytest.approx(3 * looks)
+    assert not (tmp_path / "out").exists()
+    refused(ctma, "gpu", *line, "--device", "gpu", "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -172,5 +204,6 @@ def test_killed_anywhere_it_goes_on(tiny_data, ctma, tmp_path):
     ctma(*line, "--resume")
     (record,) = records(folder).values()
     assert record["recipe"]["trainer"]["epochs"] == 6
+    assert record["seconds"] > 0
     steps = (folder / "runs/fc-ef-0/logs/metrics.csv").read_text()
     assert steps.count(",599,") >= 1

@@ -1,5 +1,8 @@
 """Whole objects, spreads over scenes and seeds, and what a plan asks for."""
 
+import shutil
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from ctma.benchmark.plan import Budget, Cell, Plan
 from ctma.benchmark.table import difference, make_rows
+from ctma.data.dataset import TrainingSampler
 from ctma.errors import SettingError, UnknownNameError
 from ctma.evaluation.objects import ObjectScores, score_objects
 
@@ -57,7 +61,7 @@ def test_a_difference_is_one_only_where_scenes_and_seeds_support_it():
 
 def test_the_best_stands_first_with_the_spread_of_the_others_behind_it():
     def record(network, seed, f1):
-        pair = {"name": "a", "true_positive": 90, "false_positive": 10, "false_negative": 10}
+        pair = {"name": "one/a", "true_positive": 90, "false_positive": 10, "false_negative": 10}
         objects = {"found": 3, "missed": 1, "false": 0, "f1": 0.8}
         scores = dict.fromkeys(("precision", "recall", "iou"), f1)
         return {"network": network, "seed": seed, "f1": f1, "objects": objects,
@@ -80,8 +84,10 @@ def test_the_best_stands_first_with_the_spread_of_the_others_behind_it():
     [
         ({"budget": "600x16"}, "STEPSxBATCHxCROP"),
         ({"budget": "600x0x128"}, "STEPSxBATCHxCROP"),
-        ({"budget": None}, "`budget` goes with"),
-        ({"recipe": "released"}, "`budget` goes with"),
+        ({"budget": None}, "`budget` is missing"),
+        ({"recipe": "released"}, "has its own"),
+        ({"models": ("bitt",)}, "bitt.*bit"),
+        ({"devices": 3}, "do not share the batch"),
         ({"recipe": "best"}, "budget, released or"),
         ({"models": ()}, "`models`"),
         ({"models": ("bit", "bit")}, "each once"),
@@ -95,8 +101,9 @@ def test_plans_that_cannot_be_meant_are_refused(changes, expected):
         Plan(**plain | changes)
 
 
-def test_a_budget_is_the_same_for_all_and_the_loss_a_networks_own():
-    plan = Plan("D", ("stanet", "bit"), budget="60x8x64", settings=("bit:optimizer.lr=0.5",))
+def test_a_budget_is_the_same_for_all_and_the_loss_a_networks_own(tiny_data):
+    ours = (str(tiny_data), ("stanet", "bit"))
+    plan = Plan(*ours, budget="60x8x64", settings=("bit:optimizer.lr=0.5",))
     stanet, bit = (plan.recipe_for(Cell(name, 3)) for name in plan.models)
     assert stanet.data == bit.data
     assert (bit.data.draws, bit.data.batch_size, bit.data.crop_size) == (80, 8, 64)
@@ -105,18 +112,47 @@ def test_a_budget_is_the_same_for_all_and_the_loss_a_networks_own():
     assert (stanet.optimizer.lr, bit.optimizer.lr) == (1e-3, 0.5)
     assert bit.seed == stanet.seed == 3
     assert bit.arguments["pretrained"]
-    scratch = Plan("D", ("bit",), budget="60x8x64", pretrained=False).recipe_for(Cell("bit", 0))
+    assert Plan(*ours, budget="60x8x64", devices=2).recipe_for(Cell("bit", 0)).data.batch_size == 4
+    scratch = Plan(*ours, budget="60x8x64", pretrained=False).recipe_for(Cell("bit", 0))
     assert not scratch.arguments["pretrained"]
     assert Budget(7, 8, 64).evaluations == 1
-    with pytest.raises(UnknownNameError, match="bits"):
-        Plan("D", ("bit",), budget="6x1x64", settings=("bits:a=1",)).recipe_for(Cell("bit", 0))
 
 
-def test_released_recipes_are_those_of_the_data(tmp_path):
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("bits:a=1", "bits.*bit"),
+        ("model.name=bit", "the benchmark's own"),
+        ("data.sources=[{folder: more}]", "the benchmark's own"),
+        ("data.validation_split=train", "the benchmark's own"),
+        ("trainer.epochs=9", "follows from the budget"),
+        ("bit:data.augmentation=strong", "the same for all"),
+    ],
+)
+def test_settings_that_would_make_it_no_comparison_are_refused(tiny_data, setting, expected):
+    plan = Plan(str(tiny_data), ("bit",), budget="60x8x64", settings=(setting,))
+    with pytest.raises((SettingError, UnknownNameError), match=expected):
+        plan.recipe_for(Cell("bit", 0))
+
+
+def test_of_a_number_of_draws_every_pair_has_its_share():
+    drawn = Counter(draw.index for draw in TrainingSampler(100, 1, 0, draws=250))
+    assert len(drawn) == 100
+    assert {*drawn.values()} == {2, 3}
+
+
+def test_released_recipes_are_those_of_the_data(tmp_path, tiny_data):
     for split in ("train", "val", "test"):
-        for folder in ("A", "B", "OUT"):
-            (tmp_path / "Real/subset" / split / folder).mkdir(parents=True)
+        for folder, own in (("A", "A"), ("B", "B"), ("OUT", "label")):
+            source = tiny_data / split / own
+            shutil.copytree(source, tmp_path / "Real/subset" / split / folder)
     plan = Plan(str(tmp_path), ("snunet",), recipe="released")
     assert plan.recipe_for(Cell("snunet", 0)).name == "svcd/snunet"
     plan = Plan(str(tmp_path), ("snunet",), recipe="released/whu-cd")
     assert plan.recipe_for(Cell("snunet", 0)).optimizer.lr == 2e-4
+    assert (
+        Plan(str(tiny_data), ("ctma",), budget="6x1x64")
+        .recipe_for(Cell("ctma", 0))
+        .arguments["fusion"]
+        == 0.67
+    )

@@ -6,6 +6,7 @@ A training that dies takes nothing with it, and nothing else disturbs what is ti
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import sys
@@ -18,27 +19,28 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
-from ctma.benchmark.plan import Cell, Plan, read_plan
+from ctma.benchmark.plan import Cell, Plan, read_code, read_plan
 from ctma.benchmark.record import RECORDS, code_fingerprint, describe_machine
 from ctma.checkpoints.header import read_header
 from ctma.checkpoints.store import load_model
 from ctma.data.images import read_label, save_image
 from ctma.data.pairs import Pair, binary_label, find_label_scale
-from ctma.data.readers import find_pairs
 from ctma.devices import autocast, find_device
-from ctma.errors import CtmaError
+from ctma.errors import CtmaError, SettingError
 from ctma.evaluation.scoring import Judged, record_score, score_pairs
 from ctma.evaluation.tally import Tally
 from ctma.files import file_fingerprint, write_json
 from ctma.inference.views import evaluating
 from ctma.models.registry import create_model
+from ctma.training.arithmetic import speed_up_depthwise
 from ctma.training.losses import change_loss
 from ctma.training.run import train
 from ctma.training.settings import Recipe
 
-RUNS, MASKS = "runs", "masks"
+RUNS, MASKS, SECONDS = "runs", "masks", "seconds.json"
 SPLIT = "test"
 SHOWN = 4
 """Pairs of which pictures are shown, those with the most change."""
@@ -46,20 +48,47 @@ SHOWN = 4
 SIDE, ROUNDS = 256, 7
 
 
-def run_cell(folder: Path, cell: Cell, device: str, devices: int) -> None:
+class Clock(Callback):
+    """Adds up what a training takes, over all its interruptions.
+
+    Args:
+        path: Where the sum is kept.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.last = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Adds what this epoch took."""
+        now = time.monotonic()
+        if trainer.is_global_zero:
+            write_json(self.path, round(self.read() + now - self.last, 1))
+        self.last = now
+
+    def read(self) -> float:
+        """Seconds so far."""
+        return float(json.loads(self.path.read_bytes())) if self.path.is_file() else 0.0
+
+
+def run_cell(folder: Path, cell: Cell, device: str) -> None:
     """Trains, picks the checkpoint on validation, and looks at the test split once."""
-    plan = read_plan(folder)
+    plan, code = read_plan(folder), read_code(folder)
     assert plan is not None
-    start = time.monotonic()
+    if code_fingerprint() != code:
+        raise SettingError(f"{folder}: was begun by other code than this; name a new folder")
     recipe = plan.recipe_for(cell)
+    output = folder / RUNS / str(cell)
+    clock = Clock(output / SECONDS)
     result = train(
         recipe,
         plan.data,
-        folder / RUNS / str(cell),
+        output,
         device=device,
-        devices=devices,
+        devices=plan.devices,
         precision=plan.precision,
         resume=True,
+        callbacks=[clock],
     )
     if int(os.environ.get("LOCAL_RANK", 0)):
         return
@@ -73,8 +102,9 @@ def run_cell(folder: Path, cell: Cell, device: str, devices: int) -> None:
         "picked_on": header.scores[0]["split"],
         "validation_f1": result.scores.f1,
         "epoch": result.epoch,
-        "code": code_fingerprint(),
-        "seconds": round(time.monotonic() - start, 1),
+        "code": code,
+        "network_code": _outside_code(cell.network),
+        "seconds": clock.read(),
         "machine": describe_machine(find_device(device)),
     }
     masks = None if cell.seed else folder / MASKS / cell.network
@@ -91,7 +121,7 @@ def judge(plan: Plan, checkpoint: Path, device: str, masks: Path | None) -> dict
         device: Where.
         masks: Where masks go of the pairs that are shown, if anywhere.
     """
-    pairs = find_pairs(plan.data, SPLIT, subset=plan.subset)
+    pairs = plan.pairs(SPLIT)
     network = load_model(checkpoint).to(find_device(device))
     tally = Tally()
     shown = set() if masks is None else {pair.name for pair in most_changed(pairs)}
@@ -125,13 +155,14 @@ def measure(plan: Plan, network: str, device: str) -> dict[str, Any]:
     """
     recipe = replace(plan, pretrained=False).recipe_for(Cell(network, 0))
     model = create_model(recipe.network, **recipe.arguments).to(find_device(device))
-    step = _seconds(lambda: _learn(model, recipe, plan.precision), rounds=2)
+    speed_up_depthwise(model)
+    step = _seconds(lambda: _learn(model, recipe, plan.precision), model.device, rounds=2)
     with evaluating(model), torch.no_grad():
         images = torch.rand(2, 1, model.bands, SIDE, SIDE, device=model.device)
         with FlopCounterMode(display=False) as counter:
             model(*images)
         with autocast(model.device, plan.precision):
-            pair = _seconds(lambda: model(*images), rounds=ROUNDS)
+            pair = _seconds(lambda: model(*images), model.device, rounds=ROUNDS)
     return {
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "gmac": counter.get_total_flops() / 2e9,
@@ -163,14 +194,21 @@ def _learn(model: Any, recipe: Recipe, precision: str) -> None:
     model.zero_grad()
 
 
-def _seconds(act: Any, rounds: int) -> float:
+def _outside_code(name: str) -> str:
+    """A hash of the file of a network from outside the package, empty of one of ours."""
+    kind = type(create_model(name))
+    file = None if kind.__module__.startswith("ctma.") else inspect.getsourcefile(kind)
+    return "" if file is None else file_fingerprint(file)
+
+
+def _seconds(act: Any, device: torch.device, rounds: int) -> float:
     """The median of some rounds after a first one."""
     times = []
     for _ in range(rounds + 1):
         start = time.perf_counter()
         act()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
     return median(times[1:])
 
@@ -192,7 +230,6 @@ def main() -> None:
     parser.add_argument("--network", required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--devices", type=int, default=1)
     options = parser.parse_args()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -201,7 +238,7 @@ def main() -> None:
             write_json(options.costs, found)
         else:
             cell = Cell(options.network, options.seed)
-            run_cell(options.folder, cell, options.device, options.devices)
+            run_cell(options.folder, cell, options.device)
     except CtmaError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         raise SystemExit(2) from error

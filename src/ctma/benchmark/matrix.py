@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ctma.benchmark.cell import SPLIT
-from ctma.benchmark.plan import PLAN, Cell, Plan, read_plan
-from ctma.benchmark.record import FAILURES, RECORDS, code_fingerprint
+from ctma.benchmark.cell import SIDE, SPLIT
+from ctma.benchmark.plan import PLAN, Cell, Plan, read_code, read_plan
+from ctma.benchmark.record import FAILURES, RECORDS, code_fingerprint, recorded_networks
 from ctma.data.doctor import examine
-from ctma.data.readers import data_fingerprint, find_pairs
+from ctma.data.pairs import Pair, read_pair
+from ctma.data.readers import data_fingerprint
 from ctma.errors import DataError, OutputError, SettingError
 from ctma.files import check_writable, sole_run, write_json
 from ctma.training.loaders import find_training_pairs
+from ctma.training.trainer import Hardware
 from ctma.types import Progress, Say, counted, ignore
 
 COSTS, HEALTH, LOGS = "costs.json", "health.json", "logs"
@@ -43,40 +46,61 @@ class Estimate:
 
     Attributes:
         network: Its name.
-        steps: Of the optimizer.
-        seconds: For the steps, validations and the test, from a step and a pair that were timed.
+        trainings: How many are to be done.
+        steps: Of the optimizer, each.
+        seconds: Each takes, for steps, validations and the test, from those that were timed.
         costs: What was measured, see ``cell.measure``.
         failure: Why it could not be timed, if so.
     """
 
     network: str
+    trainings: int
     steps: int
     seconds: float
     costs: dict[str, Any]
     failure: str = ""
 
 
-def estimate(plan: Plan, *, device: str = "auto", on_progress: Progress = ignore) -> list[Estimate]:
+def estimate(
+    plan: Plan, output: Path | None = None, *, device: str = "auto", on_progress: Progress = ignore
+) -> list[Estimate]:
     """Times a step of every network, each alone, and says what a training of it will take.
 
-    Nothing is written.
+    Nothing is written, and the health of the data is not looked at.
+
+    Args:
+        plan: What is compared, and how.
+        output: The benchmark's folder, whose records are not made again.
+        device: Where.
+        on_progress: Told how many networks were timed, and of how many.
 
     Raises:
         CtmaError: If a recipe or the data cannot be meant.
     """
+    Hardware(device, plan.devices).check()
     recipes = {name: plan.recipe_for(Cell(name, 0)) for name in plan.models}
+    missing = [
+        cell for cell in plan.cells() if output is None or not _record(output, cell).exists()
+    ]
+    test = _windows(plan.pairs(SPLIT))
     found = []
-    test = len(find_pairs(plan.data, SPLIT, subset=plan.subset))
     for name, recipe in recipes.items():
         pairs = find_training_pairs(Path(plan.data), recipe.data)
         drawn = recipe.data.draws or pairs.count * recipe.data.repeats
-        steps = recipe.trainer.epochs * -(-drawn // recipe.data.batch_size)
+        steps = recipe.trainer.epochs * -(-drawn // (recipe.data.batch_size * plan.devices))
         costs, failure = _measure(plan, name, device)
-        looks = recipe.trainer.epochs * len(pairs.validation) + test
+        looks = recipe.trainer.epochs * _windows(pairs.validation) + test
         seconds = steps * costs.get("step_seconds", 0) + looks * costs.get("pair_seconds", 0)
-        found.append(Estimate(name, steps, seconds, costs, failure))
+        trainings = sum(cell.network == name for cell in missing)
+        found.append(Estimate(name, trainings, steps, seconds, costs, failure))
         on_progress(len(found), len(recipes))
     return found
+
+
+def _windows(pairs: Sequence[Pair]) -> int:
+    """How many windows of the size that is timed some pairs have; all are as large as the first."""
+    height, width = read_pair(pairs[0])[0].shape[:2]
+    return len(pairs) * -(-height // SIDE) * -(-width // SIDE)
 
 
 def run_benchmark(
@@ -86,7 +110,6 @@ def run_benchmark(
     resume: bool = False,
     allow_leak: str | None = None,
     device: str = "auto",
-    devices: int = 1,
     on_progress: Progress = ignore,
     on_note: Say = ignore,
 ) -> Outcome:
@@ -102,7 +125,6 @@ def run_benchmark(
         allow_leak: The name of the data folder, if it may be used although its training split
             shows scenes of its test split.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"cuda:1"``.
-        devices: How many processes share a training, one a device.
         on_progress: Told how many trainings are done, and of how many.
         on_note: Told a line after each.
 
@@ -111,21 +133,22 @@ def run_benchmark(
         OutputError: If the folder holds a benchmark already, or cannot be written.
         SettingError: If it is to be resumed by another plan or by other code.
     """
-    output = Path(output)
+    output, code = Path(output), code_fingerprint()
+    Hardware(device, plan.devices).check()
     cells = plan.cells()
     for cell in cells:
         plan.recipe_for(cell)
-    _check_former(plan, output, resume)
+    _check_former(plan, output, resume, code)
     check_writable(output / PLAN)
     with sole_run(output):
         _check_health(plan, output, allow_leak)
-        plan.write(output)
+        plan.write(output, code)
         _take_costs(plan, output, device, on_note)
         failed: dict[Cell, str] = {}
         for number, cell in enumerate(cells):
             on_progress(number, len(cells))
             if not _record(output, cell).exists():
-                failure = _run(output, cell, device, devices)
+                failure = _run(output, cell, device)
                 if failure:
                     failed[cell] = failure
                 on_note(f"{cell}: {failure or 'done'}")
@@ -133,7 +156,7 @@ def run_benchmark(
     return Outcome([cell for cell in cells if cell not in failed], failed)
 
 
-def _check_former(plan: Plan, output: Path, resume: bool) -> None:
+def _check_former(plan: Plan, output: Path, resume: bool, code: str) -> None:
     former = read_plan(output)
     if former is None:
         return
@@ -143,35 +166,42 @@ def _check_former(plan: Plan, output: Path, resume: bool) -> None:
         before, now = getattr(former, field.name), getattr(plan, field.name)
         if before != now and field.name not in MAY_GROW:
             raise SettingError(f"`{field.name}` {now}: {output} was begun with {before}")
-    code = code_fingerprint()
-    for path in sorted((output / RECORDS).glob("*.json")):
-        if (found := json.loads(path.read_bytes()).get("code")) != code:
-            raise SettingError(
-                f"{path}: was made by other code ({found}) than this ({code}), and does not "
-                "compare with what would follow; name a new folder"
-            )
+    if (begun := read_code(output)) != code:
+        raise SettingError(
+            f"{output}: was begun by other code ({begun}) than this ({code}), and does not compare "
+            "with what would follow; name a new folder"
+        )
 
 
 def _check_health(plan: Plan, output: Path, allow_leak: str | None) -> None:
-    """Refuses data whose training split shows scenes of the test split; looks once."""
-    data = Path(plan.data).resolve()
-    splits = {
-        split: data_fingerprint(find_pairs(data, split, subset=plan.subset))
-        for split in ("train", "val", SPLIT)
-    }
+    """Refuses data that changed, or whose training split shows scenes of the test split."""
+    data = Path(plan.data)
+    splits = {split: data_fingerprint(plan.pairs(split)) for split in ("train", "val", SPLIT)}
     path = output / HEALTH
     known = json.loads(path.read_bytes()) if path.exists() else {}
-    if known.get("splits") != splits:
-        findings = examine(data, subset=plan.subset).findings
-        shared = [one.where for one in findings if one.kind == "shared scene"]
-        leaks = [where for where in shared if "train/" in where and f"{SPLIT}/" in where]
-        known = {"data": data.name, "splits": splits, "leaks": leaks}
-    known["allowed"] = bool(known["leaks"]) and allow_leak == data.name
-    if known["leaks"] and not known["allowed"]:
+    if known and known["splits"] != splits:
+        changed = [split for split in splits if known["splits"].get(split) != splits[split]]
         raise DataError(
-            f"{data}: {counted(len(known['leaks']), 'training pair')} show a scene of the test "
-            f"split ({known['leaks'][0]}), so no score there means anything; to go on anyway, "
-            f"name it: `allow_leak` {data.name}"
+            f"{data}: {', '.join(changed)} changed since {output} was begun; name a new folder"
+        )
+    if splits["val"] == splits[SPLIT]:
+        raise DataError(f"{data}: val and {SPLIT} are the same pairs; pick on others than test")
+    if not known:
+        findings = examine(data, subset=plan.subset, folders=plan.folders).findings
+        shared = [one.where for one in findings if one.kind == "shared scene"]
+        leaks = {
+            split: [
+                one for one in shared if one.startswith(f"{split}/") and f" and {SPLIT}/" in one
+            ]
+            for split in ("train", "val")
+        }
+        known = {"data": data.name, "splits": splits, "leaks": leaks}
+    leaks = known["leaks"]["train"]
+    if leaks and allow_leak != data.name:
+        raise DataError(
+            f"{data}: {counted(len(leaks), 'training pair')} show a scene of the test split "
+            f"({leaks[0]}), so no score there means anything; to go on anyway, name it: "
+            f"`allow_leak` {data.name}"
         )
     write_json(path, known)
 
@@ -179,10 +209,12 @@ def _check_health(plan: Plan, output: Path, allow_leak: str | None) -> None:
 def _take_costs(plan: Plan, output: Path, device: str, on_note: Say) -> None:
     """Measures what the networks cost, all of them in one go."""
     path = output / COSTS
-    if path.exists() and {*plan.models} <= json.loads(path.read_bytes()).keys():
+    names = [*dict.fromkeys([*plan.models, *sorted(recorded_networks(output))])]
+    known = json.loads(path.read_bytes()) if path.exists() else {}
+    if all(known.get(name) for name in names):
         return
     costs = {}
-    for name in plan.models:
+    for name in names:
         costs[name], failure = _measure(plan, name, device)
         if failure:
             on_note(f"{name}: its cost is not known ({failure})")
@@ -198,11 +230,11 @@ def _measure(plan: Plan, network: str, device: str) -> tuple[dict[str, Any], str
         return ({}, _reason(code, log)) if code else (json.loads(costs.read_bytes()), "")
 
 
-def _run(output: Path, cell: Cell, device: str, devices: int) -> str:
+def _run(output: Path, cell: Cell, device: str) -> str:
     """Trains and scores in another process; gives the reason if that fails."""
     log = output / LOGS / f"{cell}.txt"
     failure = output / FAILURES / f"{cell}.json"
-    place = ["--folder", str(output), "--device", device, "--devices", str(devices)]
+    place = ["--folder", str(output), "--device", device]
     code = _call(["train", "--network", cell.network, "--seed", str(cell.seed), *place], log)
     if not code and _record(output, cell).exists():
         failure.unlink(missing_ok=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ctma.data.layouts import Layout
-from ctma.data.readers import find_locations
+from ctma.data.pairs import Pair
+from ctma.data.readers import find_pairs
 from ctma.errors import SettingError, UnknownNameError
 from ctma.evaluation.scoring import Scoring
 from ctma.files import write_json
@@ -19,7 +20,7 @@ from ctma.settings import check_count, settle
 from ctma.training.recipes import load_recipe, make_recipe
 from ctma.training.settings import Recipe
 
-PLAN = "benchmark.json"
+PLAN, CODE = "benchmark.json", "code"
 MOST_EVALUATIONS = 6
 """How often, at most, a training by a budget is validated."""
 
@@ -29,8 +30,19 @@ EQUAL = {
 }
 """What every network gets under a budget; loss and arguments stay its own."""
 
-OWN_PART = "svcd"
-"""The data whose recipes tell a network's arguments and loss."""
+PLAIN = "levir-cd"
+"""Whose recipes stand in where the data are of no published set."""
+
+KEPT = ("model.name", "seed", "data.subset", "data.folders", "data.training_split",
+        "data.validation_split", "data.sources")  # fmt: skip
+"""Keys that no setting changes: what is compared, and on what."""
+
+EVEN = ("data.draws", "data.repeats", "data.batch_size", "data.crop_size", "trainer.epochs",
+        "trainer.accumulate", "trainer.patience")  # fmt: skip
+"""Keys that a budget says."""
+
+NO_MATTER = "data.workers"
+"""The key of data that may differ between networks under a budget."""
 
 
 class Budget(NamedTuple):
@@ -99,10 +111,13 @@ class Plan:
         protocol: How networks are run over the images of the test split.
         precision: Of training and scoring: ``32-true``, ``bf16-mixed`` or ``auto``.
         subset: For SVCD, which sub-set.
+        folders: Of another layout, ``before=X,after=Y,change=Z``: what its folders are called.
+        devices: How many processes share a training, one a device, and so the batch of a
+            budget; a released batch is that of each.
 
     Raises:
         SettingError: If a value cannot be meant.
-        UnknownNameError: If there is no such protocol or precision.
+        UnknownNameError: If there is no such network, protocol or precision.
     """
 
     data: str
@@ -115,20 +130,29 @@ class Plan:
     protocol: str = "crops"
     precision: str = "32-true"
     subset: str = "real"
+    folders: str | None = None
+    devices: int = 1
 
     def __post_init__(self) -> None:
         settle(self)
-        check_count("seeds", self.seeds)
+        object.__setattr__(self, "data", os.path.abspath(self.data))
+        for name in ("seeds", "devices"):
+            check_count(name, getattr(self, name))
         if not self.models or len({*self.models}) < len(self.models):
             raise SettingError("`models`: names of networks, each once")
+        for name in self.models:
+            if name not in list_models():
+                raise UnknownNameError("network", name, list_models())
         kind = self.recipe.partition("/")[0]
         if kind not in ("budget", "released"):
             raise SettingError(f"`recipe` {self.recipe}: budget, released or released/DATA")
-        if (kind == "budget") != (self.budget is not None):
-            raise SettingError("`budget` goes with `recipe` budget, and with no other")
-        if self.budget is not None:
-            Budget.parse(self.budget)
-        assert self.scoring
+        if kind == "budget" and self.budget is None:
+            raise SettingError("`budget` is missing, such as 600x16x128")
+        if kind != "budget" and self.budget is not None:
+            raise SettingError(f"`budget` {self.budget}: `recipe` {self.recipe} has its own")
+        if self.budget is not None and Budget.parse(self.budget).batch % self.devices:
+            raise SettingError(f"`devices` {self.devices}: do not share the batch of {self.budget}")
+        Scoring(self.protocol, precision=self.precision)
 
     @property
     def scoring(self) -> Scoring:
@@ -147,44 +171,65 @@ class Plan:
             SettingError: If a value is of the wrong type or out of range.
         """
         settings = [*self._own_settings(cell.network), f"seed={cell.seed}"]
+        settings += [f"data.subset={self.subset}", f"data.folders={self.folders or 'null'}"]
         if not self.pretrained and "pretrained" in model_arguments(cell.network):
             settings.append("model.pretrained=false")
+        own_recipe = f"{self._published_data()}/{cell.network}"
         if self.budget is None:
-            return load_recipe(f"{self._released_data()}/{cell.network}", settings)
+            return load_recipe(own_recipe, settings)
         budget = Budget.parse(self.budget)
-        own = load_recipe(f"{OWN_PART}/{cell.network}").model_dump(mode="json")
+        own = load_recipe(own_recipe).model_dump(mode="json")
         content = own | EQUAL | {"name": f"budget/{cell.network}"}
         content["data"] = {
             "draws": budget.steps // budget.evaluations * budget.batch,
-            "batch_size": budget.batch,
+            "batch_size": budget.batch // self.devices,
             "crop_size": budget.crop,
-            "subset": self.subset,
         }
         content["trainer"] = {"epochs": budget.evaluations}
         return make_recipe(content, settings)
 
-    def write(self, folder: Path) -> None:
-        """Keeps the plan in the benchmark's folder."""
-        write_json(folder / PLAN, asdict(self))
+    def pairs(self, split: str) -> list[Pair]:
+        """The pairs of one split of its data; errors as of ``find_pairs``."""
+        return find_pairs(self.data, split, subset=self.subset, folders=self.folders)
+
+    def write(self, folder: Path, code: str) -> None:
+        """Keeps the plan in the benchmark's folder, with the code that it is carried out by."""
+        write_json(folder / PLAN, asdict(self) | {CODE: code})
 
     def _own_settings(self, network: str) -> Iterator[str]:
         for setting in self.settings:
             name, colon, rest = setting.partition(":")
             if not colon or "=" in name:
+                self._check(setting, setting, single=False)
                 yield setting
-            elif name == network:
-                yield rest
             elif name not in list_models():
                 raise UnknownNameError("network", name, list_models())
+            elif name == network:
+                self._check(setting, rest, single=True)
+                yield rest
 
-    def _released_data(self) -> str:
-        """Which data the released recipes are for."""
+    def _check(self, setting: str, change: str, *, single: bool) -> None:
+        """Refuses what would make a comparison none."""
+        key = change.partition("=")[0]
+        if key in KEPT:
+            raise SettingError(f"`settings` {setting}: {key} is the benchmark's own")
+        if self.budget is not None and key in EVEN:
+            raise SettingError(f"`settings` {setting}: {key} follows from the budget")
+        uneven = key.startswith(("data.", "trainer.")) and key != NO_MATTER
+        if self.budget is not None and single and uneven:
+            raise SettingError(f"`settings` {setting}: under a budget {key} is the same for all")
+
+    def _published_data(self) -> str:
+        """Whose recipes are taken: as named, else as the labels' folder tells."""
         given = self.recipe.partition("/")[2]
-        if given:
-            return given
-        location = find_locations(self.data, Layout(self.subset, None)).get("train")
-        labels = None if location is None else location.change
-        return "svcd" if labels is not None and labels.name == "OUT" else "levir-cd"
+        labels = self.pairs("train")[0].change
+        is_svcd = labels is not None and "OUT" in labels.parts
+        return given or ("svcd" if is_svcd else PLAIN)
+
+
+def read_code(folder: Path) -> str:
+    """The code that a benchmark is carried out by; errors as of :func:`read_plan`."""
+    return str(_read(folder / PLAN).get(CODE))
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -196,7 +241,19 @@ def read_plan(folder: Path) -> Plan | None:
     path = folder / PLAN
     if not path.is_file():
         return None
+    content = _read(path)
+    content.pop(CODE, None)
     try:
-        return Plan(**json.loads(path.read_bytes()))
-    except (TypeError, ValueError) as error:
+        return Plan(**content)
+    except TypeError as error:
         raise SettingError(f"{path}: is no plan of a benchmark ({error})") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise SettingError(f"{path}: is no plan of a benchmark ({error})") from error
+    if not isinstance(content, dict):
+        raise SettingError(f"{path}: is no plan of a benchmark")
+    return content

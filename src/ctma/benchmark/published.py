@@ -28,3 +28,15 @@ PAIRS = {"svcd": 10_000, "levir-cd": 21_805}
 
 DRAWS = {"svcd": 7 * 30, "levir-cd": 2 * 40}
 """How often each is drawn in CTMA's released recipe."""
+
+
+def find_published(data_name: str, subset: str) -> str | None:
+    """Which published data set a data folder holds, as far as its name tells.
+
+    Args:
+        data_name: The folder's name, such as ``LEVIR-CD`` or ``levir_cd_05m``.
+        subset: For SVCD, which sub-set; the figures are of ``real``.
+    """
+    name = data_name.lower().replace("_", "-")
+    found = [data for data in F1 if name == data or name.startswith(f"{data}-")]
+    return found[0] if found and subset == "real" else None

@@ -4,30 +4,92 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ctma.errors import DataError
-from ctma.evaluation.masks import PROTOCOL as MASKS
+from ctma.evaluation.masks import PROTOCOL as FOREIGN
 from ctma.files import file_fingerprint, fingerprint
 
 RECORDS, FAILURES = "records", "failures"
 
-SCORED = (
-    "network", "data_name", "data", "split", "protocol", "precision", "recall", "f1", "iou",
-    "objects", "per_pair", "ctma_version", "date",
+ALIKE = (
+    "data", "split", "protocol", "threshold", "tta", "enlargement", "arithmetic", "budget", "code",
+    "training_data", "validation_data",
 )  # fmt: skip
-TRAINED = (
-    "seed", "recipe", "training_data", "validation_data", "picked_on", "epoch", "code", "seconds",
-    "machine", "checkpoint", "curve",
-)  # fmt: skip
-"""What must be known of a score, and of the training behind it."""
-
-ALIKE = ("data", "split", "protocol", "threshold", "tta", "enlargement", "budget", "code")
 """What records of one table have in common."""
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class _Objects(_Form):
+    found: int
+    missed: int
+    false: int
+    f1: float
+
+
+class _Pair(_Objects):
+    f1: float = 0.0
+    name: str
+    true_positive: int
+    false_positive: int
+    false_negative: int
+
+
+class _Score(_Form):
+    """What must be known of every score."""
+
+    network: str
+    data_name: str
+    data: str = Field(min_length=1)
+    pairs: int
+    split: str
+    protocol: str
+    threshold: float
+    arithmetic: str
+    engine: str
+    precision: float
+    recall: float
+    f1: float
+    iou: float
+    objects: _Objects
+    per_pair: list[_Pair] = Field(min_length=1)
+    ctma_version: str
+    date: str
+
+
+class _Machine(_Form):
+    device: str
+    threads: int
+    torch: str
+
+
+class _Data(_Form):
+    fingerprint: str = Field(min_length=1)
+    pairs: int
+
+
+class _Trained(_Score):
+    """What must be known of the training behind one."""
+
+    seed: int
+    recipe: dict[str, Any]
+    training_data: _Data
+    validation_data: str = Field(min_length=1)
+    picked_on: str
+    epoch: int
+    code: str = Field(min_length=1)
+    seconds: float
+    machine: _Machine
+    checkpoint: str
+    curve: list[tuple[float, float]]
 
 
 def code_fingerprint() -> str:
@@ -55,59 +117,105 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: If there is none, or one cannot stand in a table.
     """
-    records = [read_record(path) for path in sorted((folder / RECORDS).glob("*.json"))]
+    paths = _whole_files(folder / RECORDS)
+    records = [read_record(path, own=True) for path in paths]
     if not records:
         raise DataError(f"{folder}: no record of a benchmark here; ctma benchmark -o makes some")
-    for record in records:
-        _require_alike(record, records[0])
+    for path, record in zip(paths, records, strict=True):
+        if path.stem != (name := f"{record['network']}-{record['seed']}"):
+            raise DataError(f"{path}: is the record of {name}, and is not called so")
+        _require_alike(path, record, paths[0], records[0])
     return records
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path, *, own: bool) -> dict[str, Any]:
     """One record, if it can stand in a table.
+
+    Args:
+        path: Its file.
+        own: Whether it must be of a benchmark's training, or else of masks that others made.
 
     Raises:
         DataError: If it is none, something is not known, or its checkpoint was picked on test.
     """
     try:
         record = json.loads(path.read_bytes())
+        (_Trained if own else _Score).model_validate(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "anything"
+        raise DataError(f"{path}: does not say {name} ({first['msg'].lower()}); refused") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a record ({error})") from error
-    if not isinstance(record, dict):
-        raise DataError(f"{path}: is no record")
-    wanted = SCORED if record.get("protocol") == MASKS else (*SCORED, *TRAINED)
-    if lacking := [name for name in wanted if record.get(name) is None]:
-        raise DataError(f"{path}: does not say {', '.join(lacking)}, so it enters no table")
-    if record.get("picked_on") == "test" or record.get("picked_on") == record["split"]:
+    if not own and record["protocol"] != FOREIGN:
+        raise DataError(f"{path}: is no score of masks; ctma eval --masks makes one")
+    if own and (
+        record["picked_on"] == record["split"] or record["validation_data"] == record["data"]
+    ):
         raise DataError(f"{path}: its checkpoint was picked on what it is scored on; refused")
     return record
 
 
-def failures(folder: Path) -> Iterator[dict[str, Any]]:
-    """What failed in a benchmark, each with its reason."""
-    for path in sorted((folder / FAILURES).glob("*.json")):
-        yield json.loads(path.read_bytes())
-
-
-def require_same_data(record: dict[str, Any], other: dict[str, Any], path: Path) -> None:
-    """Refuses scores that were taken on other pairs.
+def add_others(records: list[dict[str, Any]], others: Iterable[Path]) -> list[dict[str, Any]]:
+    """Records with those of masks that others made.
 
     Raises:
-        DataError: If data or split differ.
+        DataError: If one is none, is of other pairs, or is called as another one is.
     """
-    for name in ("data", "split"):
-        if record[name] != other[name]:
-            raise DataError(f"{path}: was scored on {name} {record[name]}, not {other[name]}")
+    known = {record["network"] for record in records}
+    added = []
+    for path in others:
+        record = read_record(path, own=False)
+        for name in ("data", "split"):
+            if record[name] != records[0][name]:
+                was, wanted = record[name], records[0][name]
+                raise DataError(f"{path}: was scored on {name} {was}, not {wanted}")
+        if record["network"] in known:
+            raise DataError(
+                f"{path}: {record['network']} is in the table already; give the folder of masks "
+                "another name and score it again"
+            )
+        known.add(record["network"])
+        added.append(record)
+    return [*records, *added]
 
 
-def _require_alike(record: dict[str, Any], other: dict[str, Any]) -> None:
+def failures(folder: Path) -> Iterator[dict[str, Any]]:
+    """What failed in a benchmark and was not mended, each with its reason."""
+    for path in _whole_files(folder / FAILURES):
+        if not (folder / RECORDS / path.name).exists():
+            yield json.loads(path.read_bytes())
+
+
+def recorded_networks(folder: Path) -> set[str]:
+    """Networks of which there are records."""
+    return {path.stem.rpartition("-")[0] for path in _whole_files(folder / RECORDS)}
+
+
+def _whole_files(folder: Path) -> list[Path]:
+    """Files that were written to their end; what a kill left of others begins with a dot."""
+    return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+
+
+def _require_alike(
+    path: Path, record: dict[str, Any], other_path: Path, other: dict[str, Any]
+) -> None:
     for name in ALIKE:
         if record.get(name) != other.get(name):
-            who = [f"{one['network']}-{one['seed']}" for one in (record, other)]
-            raise DataError(
-                f"{who[0]} has {name} {record.get(name)}, {who[1]} {other.get(name)}: they do not "
-                "compare; run one of them again in a folder of its own"
-            )
+            _refuse(path, name, record.get(name), other_path, other.get(name))
+    drawn, others = (dict(one["recipe"]["data"], workers=0) for one in (record, other))
+    if record.get("budget") and drawn != others:
+        _refuse(path, "recipe.data", drawn, other_path, others)
+    same = record["network"] == other["network"]
+    if same and record.get("network_code") != other.get("network_code"):
+        _refuse(path, "code of its network", "", other_path, "other")
+
+
+def _refuse(path: Path, name: str, found: Any, other_path: Path, other: Any) -> NoReturn:
+    raise DataError(
+        f"{path}: has {name} {found}, {other_path.name} {other}: they do not compare; run one of "
+        "them again in a folder of its own"
+    )
 
 
 def _processor() -> str:

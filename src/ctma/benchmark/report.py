@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,12 +15,13 @@ from typing import Any
 from ctma.benchmark import published
 from ctma.benchmark.cell import MASKS, most_changed
 from ctma.benchmark.matrix import COSTS, HEALTH
-from ctma.benchmark.plan import Budget, Plan, read_plan
-from ctma.benchmark.record import failures, read_record, read_records, require_same_data
-from ctma.benchmark.table import Row, Spread, make_rows
+from ctma.benchmark.plan import PLAN, Budget, Plan, read_plan
+from ctma.benchmark.published import find_published
+from ctma.benchmark.record import add_others, failures, read_records
+from ctma.benchmark.table import Row, Spread, make_rows, scene_of
 from ctma.data.images import read_label
 from ctma.data.pairs import find_label_scale, read_sample
-from ctma.data.readers import data_fingerprint, find_pairs
+from ctma.data.readers import data_fingerprint
 from ctma.errors import DataError
 from ctma.figures.curves import save_precision_recall
 from ctma.figures.sheets import save_sheet
@@ -28,6 +30,9 @@ from ctma.types import Say, counted, ignore
 
 TABLES = ("table.md", "table.json", "table.html")
 CURVES, SHEET = "curves.png", "masks.jpg"
+
+FEW_SEEDS, FEW_SCENES = 5, 20
+"""Below which a bootstrap is too sure."""
 
 
 def write_report(
@@ -47,14 +52,12 @@ def write_report(
         DataError: If there are no records, or some cannot stand in one table.
     """
     folder = Path(folder)
-    records = read_records(folder)
-    for path in map(Path, others):
-        record = read_record(path)
-        require_same_data(record, records[0], path)
-        records.append(record)
+    records = add_others(read_records(folder), map(Path, others))
     plan = read_plan(folder)
+    if plan is None:
+        raise DataError(f"{folder}: its plan ({PLAN}) is gone")
     costs = _read(folder / COSTS)
-    rows = make_rows(records, costs, _published_data(plan, records[0]))
+    rows = make_rows(records, costs, find_published(records[0]["data_name"], plan.subset))
     notes = [*_how(plan, records, _read(folder / HEALTH)), *_differences(plan, rows, records[0])]
     notes += [f"{one['network']}-{one['seed']} failed: {one['reason']}" for one in failures(folder)]
     markdown, data, page = (folder / name for name in TABLES)
@@ -110,40 +113,45 @@ def _pixel_line(row: Row) -> list[str]:
     return [row.network, str(row.seeds), *shown, *costs, behind, *figures]
 
 
-def _how(
-    plan: Plan | None, records: Sequence[Mapping[str, Any]], health: Mapping[str, Any]
-) -> list[str]:
+def _how(plan: Plan, records: Sequence[Mapping[str, Any]], health: Mapping[str, Any]) -> list[str]:
     """What must be known to read the table."""
     first = records[0]
     trained = [record for record in records if "seed" in record]
+    scenes = {scene_of(pair["name"]) for pair in first["per_pair"]}
     lines = [
-        f"{first['data_name']}, {first['split']} split, {counted(first['pairs'], 'pair')}, data "
-        f"{first['data']}; protocol {first['protocol']}, threshold {first['threshold']}, "
-        f"{first['arithmetic']}, engine {first['engine']}",
+        f"{first['data_name']}, {first['split']} split, {counted(first['pairs'], 'pair')} of "
+        f"{counted(len(scenes), 'scene')}, data {first['data']}; protocol {first['protocol']}, "
+        f"threshold {first['threshold']}, {first['arithmetic']}, engine {first['engine']}",
         "each checkpoint was picked on val by F1; the test split was looked at once a training",
-        f"code {first.get('code')}, ctma {first['ctma_version']}; {_machines(trained)}",
+        f"code {first['code']}, ctma {first['ctma_version']}; {_machines(trained)}",
         "behind the best: F1 of the best less this one's, and the range that 95 % of resamplings "
         "of scenes and seeds fall in; ≈ where it holds 0, so that the difference may be chance",
         "an object is found where label and mask share at least half of what either covers",
+        _recipes(plan, trained),
     ]
-    if plan is not None:
-        settings = f", {', '.join(plan.settings)}" if plan.settings else ""
+    for split, leaks in health.get("leaks", {}).items():
+        if leaks:
+            shown = f"{counted(len(leaks), 'scene')} of the test split (such as {leaks[0]})"
+            lines.append(
+                f"the {split} split shows {shown}{', allowed by name' * (split == 'train')}"
+            )
+    seeds = Counter(record["network"] for record in trained)
+    if min(seeds.values()) < FEW_SEEDS or len(scenes) < FEW_SCENES:
         lines.append(
-            f"recipe {plan.recipe}{f' {plan.budget}' if plan.budget else ''}{settings}; "
-            f"{'ImageNet weights where a network can begin with them' * plan.pretrained}"
-            f"{'all from random weights' * (not plan.pretrained)}"
+            f"with {counted(min(seeds.values()), 'seed')} and {counted(len(scenes), 'scene')} the "
+            "ranges are themselves uncertain, and rather too narrow than too wide"
         )
-    if health.get("leaks"):
-        lines.append(
-            f"the training split shows {counted(len(health['leaks']), 'scene')} of the test split "
-            f"(such as {health['leaks'][0]}); allowed by name"
-        )
-    seeds = {record["network"]: 0 for record in trained}
-    for record in trained:
-        seeds[record["network"]] += 1
-    if len({*seeds.values()}) > 1 or 1 in seeds.values():
-        lines.append("a network with one seed has no spread over seeds; its range is too narrow")
     return lines
+
+
+def _recipes(plan: Plan, trained: Sequence[Mapping[str, Any]]) -> str:
+    names = ", ".join(dict.fromkeys(record["recipe"]["name"] for record in trained))
+    budget = f", {plan.budget}" if plan.budget else ""
+    changed = f", changed by {', '.join(plan.settings)}" if plan.settings else ""
+    weights = "none begins with ImageNet weights"
+    if plan.pretrained:
+        weights = "ImageNet weights where a network's recipe has them"
+    return f"recipes {names}{budget}{changed}; {weights}"
 
 
 def _machines(records: Sequence[Mapping[str, Any]]) -> str:
@@ -155,43 +163,42 @@ def _machines(records: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(found)
 
 
-def _differences(plan: Plan | None, rows: Sequence[Row], record: Mapping[str, Any]) -> list[str]:
+def _differences(plan: Plan, rows: Sequence[Row], record: Mapping[str, Any]) -> list[str]:
     """Why figures here and published ones may differ."""
-    data = _published_data(plan, record)
+    data = find_published(record["data_name"], plan.subset)
     if data is None or not any(row.published for row in rows):
         return []
-    pairs = record["training_data"]["pairs"]
-    reasons = [
-        f"published ones are of {published.PAIRS[data]:,} training pairs, these of {pairs:,}"
-    ]
-    if plan is not None and plan.budget is not None:
+    reasons = []
+    if data in published.PAIRS:
+        pairs = record["training_data"]["pairs"]
+        reasons.append(
+            f"published ones are of {published.PAIRS[data]:,} training pairs, these of {pairs:,}"
+        )
+    if data in published.PAIRS and plan.budget is not None:
         whole = published.PAIRS[data] * published.DRAWS[data] * 256**2
         share = Budget.parse(plan.budget).pixels / whole
         reasons.append(
-            f"a training here sees {100 * share:.2g} % of the pixels of CTMA's released recipe, at "
-            "a learning rate that is the same for all networks and was not tuned for any"
+            f"a training here sees {100 * share:.2g} % of the pixels of CTMA's released recipe"
         )
-    reasons.append("the test split here is the part of theirs that is at hand")
-    return ["why they may differ: " + "; ".join(reasons)]
-
-
-def _published_data(plan: Plan | None, record: Mapping[str, Any]) -> str | None:
-    """The published data set that these pairs are of, as far as their folders tell."""
-    name = record["data_name"].lower().replace("_", "-")
-    known = [data for data in published.PAIRS if name.startswith(data)]
-    return known[0] if known else None
+    if plan.budget is not None:
+        reasons.append("rates under a budget were not tuned for any network")
+    reasons.append(
+        f"the test split may not be the published one, which the data folder does not tell "
+        f"({counted(record['pairs'], 'pair')} here)"
+    )
+    return ["why figures and published ones may differ: " + "; ".join(reasons)]
 
 
 def _draw_masks(
     folder: Path,
-    plan: Plan | None,
+    plan: Plan,
     record: Mapping[str, Any],
     rows: Sequence[Row],
     on_warning: Say,
 ) -> list[Path]:
     """A sheet of the pairs with the most change and of everybody's masks, where data is there."""
     try:
-        pairs = [] if plan is None else find_pairs(plan.data, record["split"], subset=plan.subset)
+        pairs = plan.pairs(record["split"])
     except DataError as error:
         on_warning(f"no pictures of masks: {error}")
         return []

@@ -102,7 +102,8 @@ def difference(better: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[flo
     """How much higher one F1 is than another: the mean, and the range that 95 % fall in.
 
     A paired bootstrap: scenes are drawn again with replacement, the same for both, and so are
-    the seeds of each, so that the range knows what other scenes and other seeds would do.
+    the seeds of each, so that the range knows what other scenes and other seeds would do. What
+    seeds do is stretched by the root of n / (n - 1), as drawing n of n shows too little of it.
 
     Args:
         better: (seeds, scenes, 3): found, claimed wrongly, missed.
@@ -125,7 +126,9 @@ def _mean_f1(
     """F1 of each resampling, the mean over its seeds."""
     weights = np.stack([np.bincount(own, minlength=counts.shape[1]) for own in scenes])
     by_seed = _f1(np.einsum("rs,nsk->rnk", weights, counts))
-    return np.take_along_axis(by_seed, seeds, axis=1).mean(axis=1)
+    plain, drawn = by_seed.mean(axis=1), np.take_along_axis(by_seed, seeds, axis=1).mean(axis=1)
+    stretch = np.sqrt(len(counts) / max(len(counts) - 1, 1))
+    return plain + stretch * (drawn - plain)
 
 
 def _f1(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -133,17 +136,20 @@ def _f1(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return 2 * found / np.maximum(2 * found + false + missed, 1)
 
 
+def scene_of(name: str) -> str:
+    """The scene that a pair is of: pairs in one folder of a split are tiles of one scene."""
+    return name.rpartition("/")[0] or name
+
+
 def _counts(records: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
-    return np.array(
-        [
-            [[pair[key] for key in COUNTS] for pair in _in_order(record["per_pair"])]
-            for record in records
-        ]
-    )
-
-
-def _in_order(pairs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(pairs, key=lambda pair: pair["name"])
+    """Counts of each scene by each seed, (seeds, scenes, 3)."""
+    scenes = sorted({scene_of(pair["name"]) for pair in records[0]["per_pair"]})
+    places = {scene: place for place, scene in enumerate(scenes)}
+    counts = np.zeros((len(records), len(scenes), len(COUNTS)), np.int64)
+    for own, record in zip(counts, records, strict=True):
+        for pair in record["per_pair"]:
+            own[places[scene_of(pair["name"])]] += [pair[key] for key in COUNTS]
+    return counts
 
 
 def _costs(measured: Mapping[str, Any] | None) -> dict[str, float]:

@@ -15,7 +15,13 @@ from ctma.checkpoints.weights import load_weights
 from ctma.errors import CheckpointError, OutputError, first_line
 from ctma.files import whole_file
 from ctma.models.base import ChangeNetwork
-from ctma.models.registry import ENTRIES, create_model, released_network
+from ctma.models.registry import (
+    ENTRIES,
+    create_model,
+    model_arguments,
+    released_arguments,
+    released_network,
+)
 
 
 def load_released(path: Path, **arguments: Any) -> ChangeNetwork:
@@ -40,7 +46,7 @@ def load_released(path: Path, **arguments: Any) -> ChangeNetwork:
             f"{path}: weights of no network that is known here ({known}); "
             f"the first one is {next(iter(state))}"
         )
-    network = create_model(found, **arguments)
+    network = create_model(found, **released_arguments(found) | arguments)
     ours = {released_name(network, name): name for name in network.state_dict()}
     if network.released_twice is not None:
         _, again = network.released_twice
@@ -123,6 +129,12 @@ def write_released(path: str | Path, network: ChangeNetwork, **content: Any) -> 
         }
     if network.name not in ENTRIES or released_network(state) != network.name:
         raise CheckpointError(f"{path}: {network.name} has no released implementation")
+    known = model_arguments(network.name) | network.arguments
+    for name, value in network.released_arguments.items():
+        if known[name] != value:
+            raise CheckpointError(
+                f"{path}: the released {network.name} has {name} {value}, this one {known[name]}"
+            )
     with whole_file(path) as part:
         content = {"epoch": 0, "optimizer": {}, "max_acc": (0.0, 0)} | content
         try:

@@ -92,7 +92,7 @@ def print_scores(record: dict[str, Any]) -> None:
     show(table)
     pairs = counted(record["pairs"], "pair")
     say(f"{pairs}, labels stored as {record['labels']}, {record['arithmetic']}")
+    what = f"checkpoint {record['checkpoint_name']}" if record["checkpoint_name"] else "masks"
     say(
-        f"checkpoint {record['checkpoint_name']} {record['checkpoint']}, "
-        f"data {record['data_name']} {record['data']} (fingerprints)"
+        f"{what} {record['checkpoint']}, data {record['data_name']} {record['data']} (fingerprints)"
     )

@@ -195,11 +195,17 @@ class TrainingSampler(Sampler):
 
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(self.listed)
+        order = self._order(rng)
         seeds = rng.integers(2**63, size=self.listed)
         for position in range(self.rank, len(self) * self.processes, self.processes):
             draw = position % self.total
             yield Draw(int(order[draw]) % self.size, int(seeds[draw]))
+
+    def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Of all draws at once; of a number of draws round by round, so that none is left out."""
+        if self.total == self.listed:
+            return rng.permutation(self.listed)
+        return np.concatenate([rng.permutation(self.size) for _ in range(self.listed // self.size)])
 
 
 class ShareSampler(Sampler):

@@ -87,6 +87,8 @@ class ChangeNetwork(nn.Module):
             there is none.
         released_unsaid: Arguments that its released files do not say and weights do not show,
             with a hint of what they may be.
+        released_arguments: Arguments that its released implementation has, where they are not
+            ours by default.
         released_twice: How names begin in its released files of weights that these hold once
             more under another beginning.
     """
@@ -98,6 +100,7 @@ class ChangeNetwork(nn.Module):
     backbone_part: str = ""
     released_names: tuple[tuple[str, str], ...] = ()
     released_unsaid: ClassVar[dict[str, str]] = {}
+    released_arguments: ClassVar[dict[str, Any]] = {}
     released_twice: tuple[str, str] | None = None
 
     def __init__(self) -> None:

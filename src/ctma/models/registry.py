@@ -125,6 +125,12 @@ def model_hints(name: str) -> dict[str, Any]:
     return get_type_hints(network.__init__ if inspect.isclass(network) else network)
 
 
+def released_arguments(name: str) -> dict[str, Any]:
+    """Arguments that a network's released implementation has, where they are not its defaults."""
+    found: dict[str, Any] = getattr(_find(name), "released_arguments", {})
+    return found
+
+
 def released_network(weights: Mapping[str, Tensor]) -> str | None:
     """The network whose released implementation names weights so, ``None`` if there is none."""
     for name, entry in ENTRIES.items():

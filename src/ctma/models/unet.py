@@ -8,7 +8,7 @@ Segmentation", arXiv 1505.04597, 2015. Siamese with concatenation it is the rele
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import timm
 import torch
@@ -48,6 +48,7 @@ class UNet(ChangeNetwork):
     stride = 32
     backbone_part = "encoder."
     released_names = ((r"^head\.", "segmentation_head.0."),)
+    released_arguments: ClassVar[dict[str, Any]] = {"normalised": False}
 
     mean: Tensor
     std: Tensor

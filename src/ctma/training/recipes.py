@@ -186,7 +186,6 @@ def _check_model(model: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(name, str):
         raise SettingError("model.name: expected the name of a network")
     hints = model_hints(name)
-    hints = model_hints(name)
     fields: dict[str, Any] = {
         key: (hints.get(key, Any), default) for key, default in model_arguments(name).items()
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from ctma.cli.commands.options import Device, Json, Precision, Protocol, Subset
+from ctma.cli.commands.options import Device, Folders, Json, Precision, Protocol, Subset
 from ctma.cli.output import print_json, progress, say, show, warn
 from ctma.errors import SettingError
 from ctma.types import counted, ignore
@@ -72,6 +72,7 @@ def benchmark(
     protocol: Protocol = "crops",
     precision: Precision = "32-true",
     subset: Subset = "real",
+    folders: Folders = None,
     device: Device = "auto",
     devices: Devices = 1,
     allow_leak: AllowLeak = None,
@@ -98,21 +99,22 @@ def benchmark(
         protocol=protocol,
         precision=precision,
         subset=subset,
+        folders=folders,
+        devices=devices,
     )
     if dry_run:
-        _estimate(plan, device, as_json)
+        _estimate(plan, output, device, as_json)
     elif output is not None:
-        way = {"resume": resume, "allow_leak": allow_leak, "device": device, "devices": devices}
+        way = {"resume": resume, "allow_leak": allow_leak, "device": device}
         _run(plan, output, as_json, **way)
 
 
-def _estimate(plan: Plan, device: str, as_json: bool) -> None:
+def _estimate(plan: Plan, output: Path | None, device: str, as_json: bool) -> None:
     from ctma.benchmark.matrix import estimate
 
     with progress("Timing a step") as on_progress:
-        _print_estimates(
-            estimate(plan, device=device, on_progress=on_progress), plan.seeds, as_json
-        )
+        found = estimate(plan, output, device=device, on_progress=on_progress)
+    _print_estimates(found, as_json)
 
 
 def _run(plan: Plan, output: Path, as_json: bool, **way: Any) -> None:
@@ -154,28 +156,28 @@ def report(
         say(f"wrote {path}")
 
 
-def _print_estimates(found: list[Any], seeds: int, as_json: bool) -> None:
-    total = seeds * sum(one.seconds for one in found)
+def _print_estimates(found: list[Any], as_json: bool) -> None:
+    total = sum(one.trainings * one.seconds for one in found)
     if as_json:
-        print_json({"seeds": seeds, "seconds": total, "networks": [vars(one) for one in found]})
+        print_json({"seconds": total, "networks": [vars(one) for one in found]})
         return
     table = Table("network", "trainings", "steps")
     for name in ("s a step", "pairs/s", "parameters", "GMAC", "minutes"):
         table.add_column(name, justify="right")
     for one in found:
         if one.failure:
-            table.add_row(one.network, str(seeds), str(one.steps), one.failure)
+            table.add_row(one.network, str(one.trainings), str(one.steps), one.failure)
             continue
         cost = one.costs
         table.add_row(
             one.network,
-            str(seeds),
+            str(one.trainings),
             str(one.steps),
             f"{cost['step_seconds']:.2f}",
             f"{1 / cost['pair_seconds']:.2f}",
             f"{cost['parameters']:,}",
             f"{cost['gmac']:.1f}",
-            f"{seeds * one.seconds / 60:.1f}",
+            f"{one.trainings * one.seconds / 60:.1f}",
         )
     show(table)
     say(f"all: {total / 3600:.1f} hours, from one step that was timed; reading is not in it")

@@ -74,6 +74,8 @@ def evaluate(
     if (checkpoint is None) == (masks is None):
         raise SettingError("give a checkpoint, or `masks`, and not both")
     if masks is not None:
+        if threshold is not None or tta or gsd or save_masks or figures or protocol != "crops":
+            raise SettingError("`masks` are scored as they are: how a network is run has no part")
         _score_masks(masks, data, split, subset, folders, output, overwrite, as_json)
         return
     assert checkpoint is not None
