@@ -13,7 +13,7 @@ Checkpoint = Annotated[
     typer.Option(
         "--checkpoint",
         "-c",
-        help="A .safetensors checkpoint, an original .pth, or a shipped one: ctma-lite, ctma-any, ctma-s.",
+        help="A .safetensors, an original .pth, or a shipped one: ctma-lite, ctma-any, ctma-s.",
         metavar="FILE",
     ),
 ]
