@@ -14,6 +14,7 @@ from ctma.benchmark.table import difference, make_rows
 from ctma.data.dataset import TrainingSampler
 from ctma.errors import SettingError, UnknownNameError
 from ctma.evaluation.objects import ObjectScores, score_objects
+from ctma.evaluation.tally import Tally
 
 MASKS = arrays.arrays(np.uint8, (12, 15), elements=st.integers(0, 1))
 
@@ -39,6 +40,16 @@ def test_every_object_is_counted_once(mask, change):
     same = score_objects(change, change)
     assert (same.missed, same.false) == (0, 0)
     assert same.found == scores.found + scores.missed
+
+
+def test_the_curve_leads_from_everything_claimed_to_the_surest():
+    tally = Tally()
+    probability = np.float32([0.1, 0.2, 0.3, 0.6, 0.8, 0.9])
+    tally.histogram.add(probability, np.uint8([0, 0, 1, 0, 1, 1]))
+    found = [(round(recall, 3), round(precision, 3)) for recall, precision in tally.curve()]
+    assert (1.0, 0.5) in found
+    assert {(0.667, 1.0), (0.333, 1.0)} <= {*found}
+    assert [recall for recall, _ in found] == sorted((r for r, _ in found), reverse=True)
 
 
 def counts(f1, seeds=2, scenes=40):

@@ -65,15 +65,19 @@ class Tally:
         return describe(self.pairs) | {"curve": self.curve()}
 
     def curve(self) -> list[tuple[float, float]]:
-        """Recall and precision at thresholds from low to high, where anything is claimed."""
-        still, changed = (
-            np.append(np.cumsum(counts[::-1])[::-1], 0) for counts in self.histogram.counts
-        )
-        places = np.linspace(0, len(changed) - 1, CURVE_POINTS).astype(int)
+        """Recall and precision at thresholds from low to high, in even steps of recall."""
+        still, changed = (np.cumsum(counts[::-1])[::-1] for counts in self.histogram.counts)
+        if not changed[0]:
+            return []
+        recall = changed / changed[0]
+        wanted = np.linspace(1, 0, CURVE_POINTS)
+        first = np.searchsorted(-recall, -wanted)
+        # Of one recall, the threshold that claims most and the one that claims least.
+        places = np.concatenate([first, np.searchsorted(-recall, -wanted, side="right") - 1])
         return [
-            (float(changed[place] / changed[0]), float(changed[place] / claimed))
-            for place in places
-            if changed[0] and (claimed := changed[place] + still[place])
+            (float(recall[place]), float(changed[place] / claimed))
+            for place in np.unique(places[places < len(recall)])
+            if (claimed := changed[place] + still[place])
         ]
 
 
