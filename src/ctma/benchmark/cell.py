@@ -103,9 +103,7 @@ def run_cell(folder: Path, cell: Cell, device: str) -> None:
         "validation_f1": result.scores.f1,
         "epoch": result.epoch,
         "code": code,
-        "network_code": _outside_code(cell.network),
         "seconds": clock.read(),
-        "machine": describe_machine(find_device(device)),
     }
     masks = None if cell.seed else folder / MASKS / cell.network
     record = judge(plan, result.best, device, masks)
@@ -142,7 +140,11 @@ def judge(plan: Plan, checkpoint: Path, device: str, masks: Path | None) -> dict
         checkpoint_name=checkpoint.parent.name,
         checkpoint=file_fingerprint(checkpoint),
     )
-    return record.as_dict() | tally.as_dict()
+    made = {
+        "machine": describe_machine(network.device),
+        "network_code": _outside_code(type(network)),
+    }
+    return record.as_dict() | tally.as_dict() | made
 
 
 def measure(plan: Plan, network: str, device: str) -> dict[str, Any]:
@@ -194,9 +196,8 @@ def _learn(model: Any, recipe: Recipe, precision: str) -> None:
     model.zero_grad()
 
 
-def _outside_code(name: str) -> str:
+def _outside_code(kind: type) -> str:
     """A hash of the file of a network from outside the package, empty of one of ours."""
-    kind = type(create_model(name))
     file = None if kind.__module__.startswith("ctma.") else inspect.getsourcefile(kind)
     return "" if file is None else file_fingerprint(file)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ctma.benchmark.cell import SIDE, SPLIT
 from ctma.benchmark.plan import PLAN, Cell, Plan, read_code, read_plan
-from ctma.benchmark.record import FAILURES, RECORDS, code_fingerprint, recorded_networks
+from ctma.benchmark.record import FAILURES, RECORDS, code_fingerprint, read_kept, recorded_networks
 from ctma.data.doctor import examine
 from ctma.data.pairs import Pair, read_pair
 from ctma.data.readers import data_fingerprint
@@ -135,9 +135,9 @@ def run_benchmark(
     """
     output, code = Path(output), code_fingerprint()
     Hardware(device, plan.devices).check()
+    for name in plan.models:
+        plan.recipe_for(Cell(name, 0))
     cells = plan.cells()
-    for cell in cells:
-        plan.recipe_for(cell)
     _check_former(plan, output, resume, code)
     check_writable(output / PLAN)
     with sole_run(output):
@@ -178,7 +178,7 @@ def _check_health(plan: Plan, output: Path, allow_leak: str | None) -> None:
     data = Path(plan.data)
     splits = {split: data_fingerprint(plan.pairs(split)) for split in ("train", "val", SPLIT)}
     path = output / HEALTH
-    known = json.loads(path.read_bytes()) if path.exists() else {}
+    known = read_kept(path)
     if known and known["splits"] != splits:
         changed = [split for split in splits if known["splits"].get(split) != splits[split]]
         raise DataError(
@@ -210,7 +210,7 @@ def _take_costs(plan: Plan, output: Path, device: str, on_note: Say) -> None:
     """Measures what the networks cost, all of them in one go."""
     path = output / COSTS
     names = [*dict.fromkeys([*plan.models, *sorted(recorded_networks(output))])]
-    known = json.loads(path.read_bytes()) if path.exists() else {}
+    known = read_kept(path)
     if all(known.get(name) for name in names):
         return
     costs = {}

@@ -221,10 +221,10 @@ class Plan:
 
     def _published_data(self) -> str:
         """Whose recipes are taken: as named, else as the labels' folder tells."""
-        given = self.recipe.partition("/")[2]
+        if given := self.recipe.partition("/")[2]:
+            return given
         labels = self.pairs("train")[0].change
-        is_svcd = labels is not None and "OUT" in labels.parts
-        return given or ("svcd" if is_svcd else PLAIN)
+        return "svcd" if labels is not None and "OUT" in labels.parts else PLAIN
 
 
 def read_code(folder: Path) -> str:

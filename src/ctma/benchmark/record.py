@@ -192,6 +192,12 @@ def recorded_networks(folder: Path) -> set[str]:
     return {path.stem.rpartition("-")[0] for path in _whole_files(folder / RECORDS)}
 
 
+def read_kept(path: Path) -> dict[str, Any]:
+    """What a benchmark keeps in a file of JSON, empty where there is none yet."""
+    kept: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return kept
+
+
 def _whole_files(folder: Path) -> list[Path]:
     """Files that were written to their end; what a kill left of others begins with a dot."""
     return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,8 +16,8 @@ from ctma.benchmark.cell import MASKS, most_changed
 from ctma.benchmark.matrix import COSTS, HEALTH
 from ctma.benchmark.plan import PLAN, Budget, Plan, read_plan
 from ctma.benchmark.published import find_published
-from ctma.benchmark.record import add_others, failures, read_records
-from ctma.benchmark.table import Row, Spread, make_rows, scene_of
+from ctma.benchmark.record import add_others, failures, read_kept, read_records
+from ctma.benchmark.table import OBJECTS, SCORES, Row, Spread, make_rows, scene_of
 from ctma.data.images import read_label
 from ctma.data.pairs import find_label_scale, read_sample
 from ctma.data.readers import data_fingerprint
@@ -56,9 +55,12 @@ def write_report(
     plan = read_plan(folder)
     if plan is None:
         raise DataError(f"{folder}: its plan ({PLAN}) is gone")
-    costs = _read(folder / COSTS)
+    costs = read_kept(folder / COSTS)
     rows = make_rows(records, costs, find_published(records[0]["data_name"], plan.subset))
-    notes = [*_how(plan, records, _read(folder / HEALTH)), *_differences(plan, rows, records[0])]
+    notes = [
+        *_how(plan, records, read_kept(folder / HEALTH)),
+        *_differences(plan, rows, records[0]),
+    ]
     notes += [f"{one['network']}-{one['seed']} failed: {one['reason']}" for one in failures(folder)]
     markdown, data, page = (folder / name for name in TABLES)
     pictures = [save_precision_recall(folder / CURVES, {row.network: row.curve for row in rows})]
@@ -87,7 +89,7 @@ def object_table(rows: Sequence[Row]) -> list[list[str]]:
         *(
             [
                 row.network,
-                *(_count(row.object_scores[name]) for name in ("found", "missed", "false")),
+                *(_count(row.object_scores[name]) for name in OBJECTS),
                 _percent(row.object_scores["f1"]),
             ]
             for row in rows
@@ -109,7 +111,7 @@ def _pixel_line(row: Row) -> list[str]:
     if row.published is not None:
         less = 100 * row.scores["f1"].mean - row.published
         figures = [f"{row.published:.2f}", f"{less:+.2f}"]
-    shown = (_percent(row.scores[name]) for name in ("precision", "recall", "f1", "iou"))
+    shown = (_percent(row.scores[name]) for name in SCORES)
     return [row.network, str(row.seeds), *shown, *costs, behind, *figures]
 
 
@@ -266,7 +268,3 @@ def _count(spread: Spread) -> str:
 def _with_deviation(middle: float, deviation: float | None, digits: int) -> str:
     shown = f"{middle:.{digits}f}"
     return shown if deviation is None else f"{shown} ± {deviation:.{digits}f}"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_bytes()) if path.is_file() else {}
