@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ctma.models.backbones import Backbone, find_backbone
 from ctma.models.base import ChangeLogits, ChangeNetwork
-from ctma.models.layers import conv_bn, resize_as
+from ctma.models.layers import JoinConv, conv_bn, resize_as
 
 
 class Stages(NamedTuple):
@@ -155,7 +155,7 @@ class CTMA(ChangeNetwork):
         # The decoders join it with features in this layout; mixed ones are copied at every join.
         pair = torch.cat([before, after], dim=1).to(memory_format=torch.channels_last)
 
-        videos = self.temporal_encoder(pseudo_video(before, after, self.video_len))
+        videos = self.temporal_encoder(before, after, self.video_len)
         motion = (self.tams[0](videos[0]), self.tams[1](videos[1]))
         coarse_logits = self.coarse_head(motion[1])
         coarse_probability = coarse_logits.detach().sigmoid()
@@ -218,16 +218,29 @@ def pseudo_video(before: Tensor, after: Tensor, frames: int) -> Tensor:
     return before.unsqueeze(2) + steps.view(-1, 1, 1) * (after - before).unsqueeze(2)
 
 
+class Stem(nn.Sequential):
+    """T-Block I: a convolution over space and time, which sees the pseudo-video."""
+
+    def __init__(self, bands: int, width: int):
+        super().__init__(
+            nn.Conv3d(bands, width, (3, 9, 9), (1, 4, 4), (1, 4, 4), bias=False),
+            nn.BatchNorm3d(width),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(  # type: ignore[override]
+        self, before: Tensor, after: Tensor, frames: int
+    ) -> Tensor:
+        """Two (B, bands, H, W) to (B, width, N, H/4, W/4)."""
+        return super().forward(pseudo_video(before, after, frames))
+
+
 class TemporalEncoder(nn.Module):
     """T-Block I and two T-Blocks II over the pseudo-video."""
 
     def __init__(self, bands: int, width: int):
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv3d(bands, width, (3, 9, 9), (1, 4, 4), (1, 4, 4), bias=False),
-            nn.BatchNorm3d(width),
-            nn.ReLU(inplace=True),
-        )
+        self.stem = Stem(bands, width)
         self.t_blocks = nn.ModuleList(
             [
                 nn.Sequential(
@@ -240,9 +253,9 @@ class TemporalEncoder(nn.Module):
             ]
         )
 
-    def forward(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, bands, N, H, W) to (B, 4w, N, H/4, W/4) and (B, 8w, N/2, H/8, W/8)."""
-        first = self.t_blocks[0](self.stem(video))
+    def forward(self, before: Tensor, after: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+        """Two (B, bands, H, W) to (B, 4w, N, H/4, W/4) and (B, 8w, N/2, H/8, W/8)."""
+        first = self.t_blocks[0](self.stem(before, after, frames))
         return first, self.t_blocks[1](first)
 
 
@@ -287,14 +300,14 @@ class TemporalAggregation(nn.Module):
 class SBlock(nn.Module):
     """S-Block I (two convolutions) or S-Block II (three): residual around the first one."""
 
-    def __init__(self, in_channels: int, out_channels: int, convs: int = 2):
+    def __init__(self, channels: int, joined: int, out_channels: int, convs: int = 2):
         super().__init__()
-        self.conv1 = conv_bn(in_channels, out_channels)
+        self.conv1 = JoinConv(channels, joined, out_channels)
         self.conv2 = conv_bn(out_channels, out_channels)
         self.conv3 = conv_bn(out_channels, out_channels) if convs == 3 else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.conv1(x), inplace=True)
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        x = F.relu(self.conv1(x, other), inplace=True)
         out = self.conv2(x)
         if self.conv3 is not None:
             out = self.conv3(F.relu(out, inplace=True))
@@ -308,17 +321,17 @@ class SpatialBranch(nn.Module):
         super().__init__()
         self.levels = nn.ModuleList(
             [
-                SBlock(channels, widths[0]),
-                SBlock(widths[0] + motion_channels[0], widths[1]),
-                SBlock(widths[1] + motion_channels[1], widths[2], convs=3),
+                SBlock(channels, 0, widths[0]),
+                SBlock(widths[0], motion_channels[0], widths[1]),
+                SBlock(widths[1], motion_channels[1], widths[2], convs=3),
             ]
         )
 
     def forward(self, pair: Tensor, motion: tuple[Tensor, Tensor]) -> list[Tensor]:
         """Skip features, from the pair itself at H x W down to level 3 at H/8 x W/8."""
         level1 = F.max_pool2d(self.levels[0](pair), 2)
-        level2 = F.max_pool2d(self.levels[1](_join(level1, motion[0])), 2)
-        level3 = F.max_pool2d(self.levels[2](_join(level2, motion[1])), 2)
+        level2 = F.max_pool2d(self.levels[1](level1, motion[0]), 2)
+        level3 = F.max_pool2d(self.levels[2](level2, motion[1]), 2)
         return [pair, level1, level2, level3]
 
 
@@ -354,17 +367,12 @@ class Decoder(nn.Module):
         ins = (widths[-1], *outs[:-1])
         self.bottom = conv_bn(widths[-1], widths[-1])
         self.s_blocks = nn.ModuleList(
-            SBlock(skip + below, out) for skip, below, out in zip(skips, ins, outs, strict=True)
+            SBlock(skip, below, out) for skip, below, out in zip(skips, ins, outs, strict=True)
         )
         self.out = nn.Conv2d(widths[0], 1, 1)
 
     def forward(self, bottom: Tensor, skips: list[Tensor]) -> Tensor:
         x = F.relu(self.bottom(bottom), inplace=True)
         for s_block, skip in zip(self.s_blocks, reversed(skips), strict=True):
-            x = s_block(_join(skip, x))
+            x = s_block(skip, x)
         return self.out(x)
-
-
-def _join(x: Tensor, extra: Tensor) -> Tensor:
-    """Concatenates channels, ``extra`` resized to ``x``."""
-    return torch.cat([x, resize_as(extra, x)], dim=1)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ctma.models.backbones import Pyramid
 from ctma.models.base import ChangeLogits, ChangeNetwork
-from ctma.models.layers import conv_bn, resize_as
+from ctma.models.layers import JoinConv, conv_bn, resize_as
 
 STRIDES = (2, 4, 8, 16)
 """Of the features, from fine to coarse; the video is made at 4, the coarse mask at 8."""
@@ -182,7 +182,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.bottom = nn.Identity() if skips == widths else conv_bn(skips[-1], widths[-1], kernel=1)
         self.convs = nn.ModuleList(
-            conv_bn(skips[i] + widths[i + 1], widths[i]) for i in reversed(range(len(skips) - 1))
+            JoinConv(skips[i], widths[i + 1], widths[i]) for i in reversed(range(len(skips) - 1))
         )
         self.out = nn.Conv2d(widths[0], 1, 1)
 
@@ -190,7 +190,7 @@ class Decoder(nn.Module):
         """Levels from fine to coarse to logits at the finest one's size."""
         x = self.bottom(levels[-1])
         for conv, level in zip(self.convs, reversed(levels[:-1]), strict=True):
-            x = F.relu(conv(torch.cat([level, resize_as(x, level)], dim=1)))
+            x = F.relu(conv(level, x))
         return self.out(x)
 
 

@@ -52,6 +52,26 @@ def conv_bn(
     )
 
 
+class JoinConv(nn.Sequential):
+    """A 3 x 3 convolution with batch norm over a feature and one that is resized to it.
+
+    Args:
+        channels: Of the feature.
+        joined: Of the other one, at its own size.
+        out_channels: Channels out.
+    """
+
+    def __init__(self, channels: int, joined: int, out_channels: int):
+        super().__init__(*conv_bn(channels + joined, out_channels))
+        self.channels = channels
+
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """(B, channels, H, W) and (B, joined, h, w) to (B, out_channels, H, W)."""
+        if other is not None:
+            x = torch.cat([x, resize_as(other, x)], dim=1)
+        return super().forward(x)
+
+
 class ConvStack(nn.Sequential):
     """Convolutions of 3 x 3 with batch norm, each followed by ReLU and dropout of channels.
 

@@ -17,7 +17,6 @@ from ctma.models.ctma import (
     SpatialBranch,
     TemporalAggregation,
     TemporalEncoder,
-    pseudo_video,
 )
 
 TEMPORAL_WIDTH, SPATIAL_WIDTHS = 64, (32, 64, 128)
@@ -60,7 +59,7 @@ class P2V(ChangeNetwork):
         """
         self.check_inputs(before, after)
         pair = torch.cat([before, after], dim=1).to(memory_format=torch.channels_last)
-        videos = self.temporal_encoder(pseudo_video(before, after, self.video_len))
+        videos = self.temporal_encoder(before, after, self.video_len)
         motion = (self.tams[0](videos[0]), self.tams[1](videos[1]))
         skips = self.branch(pair, motion)
         return ChangeLogits(self.decoder(skips[-1], skips), (self.coarse_head(motion[1]),))
