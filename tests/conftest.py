@@ -3,9 +3,11 @@
 import os
 
 # Before anything is imported that looks, and for the processes that tests start too: how wide
-# tables are, and how many threads share a sum; one, where tests run side by side.
+# tables are, what runs networks that tests do not prepare, and how many threads share a sum; one,
+# where tests run side by side.
 os.environ |= {
     "COLUMNS": "200",
+    "CTMA_ENGINE": "eager",
     "OMP_NUM_THREADS": "1" if "PYTEST_XDIST_WORKER" in os.environ else "2",
 }
 

@@ -40,6 +40,7 @@ PUBLIC = [
     "predict",
     "predict_scene",
     "predict_xarray",
+    "prepare",
     "read_header",
     "register",
     "save_model",

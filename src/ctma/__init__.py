@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ctma.evaluation.report import evaluate as evaluate
     from ctma.evaluation.scoring import Scoring as Scoring
     from ctma.extending import register as register
+    from ctma.inference.engines.choice import prepare as prepare
     from ctma.inference.images import Prediction as Prediction
     from ctma.inference.images import predict as predict
     from ctma.models.base import ChangeLogits as ChangeLogits
@@ -65,6 +66,7 @@ _PUBLIC = {
     "predict": "ctma.inference.images",
     "predict_scene": "ctma.scene.predict",
     "predict_xarray": "ctma.scene.arrays",
+    "prepare": "ctma.inference.engines.choice",
     "read_header": "ctma.checkpoints.header",
     "register": "ctma.extending",
     "save_model": "ctma.checkpoints.store",

@@ -10,7 +10,13 @@ import torch
 from ctma._version import __version__
 from ctma.errors import SettingError, UnknownNameError
 
-PRECISIONS = ("32-true", "bf16-mixed")
+PRECISIONS = ("float32", "bf16", "int8")
+"""From the most exact to the fastest; a network is trained in the first two."""
+
+TRAINER_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
+"""As recipes and lightning call them, and ctma once did."""
+
+_FORMER = {former: name for name, former in TRAINER_PRECISIONS.items()}
 
 
 def find_device(name: str) -> torch.device:
@@ -32,32 +38,37 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def check_precision(name: str) -> None:
-    """Refuses what is no precision.
+def read_precision(name: str) -> str:
+    """A precision, or ``"auto"``, by its name or a former one.
 
     Raises:
         UnknownNameError: If there is no such precision.
     """
-    if name not in (*PRECISIONS, "auto"):
+    found = _FORMER.get(name, name)
+    if found not in (*PRECISIONS, "auto"):
         raise UnknownNameError("precision", name, (*PRECISIONS, "auto"))
+    return found
 
 
 def find_precision(name: str, device: torch.device) -> str:
-    """A precision by name; ``"auto"`` is bf16 where the device multiplies it.
+    """A precision of training by name; ``"auto"`` is bf16 where the device multiplies it.
 
     Raises:
         UnknownNameError: If there is no such precision.
+        SettingError: If nothing is trained in it.
     """
-    check_precision(name)
-    if name != "auto":
-        return name
-    return "bf16-mixed" if _multiplies_bf16(device) else "32-true"
+    found = read_precision(name)
+    if found == "auto":
+        return "bf16" if multiplies_bf16(device) else "float32"
+    if found not in TRAINER_PRECISIONS:
+        raise SettingError(f"`precision` {name}: take float32, bf16 or auto here")
+    return found
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """The context that runs a network in a precision; errors as in :func:`find_precision`."""
     found = find_precision(precision, device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=found == "bf16-mixed")
+    return torch.autocast(device.type, torch.bfloat16, enabled=found == "bf16")
 
 
 def describe_computing(device: torch.device, engine: str) -> dict[str, str]:
@@ -70,7 +81,8 @@ def describe_computing(device: torch.device, engine: str) -> dict[str, str]:
     }
 
 
-def _multiplies_bf16(device: torch.device) -> bool:
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether a device has units that multiply bf16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Older releases of torch do not tell.

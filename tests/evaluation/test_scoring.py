@@ -86,8 +86,10 @@ def test_counts_stay_exact_beyond_what_floats_can_hold():
 def test_a_score_is_not_taken_in_a_way_that_does_not_exist():
     with pytest.raises(UnknownNameError, match=r"slidin.*sliding"):
         Scoring(protocol="slidin")
-    with pytest.raises(UnknownNameError, match=r"bf16.*bf16-mixed"):
-        Scoring(precision="bf16")
+    with pytest.raises(UnknownNameError, match=r"bf15.*bf16"):
+        Scoring(precision="bf15")
+    with pytest.raises(UnknownNameError, match=r"openvin.*openvino"):
+        Scoring(engine="openvin")
     with pytest.raises(SettingError, match=r"`threshold` 1\.5"):
         Scoring(threshold=1.5)
     with pytest.raises(SettingError, match="`ground_sample_distance` -1"):

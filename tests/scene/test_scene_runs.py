@@ -22,11 +22,20 @@ pytest.importorskip("distributed")
 
 from rasterio.transform import from_origin  # noqa: E402
 
-from ctma import SceneSettings, Tiling, load_model, predict_xarray, save_model  # noqa: E402
+from ctma import (  # noqa: E402
+    SceneSettings,
+    Tiling,
+    create_model,
+    load_model,
+    predict_xarray,
+    prepare,
+    save_model,
+)
 from ctma.errors import OutputError, SceneError, SettingError  # noqa: E402
 from ctma.scene.identity import identify  # noqa: E402
 from ctma.scene.plan import make_plan  # noqa: E402
 from support.commands import refused  # noqa: E402
+from support.network_tester import live_in  # noqa: E402
 from support.scenes import (  # noqa: E402
     Neighbourhood,
     as_array,
@@ -57,6 +66,13 @@ class Slow(Neighbourhood):
             with open(self.log, "a") as log:
                 log.write("window\n")
         return super().forward(before, after)
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory):
+    """Compact CTMA with random weights, for engines."""
+    torch.manual_seed(0)
+    return live_in(create_model("ctma-lite", video_len=0))
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +220,33 @@ def test_the_unfinished_map_of_another_pair_is_not_thrown_away(pair, tmp_path):
     predict_scene(*reversed(pair), network, tmp_path, tiling=TILING, overwrite=True)
 
 
+@pytest.mark.parametrize("engine", ["openvino", "onnx", "exact"])
+def test_every_engine_gives_the_same_bytes_however_a_scene_is_run(
+    pair, lite, tmp_path, monkeypatch, engine
+):
+    monkeypatch.setenv("CTMA_CACHE", str(tmp_path / "cache"))
+    run = partial(predict_scene, *pair, lite, tiling=TILING, engine=engine)
+    here = run(tmp_path / "here")
+    assert (here.summary["engine"], here.summary["precision"]) == (engine, "float32")
+    run(tmp_path / "workers", workers=2)
+
+    def stop(done, total):
+        if done == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", on_progress=stop)
+    with pytest.raises(SettingError, match="other inputs or settings"):
+        predict_scene(*pair, lite, tmp_path / "stopped", tiling=TILING, resume=True)
+    run(tmp_path / "stopped", resume=True)
+    expected = outputs(tmp_path / "here")
+    assert outputs(tmp_path / "workers") == expected
+    assert outputs(tmp_path / "stopped") == expected
+    usual = predict_scene(*pair, lite, tmp_path / "usual", tiling=TILING)
+    apart = read(usual.probability).astype(int) - read(here.probability)
+    assert np.abs(apart).max() <= 1
+
+
 def test_a_map_that_was_killed_between_its_files_is_resumed(pair, tmp_path, monkeypatch):
     network = Slow().eval()
 
@@ -246,7 +289,7 @@ def test_a_run_is_resumed_where_the_same_computes_or_it_was_not_asked(
     if former:  # ctma did not look at what computes
         sources = [str(path) for path in pair]
         plan, _ = make_plan(*sources, network, SceneSettings(tiling=TILING))
-        before = identify(plan, network, SceneSettings().polygons).before
+        before = identify(plan, network, prepare(network), SceneSettings().polygons).before
         (tmp_path / ".ctma-unfinished/identity").write_text(before)
     monkeypatch.setattr("torch.__version__", "1.0")
     if former:

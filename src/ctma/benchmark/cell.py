@@ -129,11 +129,12 @@ def judge(plan: Plan, checkpoint: Path, device: str, masks: Path | None) -> dict
         if masks is not None and judged.pair.name in shown:
             save_image(masks / f"{judged.pair.name}.png", judged.mask * np.uint8(255))
 
-    scores = score_pairs(network, pairs, plan.scoring, on_pair=on_pair)
+    scoring = plan.scoring_on(network.device)
+    scores = score_pairs(network, pairs, scoring, on_pair=on_pair)
     record = record_score(
         network,
         pairs,
-        plan.scoring,
+        scoring,
         scores.as_dict(),
         split=SPLIT,
         data_name=Path(plan.data).resolve().name,

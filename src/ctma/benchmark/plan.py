@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from ctma.data.pairs import Pair
 from ctma.data.readers import find_pairs
+from ctma.devices import find_precision
 from ctma.errors import SettingError, UnknownNameError
 from ctma.evaluation.scoring import Scoring
 from ctma.files import write_json
@@ -109,7 +112,8 @@ class Plan:
         settings: Changes to the recipes: ``key=value`` for all, ``NETWORK:key=value`` for one.
         pretrained: Whether networks that can begin with ImageNet weights do.
         protocol: How networks are run over the images of the test split.
-        precision: Of training and scoring: ``32-true``, ``bf16-mixed`` or ``auto``.
+        precision: Of training and scoring: ``float32``, ``bf16``, or ``auto``, which is bf16
+            where the hardware multiplies it.
         subset: For SVCD, which sub-set.
         folders: Of another layout, ``before=X,after=Y,change=Z``: what its folders are called.
         devices: How many processes share a training, one a device, and so the batch of a
@@ -128,7 +132,7 @@ class Plan:
     settings: tuple[str, ...] = ()
     pretrained: bool = True
     protocol: str = "crops"
-    precision: str = "32-true"
+    precision: str = "float32"
     subset: str = "real"
     folders: str | None = None
     devices: int = 1
@@ -154,10 +158,10 @@ class Plan:
             raise SettingError(f"`devices` {self.devices}: do not share the batch of {self.budget}")
         Scoring(self.protocol, precision=self.precision)
 
-    @property
-    def scoring(self) -> Scoring:
-        """How the test split is scored; thresholds are at 0.5 for all."""
-        return Scoring(self.protocol, 0.5, precision=self.precision)
+    def scoring_on(self, device: torch.device) -> Scoring:
+        """How the test split is scored: each network as it is written, at a threshold of 0.5."""
+        precision = find_precision(self.precision, device)
+        return Scoring(self.protocol, 0.5, precision=precision, engine="eager")
 
     def cells(self) -> list[Cell]:
         """Every training, seed by seed, so that a table is there early."""

@@ -45,6 +45,8 @@ class Header(BaseModel):
         temperature: What logits are divided by before they become probabilities.
         offset: What is added to them then.
         calibration: How temperature, offset and threshold were found, where they were.
+        agreement: For faster engines and precisions, the share of validation pixels whose mask is
+            that of float32, where it was measured.
         training_data: Name, fingerprint and size of the data it was trained on.
         initial_weights: Name and fingerprint of the checkpoint where training began, if any.
         recipe: The full recipe it was trained with.
@@ -65,6 +67,7 @@ class Header(BaseModel):
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     offset: float = Field(0.0, allow_inf_nan=False)
     calibration: dict[str, Any] = Field(default_factory=dict)
+    agreement: dict[str, float] = Field(default_factory=dict)
     training_data: dict[str, Any] = Field(default_factory=dict)
     initial_weights: dict[str, str] = Field(default_factory=dict)
     recipe: dict[str, Any] = Field(default_factory=dict)

@@ -9,8 +9,8 @@ Networks", 2017) cannot mend what training brings in that shows more change than
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
 
@@ -28,8 +28,9 @@ from ctma.errors import DataError, SettingError
 from ctma.evaluation.metrics import Scores
 from ctma.evaluation.scoring import Judged, Scoring, record_score, score_pairs
 from ctma.files import check_writable, file_fingerprint, refuse_existing
+from ctma.inference.engines.choice import Choice, candidates
 from ctma.models.base import ChangeNetwork
-from ctma.types import Progress, ignore
+from ctma.types import Pixels, Progress, ignore
 
 LIMIT = 16.0
 """Largest logit that is told apart; float32 probabilities know no larger one."""
@@ -59,6 +60,8 @@ class Calibration:
         error_after: The same after both.
         f1_before: F1 at 0.5.
         f1_after: F1 at the threshold.
+        agreement: For each faster engine and precision that is here, the share of pixels whose
+            mask is that of float32.
     """
 
     temperature: float
@@ -69,6 +72,7 @@ class Calibration:
     error_after: float
     f1_before: float
     f1_after: float
+    agreement: dict[str, float] = field(default_factory=dict)
 
 
 class LogitHistogram:
@@ -174,11 +178,15 @@ def calibrate(
     folders: str | None = None,
     protocol: str = "crops",
     device: str = "auto",
-    precision: str = "32-true",
+    engine: str = "auto",
+    precision: str = "float32",
     overwrite: bool = False,
     on_progress: Progress = ignore,
 ) -> Calibration:
     """Puts temperature, offset and best threshold into a checkpoint's header.
+
+    With them goes how far the masks of faster engines and precisions agree with those of
+    float32, by which ``auto`` chooses.
 
     Args:
         checkpoint: A checkpoint of ours.
@@ -188,16 +196,18 @@ def calibrate(
         folders: As in ``evaluate``.
         protocol: How the network is run.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
-        precision: ``"32-true"``, ``"bf16-mixed"`` or ``"auto"``.
+        engine: What runs the network, see :func:`ctma.prepare`.
+        precision: ``"float32"`` or ``"bf16"``.
         overwrite: Replace the output if it is there.
-        on_progress: Called after every pair with how many are done, and of how many.
+        on_progress: Called after every pair with how many are done, and of how many; the pairs
+            are gone through once for each measurement.
 
     Raises:
         SettingError: If the split is another, or a file is none of ours by its suffix.
         DataError: If there is no data, or nothing changed in it.
         CtmaError: If checkpoint or data cannot be read, or the output not be written.
     """
-    scoring = Scoring(protocol=protocol, precision=precision)
+    scoring = Scoring(protocol=protocol, precision=precision, engine=engine)
     path = _check_files(find_checkpoint(checkpoint), Path(output), split)
     refuse_existing(Path(output), overwrite)
     network = load_model(path).to(find_device(device))
@@ -206,7 +216,9 @@ def calibrate(
     each = [find_pairs(root, split, folders=folders) for root in roots]
     pairs = [*chain(*each)]
     check_writable(output)
-    found = fit_calibration(_count_logits(network, each, scoring, on_progress))
+    ways = [*candidates(network)]
+    tell = _tell(on_progress, len(pairs) * (1 + bool(ways) + len(ways)))
+    found = fit_calibration(_count_logits(network, each, scoring, tell))
     record = record_score(
         network,
         pairs,
@@ -223,23 +235,66 @@ def calibrate(
         offset=found.offset,
         threshold=found.threshold,
     )
-    save_model(output, network, calibration=record.as_dict())
-    return found
+    agreement = _measure_agreement(network, each, scoring, ways, tell)
+    save_model(output, network, calibration=record.as_dict(), agreement=agreement)
+    return replace(found, agreement=agreement)
 
 
 def _count_logits(
-    network: ChangeNetwork, folders: list[list[Pair]], scoring: Scoring, on_progress: Progress
+    network: ChangeNetwork, folders: list[list[Pair]], scoring: Scoring, tell: Callable[[], None]
 ) -> LogitHistogram:
     histogram = LogitHistogram()
-    done, total = count(1), sum(map(len, folders))
 
     def on_pair(judged: Judged) -> None:
         histogram.add(judged.probability, judged.change)
-        on_progress(next(done), total)
+        tell()
 
     for pairs in folders:  # each may store change in its own way
         score_pairs(network, pairs, scoring, on_pair=on_pair)
     return histogram
+
+
+def _measure_agreement(
+    network: ChangeNetwork,
+    folders: list[list[Pair]],
+    scoring: Scoring,
+    ways: Sequence[Choice],
+    tell: Callable[[], None],
+) -> dict[str, float]:
+    """The share of pixels with the mask of float32, by engine and precision."""
+
+    def masks(engine: str, precision: str) -> list[Pixels]:
+        found: list[Pixels] = []
+
+        def on_pair(judged: Judged) -> None:
+            found.append(np.packbits(judged.mask))
+            tell()
+
+        way = replace(scoring, engine=engine, precision=precision)
+        for pairs in folders:
+            score_pairs(network, pairs, way, on_pair=on_pair)
+        return found
+
+    if not ways:
+        return {}
+    exact = masks("exact", "float32")
+    return {
+        f"{way.engine} {way.precision}": _share_equal(exact, masks(way.engine, way.precision))
+        for way in ways
+    }
+
+
+def _share_equal(masks: Sequence[Pixels], others: Sequence[Pixels]) -> float:
+    """Of masks packed into bits, whose last bytes may hold bits of no pixel, which are equal."""
+    different = sum(
+        int(np.bitwise_count(one ^ other).sum()) for one, other in zip(masks, others, strict=True)
+    )
+    return 1 - different / (8 * sum(map(len, masks)))
+
+
+def _tell(on_progress: Progress, total: int) -> Callable[[], None]:
+    done = count(1)
+    return lambda: on_progress(next(done), total)
 
 
 def _each_once(roots: Sequence[str | Path]) -> list[Path]:

@@ -187,7 +187,7 @@ def _name_way(
         f"{threshold:g}" if threshold not in (None, network.usage.threshold) else "",
         "tta" if scoring.tta else "",
         f"{distance:g}m" if distance else "",
-        scoring.precision if scoring.precision != "32-true" else "",
+        *(how for how in (scoring.engine, scoring.precision) if how != "auto"),
     )
     return "-".join(part for part in parts if part)
 

@@ -15,9 +15,9 @@ from ctma._version import __version__
 from ctma.data.dataset import Batch, PairDataset, collate_by_size
 from ctma.data.pairs import Pair, find_label_scale
 from ctma.data.readers import data_fingerprint
-from ctma.devices import autocast, check_precision, find_precision
+from ctma.devices import read_precision
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
-from ctma.inference.engines import eager
+from ctma.inference.engines.choice import check_engine, choose, prepare
 from ctma.inference.images import check_takes_images
 from ctma.inference.protocols import find_protocol
 from ctma.inference.resolution import check_given_distance, find_enlargement
@@ -43,23 +43,26 @@ class Scoring:
         tta: Average over flipped views; takes four times as long.
         ground_sample_distance: Metres a pixel of the images; where given, the network sees
             them enlarged or reduced to the distance it was trained at.
-        precision: ``"32-true"``, ``"bf16-mixed"`` or ``"auto"``.
+        precision: ``"float32"``, ``"bf16"``, or ``"auto"``, see :func:`ctma.prepare`.
+        engine: What runs the network, see there.
 
     Raises:
         SettingError: If a value is out of its range.
-        UnknownNameError: If there is no such protocol or precision.
+        UnknownNameError: If there is no such protocol, engine or precision.
     """
 
     protocol: str = "crops"
     threshold: float | None = None
     tta: bool = False
     ground_sample_distance: float | None = None
-    precision: str = "32-true"
+    precision: str = "auto"
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         settle(self)
         find_protocol(self.protocol)
-        check_precision(self.precision)
+        read_precision(self.precision)
+        check_engine(self.engine)
         check_threshold(self.threshold)
         check_distance(self.ground_sample_distance)
 
@@ -87,7 +90,7 @@ class ScoreRecord:
         tta: Whether flipped views were averaged.
         ground_sample_distance: Metres a pixel, where it was told.
         enlargement: How much larger the network saw the images.
-        arithmetic: ``"32-true"`` or ``"bf16-mixed"``.
+        arithmetic: The precision, such as ``"float32"``.
         engine: What ran the network.
         ctma_version: The version that took the score.
         date: The day, in UTC.
@@ -178,11 +181,11 @@ def score_pairs(
     loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=collate_by_size)
     confusion = ConfusionMatrix(threshold).to(network.device)
     with evaluating(network):
-        seen = look_as(network, enlargement=ratio, tta=scoring.tta)
+        prepared = prepare(network, scoring.engine, scoring.precision)
+        seen = look_as(prepared, enlargement=ratio, tta=scoring.tta)
         for batch in (batch for batches in loader for batch in batches):
-            with autocast(network.device, scoring.precision):
-                before, after = batch.before.to(network.device), batch.after.to(network.device)
-                probability = run(seen, before, after)
+            before, after = batch.before.to(network.device), batch.after.to(network.device)
+            probability = run(seen, before, after)
             confusion.update(probability, batch.change.to(network.device))
             for row, index in enumerate(batch.indices.tolist()):
                 on_pair(_judge(pairs[index], batch, probability, row, threshold))
@@ -216,6 +219,7 @@ def record_score(
         data: The fingerprint of the pairs, if it is known already.
         label_scale: The stored value of change, if it is known already.
     """
+    choice = choose(network, scoring.engine, scoring.precision)
     return ScoreRecord(
         network=network.name,
         arguments=network.arguments,
@@ -231,8 +235,8 @@ def record_score(
         tta=scoring.tta,
         ground_sample_distance=scoring.ground_sample_distance,
         enlargement=find_enlargement(network, scoring.ground_sample_distance),
-        arithmetic=find_precision(scoring.precision, network.device),
-        engine=eager.NAME,
+        arithmetic=choice.precision,
+        engine=choice.engine,
         ctma_version=__version__,
         date=datetime.now(UTC).date().isoformat(),
         results=results,

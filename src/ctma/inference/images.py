@@ -18,9 +18,9 @@ from ctma.data.dataset import to_tensor
 from ctma.data.images import SUFFIXES, read_image, read_owner, save_image, take_picture
 from ctma.data.pairs import Pair, pair_files, read_pair, size_text
 from ctma.data.readers import images_by_name
-from ctma.devices import autocast
 from ctma.errors import DataError, ImageError, OutputError, SettingError
 from ctma.files import fingerprint, refuse_inputs
+from ctma.inference.engines.choice import prepare
 from ctma.inference.protocols import find_protocol, sliding
 from ctma.inference.resolution import check_given_distance, find_enlargement
 from ctma.inference.views import evaluating, look_as
@@ -68,7 +68,9 @@ def predict(
     protocol: str = "auto",
     tta: bool = False,
     ground_sample_distance: float | None = None,
-    precision: str = "32-true",
+    engine: str = "auto",
+    precision: str = "auto",
+    cache: bool = True,
 ) -> Prediction:
     """Predicts what changed between two images.
 
@@ -86,11 +88,14 @@ def predict(
         tta: Average over flipped views; takes four times as long.
         ground_sample_distance: Metres a pixel; where given, the network sees the images
             enlarged or reduced to the distance it was trained at.
-        precision: ``"32-true"``, ``"bf16-mixed"`` or ``"auto"``.
+        engine: What runs the network, see :func:`ctma.prepare`.
+        precision: ``"float32"``, ``"bf16"``, or ``"auto"``, see there.
+        cache: Whether what was prepared is kept on disk for the next start.
 
     Raises:
         ImageError: If the arrays do not fit each other or the network.
-        UnknownNameError: If there is no such protocol or precision.
+        UnknownNameError: If there is no such protocol, engine or precision.
+        MissingExtraError: If the engine is not installed.
         SettingError: If the threshold or the distance is out of range, the model does not know
             its own distance, or it takes other bands than a picture has.
     """
@@ -102,8 +107,8 @@ def predict(
         _check_arrays(before, after, model)
         run = _choose_protocol(protocol, before.shape, ratio)
         inputs = [_to_input(image, model) for image in (before, after)]
-        with autocast(model.device, precision):
-            batch = run(look_as(model, enlargement=ratio, tta=tta), *inputs)
+        prepared = prepare(model, engine, precision, keep=cache)
+        batch = run(look_as(prepared, enlargement=ratio, tta=tta), *inputs)
     probability = batch[0, 0].cpu().numpy()
     if threshold is None:
         threshold = model.usage.threshold

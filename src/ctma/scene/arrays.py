@@ -10,11 +10,12 @@ import dask.array
 import numpy as np
 import odc.geo.xr  # noqa: F401  (gives DataArrays their .odc)
 import rioxarray  # noqa: F401  (gives DataArrays their .rio)
+import torch
 import xarray
 from numpy.typing import NDArray
 
 from ctma.errors import SceneError
-from ctma.inference.engines.eager import fold_norms
+from ctma.inference.engines.choice import prepare
 from ctma.inference.resolution import check_given_distance, find_enlargement
 from ctma.inference.views import evaluating, look_as
 from ctma.models.base import ChangeNetwork, check_network
@@ -38,7 +39,9 @@ def predict_xarray(
     tiling: Tiling | None = None,
     tta: bool = False,
     ground_sample_distance: float | None = None,
-    precision: str = "32-true",
+    engine: str = "auto",
+    precision: str = "auto",
+    cache: bool = True,
 ) -> xarray.DataArray:
     """The change probability of two georeferenced arrays, on the grid of the first.
 
@@ -55,7 +58,9 @@ def predict_xarray(
         tiling: How windows lie, in pixels that the network sees.
         tta: Average over flipped views.
         ground_sample_distance: Metres a pixel, by default as the first array has it.
-        precision: ``"32-true"``, ``"bf16-mixed"`` or ``"auto"``.
+        engine: What runs the network, see :func:`ctma.prepare`.
+        precision: ``"float32"``, ``"bf16"``, or ``"auto"``, see there.
+        cache: Whether what was prepared is kept on disk for the next start.
 
     Returns:
         (y, x) float32 in [0, 1], NaN where a date has no data; ``attrs`` hold ``threshold`` and
@@ -66,7 +71,7 @@ def predict_xarray(
         SettingError: If the scale is out of order, or the distance out of range.
     """
     settings = SceneSettings(
-        bands, scale, tiling=tiling, tta=tta, precision=precision,
+        bands, scale, tiling=tiling, tta=tta, engine=engine, precision=precision, cache=cache,
         ground_sample_distance=ground_sample_distance,
     )  # fmt: skip
     check_given_distance(model, ground_sample_distance)
@@ -80,8 +85,9 @@ def predict_xarray(
     ratio = find_enlargement(model, ground_sample_distance or _measure(before))
     kept = [name for name in (*before.dims[1:], "spatial_ref") if name in before.coords]
     with evaluating(model):
-        seen = look_as(model, enlargement=ratio, tta=tta)
-        blended = _blend(images, seen, settings.tiling_at(ratio), precision)
+        prepared = prepare(model, engine, precision, streams=torch.get_num_threads(), keep=cache)
+        seen = look_as(prepared, enlargement=ratio, tta=tta)
+        blended = _blend(images, seen, settings.tiling_at(ratio))
     probability = xarray.DataArray(
         blended,
         dims=before.dims[1:],
@@ -192,14 +198,14 @@ def _stored_type(date: xarray.DataArray) -> np.dtype:
     return np.dtype(told.get("rasterio_dtype", told.get("dtype", date.dtype)))
 
 
-def _blend(images: list[Any], model: ChangeNetwork, tiling: Tiling, precision: str) -> Any:
+def _blend(images: list[Any], model: ChangeNetwork, tiling: Tiling) -> Any:
     """A lazy (H, W) array whose chunks are blended from the windows that reach them."""
     height, width = images[0].shape[1:]
     rows, columns = (axis(length, tiling, model.stride) for length in (height, width))
-    shared = dask.delayed(fold_norms(model), pure=False, traverse=False)
+    shared = dask.delayed(model, pure=False, traverse=False)
     windows = {
         (i, j): dask.delayed(_look)(
-            shared, *(image[:, *_area(rows, i), *_area(columns, j)] for image in images), precision
+            shared, *(image[:, *_area(rows, i), *_area(columns, j)] for image in images)
         )
         for i, j in product(range(len(rows.origins)), range(len(columns.origins)))
     }
@@ -224,12 +230,10 @@ def _blend(images: list[Any], model: ChangeNetwork, tiling: Tiling, precision: s
     return dask.array.block(cells)
 
 
-def _look(
-    model: ChangeNetwork, before: NDArray, after: NDArray, precision: str
-) -> NDArray[np.float32]:
+def _look(model: ChangeNetwork, before: NDArray, after: NDArray) -> NDArray[np.float32]:
     valid = np.isfinite(before).all(axis=0) & np.isfinite(after).all(axis=0)
     before, after = (np.where(valid, image, 0).astype(np.float32) for image in (before, after))
-    return look(model, Images(before, after, valid), precision)
+    return look(model, Images(before, after, valid))
 
 
 def _cell(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from ctma.devices import describe_computing
 from ctma.files import fingerprint
-from ctma.inference.engines import eager
+from ctma.inference.engines.engine import Engine
 from ctma.models.base import ChangeNetwork
 from ctma.scene.plan import Plan
 from ctma.scene.rasters import files_beside
@@ -19,8 +18,7 @@ class Identity(NamedTuple):
 
     Attributes:
         now: Of inputs with all files that they consist of, plan, polygons and network, and of
-            what computes: device, engine, and the versions of ctma and torch (the arithmetic is
-            part of the plan).
+            what computes: device, engine, precision and versions.
         before: What ctma called the same run when it did not look at what computes; such runs
             can still be resumed.
     """
@@ -29,17 +27,20 @@ class Identity(NamedTuple):
     before: str
 
 
-def identify(plan: Plan, network: ChangeNetwork, polygons: PolygonSettings) -> Identity:
+def identify(
+    plan: Plan, network: ChangeNetwork, engine: Engine, polygons: PolygonSettings
+) -> Identity:
     """The identity of a run.
 
     Args:
         plan: The plan.
-        network: As it looks at windows.
+        network: As it looks at windows, but for the engine.
+        engine: What runs it.
         polygons: How polygons are written.
     """
     stamps = [_stamp(date.path) for date in (plan.before, plan.after)]
     before = fingerprint([repr(plan), repr(polygons), *stamps, network.fingerprint()])
-    computing = describe_computing(network.device, eager.NAME)
+    computing = engine.describe()
     beside = [file for date in (plan.before, plan.after) for file in files_beside(date.path)]
     nodata = [] if plan.nodata is None else [f"nodata {plan.nodata}"]
     now = fingerprint([before, *nodata, *map(_stamp, beside), *computing.values()])

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from ctma.devices import find_precision
+from ctma.devices import TRAINER_PRECISIONS
 from ctma.errors import SceneError
+from ctma.inference.engines.choice import choose
 from ctma.inference.resolution import find_enlargement
 from ctma.models.base import ChangeNetwork
 from ctma.scene.bands import choose_bands
@@ -69,7 +70,7 @@ class Plan:
         after: The date after.
         tiling: How windows lie.
         enlargement: How much larger the network sees them.
-        precision: ``"32-true"`` or ``"bf16-mixed"``.
+        precision: ``"32-true"`` or ``"bf16-mixed"``, as the first resumable runs called them.
         threshold: Change is where the probability exceeds it.
         stride: Pixels of the network's coarsest features; sides of windows are its multiples.
         nodata: The stored value that means none, in bands that do not say theirs.
@@ -177,7 +178,7 @@ def make_plan(
         second,
         settings.tiling_at(ratio),
         ratio,
-        find_precision(settings.precision, model.device),
+        TRAINER_PRECISIONS[choose(model, settings.engine, settings.precision).precision],
         usage.threshold if settings.threshold is None else settings.threshold,
         model.stride,
         settings.nodata,

@@ -17,7 +17,8 @@ import torch
 from ctma._version import __version__
 from ctma.errors import CtmaError, SettingError, first_line
 from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
-from ctma.inference.engines.eager import fold_norms
+from ctma.inference.engines.choice import prepare
+from ctma.inference.engines.engine import Engine
 from ctma.inference.resolution import check_given_distance, coarseness_warning
 from ctma.inference.views import evaluating, look_as
 from ctma.models.base import ChangeNetwork
@@ -110,13 +111,19 @@ def predict_scene(
     check_format(settings.polygon_format)
     with evaluating(model), raster_settings(), ThreadPoolExecutor(2) as threads:
         prints = [threads.submit(_input_fingerprint, source) for source in sources]
-        plan, findings = make_plan(*sources, model, settings)
+        # A worker has one thread; here as many look at windows as torch may use.
+        streams = 1 if workers is not None or cluster is not None else torch.get_num_threads()
+        engine = prepare(
+            model, settings.engine, settings.precision, streams=streams, keep=settings.cache
+        )
+        plan, findings = make_plan(*sources, engine, settings)
         for line in _warnings(model, settings, findings):
             on_warning(line)
-        network = look_as(model, enlargement=plan.enlargement, tta=settings.tta)
-        run = _Run(
-            plan, network, settings, Path(output), identify(plan, network, settings.polygons)
+        seen, network = (
+            look_as(one, enlargement=plan.enlargement, tta=settings.tta) for one in (model, engine)
         )
+        identity = identify(plan, seen, engine, settings.polygons)
+        run = _Run(plan, engine, network, settings, Path(output), identity)
         summary = run.read_finished() if resume else None
         if summary is None:
             found = _describe(plan, findings, prints)
@@ -129,6 +136,7 @@ class _Run:
     """One run over a scene, from its plan on."""
 
     plan: Plan
+    engine: Engine
     network: ChangeNetwork
     settings: SceneSettings
     output: Path
@@ -185,7 +193,10 @@ class _Run:
                 "threshold": self.plan.threshold,
                 **counts,
                 "seconds": seconds,
-                "versions": _versions(),
+                "engine": self.engine.engine,
+                "precision": self.engine.precision,
+                "engine_why": self.engine.why,
+                "versions": _versions() | self.engine.versions(),
                 "identity": self.identity.now,
             }
             write_json(self.output / SUMMARY, summary)
@@ -214,13 +225,12 @@ class _Run:
     def _map(
         self, store: Store, workers: int | None, cluster: str | None, on_progress: Progress
     ) -> dict[str, Any]:
-        network = fold_norms(self.network)
         try:
             with ExitStack() as stack:
-                predictor: Local | Cluster = Local(self.plan, network)
+                predictor: Local | Cluster = Local(self.plan, self.network)
                 if workers is not None or cluster is not None:
                     client = stack.enter_context(connect(workers, cluster))
-                    predictor = Cluster(self.plan, network, client)
+                    predictor = Cluster(self.plan, self.network, client)
                 blended = blend(self.plan, store, predictor, on_progress)
                 blended = stack.enter_context(closing(blended))
                 strips = stack.enter_context(closing(ahead(blended)))

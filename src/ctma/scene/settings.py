@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ctma.devices import check_precision
+from ctma.devices import read_precision
 from ctma.errors import SettingError, UnknownNameError
+from ctma.inference.engines.choice import check_engine
 from ctma.scene.blending import Tiling
 from ctma.scene.grid import GRIDS
 from ctma.settings import check_distance, check_threshold, settle
@@ -54,11 +55,13 @@ class SceneSettings:
         tta: Average over flipped views; takes four times as long.
         ground_sample_distance: Metres a pixel, by default as the grid has it. The network
             sees the scene enlarged or reduced to the distance it was trained at.
-        precision: ``"32-true"``, ``"bf16-mixed"`` or ``"auto"``.
+        precision: ``"float32"``, ``"bf16"``, or ``"auto"``, see :func:`ctma.prepare`.
+        engine: What runs the network, see there.
+        cache: Whether what was prepared is kept on disk for the next start.
 
     Raises:
         SettingError: If a value is out of its range.
-        UnknownNameError: If there is no such grid, format or precision.
+        UnknownNameError: If there is no such grid, format, engine or precision.
     """
 
     bands: tuple[int, ...] | tuple[tuple[int, ...], tuple[int, ...]] | None = None
@@ -72,8 +75,10 @@ class SceneSettings:
     coregister: bool = False
     tta: bool = False
     ground_sample_distance: float | None = None
-    precision: str = "32-true"
+    precision: str = "auto"
     nodata: float | None = None
+    engine: str = "auto"
+    cache: bool = True
 
     def __post_init__(self) -> None:
         settle(self)
@@ -91,7 +96,8 @@ class SceneSettings:
                 f"`scale` {self.scale[0]},{self.scale[1]}: the first must be below the second, "
                 "both finite"
             )
-        check_precision(self.precision)
+        read_precision(self.precision)
+        check_engine(self.engine)
         check_threshold(self.threshold)
         for name in ("min_area", "simplify"):
             if not 0 <= getattr(self, name) < math.inf:

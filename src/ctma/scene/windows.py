@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ctma.devices import autocast, find_device
+from ctma.devices import find_device
 from ctma.errors import SettingError, extras, first_line
 from ctma.inference.protocols import whole
 from ctma.models.base import ChangeNetwork
@@ -73,7 +73,7 @@ class Local:
             torch.set_num_threads(threads)
 
     def _look(self, images: Images) -> NDArray[np.float32]:
-        return look(self.model, images, self.plan.precision)
+        return look(self.model, images)
 
 
 @dataclass
@@ -166,7 +166,7 @@ def connect(workers: int | None, address: str | None) -> Iterator[Client]:
         yield client
 
 
-def look(model: ChangeNetwork, images: Images, precision: str) -> NDArray[np.float32]:
+def look(model: ChangeNetwork, images: Images) -> NDArray[np.float32]:
     """The probability of one window, (H, W), NaN where there is no data."""
     if not images.valid.any():
         return np.full(images.valid.shape, np.nan, np.float32)
@@ -174,8 +174,7 @@ def look(model: ChangeNetwork, images: Images, precision: str) -> NDArray[np.flo
         torch.from_numpy(image)[None].to(model.device, memory_format=torch.channels_last)
         for image in images[:2]
     )
-    with autocast(model.device, precision):
-        probability = whole(model, before, after)[0, 0].cpu().numpy()
+    probability = whole(model, before, after)[0, 0].cpu().numpy()
     if not images.valid.all():
         probability[~images.valid] = np.nan
     return probability
@@ -243,4 +242,4 @@ def _predict_on_worker(parcel: _Parcel, plan: Plan, index: WindowIndex) -> NDArr
         reader = getattr(_worker, "reader", None)
         if reader is None or reader.plan != plan:
             _worker.reader = reader = Reader(plan)
-        return look(parcel.model, reader.read(index), plan.precision)
+        return look(parcel.model, reader.read(index))

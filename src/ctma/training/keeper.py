@@ -149,7 +149,12 @@ class CheckpointKeeper(Checkpoint):
         return record_score(
             module.kept,
             self.pairs.validation,
-            Scoring("crops", module.validation_threshold, precision=self.recipe.trainer.precision),
+            Scoring(
+                "crops",
+                module.validation_threshold,
+                precision=self.recipe.trainer.precision,
+                engine="eager",
+            ),
             scores.as_dict(),
             split=self.recipe.data.validation_split,
             data_name=self.pairs.validation_name,

@@ -10,9 +10,9 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from ctma.checkpoints.header import find_checkpoint
-from ctma.devices import describe_computing, find_device, find_precision
+from ctma.devices import TRAINER_PRECISIONS, describe_computing, find_device, find_precision
 from ctma.files import sole_run
-from ctma.inference.engines import eager
+from ctma.inference.engines.eager import Eager
 from ctma.inference.images import check_takes_images
 from ctma.training.initial import create_network, load_initial
 from ctma.training.keeper import RECIPE, CheckpointKeeper, TrainingResult
@@ -75,7 +75,7 @@ def train(
     latest = find_latest(output, recipe, resume=resume, init=init)
     seed_everything(recipe.seed)
     network = create_network(recipe, pretrained=latest is None and init is None)
-    computing = describe_computing(find_device(device), eager.NAME)
+    computing = describe_computing(find_device(device), Eager.engine)
     former = check_latest(latest, network, recipe, computing)
     pairs = PairsModule(found, recipe.data, recipe.seed, former.epoch)
     initial: dict[str, str] = {}
@@ -164,7 +164,8 @@ def _settle(
     if precision == "auto" and kept is not None and kept.exists():
         content["trainer"]["precision"] = load_kept(kept).trainer.precision
     else:
-        content["trainer"]["precision"] = find_precision(precision, find_device(hardware.device))
+        found = find_precision(precision, find_device(hardware.device))
+        content["trainer"]["precision"] = TRAINER_PRECISIONS[found]
     return check_recipe(content)
 
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from ctma.cli.commands.options import Device, Folders, Json, Precision, Protocol, Subset
+from ctma.cli.commands.options import (
+    Device,
+    Folders,
+    Json,
+    Protocol,
+    Subset,
+    TrainingPrecision,
+)
 from ctma.cli.output import print_json, progress, say, show, warn
 from ctma.errors import SettingError
 from ctma.types import counted, ignore
@@ -70,7 +77,7 @@ def benchmark(
     settings: Changes = None,
     from_scratch: FromScratch = False,
     protocol: Protocol = "crops",
-    precision: Precision = "32-true",
+    precision: TrainingPrecision = "float32",
     subset: Subset = "real",
     folders: Folders = None,
     device: Device = "auto",

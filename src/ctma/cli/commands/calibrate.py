@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from ctma.cli.commands.options import Device, Folders, Json, Precision, Protocol, ReplaceFile
+from ctma.cli.commands.options import (
+    Device,
+    Engine,
+    Folders,
+    Json,
+    Precision,
+    Protocol,
+    ReplaceFile,
+)
 from ctma.cli.output import print_json, progress, say
 
 
@@ -24,7 +32,8 @@ def calibrate(
     protocol: Protocol = "crops",
     folders: Folders = None,
     device: Device = "auto",
-    precision: Precision = "32-true",
+    engine: Engine = "auto",
+    precision: Precision = "float32",
     overwrite: ReplaceFile = False,
     as_json: Json = False,
 ) -> None:
@@ -41,6 +50,7 @@ def calibrate(
             folders=folders,
             protocol=protocol,
             device=device,
+            engine=engine,
             precision=precision,
             overwrite=overwrite,
             on_progress=on_progress,
@@ -58,4 +68,6 @@ def calibrate(
         f"{100 * found.error_after:.2f} % after"
     )
     say(f"F1 {100 * found.f1_before:.2f} at 0.5 before, {100 * found.f1_after:.2f} after")
+    for way, share in found.agreement.items():
+        say(f"{way}: the mask of float32 on {100 * share:.3f} % of the pixels")
     say(f"wrote {output}")

@@ -10,6 +10,7 @@ import typer
 from ctma.cli.commands.options import (
     Data,
     Device,
+    Engine,
     FlipViews,
     Folders,
     Fusion,
@@ -64,7 +65,8 @@ def evaluate(
     fusion: Fusion = None,
     video_len: VideoLength = None,
     device: Device = "auto",
-    precision: Precision = "32-true",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
     """Score a checkpoint, or masks, on a split, and save the score with how it was taken."""
@@ -79,7 +81,7 @@ def evaluate(
         _score_masks(masks, data, split, subset, folders, output, overwrite, as_json)
         return
     assert checkpoint is not None
-    scoring = Scoring(protocol, threshold, tta, gsd, precision)
+    scoring = Scoring(protocol, threshold, tta, gsd, precision, engine)
     with progress("Scoring") as on_progress:
         report = run(
             checkpoint,

@@ -18,8 +18,21 @@ Checkpoint = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="auto (the fastest that is known to agree), eager, exact, compile, openvino or onnx."
+    ),
+]
 Precision = Annotated[
-    str, typer.Option(help="32-true, bf16-mixed, or auto: bf16 where the hardware multiplies it.")
+    str,
+    typer.Option(help="float32, bf16, or auto: bf16 where the checkpoint records that it agrees."),
+]
+TrainingPrecision = Annotated[
+    str, typer.Option(help="float32, bf16, or auto: bf16 where the hardware multiplies it.")
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Keep no prepared engine on disk, and take none.")
 ]
 Protocol = Annotated[str, typer.Option(help="crops, whole or sliding.")]
 Threshold = Annotated[

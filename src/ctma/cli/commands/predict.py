@@ -15,12 +15,14 @@ from ctma.cli.commands.options import (
     Cluster,
     Coregister,
     Device,
+    Engine,
     FlipViews,
     Fusion,
     Grid,
     GroundSampleDistance,
     Json,
     MinArea,
+    NoCache,
     NoData,
     Overwrite,
     PolygonFormat,
@@ -38,6 +40,7 @@ from ctma.errors import SettingError
 from ctma.types import BEST_SHIPPED, counted
 
 if TYPE_CHECKING:
+    from ctma.inference.engines.choice import Choice
     from ctma.models.base import ChangeNetwork
     from ctma.scene.predict import SceneResult
     from ctma.scene.settings import SceneSettings
@@ -60,7 +63,9 @@ def predict(
     fusion: Fusion = None,
     video_len: VideoLength = None,
     device: Device = "auto",
-    precision: Precision = "32-true",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    no_cache: NoCache = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     bands: Bands = None,
@@ -81,11 +86,14 @@ def predict(
     """
     from ctma.checkpoints.store import load_telling
     from ctma.devices import find_device
+    from ctma.inference.engines.choice import choose
 
     arguments = keep_given(fusion=fusion, video_len=video_len)
     model = load_telling(checkpoint, arguments, warn).to(find_device(device))
     # Older versions of typer give paths as texts there.
-    options = context.params | {"output": output}
+    options = context.params | {"output": output, "cache": not no_cache}
+    if not as_json:
+        say(_describe_engine(choose(model, engine, precision)))
     if scenes := _find_scenes(before, after):
         _refuse_options(context, {"protocol"}, f"is for images, and {before} is a raster")
         _predict_scenes(model, scenes, options)
@@ -97,6 +105,10 @@ def predict(
         }
         _refuse_options(context, of_rasters, f"is for rasters, and {before} is none with a CRS")
         _predict_images(model, options)
+
+
+def _describe_engine(choice: Choice) -> str:
+    return f"engine {choice.engine}, {choice.precision}" + (f": {choice.why}" if choice.why else "")
 
 
 def _predict_scenes(model: ChangeNetwork, scenes: list[Scene], options: dict[str, Any]) -> None:
@@ -141,13 +153,12 @@ def _scene_settings(options: dict[str, Any]) -> SceneSettings:
 
     alike = (
         "nodata", "grid", "threshold", "min_area", "simplify", "polygon_format", "coregister",
-        "tta",
+        "tta", "engine", "precision", "cache",
     )  # fmt: skip
     return SceneSettings(
         bands=_bands(options["bands"]),
         scale=_scale(options["scale"]),
         ground_sample_distance=options["gsd"],
-        precision=options["precision"],
         **{name: options[name] for name in alike},
     )
 
@@ -158,7 +169,7 @@ def _predict_images(model: ChangeNetwork, options: dict[str, Any]) -> None:
 
     if line := coarseness_warning(model, options["gsd"]):
         warn(line)
-    alike = ("threshold", "protocol", "tta", "precision")
+    alike = ("threshold", "protocol", "tta", "engine", "precision", "cache")
     with progress("Predicting") as on_progress:
         results = predict_files(
             Path(options["before"]),

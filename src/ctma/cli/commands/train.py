@@ -38,7 +38,7 @@ def train(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="32-true, bf16-mixed, or auto: bf16 where the hardware multiplies it.",
+            help="float32, bf16, or auto: bf16 where the hardware multiplies it.",
             show_default="the recipe's",
         ),
     ] = None,

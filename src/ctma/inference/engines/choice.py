@@ -1,0 +1,237 @@
+"""Which engine runs a network, and in which precision."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import torch
+
+from ctma.devices import multiplies_bf16, read_precision
+from ctma.errors import MissingExtraError, SettingError, UnknownNameError, extras
+from ctma.inference.engines.engine import Engine
+from ctma.models.base import ChangeNetwork, check_network
+
+AGREEMENT = 0.999
+"""The share of validation pixels whose mask must be that of float32 for ``auto`` to take less."""
+
+VARIABLE = "CTMA_ENGINE"
+"""The environment variable that says which engine ``auto`` takes."""
+
+
+class _Entry(NamedTuple):
+    """Where an engine stands, what it needs, and what it can do, known without loading it."""
+
+    place: str
+    package: str | None
+    precisions: tuple[str, ...]
+
+
+ENGINES: Mapping[str, _Entry] = {
+    "eager": _Entry("eager:Eager", None, ("float32", "bf16")),
+    "exact": _Entry("exact:Exact", None, ("float32", "bf16")),
+    "compile": _Entry("compiled:Compiled", None, ("float32", "bf16")),
+    "openvino": _Entry("openvino:OpenVino", "openvino", ("float32", "bf16")),
+    "onnx": _Entry("onnx:Onnx", "onnxruntime", ("float32",)),
+}
+
+FASTEST = (
+    ("openvino", "bf16"),
+    ("exact", "bf16"),
+    ("openvino", "float32"),
+    ("exact", "float32"),
+    ("onnx", "float32"),
+    ("compile", "bf16"),
+    ("compile", "float32"),
+    ("eager", "bf16"),
+    ("eager", "float32"),
+)
+"""In the order in which ``auto`` takes what there is."""
+
+
+class Choice(NamedTuple):
+    """What runs a network.
+
+    Attributes:
+        engine: One of ``ENGINES``.
+        precision: One of its precisions.
+        why: For people.
+    """
+
+    engine: str
+    precision: str
+    why: str
+
+
+def check_engine(name: str) -> None:
+    """Refuses what is no engine.
+
+    Raises:
+        UnknownNameError: If there is no such engine.
+    """
+    if name not in (*ENGINES, "auto"):
+        raise UnknownNameError("engine", name, (*ENGINES, "auto"))
+
+
+def is_installed(engine: str) -> bool:
+    """Whether what an engine needs is here."""
+    package = ENGINES[engine].package
+    return package is None or find_spec(package) is not None
+
+
+def choose(network: ChangeNetwork, engine: str = "auto", precision: str = "auto") -> Choice:
+    """Settles what is left open: the fastest that is here and known to agree with float32.
+
+    Args:
+        network: On the device that does the work.
+        engine: One of ``ENGINES``, or ``"auto"``.
+        precision: ``"float32"``, ``"bf16"`` or ``"auto"``.
+
+    Raises:
+        UnknownNameError: If there is no such engine or precision.
+        SettingError: If the engine does not compute in the precision.
+        MissingExtraError: If it is not installed.
+    """
+    check_engine(engine)
+    precision = read_precision(precision)
+    if isinstance(network, Engine):
+        given = _as_prepared(network, engine, precision)
+        return Choice(given.engine, given.precision, given.why)
+    if engine == "auto":
+        engine = os.environ.get(VARIABLE) or "auto"
+        check_engine(engine)
+    if engine != "auto":
+        _check_asked(engine, precision)
+        if precision != "auto":
+            return Choice(engine, precision, "")
+    for name, kind in FASTEST:
+        if engine not in ("auto", name) or precision not in ("auto", kind):
+            continue
+        if not is_installed(name) or (name in _ON_CPU and network.device.type != "cpu"):
+            continue
+        if kind == "float32" or precision == kind:
+            return Choice(name, kind, _why_exact(network) if precision == "auto" else "")
+        agreement = find_agreement(network).get(f"{name} {kind}", 0.0)
+        if agreement >= AGREEMENT and multiplies_bf16(network.device):
+            return Choice(name, kind, f"agrees with float32 on {100 * agreement:.2f} % of val")
+    raise SettingError(f"`precision` {precision}: needs weights that were quantised for it")
+
+
+_ON_CPU = ("openvino", "onnx")
+
+
+def find_agreement(network: ChangeNetwork) -> dict[str, float]:
+    """What a network's checkpoint records of each engine and precision."""
+    recorded: dict[str, float] = network.provenance.get("agreement", {})
+    return recorded
+
+
+def prepare(
+    network: ChangeNetwork,
+    engine: str = "auto",
+    precision: str = "auto",
+    *,
+    streams: int | None = None,
+    keep: bool = True,
+) -> Engine:
+    """A network that runs faster and says the same; it goes wherever a network goes.
+
+    Args:
+        network: As from ``load_model``; put into evaluation mode. One that was prepared already
+            is given back, where nothing else is asked for.
+        engine: ``"eager"``, ``"exact"``, ``"compile"``, ``"openvino"``, ``"onnx"``; ``"auto"``
+            takes the fastest that is installed, or what the environment variable
+            ``CTMA_ENGINE`` says.
+        precision: ``"float32"``, ``"bf16"``; ``"auto"`` takes bf16 where the checkpoint records
+            that masks agree with those of float32 on 99.9 % of the pixels.
+        streams: How many threads will call it at once, each computing alone.
+        keep: Whether graphs are kept on disk for the next start.
+
+    Raises:
+        UnknownNameError: If there is no such engine or precision.
+        SettingError: If the engine cannot take the network, or not in this precision.
+        MissingExtraError: If it is not installed.
+    """
+    check_network(network)
+    if isinstance(network, Engine):
+        given = _as_prepared(network, engine, precision)
+        if given.engine not in _ON_CPU or streams is None:
+            return given
+        network, engine, precision = given.network, given.engine, given.precision
+    wanted = (engine, precision, streams, keep, os.environ.get(VARIABLE))
+    state = _state(network)
+    if (last := _LAST.get("last")) and last[0]() is network and last[1:3] == (wanted, state):
+        return last[3]
+    found = choose(network, engine, precision)
+    prepared = _load(found.engine)(network, found.precision, **_options(found, streams, keep))
+    prepared.why = found.why
+    _LAST["last"] = (weakref.ref(network), wanted, state, prepared)
+    return prepared.eval()
+
+
+_LAST: dict[str, tuple[Any, Any, Any, Engine]] = {}
+"""The network that was prepared last: callers who predict pair by pair give the same one."""
+
+
+def candidates(network: ChangeNetwork) -> Iterator[Choice]:
+    """Engines and precisions below float32 that are here, for those who measure agreement."""
+    if not multiplies_bf16(network.device):
+        return
+    on_cpu = network.device.type == "cpu"
+    for name, kind in FASTEST:
+        measured = kind != "float32" and name in ("openvino", "exact")
+        if measured and is_installed(name) and (on_cpu or name not in _ON_CPU):
+            yield Choice(name, kind, "")
+
+
+def _check_asked(engine: str, precision: str) -> None:
+    entry = ENGINES[engine]
+    if precision not in ("auto", *entry.precisions):
+        raise SettingError(
+            f"engine {engine} computes in {' and '.join(entry.precisions)}, not in {precision}"
+        )
+    if not is_installed(engine):
+        raise MissingExtraError(str(entry.package), engine)
+
+
+def _why_exact(network: ChangeNetwork) -> str:
+    if not multiplies_bf16(network.device):
+        return "this processor does not multiply bf16"
+    if not find_agreement(network):
+        return "the checkpoint records no agreement of faster ones; ctma calibrate measures it"
+    return "nothing faster is installed that agrees with float32"
+
+
+def _as_prepared(network: Engine, engine: str, precision: str) -> Engine:
+    wanted = read_precision(precision)
+    if engine in ("auto", network.engine) and wanted in ("auto", network.precision):
+        return network
+    raise SettingError(
+        f"`model` was prepared as {network.engine} in {network.precision}, not as {engine} in "
+        f"{precision}; give the network itself"
+    )
+
+
+def _load(engine: str) -> Callable[..., Engine]:
+    module, _, name = ENGINES[engine].place.partition(":")
+    with extras():
+        found: Callable[..., Engine] = getattr(import_module(f"{__package__}.{module}"), name)
+        return found
+
+
+def _options(found: Choice, streams: int | None, keep: bool) -> dict[str, Any]:
+    return {"streams": streams, "keep": keep} if found.engine in _ON_CPU else {}
+
+
+def _state(network: ChangeNetwork) -> Any:
+    """Changes when a weight, the usage or the device does."""
+    weights: Iterator[torch.Tensor] = iter(network.state_dict().values())
+    return (
+        network.usage,
+        network.provenance.get("agreement"),
+        [(weight.data_ptr(), weight._version) for weight in weights],
+    )

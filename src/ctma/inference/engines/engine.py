@@ -1,0 +1,57 @@
+"""What every engine is: a network that runs otherwise and says the same."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import ClassVar
+
+import torch
+
+from ctma._version import __version__
+from ctma.inference.views import View
+from ctma.models.base import ChangeNetwork
+
+
+def version_of(package: str) -> dict[str, str]:
+    """The version of a package that computes, empty where it is not installed."""
+    try:
+        return {package: version(package)}
+    except PackageNotFoundError:
+        return {package: ""}
+
+
+class Engine(View):
+    """A network behind an engine; it has the signature and the usage of the network.
+
+    Args:
+        network: In evaluation mode, on the device that does the work.
+        precision: One of ``precisions``.
+
+    Attributes:
+        engine: Its name.
+        precisions: Those that it computes in, the most exact first.
+        why: Why it was chosen, for people; empty where it was asked for.
+    """
+
+    engine: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]]
+
+    def __init__(self, network: ChangeNetwork, precision: str):
+        super().__init__(network)
+        self.precision = precision
+        self.why = ""
+
+    def describe(self) -> dict[str, str]:
+        """What computes, as far as bits depend on it: versions, kind of device, engine."""
+        return {
+            "ctma": __version__,
+            "torch": str(torch.__version__),
+            "device": self.device.type,
+            "engine": self.engine,
+            "precision": self.precision,
+            **self.versions(),
+        }
+
+    def versions(self) -> dict[str, str]:
+        """Of what computes beside torch."""
+        return {}

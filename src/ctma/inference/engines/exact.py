@@ -1,0 +1,169 @@
+"""Torch on a network that is rewritten: the same function to rounding, with fewer multiplications.
+
+What is saved, over batch norms that are folded into convolutions:
+
+- The frames of the pseudo-video are affine in their number, so a convolution over space and
+  time is one over the first image and one over the difference of both, whatever their number.
+- A 3 x 3 convolution over a map enlarged twice sees each value four times: it is a transposed
+  convolution of the map itself, at 4/9 of the work. A convolution over joined maps is the sum
+  of one over each.
+- Features that are enlarged twice, convolved, and reduced twice: one place of four is kept, and
+  only that is computed; and the difference of two convolutions is that of what goes in.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ctma.inference.engines.eager import Eager
+from ctma.models.base import ChangeNetwork
+from ctma.models.ctma import DifferencePath, Stem
+from ctma.models.layers import JoinConv, Module, channels_last
+
+_CONVS = (nn.Conv2d, nn.Conv3d)
+_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class Exact(Eager):
+    """Runs the rewritten network."""
+
+    engine = "exact"
+
+    def __init__(self, network: ChangeNetwork, precision: str):
+        super().__init__(rewrite(network), precision)
+
+
+def fold_norms(network: Module) -> Module:
+    """A copy for inference whose batch norms are folded into the convolutions before them.
+
+    Args:
+        network: In evaluation mode.
+    """
+    copy = deepcopy(network)
+    for module in list(copy.modules()):
+        # Where the two are no sequence, as in timm's networks, they are called alike.
+        children: dict[str, Any] = dict(module.named_children())
+        in_turn = pairwise(children) if isinstance(module, nn.Sequential) else []
+        named = ((name, name.replace("conv", "bn")) for name in children)
+        for conv, norm in (*in_turn, *named):
+            if _is_norm_of(children.get(norm), children[conv]):
+                setattr(module, conv, fuse_conv_bn_eval(children[conv], children[norm]))
+                setattr(module, norm, nn.Identity())
+    return channels_last(copy)
+
+
+def _is_norm_of(norm: nn.Module | None, conv: nn.Module) -> bool:
+    return type(norm) in _NORMS and isinstance(conv, _CONVS)
+
+
+def rewrite(network: Module, *, joins: bool = True) -> Module:
+    """A copy for inference that computes the same with fewer multiplications.
+
+    Args:
+        network: In evaluation mode.
+        joins: Whether convolutions over joined maps are taken apart too: fewer multiplications,
+            but more passes over memory.
+    """
+    copy = fold_norms(network)
+    for module in list(copy.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Stem):
+                setattr(module, name, AffineStem(child))
+            elif isinstance(child, DifferencePath):
+                setattr(module, name, SparseDifferencePath(child))
+            elif isinstance(child, JoinConv) and joins and child.joined:
+                setattr(module, name, SplitJoin(child))
+    return channels_last(copy)
+
+
+class AffineStem(nn.Module):
+    """A stem over the pseudo-video, computed from the first image and the difference of both.
+
+    Frame n is I1 + n / (N - 1) (I2 - I1), and so is each tap of the kernel in time an affine
+    function of n. At the ends of the video one tap meets no frame.
+    """
+
+    def __init__(self, stem: Stem):
+        super().__init__()
+        conv: Any = stem[0]
+        earlier, now, later = conv.weight.unbind(2)
+        # One convolution for all: all taps together, the first and the last alone.
+        self.conv = nn.Conv2d(
+            conv.in_channels, 3 * conv.out_channels, conv.kernel_size[1:], conv.stride[1:],
+            conv.padding[1:], bias=False,
+        )  # fmt: skip
+        self.conv.weight = nn.Parameter(torch.cat([earlier + now + later, earlier, later]))
+        self.bias = nn.Parameter(conv.bias[:, None, None])
+
+    def forward(self, before: Tensor, after: Tensor, frames: int) -> Tensor:
+        """Two (B, bands, H, W) to (B, width, N, H/4, W/4)."""
+        still, still_first, still_last = self.conv(before).chunk(3, dim=1)
+        moved, moved_first, moved_last = self.conv(after - before).chunk(3, dim=1)
+        step = 1 / (frames - 1)
+        start = still + self.bias + step * (moved_last - moved_first)
+        video = [start + n * step * moved for n in range(frames)]
+        # What the taps would have seen beyond the ends: frame -1, and frame N.
+        video[0] = video[0] - (still_first - step * moved_first)
+        video[-1] = video[-1] - (still_last + (1 + step) * moved_last)
+        return F.relu(torch.stack(video, dim=2), inplace=True)
+
+
+class SparseDifferencePath(nn.Module):
+    """Difference features where level 3 keeps them, one place of four.
+
+    The kept places are the even ones; there, of three rows of a 3 x 3 kernel over the enlarged
+    map, the first meets one value and the other two the next.
+    """
+
+    def __init__(self, path: DifferencePath):
+        super().__init__()
+        self.path = path
+        kernel = path.project.weight
+        rows = torch.stack([kernel[:, :, 0], kernel[:, :, 1] + kernel[:, :, 2]], dim=2)
+        both = torch.stack([rows[..., 0], rows[..., 1] + rows[..., 2]], dim=3)
+        self.conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 2, bias=False)
+        self.conv.weight = nn.Parameter(both)
+
+    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        """Two (B, bands, H, W) to (B, C, H/8, W/8); the path's own output at other sizes."""
+        if before.shape[-2] % 8 or before.shape[-1] % 8:
+            return self.path(before, after)
+        first, second = self.path.backbone(torch.cat([before, after])).chunk(2)
+        return self.conv(F.pad(first - second, (1, 0, 1, 0))).abs()
+
+
+class SplitJoin(nn.Module):
+    """A convolution over joined maps, taken apart: one over each, and their sum."""
+
+    def __init__(self, join: JoinConv):
+        super().__init__()
+        self.join = join
+        conv: Any = join[0]
+        kernel = conv.weight[:, join.channels :]
+        self.own = nn.Conv2d(join.channels, conv.out_channels, 3, padding=1)
+        self.own.weight = nn.Parameter(conv.weight[:, : join.channels])
+        self.own.bias = conv.bias
+        self.enlarged = nn.ConvTranspose2d(join.joined, conv.out_channels, 4, 2, 1, bias=False)
+        self.enlarged.weight = nn.Parameter(_over_enlarged(kernel))
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        """As the layer; taken apart where the other map is half as large."""
+        if x.shape[-2] == 2 * other.shape[-2] and x.shape[-1] == 2 * other.shape[-1]:
+            return self.own(x) + self.enlarged(other)
+        return self.join(x, other)
+
+
+def _over_enlarged(kernel: Tensor) -> Tensor:
+    """The transposed kernel (in, out, 4, 4) that does over a map what (out, in, 3, 3) does over
+    the map enlarged twice.
+    """
+    flipped = kernel.flip(2, 3).flatten(0, 1)[:, None]
+    spread = F.conv2d(flipped, torch.ones_like(flipped[:1, :, :2, :2]), padding=1)
+    return spread.view(*kernel.shape[:2], 4, 4).transpose(0, 1).contiguous()

@@ -1,0 +1,75 @@
+"""Networks as graphs in the form of ONNX, which other programs run.
+
+Graphs are traced: what they hold is what the network did with one example. Shapes are taken
+from the inputs on the way, so that height, width and number of pairs stay free.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+from ctma.errors import extras
+
+INPUTS = ("before", "after")
+"""What the inputs of a graph are called."""
+
+OPSET = 17
+"""Of ONNX; understood by every runtime of the last years."""
+
+
+def trace(
+    module: nn.Module,
+    example: Sequence[Tensor],
+    output: str,
+    *,
+    inputs: Sequence[str] = INPUTS,
+    free: bool = True,
+) -> bytes:
+    """An ONNX model of a module.
+
+    Args:
+        module: In evaluation mode.
+        example: Its inputs, (B, C, H, W) each.
+        output: What its output is called.
+        inputs: What its inputs are called.
+        free: Whether number, height and width stay free; else they are those of the example.
+
+    Raises:
+        MissingExtraError: If ONNX is not installed.
+    """
+    with extras():
+        import onnx  # noqa: F401  (torch writes with it)
+    axes = {0: "batch", 2: "height", 3: "width"}
+    with _tracing(), TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        # By tracing: the newer exporter does not come to an end where sizes are filled up to
+        # multiples and stay free.
+        torch.onnx.export(
+            module,
+            tuple(example),
+            path,
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_axes=dict.fromkeys((*inputs, output), axes) if free else None,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        return path.read_bytes()
+
+
+@contextmanager
+def _tracing() -> Iterator[None]:
+    """Without gradients, and without the warnings that are meant for those who write networks:
+    checks of shapes, which are what they warn of, stay outside of a graph on purpose.
+    """
+    with torch.no_grad(), warnings.catch_warnings():
+        for kind in (torch.jit.TracerWarning, DeprecationWarning, FutureWarning, UserWarning):
+            warnings.simplefilter("ignore", kind)
+        yield
