@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,23 +13,18 @@ from PIL.Image import Image
 from torch import Tensor
 
 from ctma.data.dataset import to_tensor
-from ctma.data.images import SUFFIXES, read_image, read_owner, save_image, take_picture
-from ctma.data.pairs import Pair, pair_files, read_pair, size_text
-from ctma.data.readers import images_by_name
-from ctma.errors import DataError, ImageError, OutputError, SettingError
-from ctma.files import fingerprint, refuse_inputs
+from ctma.data.images import read_image, take_picture
+from ctma.data.pairs import size_text
+from ctma.errors import ImageError, SettingError
+from ctma.inference.batch import Prediction, predict_pairs
 from ctma.inference.engines.choice import prepare
 from ctma.inference.protocols import find_protocol, sliding
 from ctma.inference.resolution import check_given_distance, find_enlargement
+from ctma.inference.tiles import find_windows
 from ctma.inference.views import evaluating, look_as
 from ctma.models.base import ChangeNetwork
 from ctma.settings import check_threshold
-from ctma.types import IMAGE_BANDS, Pixels, Plane, Progress, ignore
-
-LARGEST_WHOLE = 1024 * 1024
-"""Pixels above which an image is predicted in windows."""
-
-LARGE_WINDOW, LARGE_STRIDE = 512, 256
+from ctma.types import IMAGE_BANDS, Progress, ignore
 
 
 def check_takes_images(network: ChangeNetwork) -> None:
@@ -45,18 +38,6 @@ def check_takes_images(network: ChangeNetwork) -> None:
             f"this network takes {network.bands} bands ({', '.join(network.usage.bands)}), "
             f"images have {len(IMAGE_BANDS)} ({', '.join(IMAGE_BANDS)})"
         )
-
-
-class Prediction(NamedTuple):
-    """What changed.
-
-    Attributes:
-        probability: Change probability in [0, 1], (H, W) float32.
-        mask: 1 where the probability exceeds the threshold, (H, W) uint8.
-    """
-
-    probability: Plane
-    mask: Pixels
 
 
 def predict(
@@ -146,71 +127,8 @@ def predict_files(
         OutputError: If a file cannot be written, is an input, or was made from another pair.
     """
     check_takes_images(model)
-    pairs = find_partners(before, after)
-    files = {
-        pair: [output / kind / f"{pair.name}.png" for kind in ("mask", "probability")]
-        for pair in pairs
-    }
-    refuse_inputs(pair_files(pairs), chain(*files.values()))
-    if not overwrite:
-        _refuse_others(files)
-    results: list[dict[str, Any]] = []
-    for pair, (mask, probability) in files.items():
-        prediction = predict(*read_pair(pair), model, **options)
-        save_image(mask, prediction.mask * np.uint8(255), _owner(pair))
-        save_image(probability, to_8_bit(prediction.probability), _owner(pair))
-        results.append(
-            {
-                "name": pair.name,
-                "mask": str(mask),
-                "probability": str(probability),
-                "changed_share": float(prediction.mask.mean()),
-            }
-        )
-        on_done(len(results), len(pairs))
-    return results
-
-
-def find_partners(before: Path, after: Path) -> list[Pair]:
-    """Pairs of two images, or of the images of equal names in two folders.
-
-    Raises:
-        DataError: If one is a folder and the other not, or partners are missing.
-    """
-    for path in (before, after):
-        if not path.exists():
-            raise DataError(f"{path}: no such file or folder")
-    if before.is_dir() != after.is_dir():
-        raise DataError(f"{before} and {after}: give two images or two folders")
-    if not before.is_dir():
-        return [Pair(before.stem, before, after, None)]
-    images = [images_by_name(folder) for folder in (before, after)]
-    alone = sorted(images[0].keys() ^ images[1].keys())
-    if alone:
-        raise DataError(f"{before} and {after}: {alone[0]} is in one only ({len(alone)} such)")
-    if not images[0]:
-        raise DataError(f"{before}: no images here ({', '.join(sorted(SUFFIXES))})")
-    return [Pair(name, images[0][name], images[1][name], None) for name in sorted(images[0])]
-
-
-def _refuse_others(files: dict[Pair, list[Path]]) -> None:
-    for pair, outputs in files.items():
-        for path in outputs:
-            if path.exists() and read_owner(path) != _owner(pair):
-                raise OutputError(
-                    f"{path}: is there already and was not made from {pair.before} and "
-                    f"{pair.after}; name another folder, or replace it with `overwrite`"
-                )
-
-
-def _owner(pair: Pair) -> str:
-    """Tells this pair from others, without giving away where it lies."""
-    return fingerprint(str(path.resolve()) for path in (pair.before, pair.after))
-
-
-def to_8_bit(probability: Plane) -> Pixels:
-    """Probability in [0, 1] to the nearest of 0 to 255."""
-    return np.rint(probability * 255).astype(np.uint8)
+    run = partial(predict, model=model, **options)
+    return predict_pairs(before, after, output, run, overwrite=overwrite, on_done=on_done)
 
 
 def _read(image: NDArray | Image | str | Path, model: ChangeNetwork) -> NDArray:
@@ -254,7 +172,7 @@ def _choose_protocol(name: str, shape: tuple[int, ...], ratio: float) -> Callabl
     """By name; ``auto`` counts pixels as the network sees them."""
     if name != "auto":
         return find_protocol(name)
-    if shape[0] * shape[1] * ratio**2 <= LARGEST_WHOLE:
+    found = find_windows(shape[0], shape[1], ratio)
+    if found is None:
         return find_protocol("whole")
-    window, stride = (math.ceil(side / ratio) for side in (LARGE_WINDOW, LARGE_STRIDE))
-    return partial(sliding, window=window, stride=stride)
+    return partial(sliding, window=found[0], stride=found[1])

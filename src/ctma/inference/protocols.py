@@ -10,40 +10,17 @@ Where a size is no multiple, the last window of a row or column is moved back in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ctma.errors import UnknownNameError
+from ctma.inference.tiles import windows
 from ctma.models.base import ChangeNetwork, check_logits
 
 WINDOW = 256
 STRIDE = 64
-
-
-class Window(NamedTuple):
-    """A square of an image: its top left pixel and the part of it that counts.
-
-    Attributes:
-        top: Row of the origin.
-        left: Column of the origin.
-        height: Rows.
-        width: Columns.
-    """
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    @property
-    def area(self) -> tuple[slice, slice]:
-        """Rows and columns as slices."""
-        rows = slice(self.top, self.top + self.height)
-        return rows, slice(self.left, self.left + self.width)
 
 
 Protocol = Callable[[ChangeNetwork, Tensor, Tensor], Tensor]
@@ -103,20 +80,6 @@ def sliding(
 PROTOCOLS: dict[str, Protocol] = {"crops": crops, "whole": whole, "sliding": sliding}
 
 
-def windows(height: int, width: int, window: int, stride: int) -> list[Window]:
-    """Windows that cover an image, row by row; the last of each direction is moved back inside.
-
-    Args:
-        height: Rows of the image.
-        width: Columns of the image.
-        window: Side of a window; in a smaller image it shrinks to the image.
-        stride: Step between origins.
-    """
-    tops, lefts = (_origins(size, window, stride) for size in (height, width))
-    sides = min(window, height), min(window, width)
-    return [Window(top, left, *sides) for top, left in product(tops, lefts)]
-
-
 def to_unit_range(image: Tensor, scaling: float) -> Tensor:
     """8-bit values to [0, 1]; other values as they are.
 
@@ -125,11 +88,6 @@ def to_unit_range(image: Tensor, scaling: float) -> Tensor:
         scaling: The stored value that stands for 1; larger ones become 1 too.
     """
     return (image / scaling).clamp(max=1) if image.dtype == torch.uint8 else image
-
-
-def _origins(size: int, window: int, stride: int) -> list[int]:
-    last = max(size - window, 0)
-    return [*range(0, last, stride), last]
 
 
 def _over_windows(

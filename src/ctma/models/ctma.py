@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ctma.models.backbones import Backbone, find_backbone
 from ctma.models.base import ChangeLogits, ChangeNetwork
-from ctma.models.layers import JoinConv, conv_bn, resize_as
+from ctma.models.layers import JoinConv, conv_bn, halves, resize_as
 
 
 class Stages(NamedTuple):
@@ -349,7 +349,7 @@ class DifferencePath(nn.Module):
         if self.training and not self.joint_statistics:
             return (self._features(before) - self._features(after)).abs()
         both = self._features(torch.cat([before, after]))
-        feature_before, feature_after = both.chunk(2)
+        feature_before, feature_after = halves(both)
         return (feature_before - feature_after).abs()
 
     def _features(self, image: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ctma.models.backbones import Pyramid
 from ctma.models.base import ChangeLogits, ChangeNetwork
-from ctma.models.layers import JoinConv, conv_bn, resize_as
+from ctma.models.layers import JoinConv, conv_bn, halves, resize_as
 
 STRIDES = (2, 4, 8, 16)
 """Of the features, from fine to coarse; the video is made at 4, the coarse mask at 8."""
@@ -114,7 +114,10 @@ class CTMALite(ChangeNetwork):
         """The forward pass with what it finds on the way; inputs as in ``forward``."""
         self.check_inputs(before, after)
         both = torch.cat([before, after]).to(memory_format=torch.channels_last)
-        befores, afters = zip(*(features.chunk(2) for features in self.backbone(both)), strict=True)
+        befores, afters = zip(
+            *(halves(features) for features in self.backbone(both)),
+            strict=True,
+        )
         video = self.temporal_encoder
         motion: list[Tensor] = [] if video is None else video(befores[1], afters[1])
         joined = (None, *(motion or (None, None)), None)

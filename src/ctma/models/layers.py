@@ -131,6 +131,12 @@ class SpatialAttention(nn.Module):
         return self.conv(both).sigmoid()
 
 
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The first and the second half of a batch, such as both dates of what was seen at once."""
+    middle = x.shape[0] // 2
+    return x[:middle], x[middle:]
+
+
 def fill_as(x: Tensor, like: Tensor) -> Tensor:
     """Repeats the right and the lower edge of ``x`` until it is as large as ``like``."""
     height, width = (want - have for want, have in zip(like.shape[-2:], x.shape[-2:], strict=True))

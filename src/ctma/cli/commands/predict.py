@@ -212,7 +212,7 @@ class Scene(NamedTuple):
 
 def _find_scenes(before: str, after: str) -> list[Scene]:
     """The rasters to be mapped; none where the inputs are images."""
-    from ctma.inference.images import find_partners
+    from ctma.inference.batch import find_partners
 
     if not (Path(before).is_dir() and Path(after).is_dir()):
         return [Scene("", before, after)] if _are_scenes(before, after) else []

@@ -158,10 +158,7 @@ def prepare(
     """
     check_network(network)
     if isinstance(network, Engine):
-        given = _as_prepared(network, engine, precision)
-        if given.engine not in _ON_CPU or streams is None:
-            return given
-        network, engine, precision = given.network, given.engine, given.precision
+        return _as_prepared(network, engine, precision).with_streams(streams)
     wanted = (engine, precision, streams, keep, os.environ.get(VARIABLE))
     state = _state(network)
     if (last := _LAST.get("last")) and last[0]() is network and last[1:3] == (wanted, state):

@@ -52,6 +52,10 @@ class Engine(View):
             **self.versions(),
         }
 
+    def with_streams(self, streams: int | None) -> Engine:
+        """The same engine for so many threads that call it at once, each computing alone."""
+        return self
+
     def versions(self) -> dict[str, str]:
         """Of what computes beside torch."""
         return {}

@@ -19,13 +19,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ctma.inference.engines.eager import Eager
+from ctma.models.backbones import Pyramid
 from ctma.models.base import ChangeNetwork
 from ctma.models.ctma import DifferencePath, Stem
-from ctma.models.layers import JoinConv, Module, channels_last
+from ctma.models.layers import JoinConv, Module, channels_last, halves
 
 _CONVS = (nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
@@ -56,7 +58,29 @@ def fold_norms(network: Module) -> Module:
             if _is_norm_of(children.get(norm), children[conv]):
                 setattr(module, conv, fuse_conv_bn_eval(children[conv], children[norm]))
                 setattr(module, norm, nn.Identity())
+    for pyramid in [module for module in copy.modules() if isinstance(module, Pyramid)]:
+        _settle_padding(pyramid)
     return channels_last(copy)
+
+
+def _settle_padding(pyramid: Pyramid) -> None:
+    """Sets how much TensorFlow's "same" convolutions pad, which they else find out each time.
+
+    Inputs are filled up to multiples of the coarsest stride, so it is the same at every size.
+    """
+    for module in list(pyramid.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Conv2dSame):
+                missing = [k - s for k, s in zip(child.kernel_size, child.stride, strict=True)]
+                (top, left), (rows, columns) = [one // 2 for one in missing], missing
+                form: dict[str, Any] = {
+                    name: getattr(child, name)
+                    for name in ("in_channels", "out_channels", "kernel_size", "stride", "groups")
+                }
+                plain = nn.Conv2d(**form, bias=child.bias is not None)
+                plain.weight, plain.bias = child.weight, child.bias
+                pad = nn.ZeroPad2d((left, columns - left, top, rows - top))
+                setattr(module, name, nn.Sequential(pad, plain))
 
 
 def _is_norm_of(norm: nn.Module | None, conv: nn.Module) -> bool:
@@ -135,7 +159,7 @@ class SparseDifferencePath(nn.Module):
         """Two (B, bands, H, W) to (B, C, H/8, W/8); the path's own output at other sizes."""
         if before.shape[-2] % 8 or before.shape[-1] % 8:
             return self.path(before, after)
-        first, second = self.path.backbone(torch.cat([before, after])).chunk(2)
+        first, second = halves(self.path.backbone(torch.cat([before, after])))
         return self.conv(F.pad(first - second, (1, 0, 1, 0))).abs()
 
 

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ctma.errors import SettingError, first_line
 from ctma.inference.engines import cache
-from ctma.inference.engines.engine import Engine
 from ctma.inference.engines.exact import fold_norms, rewrite
+from ctma.inference.engines.sessions import SessionEngine, Shape
 from ctma.inference.graphs import trace
+from ctma.inference.runtimes import Run
 from ctma.models.base import ChangeLogits, ChangeNetwork
-
-Run = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
-"""A session: two (B, bands, H, W) to logits (B, 1, H, W)."""
-
-Shape = tuple[int, ...]
 
 TOLERANCE = {"float32": 1e-3, "bf16": 1e-1}
 """By how much logits of a new graph may be off at another size than it was traced at, as a
@@ -53,8 +46,8 @@ class Logits(nn.Module):
         return self.network(before, after).fine
 
 
-class GraphEngine(Engine):
-    """Runs the graph of a network on the CPU.
+class GraphEngine(SessionEngine):
+    """Runs the graph of a network.
 
     There are two: one of the rewritten network for sizes that are multiples of its stride, and
     one of the network as it is for all others.
@@ -62,17 +55,13 @@ class GraphEngine(Engine):
     Args:
         network: In evaluation mode, on the CPU.
         precision: One of ``precisions``.
-        streams: How many threads call it at once, each then computing alone, so that bits do
-            not depend on how many there are; by default one does, and all cores compute.
+        streams: See :class:`SessionEngine`.
         keep: Whether graphs are kept on disk for the next start.
 
     Raises:
         SettingError: If the network is elsewhere, or cannot be turned into a graph.
         MissingExtraError: If the runtime is not installed.
     """
-
-    shapes: ClassVar[int] = 0
-    """For how many shapes of inputs a session is opened that is faster than one for any."""
 
     def __init__(
         self,
@@ -82,60 +71,27 @@ class GraphEngine(Engine):
         *,
         keep: bool = True,
     ):
-        super().__init__(network, precision)
-        if network.device.type != "cpu":
-            raise SettingError(f"engine {self.engine} runs on the CPU, not on {network.device}")
-        self.streams = streams
+        super().__init__(network, precision, streams)
         self.keep = keep
         self._graphs: dict[str, bytes] = {}
-        self._forget_sessions()
-        self._graph(self.form)
-
-    @property
-    def form(self) -> str:
-        """Of the network, for sizes that are multiples of its stride."""
-        return REWRITTEN
+        self._graph(self.form_for((self.stride,)))
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
         """Logits; inputs as the network's."""
-        self.check_inputs(before, after)
-        run = self._session(before.shape)
-        inputs = (np.ascontiguousarray(date.float().numpy()) for date in (before, after))
-        return ChangeLogits(torch.from_numpy(run(*inputs)))
+        return ChangeLogits(self.run(before, after))
+
+    def form_for(self, shape: Shape) -> str:
+        """One of the two graphs."""
+        fits = not any(length % self.stride for length in shape[-2:])
+        return REWRITTEN if fits else AS_IS
 
     @abstractmethod
-    def open(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
-        """Prepares a graph for inputs of one shape, or of any; gives what makes a session of it
-        for each thread.
-        """
+    def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
+        """As :meth:`open`, of a graph."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        """All but what lives in this process."""
-        here = {"_lock", "_open", "_local"}
-        return {name: value for name, value in vars(self).items() if name not in here}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._forget_sessions()
-
-    def _forget_sessions(self) -> None:
-        self._lock = threading.Lock()
-        self._open: dict[tuple[str, Shape | None], Callable[[], Run]] = {}
-        self._local = threading.local()
-
-    def _session(self, shape: Shape) -> Run:
-        form = AS_IS if any(length % self.stride for length in shape[-2:]) else self.form
-        mine: dict[Any, Run] = vars(self._local).setdefault("sessions", {})
-        with self._lock:
-            key = form, shape if self.shapes and self._has_room(form, shape) else None
-            if key not in self._open:
-                self._open[key] = self.open(self._graph(form), key[1])
-        if key not in mine:
-            mine[key] = self._open[key]()
-        return mine[key]
-
-    def _has_room(self, form: str, shape: Shape) -> bool:
-        return (form, shape) in self._open or len(self._open) < self.shapes
+    def open(self, form: str, shape: Shape | None) -> Callable[[], Run]:
+        """Of the form's graph."""
+        return self.open_graph(self._graph(form), shape)
 
     def _graph(self, form: str) -> bytes:
         if form not in self._graphs:
@@ -167,7 +123,7 @@ class GraphEngine(Engine):
             expected = self.network(*pair).fine.float().numpy()
         least = max(1.0, float(np.abs(expected).max()))
         try:
-            found = self.open(graph, None)()(*(date.numpy() for date in pair))
+            found = self.open_graph(graph, None)()(*(date.numpy() for date in pair))
             whole = float(np.abs(found - expected).max()) <= TOLERANCE[self.precision] * least
         except (RuntimeError, ValueError):
             whole = False

@@ -1,0 +1,123 @@
+"""Pairs of image files to masks and probabilities on disk, whatever predicts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ctma.data.images import SUFFIXES, read_owner, save_image
+from ctma.data.pairs import Pair, pair_files, read_pair
+from ctma.data.readers import images_by_name
+from ctma.errors import DataError, OutputError
+from ctma.files import fingerprint, refuse_inputs
+from ctma.types import Pixels, Plane, Progress, ignore
+
+
+class Prediction(NamedTuple):
+    """What changed.
+
+    Attributes:
+        probability: Change probability in [0, 1], (H, W) float32.
+        mask: 1 where the probability exceeds the threshold, (H, W) uint8.
+    """
+
+    probability: Plane
+    mask: Pixels
+
+
+def predict_pairs(
+    before: Path,
+    after: Path,
+    output: Path,
+    predict: Callable[[Pixels, Pixels], Prediction],
+    *,
+    overwrite: bool = False,
+    on_done: Progress = ignore,
+) -> list[dict[str, Any]]:
+    """Predicts two images or two folders of images, and writes masks and probabilities.
+
+    Args:
+        before: An image or a folder.
+        after: The same kind; in folders, partners have the same name without suffix.
+        output: Gets ``mask/NAME.png`` (0/255) and ``probability/NAME.png`` (0 to 255).
+        predict: What changed between two (H, W, 3).
+        overwrite: Replace what is there of other pairs too.
+        on_done: Called after every pair with how many are done, and of how many.
+
+    Returns:
+        For each pair its name, files and changed share.
+
+    Raises:
+        DataError: If partners are missing or there is nothing to predict.
+        ImageError: If an image is unreadable or sizes differ.
+        OutputError: If a file cannot be written, is an input, or was made from another pair.
+    """
+    pairs = find_partners(before, after)
+    files = {
+        pair: [output / kind / f"{pair.name}.png" for kind in ("mask", "probability")]
+        for pair in pairs
+    }
+    refuse_inputs(pair_files(pairs), chain(*files.values()))
+    if not overwrite:
+        _refuse_others(files)
+    results: list[dict[str, Any]] = []
+    for pair, (mask, probability) in files.items():
+        prediction = predict(*read_pair(pair))
+        save_image(mask, prediction.mask * np.uint8(255), _owner(pair))
+        save_image(probability, to_8_bit(prediction.probability), _owner(pair))
+        results.append(
+            {
+                "name": pair.name,
+                "mask": str(mask),
+                "probability": str(probability),
+                "changed_share": float(prediction.mask.mean()),
+            }
+        )
+        on_done(len(results), len(pairs))
+    return results
+
+
+def find_partners(before: Path, after: Path) -> list[Pair]:
+    """Pairs of two images, or of the images of equal names in two folders.
+
+    Raises:
+        DataError: If one is a folder and the other not, or partners are missing.
+    """
+    for path in (before, after):
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
+    if before.is_dir() != after.is_dir():
+        raise DataError(f"{before} and {after}: give two images or two folders")
+    if not before.is_dir():
+        return [Pair(before.stem, before, after, None)]
+    images = [images_by_name(folder) for folder in (before, after)]
+    alone = sorted(images[0].keys() ^ images[1].keys())
+    if alone:
+        raise DataError(f"{before} and {after}: {alone[0]} is in one only ({len(alone)} such)")
+    if not images[0]:
+        raise DataError(f"{before}: no images here ({', '.join(sorted(SUFFIXES))})")
+    return [Pair(name, images[0][name], images[1][name], None) for name in sorted(images[0])]
+
+
+def _refuse_others(files: dict[Pair, list[Path]]) -> None:
+    for pair, outputs in files.items():
+        for path in outputs:
+            if path.exists() and read_owner(path) != _owner(pair):
+                raise OutputError(
+                    f"{path}: is there already and was not made from {pair.before} and "
+                    f"{pair.after}; name another folder, or replace it with `overwrite`"
+                )
+
+
+def _owner(pair: Pair) -> str:
+    """Tells this pair from others, without giving away where it lies."""
+    return fingerprint(str(path.resolve()) for path in (pair.before, pair.after))
+
+
+def to_8_bit(probability: Plane) -> Pixels:
+    """Probability in [0, 1] to the nearest of 0 to 255."""
+    return np.rint(probability * 255).astype(np.uint8)

@@ -1,0 +1,107 @@
+"""Programs that run graphs; nothing here needs torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctma.errors import extras
+
+Run = Callable[..., NDArray[np.float32]]
+"""A session: float32 inputs (B, bands, H, W), in order, to one output (B, 1, H, W)."""
+
+HINTS = {"float32": "f32", "bf16": "bf16", "int8": "bf16"}
+"""Precisions as OpenVINO calls them; of an 8-bit graph it is that of what is not in 8 bits."""
+
+
+def open_openvino(
+    graph: bytes | Path,
+    precision: str,
+    *,
+    shape: Sequence[int] | None = None,
+    threads: int | None = None,
+    streams: int | None = None,
+) -> Callable[[], Run]:
+    """Compiles a graph for this processor.
+
+    Args:
+        graph: ONNX, or the file of a model.
+        precision: One of ``HINTS``.
+        shape: Of each input; ``None`` for any.
+        threads: How many compute; all cores by default.
+        streams: How many threads call it at once, each then computing alone.
+
+    Returns:
+        What makes a session for each thread that calls.
+
+    Raises:
+        MissingExtraError: If OpenVINO is not installed.
+    """
+    with extras():
+        import openvino
+    core = openvino.Core()
+    model = core.read_model(graph)
+    if shape is not None:
+        model.reshape({port: list(shape) for port in model.inputs})
+    compiled = core.compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": HINTS[precision],
+            "INFERENCE_NUM_THREADS": streams or threads or count_cores(),
+            "NUM_STREAMS": streams or 1,
+            # Processes side by side would all be tied to the first cores.
+            "ENABLE_CPU_PINNING": False,
+        },
+    )
+
+    def session() -> Run:
+        request = compiled.create_infer_request()
+
+        def run(*inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+            # Copied: the request writes its next result where this one lies.
+            return np.array(request.infer(dict(enumerate(inputs)), share_inputs=True)[0])
+
+        return run
+
+    return session
+
+
+def open_onnx(
+    graph: bytes | Path, *, threads: int | None = None, streams: int | None = None
+) -> Callable[[], Run]:
+    """Starts a session of ONNX Runtime on the CPU, which may be called by many threads.
+
+    Args:
+        graph: ONNX, or its file.
+        threads: How many compute; all cores by default.
+        streams: How many threads call it at once, each then computing alone.
+
+    Raises:
+        MissingExtraError: If ONNX Runtime is not installed.
+    """
+    with extras():
+        import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1 if streams else threads or count_cores()
+    options.inter_op_num_threads = 1
+    given: Any = str(graph) if isinstance(graph, Path) else graph
+    session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    names = [port.name for port in session.get_inputs()]
+
+    def run(*inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        (found,) = session.run(None, dict(zip(names, inputs, strict=True)))
+        return np.asarray(found)
+
+    return lambda: run
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
