@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ctma.evaluation.scoring import Scoring as Scoring
     from ctma.extending import register as register
     from ctma.inference.engines.choice import prepare as prepare
+    from ctma.inference.export import export as export
     from ctma.inference.images import Prediction as Prediction
     from ctma.inference.images import predict as predict
     from ctma.models.base import ChangeLogits as ChangeLogits
@@ -59,6 +60,7 @@ _PUBLIC = {
     "calibrate": "ctma.evaluation.calibration",
     "create_model": "ctma.models.registry",
     "evaluate": "ctma.evaluation.report",
+    "export": "ctma.inference.export",
     "list_models": "ctma.models.registry",
     "list_recipes": "ctma.training.recipes",
     "load_model": "ctma.checkpoints.store",

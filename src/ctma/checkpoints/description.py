@@ -13,6 +13,7 @@ from ctma.checkpoints.header import (
     read_header,
 )
 from ctma.files import file_fingerprint
+from ctma.inference.exported import is_exported, read_exported
 from ctma.models.registry import ENTRIES
 
 
@@ -26,6 +27,10 @@ def describe(path: str | Path) -> dict[str, Any]:
         CheckpointError: If it cannot be read.
     """
     path = find_checkpoint(path)
+    if is_exported(path):
+        model = read_exported(path)
+        known = {"runtime": model.runtime, **model.description.model_dump(mode="json")}
+        return {"file": str(path), "bytes": path.stat().st_size, **known}
     known = _describe_released(path) if path.suffix in RELEASED_SUFFIXES else _describe_ours(path)
     return {
         "file": str(path),

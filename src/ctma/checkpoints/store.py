@@ -32,6 +32,8 @@ from ctma.errors import (
     first_line,
 )
 from ctma.files import whole_file
+from ctma.inference.engines.exported import load_exported
+from ctma.inference.exported import is_exported
 from ctma.models.base import ChangeNetwork, Usage, check_network
 from ctma.models.layers import channels_last
 from ctma.models.registry import create_model
@@ -104,8 +106,8 @@ def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
     """Loads a network with its weights, in evaluation mode.
 
     Args:
-        path: A checkpoint of ours, the name of a shipped one, or a ``.pth`` file of a
-            released implementation.
+        path: A checkpoint of ours, the name of a shipped one, a ``.pth`` file of a released
+            implementation, or an exported ``.onnx`` or ``.xml``.
         **arguments: For a ``.pth`` file, what it does not say, such as ``fusion=0.67``.
 
     Returns:
@@ -117,6 +119,8 @@ def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
             not fit the network it names.
     """
     path = find_checkpoint(path)
+    if is_exported(path) and not arguments:
+        return load_exported(path)
     if path.suffix in RELEASED_SUFFIXES:
         return channels_last(load_released(path, **arguments)).eval()
     if arguments:

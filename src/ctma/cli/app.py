@@ -17,6 +17,7 @@ from ctma.cli.commands import (
     demo,
     evaluate,
     explain,
+    export,
     info,
     predict,
     prepare,
@@ -48,6 +49,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("convert")(convert.convert)
+app.command("export")(export.export)
 app.command("info")(info.info)
 
 

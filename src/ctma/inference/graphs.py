@@ -16,9 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ctma.errors import extras
-
-INPUTS = ("before", "after")
-"""What the inputs of a graph are called."""
+from ctma.inference.exported import INPUTS
 
 OPSET = 17
 """Of ONNX; understood by every runtime of the last years."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -84,7 +85,13 @@ def predict(
 
     Rasters with a CRS give a map and polygons instead, those of folders one a pair.
     """
-    from ctma.checkpoints.store import load_telling
+    try:
+        from ctma.checkpoints.store import load_telling
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        _predict_without_torch(context.params)
+        return
     from ctma.devices import find_device
     from ctma.inference.engines.choice import choose
 
@@ -105,6 +112,34 @@ def predict(
         }
         _refuse_options(context, of_rasters, f"is for rasters, and {before} is none with a CRS")
         _predict_images(model, options)
+
+
+def _predict_without_torch(options: dict[str, Any]) -> None:
+    from ctma.inference.batch import predict_pairs
+    from ctma.inference.exported import is_exported, predict_exported, read_exported
+
+    if not is_exported(options["checkpoint"]):
+        raise SettingError("torch is not installed: only an exported .onnx or .xml runs without it")
+    for name in ("tta", "gsd"):
+        if options[name]:
+            raise SettingError(f"`{name}` needs torch, which is not installed; leave it out")
+    model = read_exported(options["checkpoint"])
+    run = partial(
+        predict_exported,
+        model=model,
+        threshold=options["threshold"],
+        protocol=options["protocol"],
+    )
+    with progress("Predicting") as on_progress:
+        results = predict_pairs(
+            Path(options["before"]),
+            Path(options["after"]),
+            Path(options["output"]),
+            run,
+            overwrite=options["overwrite"],
+            on_done=on_progress,
+        )
+    _print_results(results, options)
 
 
 def _describe_engine(choice: Choice) -> str:
@@ -181,6 +216,10 @@ def _predict_images(model: ChangeNetwork, options: dict[str, Any]) -> None:
             ground_sample_distance=options["gsd"],
             **{name: options[name] for name in alike},
         )
+    _print_results(results, options)
+
+
+def _print_results(results: list[dict[str, Any]], options: dict[str, Any]) -> None:
     if options["as_json"]:
         print_json(results)
         return

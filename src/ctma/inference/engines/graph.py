@@ -106,7 +106,9 @@ class GraphEngine(SessionEngine):
 
     def _make(self, form: str) -> bytes:
         network = _FORMS[form](self.network)
-        first, second = (_example(network, form != AS_IS, shape) for shape in ((2, 3), (4, 3)))
+        first, second = (
+            make_example(network, shape, fits=form != AS_IS) for shape in ((2, 3), (4, 3))
+        )
         try:
             graph = trace(Logits(network.eval()), first, OUTPUT)
         except (RuntimeError, ValueError, TypeError) as error:
@@ -138,10 +140,18 @@ class GraphEngine(SessionEngine):
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def _example(network: ChangeNetwork, fits: bool, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Two dates whose sides are multiples of the stride, or are none."""
+def make_example(
+    network: ChangeNetwork, more: tuple[int, int] = (2, 3), *, fits: bool
+) -> tuple[Tensor, Tensor]:
+    """Two dates whose sides are multiples of the stride, or are none.
+
+    Args:
+        network: What takes them.
+        more: By how many strides their sides exceed the least.
+        fits: Whether they are multiples.
+    """
     least = -(-max(64, network.minimum_size) // network.stride)
-    sides = [(least + more) * network.stride + (0 if fits else 3) for more in shape]
+    sides = [(least + one) * network.stride + (0 if fits else 3) for one in more]
     random = torch.Generator().manual_seed(0)
     before, after = torch.rand((2, 1, network.bands, *sides), generator=random)
     return before, after

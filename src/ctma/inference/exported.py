@@ -1,0 +1,233 @@
+"""Models that were exported to ONNX or to OpenVINO's form; read and run without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ctma.errors import CheckpointError, ImageError, SettingError, extras, first_line
+from ctma.inference.batch import Prediction
+from ctma.inference.runtimes import Run, open_onnx, open_openvino
+from ctma.inference.tiles import find_windows, windows
+from ctma.settings import check_threshold
+from ctma.types import IMAGE_BANDS, MINIMUM_SIZE, Pixels
+
+RUNTIMES = {".onnx": "onnx", ".xml": "openvino"}
+"""What runs a file of each suffix."""
+
+INPUTS = ("before", "after")
+PROBABILITY = "probability"
+"""What inputs and output of an exported model are called."""
+
+KEY = "ctma"
+"""Where its description stands among a file's metadata."""
+
+
+class Description(BaseModel):
+    """What an exported model says about itself.
+
+    Attributes:
+        network: The network that was exported.
+        arguments: Those it was made with.
+        bands: Names of the input bands of one date, in order.
+        scaling: The stored value that stands for 1.0 at the inputs.
+        ground_sample_distance: Metres a pixel of the training data, where known.
+        threshold: Change is where the probability exceeds it.
+        temperature: What logits are divided by inside, before they become the probability.
+        offset: What is added to them then.
+        precision: ``"float32"``, or ``"int8"`` where it was quantised.
+        scores: Of a quantised model, what its gate measured.
+        stride: Pixels of its coarsest features; sizes that are its multiples lose nothing.
+        minimum_size: The smallest height and width, in pixels, that it takes.
+        checkpoint: Fingerprint of the weights.
+        ctma_version: The version of ctma that wrote it.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    network: str = ""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    bands: tuple[str, ...] = IMAGE_BANDS
+    scaling: float = Field(255.0, gt=0, allow_inf_nan=False)
+    ground_sample_distance: float | None = Field(None, gt=0, allow_inf_nan=False)
+    threshold: float = Field(0.5, ge=0, le=1)
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    offset: float = Field(0.0, allow_inf_nan=False)
+    precision: str = "float32"
+    scores: dict[str, Any] = Field(default_factory=dict)
+    stride: int = Field(8, ge=1)
+    minimum_size: int = Field(MINIMUM_SIZE, ge=1)
+    checkpoint: str = ""
+    ctma_version: str = ""
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """An exported model that was found to have the signature of one.
+
+    Attributes:
+        path: Its file.
+        runtime: What runs it, ``"onnx"`` or ``"openvino"``.
+        description: What it says about itself; the defaults where another program wrote it.
+    """
+
+    path: Path
+    runtime: str
+    description: Description
+
+    def open(
+        self,
+        shape: tuple[int, ...] | None = None,
+        threads: int | None = None,
+        streams: int | None = None,
+    ) -> Callable[[], Run]:
+        """What makes sessions; arguments as of :func:`open_openvino`."""
+        if self.runtime == "onnx":
+            return open_onnx(self.path, threads=threads, streams=streams)
+        precision = self.description.precision
+        return open_openvino(self.path, precision, shape=shape, threads=threads, streams=streams)
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether a checkpoint is an exported model, by its suffix."""
+    return Path(path).suffix in RUNTIMES
+
+
+def read_exported(path: str | Path) -> ExportedModel:
+    """Reads an exported model and checks its signature.
+
+    Args:
+        path: ``.onnx``, or ``.xml`` with its ``.bin`` beside it.
+
+    Raises:
+        CheckpointError: If it is missing or damaged, or has another signature.
+        MissingExtraError: If what runs it is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    runtime = RUNTIMES[path.suffix]
+    try:
+        inputs, outputs, told = _READERS[runtime](path)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({first_line(error)})") from error
+    try:
+        description = Description.model_validate(json.loads(told) if told else {})
+    except (ValidationError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged description ({first_line(error)})") from error
+    wanted = dict.fromkeys(INPUTS, len(description.bands))
+    if inputs != wanted or [*outputs] != [PROBABILITY]:
+        found = ", ".join(f"{name} of {bands} bands" for name, bands in inputs.items())
+        raise CheckpointError(
+            f"{path}: takes {found} and gives {', '.join(outputs)}; expected before and after of "
+            f"{len(description.bands)} bands each, (B, bands, H, W), and {PROBABILITY}"
+        )
+    return ExportedModel(path, runtime, description)
+
+
+Signature = tuple[dict[str, int | None], dict[str, int | None], str | None]
+"""Inputs and outputs with their channels, and the description as text."""
+
+
+def _read_onnx(path: Path) -> Signature:
+    with extras():
+        import onnxruntime
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        # Its errors have no base of their own, but for this module.
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise ValueError(first_line(error)) from error
+    inputs, outputs = (
+        {port.name: _channels(port.shape) for port in ports}
+        for ports in (session.get_inputs(), session.get_outputs())
+    )
+    return inputs, outputs, session.get_modelmeta().custom_metadata_map.get(KEY)
+
+
+def _read_openvino(path: Path) -> Signature:
+    with extras():
+        import openvino
+    model = openvino.Core().read_model(path)
+    inputs, outputs = (
+        {
+            port.any_name: _channels(
+                [None if size.is_dynamic else size.get_length() for size in port.partial_shape]
+            )
+            for port in ports
+        }
+        for ports in (model.inputs, model.outputs)
+    )
+    told = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
+    return inputs, outputs, told
+
+
+_READERS: dict[str, Callable[[Path], Signature]] = {"onnx": _read_onnx, "openvino": _read_openvino}
+
+
+def _channels(shape: list[Any]) -> int | None:
+    """Of (B, C, H, W); ``None`` where there are other dimensions, or they are not known."""
+    return shape[1] if len(shape) == 4 and isinstance(shape[1], int) else None
+
+
+def predict_exported(
+    before: Pixels,
+    after: Pixels,
+    model: ExportedModel,
+    *,
+    threshold: float | None = None,
+    protocol: str = "auto",
+) -> Prediction:
+    """Predicts what changed between two images with an exported model, without torch.
+
+    Args:
+        before: (H, W, bands) uint8.
+        after: The same size.
+        model: As from :func:`read_exported`.
+        threshold: Change is where the probability exceeds it; the model's by default.
+        protocol: ``"whole"``; ``"auto"`` takes overlapping windows for large images.
+
+    Raises:
+        ImageError: If the images do not fit each other or the model.
+        SettingError: If the protocol is another.
+    """
+    check_threshold(threshold)
+    if protocol not in ("auto", "whole"):
+        raise SettingError(f"`protocol` {protocol}: needs torch; take auto or whole without it")
+    known = model.description
+    if before.shape != after.shape or before.shape[2:] != (len(known.bands),):
+        raise ImageError(
+            f"images of {before.shape} and {after.shape}: expected two of (H, W, "
+            f"{len(known.bands)})"
+        )
+    session = model.open()()
+    height, width = before.shape[:2]
+    planes = [
+        np.minimum(image.transpose(2, 0, 1)[None] / np.float32(known.scaling), 1).astype(np.float32)
+        for image in (before, after)
+    ]
+    found = None if protocol == "whole" else find_windows(height, width)
+    total, count = np.zeros((2, height, width), np.float32)
+    for place in windows(height, width, *(found or (max(height, width),) * 2)):
+        rows, columns = place.area
+        parts = [_fill(plane[..., rows, columns], known.minimum_size) for plane in planes]
+        seen = session(*parts)[0, 0, : place.height, : place.width]
+        total[rows, columns] += seen
+        count[rows, columns] += 1
+    probability = total / count
+    limit = known.threshold if threshold is None else threshold
+    return Prediction(probability, (probability > limit).astype(np.uint8))
+
+
+def _fill(image: NDArray[np.float32], least: int) -> NDArray[np.float32]:
+    """Repeats the last rows and columns of what is below the least size."""
+    missing = [(0, max(least - length, 0)) for length in image.shape[-2:]]
+    return np.ascontiguousarray(np.pad(image, [(0, 0), (0, 0), *missing], mode="edge"))
