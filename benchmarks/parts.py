@@ -55,10 +55,14 @@ def main():
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    for name in PARTS:
-        found = [trained(options, name, seed) for seed in range(options.seeds)]
-        scores = ", ".join(f"{f1:.1f}" for f1, _ in found)
-        print(f"{name}: F1 {scores} ({found[0][1]:.1f} minutes)", flush=True)
+    found = {name: [] for name in PARTS}
+    for seed in range(options.seeds):  # so that all are known of one seed early
+        for name in PARTS:
+            found[name].append(trained(options, name, seed))
+        for name, scores in found.items():
+            mean = sum(f1 for f1, _ in scores) / len(scores)
+            each = ", ".join(f"{f1:.1f}" for f1, _ in scores)
+            print(f"{name}: F1 {mean:.1f} ({each}), {scores[0][1]:.1f} minutes", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -81,11 +83,31 @@ def describe_computing(device: torch.device, engine: str) -> dict[str, str]:
     }
 
 
+def find_processor() -> str:
+    """The processor's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(": ")[2]
+    return platform.processor() or platform.machine()
+
+
+def describe_processor() -> dict[str, Any]:
+    """The processor: its name, threads that torch uses, and units that small numbers want."""
+    # Older releases of torch do not tell.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    known = ("avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+    return {
+        "name": find_processor(),
+        "threads": torch.get_num_threads(),
+        "units": [unit for unit in known if capabilities.get(unit, False)],
+    }
+
+
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether a device has units that multiply bf16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Older releases of torch do not tell.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    units = ("amx_bf16", "avx512_bf16")
-    return device.type == "cpu" and any(capabilities.get(unit, False) for unit in units)
+    units = {"amx_bf16", "avx512_bf16"}
+    return device.type == "cpu" and not units.isdisjoint(describe_processor()["units"])

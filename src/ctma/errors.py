@@ -75,7 +75,7 @@ EXTRAS = (
     | dict.fromkeys(_SCENES, "scene")
     | dict.fromkeys(_ARRAYS, "dask")
     | dict.fromkeys(_ENCODERS, "unet")
-    | {"openvino": "openvino", "onnx": "onnx", "onnxruntime": "onnx"}
+    | {"openvino": "openvino", "onnx": "onnx", "onnxruntime": "onnx", "nncf": "quantize"}
 )
 """The extra that brings each package which is not always installed."""
 

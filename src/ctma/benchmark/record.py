@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ctma.devices import find_processor
 from ctma.errors import DataError
 from ctma.evaluation.masks import PROTOCOL as FOREIGN
 from ctma.files import file_fingerprint, fingerprint
@@ -101,7 +102,7 @@ def code_fingerprint() -> str:
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
     """What computed: processor, its threads, the device, versions."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else find_processor()
     return {
         "device": name,
         "threads": torch.get_num_threads(),
@@ -222,13 +223,3 @@ def _refuse(path: Path, name: str, found: Any, other_path: Path, other: Any) -> 
         f"{path}: has {name} {found}, {other_path.name} {other}: they do not compare; run one of "
         "them again in a folder of its own"
     )
-
-
-def _processor() -> str:
-    """The processor's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(": ")[2]
-    return platform.processor() or platform.machine()

@@ -9,6 +9,7 @@ import typer
 
 from ctma._version import __version__
 from ctma.cli.commands import (
+    bench,
     benchmark,
     calibrate,
     check,
@@ -21,6 +22,7 @@ from ctma.cli.commands import (
     info,
     predict,
     prepare,
+    quantize,
     recipes,
     train,
 )
@@ -50,6 +52,8 @@ app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)
+app.command("bench")(bench.bench)
+app.command("quantize")(quantize.quantize)
 app.command("info")(info.info)
 
 

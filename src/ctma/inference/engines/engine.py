@@ -52,6 +52,10 @@ class Engine(View):
             **self.versions(),
         }
 
+    def as_computed(self) -> ChangeNetwork | None:
+        """The network with the arithmetic that is done; ``None`` where it is not known."""
+        return self.network
+
     def with_streams(self, streams: int | None) -> Engine:
         """The same engine for so many threads that call it at once, each computing alone."""
         return self

@@ -76,6 +76,10 @@ class Exported(SessionEngine):
         """Sessions of the file."""
         return self.model.open(shape, torch.get_num_threads(), self.streams)
 
+    def as_computed(self) -> None:
+        """Only the file knows."""
+        return None
+
     def versions(self) -> dict[str, str]:
         """Of what runs it."""
         return version_of(_PACKAGES[self.engine])

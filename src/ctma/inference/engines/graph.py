@@ -85,6 +85,10 @@ class GraphEngine(SessionEngine):
         fits = not any(length % self.stride for length in shape[-2:])
         return REWRITTEN if fits else AS_IS
 
+    def as_computed(self) -> ChangeNetwork:
+        """That of the graph for sizes that are multiples of the stride."""
+        return _FORMS[self.form_for((self.stride,))](self.network)
+
     @abstractmethod
     def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
         """As :meth:`open`, of a graph."""

@@ -1,0 +1,74 @@
+"""``ctma bench``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ctma.cli.commands.options import Json
+from ctma.cli.output import print_json, progress, say, show
+from ctma.errors import SettingError
+from ctma.types import BEST_SHIPPED
+
+
+def bench(
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="A checkpoint or an exported model; may be repeated."),
+    ] = None,
+    size: Annotated[str, typer.Option(help="Heights and widths, pixels.")] = "256,1024",
+    engine: Annotated[
+        str | None, typer.Option(help="Names, by comma.", show_default="all but compile")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Where agreement is measured, on val.", show_default="drawn pairs"),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each engine.")] = 9,
+    as_json: Json = False,
+) -> None:
+    """Time every engine here, each in a process of its own, and see how far they agree."""
+    from ctma.devices import describe_processor
+    from ctma.evaluation.speed import find_ways, measure_speed
+
+    ways = find_ways(model or [BEST_SHIPPED], engine.split(",") if engine else [])
+    with progress("Timing") as on_progress:
+        timings = measure_speed(
+            ways, _sizes(size), data=data, rounds=rounds, on_progress=on_progress
+        )
+    processor = describe_processor()
+    if as_json:
+        print_json({"processor": processor, "timings": [asdict(timing) for timing in timings]})
+        return
+    table = Table("model", "engine", "precision", "size", "ms a pair", "times eager", "times first",
+                  "max dlogit",
+                  "same mask", "MiB", "GMAC")  # fmt: skip
+    for timing in timings:
+        apart, agreement, gmac = timing.logit_difference, timing.agreement, timing.gmac
+        table.add_row(
+            Path(timing.model).name,
+            timing.engine,
+            timing.precision,
+            str(timing.size),
+            f"{timing.milliseconds:.1f}",
+            "" if timing.ratio is None else f"{timing.ratio:.2f}",
+            f"{timing.ratio_to_first:.2f}",
+            "" if apart is None else f"{apart:.1e}",
+            "" if agreement is None else f"{100 * agreement:.3f} %",
+            f"{timing.memory_mib:.0f}",
+            "" if gmac is None else f"{gmac:.1f}",
+        )
+    show(table)
+    units = ", ".join(processor["units"]) or "no units for bf16 or 8 bits"
+    say(f"{processor['name']}, {processor['threads']} threads, {units}")
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise SettingError(f"`size` {text}: expected numbers such as 256,1024") from error

@@ -1,0 +1,36 @@
+"""``ctma quantize``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctma.cli.commands.options import Data, Folders, Json, ReplaceFile
+from ctma.cli.output import print_json, say, warn
+
+
+def quantize(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or the name of a shipped one.")],
+    data: Data,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="An .xml, for OpenVINO.", metavar="FILE")
+    ],
+    most: Annotated[float, typer.Option(min=0, help="Points of F1 that may be lost on val.")] = 0.2,
+    folders: Folders = None,
+    overwrite: ReplaceFile = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a checkpoint to 8 bits, if it stays as good on val: scales come from train."""
+    from ctma.evaluation.quantization import quantize as run
+
+    found = run(
+        checkpoint, data, output, most=most, folders=folders, overwrite=overwrite, on_note=warn
+    )
+    if as_json:
+        print_json(asdict(found))
+        return
+    say(f"F1 on val {100 * found.f1_before:.2f} in float32, {100 * found.f1_after:.2f} in 8 bits")
+    say(f"wrote {output} and {output.with_suffix('.bin')}")

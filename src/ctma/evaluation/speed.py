@@ -1,0 +1,288 @@
+"""How fast engines run a network here, and how far they agree with it as it is written."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
+
+from ctma.checkpoints.store import load_model
+from ctma.data.pairs import read_pair
+from ctma.data.readers import find_pairs
+from ctma.data.synthetic import synthetic_pair
+from ctma.errors import CtmaError, DataError, SettingError
+from ctma.inference.engines.choice import ENGINES, check_engine, is_installed, prepare
+from ctma.inference.engines.engine import Engine
+from ctma.inference.exported import is_exported
+from ctma.models.base import ChangeNetwork
+from ctma.settings import check_count
+from ctma.types import Pixels, Progress, ignore
+
+ROUNDS = 9
+"""Runs that count, of each engine at each size."""
+
+MOST_PAIRS = 8
+"""Of a data set, on which agreement is measured."""
+
+PAUSE = 0.1
+"""Seconds between two engines' turns, in which the threads of the former go to sleep."""
+
+_MIB = 1024 if sys.platform == "linux" else 1024**2
+"""What the system counts peak memory in, of a MiB."""
+
+
+class Way(NamedTuple):
+    """What is timed.
+
+    Attributes:
+        model: A checkpoint.
+        engine: One of ``ENGINES``; of an exported model what runs it.
+        precision: One of the engine's.
+    """
+
+    model: str
+    engine: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a way takes for a pair of one size.
+
+    Attributes:
+        model: A checkpoint.
+        engine: What ran it.
+        precision: In which.
+        size: Height and width, pixels.
+        milliseconds: Median for one pair.
+        ratio: How many times as fast as the same model eager in float32, ``None`` without it.
+        ratio_to_first: How many times as fast as the first way.
+        logit_difference: The largest, from the same model eager in float32; ``None`` without it.
+        agreement: The share of pixels with the same mask as that.
+        memory_mib: Peak of its process.
+        gmac: Multiplications that it executes, in 1e9; ``None`` where they cannot be counted.
+    """
+
+    model: str
+    engine: str
+    precision: str
+    size: int
+    milliseconds: float
+    ratio: float | None
+    ratio_to_first: float
+    logit_difference: float | None
+    agreement: float | None
+    memory_mib: float
+    gmac: float | None
+
+
+def find_ways(models: Sequence[str], engines: Sequence[str]) -> list[Way]:
+    """Every installed engine in each of its precisions, of each model.
+
+    Args:
+        models: Checkpoints; exported ones are run by what runs them.
+        engines: Names; all that are installed where none is given, but ``compile``, which takes
+            minutes.
+
+    Raises:
+        UnknownNameError: If there is no such engine.
+        MissingExtraError: If one that was asked for is not installed.
+    """
+    for name in engines:
+        check_engine(name)
+    wanted = engines or [name for name in ENGINES if is_installed(name) and name != "compile"]
+    ways = []
+    for model in models:
+        if is_exported(model):
+            known = prepare(load_model(model))
+            ways.append(Way(model, known.engine, known.precision))
+            continue
+        ways.append(Way(model, "eager", "float32"))
+        ways += [
+            Way(model, name, precision)
+            for name in wanted
+            for precision in ENGINES[name].precisions
+            if (name, precision) != ("eager", "float32")
+        ]
+    return ways
+
+
+def measure_speed(
+    ways: Sequence[Way],
+    sizes: Sequence[int],
+    *,
+    data: Path | None = None,
+    rounds: int = ROUNDS,
+    threads: int | None = None,
+    on_progress: Progress = ignore,
+) -> list[Timing]:
+    """Times each way in a process of its own, in turns, one at a time.
+
+    Args:
+        ways: As from :func:`find_ways`; the first is what ratios are of.
+        sizes: Heights and widths, pixels.
+        data: A data folder, on whose validation pairs agreement is measured; drawn pairs
+            by default.
+        rounds: Turns of each.
+        threads: How many compute; as many as torch takes by default.
+        on_progress: Called after every turn with how many are done, and of how many.
+
+    Raises:
+        SettingError: If a count is below 1, or a size below what the network takes.
+        DataError: If the pairs are smaller than a size.
+        CtmaError: If an engine cannot run a model.
+    """
+    check_count("rounds", rounds)
+    timings: list[Timing] = []
+    total, done = len(sizes) * rounds * len(ways), 0
+    for size in sizes:
+        pairs = _find_images(data, size)
+        with _workers(ways, pairs, threads or torch.get_num_threads()) as workers:
+            seconds: list[list[float]] = [[] for _ in ways]
+            for _ in range(rounds):
+                for spent, worker in zip(seconds, workers, strict=True):
+                    time.sleep(PAUSE)
+                    spent.append(_ask(worker, "run"))
+                    done += 1
+                    on_progress(done, total)
+            found = [_ask(worker, "tell") for worker in workers]
+        medians = [statistics.median(spent) for spent in seconds]
+        eager = {way.model: i for i, way in enumerate(ways) if way[1:] == ("eager", "float32")}
+        for way, median, told in zip(ways, medians, found, strict=True):
+            exact = eager.get(way.model)
+            timings.append(
+                Timing(
+                    *way,
+                    size=size,
+                    milliseconds=1000 * median,
+                    ratio=None if exact is None else medians[exact] / median,
+                    ratio_to_first=medians[0] / median,
+                    **_compare(told["logits"], None if exact is None else found[exact]["logits"]),
+                    memory_mib=told["memory"],
+                    gmac=told["gmac"],
+                )
+            )
+    return timings
+
+
+Planes = list[NDArray[np.float32]]
+
+
+def _compare(logits: Planes, exact: Planes | None) -> dict[str, Any]:
+    if exact is None:
+        return {"logit_difference": None, "agreement": None}
+    pairs = [*zip(logits, exact, strict=True)]
+    largest = max(float(np.abs(one - other).max()) for one, other in pairs)
+    equal = [float(((one > 0) == (other > 0)).mean()) for one, other in pairs]
+    return {"logit_difference": largest, "agreement": statistics.mean(equal)}
+
+
+def _find_images(data: Path | None, size: int) -> list[tuple[Pixels, Pixels]]:
+    """Pairs of a size, cut from the middle of those of a data set, or drawn."""
+    if data is None:
+        before, after, _ = synthetic_pair(size, seed=0)
+        return [(before, after)]
+    pairs = find_pairs(data, "val")
+    chosen = pairs[:: max(1, len(pairs) // MOST_PAIRS)][:MOST_PAIRS]
+    images = [read_pair(pair) for pair in chosen]
+    if any(min(before.shape[:2]) < size for before, _ in images):
+        raise DataError(f"{data}: has pairs smaller than {size} pixels; take another `size`")
+    return [(_middle(before, size), _middle(after, size)) for before, after in images]
+
+
+def _middle(image: Pixels, size: int) -> Pixels:
+    top, left = ((length - size) // 2 for length in image.shape[:2])
+    return image[top : top + size, left : left + size]
+
+
+@contextmanager
+def _workers(
+    ways: Sequence[Way], pairs: list[tuple[Pixels, Pixels]], threads: int
+) -> Iterator[list[Connection]]:
+    # New processes: what torch did in this one would be in their memory.
+    context = multiprocessing.get_context("spawn")
+    started: list[tuple[Any, Connection]] = []
+    try:
+        for way in ways:
+            here, there = context.Pipe()
+            process = context.Process(target=_work, args=(there, way, pairs, threads), daemon=True)
+            process.start()
+            started.append((process, here))
+            _ask(here, "prepare")  # one after the other
+        yield [here for _, here in started]
+    finally:
+        for process, _ in started:
+            process.kill()
+            process.join()
+
+
+def _ask(worker: Connection, what: str) -> Any:
+    worker.send(what)
+    try:
+        answer = worker.recv()
+    except EOFError as error:
+        raise SettingError("an engine's process ended; had it enough memory?") from error
+    if isinstance(answer, CtmaError):
+        raise answer
+    return answer
+
+
+def _work(
+    connection: Connection, way: Way, pairs: list[tuple[Pixels, Pixels]], threads: int
+) -> None:
+    """One way in a process of its own: prepares, runs, tells, each when it is asked."""
+    torch.set_num_threads(threads)
+    connection.recv()
+    try:
+        engine, inputs = _prepare(way, pairs)
+        with torch.inference_mode():
+            logits = [engine(*pair).fine.float().numpy() for pair in inputs]
+            engine(*inputs[0])
+    except (CtmaError, ValueError) as error:
+        connection.send(error if isinstance(error, CtmaError) else SettingError(str(error)))
+        return
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB
+    connection.send(None)
+    while (asked := connection.recv()) == "run":
+        with torch.inference_mode():
+            start = time.perf_counter()
+            engine(*inputs[0])
+            connection.send(time.perf_counter() - start)
+    assert asked == "tell"
+    gmac = _count_gmac(engine, inputs[0])
+    connection.send({"logits": logits, "memory": memory, "gmac": gmac})
+
+
+def _prepare(
+    way: Way, pairs: list[tuple[Pixels, Pixels]]
+) -> tuple[Engine, list[tuple[torch.Tensor, torch.Tensor]]]:
+    network = load_model(way.model)
+    engine = prepare(network, way.engine, way.precision)
+    scaling = network.usage.scaling
+    inputs = []
+    for pair in pairs:
+        before, after = (torch.from_numpy(date.copy()).permute(2, 0, 1)[None] for date in pair)
+        inputs.append((before.float() / scaling, after.float() / scaling))
+    return engine, inputs
+
+
+def _count_gmac(engine: Engine, pair: tuple[torch.Tensor, torch.Tensor]) -> float | None:
+    computed: ChangeNetwork | None = engine.as_computed()
+    if computed is None:
+        return None
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        computed(*pair)
+    return counter.get_total_flops() / 2e9
