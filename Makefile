@@ -37,7 +37,8 @@ weights: data-named install
 	$(TRAIN) shipped/ctma-lite -o $(RUNS)/ctma-lite --init $(RUNS)/ctma-lite-start/best.safetensors
 	$(CALIBRATE) $(RUNS)/ctma-lite/best.safetensors -o $(RUNS)/ctma-lite-float32.safetensors
 	$(BIN)/ctma convert $(RUNS)/ctma-lite-float32.safetensors $(RUNS)/ctma-lite.safetensors --half --overwrite
-	$(TRAIN) shipped/ctma-any -o $(RUNS)/ctma-any --init $(RUNS)/ctma-lite/best.safetensors
+	$(TRAIN) shipped/ctma-any-start -o $(RUNS)/ctma-any-start --init $(RUNS)/ctma-lite/best.safetensors
+	$(TRAIN) shipped/ctma-any -o $(RUNS)/ctma-any --init $(RUNS)/ctma-any-start/best.safetensors
 	$(BIN)/ctma calibrate --overwrite --data "$(DATA)/svcd" $(RUNS)/ctma-any/best.safetensors -o $(RUNS)/ctma-any-float32.safetensors
 	$(BIN)/ctma convert $(RUNS)/ctma-any-float32.safetensors $(RUNS)/ctma-any.safetensors --half --overwrite
 	$(TRAIN) shipped/ctma-s-start -o $(RUNS)/start

@@ -13,7 +13,7 @@ from statistics import median
 import torch
 
 from ctma import create_model
-from ctma.devices import PRECISIONS, autocast
+from ctma.devices import TRAINER_PRECISIONS, autocast
 from ctma.models.layers import channels_last
 from ctma.training.losses import change_loss
 from ctma.training.settings import BCESettings
@@ -43,7 +43,7 @@ def lines(name, device, batch, size):
     network, pair = network.to(device), pair.to(device)
     change = torch.rand(batch, 1, size, size, device=device) > 0.9
     optimizer = torch.optim.AdamW(network.parameters())
-    for precision in PRECISIONS:
+    for precision in TRAINER_PRECISIONS:
 
         def look(precision=precision):
             with torch.no_grad(), autocast(device, precision):

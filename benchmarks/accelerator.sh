@@ -70,7 +70,7 @@ seeds() { # NAME RECIPE INIT SETTINGS…
 
 lite() { seeds lite shipped/ctma-lite-start "" data.batch_size=16 data.crop_size=256 trainer.epochs=40; }
 finish() { seeds finish shipped/ctma-lite lite data.batch_size=16 trainer.epochs=40; }
-any() { seeds any shipped/ctma-any finish data.batch_size=16 trainer.epochs=40; }
+any() { seeds any shipped/ctma-any-start finish data.batch_size=16 trainer.epochs=40; }
 
 full() { # SEED
     data=$place/levir_cd_05m

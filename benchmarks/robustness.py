@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ctma import load_model
+from ctma import load_model, prepare
 from ctma.data.augmentation import compress, lose_detail
 from ctma.data.dataset import PairDataset, to_tensor
 from ctma.data.pairs import find_label_scale
 from ctma.data.readers import find_pairs
-from ctma.devices import PRECISIONS, autocast
 from ctma.evaluation.metrics import ConfusionMatrix
 from ctma.inference.protocols import crops
 from ctma.inference.resolution import find_enlargement
@@ -79,25 +78,24 @@ PIXEL_SIZES = (0.6, 1.6, 2.4)
 
 
 @torch.no_grad()
-def score(model, dataset, condition, precision):
+def score(model, dataset, condition):
     """F1, and the share of all pixels that is claimed."""
     confusion = ConfusionMatrix(model.usage.threshold)
     claimed = pixels = 0
     for number in range(len(dataset)):
         *images, change = condition(*dataset.read(number))
         images = [to_tensor(image)[None] for image in images]
-        with autocast(torch.device("cpu"), precision):
-            probability = crops(model, *images)
+        probability = crops(model, *images)
         confusion.update(probability, to_tensor(change)[None])
         claimed += int((probability > model.usage.threshold).sum())
         pixels += change.size
     return confusion.scores().f1, claimed / pixels
 
 
-def conditions(model, dataset, precision):
+def conditions(model, dataset):
     """A line for each condition."""
     for name, condition in CONDITIONS.items():
-        f1, claimed = score(model, dataset, condition, precision)
+        f1, claimed = score(model, dataset, condition)
         still = name.startswith("identical")
         yield f"{name}: {100 * claimed:.4f} % of pixels" if still else f"{name}: F1 {100 * f1:.2f}"
 
@@ -109,19 +107,17 @@ def main():
     parser.add_argument("--split", default="val")
     parser.add_argument("--every", type=int, default=1, help="Every Nth pair only.")
     parser.add_argument("--gsd", type=float, default=0.5, help="Metres a pixel of the data.")
-    parser.add_argument("--precision", default="32-true", choices=PRECISIONS)
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--precision", default="float32")
     options = parser.parse_args()
-    model = load_model(options.checkpoint)
+    model = prepare(load_model(options.checkpoint), options.engine, options.precision)
     pairs = find_pairs(options.data, options.split)[:: options.every]
     dataset = PairDataset(pairs, find_label_scale(pairs))
-    for line in conditions(model, dataset, options.precision):
+    for line in conditions(model, dataset):
         print(line, flush=True)
     for factor in PIXEL_SIZES:
         told = look_as(model, enlargement=find_enlargement(model, factor * options.gsd))
-        scores = [
-            score(network, dataset, seen_at(factor), options.precision)[0]
-            for network in (model, told)
-        ]
+        scores = [score(network, dataset, seen_at(factor))[0] for network in (model, told)]
         print(
             f"both at {factor * options.gsd:.2g} m: F1 {100 * scores[0]:.2f}, "
             f"told so {100 * scores[1]:.2f}",

@@ -22,11 +22,18 @@ import torch
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-from ctma import ChangeLogits, ChangeNetwork, SceneSettings, Tiling, load_model, predict_scene
+from ctma import (
+    ChangeLogits,
+    ChangeNetwork,
+    SceneSettings,
+    Tiling,
+    load_model,
+    predict_scene,
+    prepare,
+)
 from ctma.data.images import read_image, read_label
 from ctma.data.readers import find_pairs
 from ctma.evaluation.metrics import ConfusionMatrix
-from ctma.inference.engines.eager import fold_norms
 from ctma.inference.protocols import sliding
 from ctma.inference.views import look_as
 from ctma.scene.blending import axis
@@ -124,18 +131,18 @@ def georeferenced(path, image):
     return path
 
 
-def network_alone(pair, model, precision):
+def network_alone(pair, model):
     """Seconds that the windows of a scene take in the network, read before."""
-    plan, _ = make_plan(*map(str, pair), model, SceneSettings(precision=precision))
+    plan, _ = make_plan(*map(str, pair), model, SceneSettings())
     indices = [
         (i, j) for i in range(len(plan.rows.origins)) for j in range(len(plan.columns.origins))
     ]
     threads = torch.get_num_threads()
-    model = fold_norms(look_as(model, enlargement=plan.enlargement))
+    model = look_as(model, enlargement=plan.enlargement)
     with Reader(plan) as reader:
         images = [reader.read(index) for index in indices]
     start = time.monotonic()
-    for _ in in_order(lambda one: look(model, one, precision), iter(images), threads):
+    for _ in in_order(lambda one: look(model, one), iter(images), threads):
         pass
     seconds = time.monotonic() - start
     torch.set_num_threads(threads)
@@ -163,14 +170,16 @@ def speed(options):
     label = torch.from_numpy(change)[None, None].to(torch.uint8)
     with tempfile.TemporaryDirectory() as folder:
         rasters = [georeferenced(Path(folder) / f"{n}.tif", i) for n, i in enumerate(images)]
-        inside = network_alone(rasters, model, options.precision)
-        start = time.monotonic()
-        result = predict_scene(*rasters, model, Path(folder) / "out", precision=options.precision)
-        whole = time.monotonic() - start
-        with rasterio.open(result.mask) as raster:
-            mask = raster.read(1) == 1
-    height, width = mask.shape
-    print(f"{height} x {width}: {whole:.1f} s, {mask.size / whole / 1e6:.2f} Mpx/s")
+        threads = torch.get_num_threads()
+        engine = prepare(model, options.engine, options.precision, streams=threads)
+        inside = network_alone(rasters, engine)
+        mask, whole = mapped(rasters, engine, Path(folder) / "out")
+        height, width = mask.shape
+        print(f"{engine.engine}, {engine.precision}, {height} x {width}: {whole:.1f} s, ", end="")
+        print(f"{mask.size / whole / 1e6:.2f} Mpx/s", flush=True)
+        usual, seconds = mapped(rasters, prepare(model, "eager", "float32"), Path(folder) / "eager")
+    print(f"eager float32 / ours: {seconds / whole:.1f} times the time")
+    print(f"agreement with it: {100 * (usual == mask).mean():.3f} % of pixels")
     print(f"outside the network: {100 * (1 - inside / whole):.1f} %", flush=True)
     tensors = [torch.from_numpy(i.transpose(2, 0, 1).copy())[None] for i in images]
     start = time.monotonic()
@@ -185,6 +194,15 @@ def speed(options):
         confusion = ConfusionMatrix(threshold)
         confusion.update(probability, label)
         print(f"F1 {name}: {100 * confusion.scores().f1:.2f}")
+
+
+def mapped(pair, model, output):
+    """The mask of a scene, and the seconds it took."""
+    start = time.monotonic()
+    result = predict_scene(*pair, model, output)
+    seconds = time.monotonic() - start
+    with rasterio.open(result.mask) as raster:
+        return raster.read(1) == 1, seconds
 
 
 def beside(options):
@@ -263,7 +281,8 @@ def main():
     fast = commands.add_parser("speed")
     fast.add_argument("--data", required=True)
     fast.add_argument("--across", type=int, default=2, help="N x N scenes make one.")
-    fast.add_argument("--precision", default="32-true")
+    fast.add_argument("--engine", default="auto")
+    fast.add_argument("--precision", default="auto")
     fast.set_defaults(run=speed)
     several = commands.add_parser("beside")
     several.add_argument("--data", required=True)

@@ -33,6 +33,7 @@ PUBLIC = [
     "calibrate",
     "create_model",
     "evaluate",
+    "export",
     "list_models",
     "list_recipes",
     "load_model",

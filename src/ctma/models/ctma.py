@@ -65,15 +65,13 @@ RELEASED_NAMES = (
     (r"^masked_branch\.levels\.0\.", "encoder_p2.conv1."),
     (r"^masked_branch\.levels\.1\.", "encoder_p2.conv2."),
     (r"^masked_branch\.levels\.2\.", "encoder_p2.conv3."),
-    (r"^unmasked_decoder\.", "decoder1."),
-    (r"^masked_decoder\.", "decoder2."),
-    (r"\.bottom\.0\.", ".conv_bottom.seq.1."),
-    (r"\.bottom\.1\.", ".conv_bottom.seq.2."),
+    (r"^unmasked_decoder\.", "decoder1."), (r"^masked_decoder\.", "decoder2."),
+    (r"\.bottom\.0\.", ".conv_bottom.seq.1."), (r"\.bottom\.1\.", ".conv_bottom.seq.2."),
     (r"\.s_blocks\.(\d)\.", r".blocks.\1.conv_fuse."),
     (r"\.out\.", ".conv_out.seq.0."),
     (r"\.conv([123])\.0\.(?!seq)", r".conv\1.seq.1."),
     (r"\.conv([123])\.1\.(?!seq)", r".conv\1.seq.2."),
-)
+)  # fmt: skip
 
 
 class CTMA(ChangeNetwork):
@@ -228,9 +226,7 @@ class Stem(nn.Sequential):
             nn.ReLU(inplace=True),
         )
 
-    def forward(  # type: ignore[override]
-        self, before: Tensor, after: Tensor, frames: int
-    ) -> Tensor:
+    def forward(self, before: Tensor, after: Tensor, frames: int) -> Tensor:  # type: ignore
         """Two (B, bands, H, W) to (B, width, N, H/4, W/4)."""
         return super().forward(pseudo_video(before, after, frames))
 
@@ -243,12 +239,9 @@ class TemporalEncoder(nn.Module):
         self.stem = Stem(bands, width)
         self.t_blocks = nn.ModuleList(
             [
+                nn.Sequential(Bottleneck3d(width, width), Bottleneck3d(4 * width, width)),
                 nn.Sequential(
-                    Bottleneck3d(width, width, stride=1), Bottleneck3d(4 * width, width, stride=1)
-                ),
-                nn.Sequential(
-                    Bottleneck3d(4 * width, 2 * width, stride=2),
-                    Bottleneck3d(8 * width, 2 * width, stride=1),
+                    Bottleneck3d(4 * width, 2 * width, stride=2), Bottleneck3d(8 * width, 2 * width)
                 ),
             ]
         )
@@ -262,7 +255,7 @@ class TemporalEncoder(nn.Module):
 class Bottleneck3d(nn.Module):
     """Residual bottleneck of 3-D convolutions with expansion 4; the stride is on its first."""
 
-    def __init__(self, in_channels: int, width: int, stride: int):
+    def __init__(self, in_channels: int, width: int, stride: int = 1):
         super().__init__()
         out_channels = 4 * width
         self.reduce = conv_bn(in_channels, width, kernel=1, dims=3, stride=stride)
@@ -348,9 +341,8 @@ class DifferencePath(nn.Module):
         """Two (B, bands, H, W) to (B, C, 2 ceil(H/8), 2 ceil(W/8))."""
         if self.training and not self.joint_statistics:
             return (self._features(before) - self._features(after)).abs()
-        both = self._features(torch.cat([before, after]))
-        feature_before, feature_after = halves(both)
-        return (feature_before - feature_after).abs()
+        first, second = halves(self._features(torch.cat([before, after])))
+        return (first - second).abs()
 
     def _features(self, image: Tensor) -> Tensor:
         features = F.interpolate(self.backbone(image), scale_factor=2, mode="nearest")
