@@ -427,7 +427,7 @@ def test_debug_shows_the_traceback(ctma_alone, tmp_path):
 
 def test_the_readme_names_every_command_that_the_help_lists(ctma):
     listed = set(re.findall(r"^│ (\w+)  ", ctma("--help").stdout.partition("Commands")[2], re.M))
-    assert len(listed) == 13
+    assert len(listed) == 16
     table = (ROOT / "README.md").read_text().partition("## All commands")[2].partition("## ")[0]
     assert set(re.findall(r"`ctma (\w+)", table)) == listed
 

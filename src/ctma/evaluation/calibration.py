@@ -28,7 +28,7 @@ from ctma.errors import DataError, SettingError
 from ctma.evaluation.metrics import Scores
 from ctma.evaluation.scoring import Judged, Scoring, record_score, score_pairs
 from ctma.files import check_writable, file_fingerprint, refuse_existing
-from ctma.inference.engines.choice import Choice, candidates
+from ctma.inference.engines.choice import candidates
 from ctma.models.base import ChangeNetwork
 from ctma.types import Pixels, Progress, ignore
 
@@ -199,8 +199,7 @@ def calibrate(
         engine: What runs the network, see :func:`ctma.prepare`.
         precision: ``"float32"`` or ``"bf16"``.
         overwrite: Replace the output if it is there.
-        on_progress: Called after every pair with how many are done, and of how many; the pairs
-            are gone through once for each measurement.
+        on_progress: Called after every pair, once for each measurement, with how many are done.
 
     Raises:
         SettingError: If the split is another, or a file is none of ours by its suffix.
@@ -216,8 +215,7 @@ def calibrate(
     each = [find_pairs(root, split, folders=folders) for root in roots]
     pairs = [*chain(*each)]
     check_writable(output)
-    ways = [*candidates(network)]
-    tell = _tell(on_progress, len(pairs) * (1 + bool(ways) + len(ways)))
+    tell = _tell(on_progress, len(pairs) * (2 + len([*candidates(network)])))
     found = fit_calibration(_count_logits(network, each, scoring, tell))
     record = record_score(
         network,
@@ -229,13 +227,9 @@ def calibrate(
         checkpoint_name=path.name,
         checkpoint=file_fingerprint(path),
     )
-    network.usage = replace(
-        network.usage,
-        temperature=found.temperature,
-        offset=found.offset,
-        threshold=found.threshold,
-    )
-    agreement = _measure_agreement(network, each, scoring, ways, tell)
+    fitted = {name: getattr(found, name) for name in ("temperature", "offset", "threshold")}
+    network.usage = replace(network.usage, **fitted)
+    agreement = _measure_agreement(network, each, scoring, tell)
     save_model(output, network, calibration=record.as_dict(), agreement=agreement)
     return replace(found, agreement=agreement)
 
@@ -258,7 +252,6 @@ def _measure_agreement(
     network: ChangeNetwork,
     folders: list[list[Pair]],
     scoring: Scoring,
-    ways: Sequence[Choice],
     tell: Callable[[], None],
 ) -> dict[str, float]:
     """The share of pixels with the mask of float32, by engine and precision."""
@@ -275,12 +268,10 @@ def _measure_agreement(
             score_pairs(network, pairs, way, on_pair=on_pair)
         return found
 
-    if not ways:
-        return {}
     exact = masks("exact", "float32")
     return {
         f"{way.engine} {way.precision}": _share_equal(exact, masks(way.engine, way.precision))
-        for way in ways
+        for way in candidates(network)
     }
 
 

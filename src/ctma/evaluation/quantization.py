@@ -95,13 +95,8 @@ def quantize(
     """
     with extras():
         import nncf  # noqa: F401
-    if most < 0:
-        raise SettingError(f"`most` {most:g}: points of 100, at least 0")
     output = Path(output)
-    if output.suffix != ".xml":
-        raise SettingError(f"`output` {output}: a model in 8 bits is OpenVINO's, an .xml")
-    for path in (output, output.with_suffix(".bin")):
-        refuse_existing(path, overwrite)
+    _check(output, most, overwrite)
     path = find_checkpoint(checkpoint)
     network = load_model(path)
     train, val = (find_pairs(data, split, folders=folders) for split in ("train", "val"))
@@ -114,7 +109,6 @@ def quantize(
     with TemporaryDirectory() as folder:
         trial = Path(folder) / output.name
         save_openvino(model, trial, describe_network(network, precision="int8"))
-        on_note("scoring it in 8 bits")
         after = score_pairs(load_exported(trial), val, Scoring())
     found = Quantization(before.f1, after.f1, most)
     if found.lost > most:
@@ -135,6 +129,15 @@ def quantize(
     told = describe_network(network, precision="int8", scores=record.as_dict())
     save_openvino(model, output, told)
     return found
+
+
+def _check(output: Path, most: float, overwrite: bool) -> None:
+    if most < 0:
+        raise SettingError(f"`most` {most:g}: points of 100, at least 0")
+    if output.suffix != ".xml":
+        raise SettingError(f"`output` {output}: a model in 8 bits is OpenVINO's, an .xml")
+    for path in (output, output.with_suffix(".bin")):
+        refuse_existing(path, overwrite)
 
 
 def _quantise(network: ChangeNetwork, samples: _Crops, val: Sequence[Pair], most: float) -> Any:

@@ -58,9 +58,9 @@ def predict_xarray(
         tiling: How windows lie, in pixels that the network sees.
         tta: Average over flipped views.
         ground_sample_distance: Metres a pixel, by default as the first array has it.
-        engine: What runs the network, see :func:`ctma.prepare`.
-        precision: ``"float32"``, ``"bf16"``, or ``"auto"``, see there.
-        cache: Whether what was prepared is kept on disk for the next start.
+        engine: What runs the network; this and the next two: see :func:`ctma.prepare`.
+        precision: In which.
+        cache: Whether what is prepared is kept on disk.
 
     Returns:
         (y, x) float32 in [0, 1], NaN where a date has no data; ``attrs`` hold ``threshold`` and
@@ -70,10 +70,7 @@ def predict_xarray(
         SceneError: If the arrays cannot be compared.
         SettingError: If the scale is out of order, or the distance out of range.
     """
-    settings = SceneSettings(
-        bands, scale, tiling=tiling, tta=tta, engine=engine, precision=precision, cache=cache,
-        ground_sample_distance=ground_sample_distance,
-    )  # fmt: skip
+    settings = SceneSettings(bands, scale, tiling=tiling, tta=tta)
     check_given_distance(model, ground_sample_distance)
     check_network(model)
     _check_arrays(before, after)

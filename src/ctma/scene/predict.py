@@ -111,19 +111,11 @@ def predict_scene(
     check_format(settings.polygon_format)
     with evaluating(model), raster_settings(), ThreadPoolExecutor(2) as threads:
         prints = [threads.submit(_input_fingerprint, source) for source in sources]
-        # A worker has one thread; here as many look at windows as torch may use.
-        streams = 1 if workers is not None or cluster is not None else torch.get_num_threads()
-        engine = prepare(
-            model, settings.engine, settings.precision, streams=streams, keep=settings.cache
-        )
+        engine = _prepare(model, settings, alone=workers is not None or cluster is not None)
         plan, findings = make_plan(*sources, engine, settings)
         for line in _warnings(model, settings, findings):
             on_warning(line)
-        seen, network = (
-            look_as(one, enlargement=plan.enlargement, tta=settings.tta) for one in (model, engine)
-        )
-        identity = identify(plan, seen, engine, settings.polygons)
-        run = _Run(plan, engine, network, settings, Path(output), identity)
+        run = _Run.of(plan, model, engine, settings, Path(output))
         summary = run.read_finished() if resume else None
         if summary is None:
             found = _describe(plan, findings, prints)
@@ -141,6 +133,22 @@ class _Run:
     settings: SceneSettings
     output: Path
     identity: Identity
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        model: ChangeNetwork,
+        engine: Engine,
+        settings: SceneSettings,
+        output: Path,
+    ) -> _Run:
+        """A run of a network behind an engine."""
+        seen, network = (
+            look_as(one, enlargement=plan.enlargement, tta=settings.tta) for one in (model, engine)
+        )
+        identity = identify(plan, seen, engine, settings.polygons)
+        return cls(plan, engine, network, settings, output, identity)
 
     @property
     def polygons(self) -> Path:
@@ -240,6 +248,12 @@ class _Run:
         except CtmaError as error:
             _add_advice(error, store)
             raise
+
+
+def _prepare(model: ChangeNetwork, settings: SceneSettings, alone: bool) -> Engine:
+    """The engine; each thread of a worker is alone, here as many look as torch may use."""
+    streams = 1 if alone else torch.get_num_threads()
+    return prepare(model, settings.engine, settings.precision, streams=streams, keep=settings.cache)
 
 
 def _check_workers(workers: int | None, cluster: str | None) -> None:
