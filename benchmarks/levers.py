@@ -19,7 +19,7 @@ from pathlib import Path
 
 from robustness import conditions
 
-from ctma import calibrate, load_model, load_recipe
+from ctma import calibrate, load_model, load_recipe, prepare
 from ctma.data.dataset import PairDataset
 from ctma.data.pairs import find_label_scale
 from ctma.data.readers import find_pairs
@@ -81,7 +81,7 @@ def main():
         print(
             f"{name}: F1 {100 * found.f1_before:.2f}, best {100 * found.f1_after:.2f}", flush=True
         )
-        for line in conditions(load_model(calibrated), dataset, PRECISION):
+        for line in conditions(prepare(load_model(calibrated), precision=PRECISION), dataset):
             print(f"    {line}", flush=True)
 
 

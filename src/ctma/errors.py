@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 MOST_NAMES = 10
 """How many names are suggested where none is near."""
@@ -17,6 +18,16 @@ MOST_NAMES = 10
 
 class CtmaError(Exception):
     """Base of all errors that a user can mend."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that they come whole from other processes, whatever they are made of."""
+        return _restore, (type(self), self.args)
+
+
+def _restore(kind: type[CtmaError], args: tuple[Any, ...]) -> CtmaError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class UnknownNameError(CtmaError, ValueError):

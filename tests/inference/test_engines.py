@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +205,45 @@ def test_a_score_says_what_ran_the_network(ctma, tiny_model, tiny_data, tmp_path
     ctma("eval", tiny_model, "--data", tiny_data, "-o", tmp_path / "s.json", "--engine", "onnx")
     record = json.loads(Path(tmp_path / "s.json").read_text())
     assert (record["engine"], record["arithmetic"]) == ("onnx", "float32")
+
+
+def test_where_the_fastest_cannot_take_a_network_auto_takes_the_next_and_says_so(monkeypatch):
+    network = live_in(create_model("ctma-lite", video_len=0))
+
+    def refuse(*_):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr("ctma.inference.engines.graph.trace", refuse)
+    found = prepare(network)
+    assert found.engine == "exact"
+    assert "engine openvino: cannot take CTMALite (no such operator)" in found.why
+    with pytest.raises(SettingError, match="engine openvino: cannot take CTMALite"):
+        prepare(network, "openvino")
+
+
+def test_a_network_that_learns_is_prepared_as_it_predicts(network):
+    network.train()
+    prepared = prepare(network, "exact", "float32")
+    pair = images()
+    np.testing.assert_allclose(
+        predict(*pair, prepared).probability,
+        predict(*pair, network.eval(), engine="eager").probability,
+        atol=1e-5,
+    )
+
+
+def test_numbers_set_on_a_network_are_not_overlooked():
+    network = live_in(create_model("ctma-lite", video_len=0))
+    pair = images()
+    first = predict(*pair, network, engine="exact").probability
+    network.fusion = 0.9
+    again = predict(*pair, network, engine="exact").probability
+    expected = predict(*pair, network, engine="eager").probability
+    np.testing.assert_allclose(again, expected, atol=1e-5)
+    assert np.abs(again - first).max() > 0
+
+
+def test_errors_come_whole_from_other_processes():
+    for error in (MissingExtraError("openvino", "openvino"), UnknownNameError("engine", "x", "ab")):
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), str(copy)) == (type(error), str(error))

@@ -29,6 +29,7 @@ from ctma.evaluation.metrics import Scores
 from ctma.evaluation.scoring import Judged, Scoring, record_score, score_pairs
 from ctma.files import check_writable, file_fingerprint, refuse_existing
 from ctma.inference.engines.choice import candidates
+from ctma.inference.exported import is_exported
 from ctma.models.base import ChangeNetwork
 from ctma.types import Pixels, Progress, ignore
 
@@ -300,6 +301,8 @@ def _check_files(checkpoint: Path, output: Path, split: str) -> Path:
         raise SettingError(f"`split` {split}: nothing is chosen on the test split; use val")
     if checkpoint.suffix in RELEASED_SUFFIXES:
         raise SettingError(f"{checkpoint}: has no header to calibrate; ctma convert gives it one")
+    if is_exported(checkpoint):
+        raise SettingError(f"{checkpoint}: is exported; calibrate the checkpoint that it came from")
     if output.resolve() == checkpoint.resolve():
         raise SettingError(f"{checkpoint}: would be overwritten; name another file")
     if output.suffix != ".safetensors":

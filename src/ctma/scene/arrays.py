@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import product
 from typing import Any
 
@@ -83,7 +84,7 @@ def predict_xarray(
     kept = [name for name in (*before.dims[1:], "spatial_ref") if name in before.coords]
     with evaluating(model):
         prepared = prepare(model, engine, precision, streams=torch.get_num_threads(), keep=cache)
-        seen = look_as(prepared, enlargement=ratio, tta=tta)
+        seen = look_as(deepcopy(prepared), enlargement=ratio, tta=tta)
         blended = _blend(images, seen, settings.tiling_at(ratio))
     probability = xarray.DataArray(
         blended,

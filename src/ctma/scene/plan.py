@@ -178,12 +178,16 @@ def make_plan(
         second,
         settings.tiling_at(ratio),
         ratio,
-        TRAINER_PRECISIONS[choose(model, settings.engine, settings.precision).precision],
+        _name_former(choose(model, settings.engine, settings.precision).precision),
         usage.threshold if settings.threshold is None else settings.threshold,
         model.stride,
         settings.nodata,
     )
     return plan, Findings(overlap, shift, distance, time.monotonic() - start)
+
+
+def _name_former(precision: str) -> str:
+    return TRAINER_PRECISIONS.get(precision, precision)
 
 
 class Reader:

@@ -144,8 +144,9 @@ class _Run:
         output: Path,
     ) -> _Run:
         """A run of a network behind an engine."""
+        bare = model.network if isinstance(model, Engine) else model
         seen, network = (
-            look_as(one, enlargement=plan.enlargement, tta=settings.tta) for one in (model, engine)
+            look_as(one, enlargement=plan.enlargement, tta=settings.tta) for one in (bare, engine)
         )
         identity = identify(plan, seen, engine, settings.polygons)
         return cls(plan, engine, network, settings, output, identity)
@@ -253,7 +254,11 @@ class _Run:
 def _prepare(model: ChangeNetwork, settings: SceneSettings, alone: bool) -> Engine:
     """The engine; each thread of a worker is alone, here as many look as torch may use."""
     streams = 1 if alone else torch.get_num_threads()
-    return prepare(model, settings.engine, settings.precision, streams=streams, keep=settings.cache)
+    engine = prepare(
+        model, settings.engine, settings.precision, streams=streams, keep=settings.cache
+    )
+    # What sessions there are must not depend on scenes before this one.
+    return engine.with_streams(streams)
 
 
 def _check_workers(workers: int | None, cluster: str | None) -> None:

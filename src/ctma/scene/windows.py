@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ctma.devices import find_device
 from ctma.errors import SettingError, extras, first_line
+from ctma.inference.engines.sessions import SessionEngine
 from ctma.inference.protocols import whole
 from ctma.models.base import ChangeNetwork
 from ctma.scene.plan import Images, Plan, Reader, WindowIndex
@@ -229,7 +230,8 @@ class _Parcel:
 
 
 def _settle(parcel: _Parcel, device: str) -> _Parcel:
-    return _Parcel(parcel.model.to(find_device(device)))
+    on_cpu = any(isinstance(module, SessionEngine) for module in parcel.model.modules())
+    return _Parcel(parcel.model.to(find_device("cpu" if on_cpu else device)))
 
 
 _worker = threading.local()

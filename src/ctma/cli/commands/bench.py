@@ -48,7 +48,7 @@ def bench(
                   "max dlogit",
                   "same mask", "MiB", "GMAC")  # fmt: skip
     for timing in timings:
-        apart, agreement, gmac = timing.logit_difference, timing.agreement, timing.gmac
+        apart, gmac = timing.logit_difference, timing.gmac
         table.add_row(
             Path(timing.model).name,
             timing.engine,
@@ -58,7 +58,7 @@ def bench(
             "" if timing.ratio is None else f"{timing.ratio:.2f}",
             f"{timing.ratio_to_first:.2f}",
             "" if apart is None else f"{apart:.1e}",
-            "" if agreement is None else f"{100 * agreement:.3f} %",
+            f"{100 * timing.agreement:.3f} %",
             f"{timing.memory_mib:.0f}",
             "" if gmac is None else f"{gmac:.1f}",
         )

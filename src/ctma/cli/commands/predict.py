@@ -38,7 +38,7 @@ from ctma.cli.commands.options import (
 )
 from ctma.cli.output import print_json, progress, say, warn
 from ctma.errors import SettingError
-from ctma.types import BEST_SHIPPED, counted
+from ctma.types import BEST_SHIPPED, IMAGE_BANDS, counted
 
 if TYPE_CHECKING:
     from ctma.inference.engines.choice import Choice
@@ -90,7 +90,7 @@ def predict(
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        _predict_without_torch(context.params)
+        _predict_without_torch(context)
         return
     from ctma.devices import find_device
     from ctma.inference.engines.choice import choose
@@ -114,19 +114,29 @@ def predict(
         _predict_images(model, options)
 
 
-def _predict_without_torch(options: dict[str, Any]) -> None:
+_WITHOUT_TORCH = {
+    "before", "after", "output", "checkpoint", "threshold", "protocol", "overwrite", "as_json",
+}  # fmt: skip
+"""What can be said where torch is not installed."""
+
+
+def _predict_without_torch(context: typer.Context) -> None:
     from ctma.inference.batch import predict_pairs
     from ctma.inference.exported import is_exported, predict_exported, read_exported
 
+    options = context.params | {"output": Path(context.params["output"])}
     if not is_exported(options["checkpoint"]):
         raise SettingError("torch is not installed: only an exported .onnx or .xml runs without it")
-    for name in ("tta", "gsd"):
-        if options[name]:
-            raise SettingError(f"`{name}` needs torch, which is not installed; leave it out")
+    _refuse_options(context, options.keys() - _WITHOUT_TORCH, "needs torch, which is not installed")
+    if _find_scenes(options["before"], options["after"]):
+        raise SettingError(f"{options['before']}: a map of rasters needs torch")
     model = read_exported(options["checkpoint"])
+    if model.description.bands != IMAGE_BANDS:
+        raise SettingError(f"the model takes {', '.join(model.description.bands)}, no images")
     run = partial(
         predict_exported,
         model=model,
+        session=model.open()(),
         threshold=options["threshold"],
         protocol=options["protocol"],
     )
@@ -134,7 +144,7 @@ def _predict_without_torch(options: dict[str, Any]) -> None:
         results = predict_pairs(
             Path(options["before"]),
             Path(options["after"]),
-            Path(options["output"]),
+            options["output"],
             run,
             overwrite=options["overwrite"],
             on_done=on_progress,

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
-
-import torch
 
 from ctma.devices import multiplies_bf16, read_precision
 from ctma.errors import MissingExtraError, SettingError, UnknownNameError, extras
@@ -27,16 +24,16 @@ class _Entry(NamedTuple):
     """Where an engine stands, what it needs, and what it can do, known without loading it."""
 
     place: str
-    package: str | None
+    packages: tuple[str, ...]
     precisions: tuple[str, ...]
 
 
 ENGINES: Mapping[str, _Entry] = {
-    "eager": _Entry("eager:Eager", None, ("float32", "bf16")),
-    "exact": _Entry("exact:Exact", None, ("float32", "bf16")),
-    "compile": _Entry("compiled:Compiled", None, ("float32", "bf16")),
-    "openvino": _Entry("openvino:OpenVino", "openvino", ("float32", "bf16")),
-    "onnx": _Entry("onnx:Onnx", "onnxruntime", ("float32",)),
+    "eager": _Entry("eager:Eager", (), ("float32", "bf16")),
+    "exact": _Entry("exact:Exact", (), ("float32", "bf16")),
+    "compile": _Entry("compiled:Compiled", (), ("float32", "bf16")),
+    "openvino": _Entry("openvino:OpenVino", ("openvino", "onnx"), ("float32", "bf16")),
+    "onnx": _Entry("onnx:Onnx", ("onnxruntime", "onnx"), ("float32",)),
 }
 
 FASTEST = (
@@ -79,8 +76,21 @@ def check_engine(name: str) -> None:
 
 def is_installed(engine: str) -> bool:
     """Whether what an engine needs is here."""
-    package = ENGINES[engine].package
-    return package is None or find_spec(package) is not None
+    return not _missing(engine)
+
+
+def check_installed(engine: str) -> None:
+    """Refuses an engine that is not installed.
+
+    Raises:
+        MissingExtraError: If something that it needs is not here.
+    """
+    for package in _missing(engine):
+        raise MissingExtraError(package, engine)
+
+
+def _missing(engine: str) -> list[str]:
+    return [package for package in ENGINES[engine].packages if find_spec(package) is None]
 
 
 def choose(network: ChangeNetwork, engine: str = "auto", precision: str = "auto") -> Choice:
@@ -96,29 +106,48 @@ def choose(network: ChangeNetwork, engine: str = "auto", precision: str = "auto"
         SettingError: If the engine does not compute in the precision.
         MissingExtraError: If it is not installed.
     """
-    check_engine(engine)
-    precision = read_precision(precision)
     if isinstance(network, Engine):
         given = _as_prepared(network, engine, precision)
         return Choice(given.engine, given.precision, given.why)
-    if engine == "auto":
-        engine = os.environ.get(VARIABLE) or "auto"
-        check_engine(engine)
+    return next(_choices(network, engine, precision))
+
+
+def _choices(network: ChangeNetwork, engine: str, precision: str) -> Iterator[Choice]:
+    """What may be taken, the fastest first; at least one."""
+    precision, engine = read_precision(precision), _find_engine(engine)
     if engine != "auto":
-        _check_asked(engine, precision)
+        _check_asked(engine, precision, network)
         if precision != "auto":
-            return Choice(engine, precision, "")
+            yield Choice(engine, precision, "")
+            return
+    found = False
     for name, kind in FASTEST:
         if engine not in ("auto", name) or precision not in ("auto", kind):
             continue
-        if not is_installed(name) or (name in _ON_CPU and network.device.type != "cpu"):
+        if not is_installed(name) or not _runs_on(name, network):
             continue
         if kind == "float32" or precision == kind:
-            return Choice(name, kind, _why_exact(network) if precision == "auto" else "")
+            found = True
+            yield Choice(name, kind, _why_exact(network) if precision == "auto" else "")
+            continue
         agreement = find_agreement(network).get(f"{name} {kind}", 0.0)
         if agreement >= AGREEMENT and multiplies_bf16(network.device):
-            return Choice(name, kind, f"agrees with float32 on {100 * agreement:.2f} % of val")
-    raise SettingError(f"`precision` {precision}: needs weights that were quantised for it")
+            found = True
+            yield Choice(name, kind, f"agrees with float32 on {100 * agreement:.2f} % of val")
+    if not found:
+        raise SettingError(f"`precision` {precision}: needs weights that were quantised for it")
+
+
+def _find_engine(name: str) -> str:
+    check_engine(name)
+    if name == "auto":
+        name = os.environ.get(VARIABLE) or "auto"
+        check_engine(name)
+    return name
+
+
+def _runs_on(engine: str, network: ChangeNetwork) -> bool:
+    return engine not in _ON_CPU or network.device.type == "cpu"
 
 
 _ON_CPU = ("openvino", "onnx")
@@ -159,40 +188,60 @@ def prepare(
     check_network(network)
     if isinstance(network, Engine):
         return _as_prepared(network, engine, precision).with_streams(streams)
+    network.eval()
     wanted = (engine, precision, streams, keep, os.environ.get(VARIABLE))
-    state = _state(network)
-    if (last := _LAST.get("last")) and last[0]() is network and last[1:3] == (wanted, state):
-        return last[3]
-    found = choose(network, engine, precision)
-    prepared = _load(found.engine)(network, found.precision, **_options(found, streams, keep))
-    prepared.why = found.why
-    _LAST["last"] = (weakref.ref(network), wanted, state, prepared)
-    return prepared.eval()
+    state = network.fingerprint(), network.usage, network.device, [*find_agreement(network).items()]
+    known, *how, prepared = _LAST.get("last", (None, None, None, None))
+    if known is network and how == [wanted, state]:
+        assert isinstance(prepared, Engine)
+        return prepared.eval()
+    prepared = _prepare(network, engine, precision, streams, keep).eval()
+    _LAST["last"] = (network, wanted, state, prepared)
+    return prepared
 
 
-_LAST: dict[str, tuple[Any, Any, Any, Engine]] = {}
+_LAST: dict[str, tuple[Any, ...]] = {}
 """The network that was prepared last: callers who predict pair by pair give the same one."""
+
+
+def _prepare(
+    network: ChangeNetwork, engine: str, precision: str, streams: int | None, keep: bool
+) -> Engine:
+    """The first choice that can take the network; only where none was asked for, another."""
+    refused = ""
+    for found in _choices(network, engine, precision):
+        try:
+            options = {"streams": streams, "keep": keep} if found.engine in _ON_CPU else {}
+            prepared = _load(found.engine)(network, found.precision, **options)
+        except SettingError as error:
+            if _find_engine(engine) != "auto":
+                raise
+            refused = f"; {error}"
+            continue
+        prepared.why = found.why + refused
+        return prepared
+    raise SettingError(refused.removeprefix("; "))
 
 
 def candidates(network: ChangeNetwork) -> Iterator[Choice]:
     """Engines and precisions below float32 that are here, for those who measure agreement."""
     if not multiplies_bf16(network.device):
         return
-    on_cpu = network.device.type == "cpu"
     for name, kind in FASTEST:
         measured = kind != "float32" and name in ("openvino", "exact")
-        if measured and is_installed(name) and (on_cpu or name not in _ON_CPU):
+        if measured and is_installed(name) and _runs_on(name, network):
             yield Choice(name, kind, "")
 
 
-def _check_asked(engine: str, precision: str) -> None:
+def _check_asked(engine: str, precision: str, network: ChangeNetwork) -> None:
     entry = ENGINES[engine]
     if precision not in ("auto", *entry.precisions):
         raise SettingError(
             f"engine {engine} computes in {' and '.join(entry.precisions)}, not in {precision}"
         )
-    if not is_installed(engine):
-        raise MissingExtraError(str(entry.package), engine)
+    if not _runs_on(engine, network):
+        raise SettingError(f"engine {engine} runs on the CPU, not on {network.device}")
+    check_installed(engine)
 
 
 def _why_exact(network: ChangeNetwork) -> str:
@@ -218,17 +267,3 @@ def _load(engine: str) -> Callable[..., Engine]:
     with extras():
         found: Callable[..., Engine] = getattr(import_module(f"{__package__}.{module}"), name)
         return found
-
-
-def _options(found: Choice, streams: int | None, keep: bool) -> dict[str, Any]:
-    return {"streams": streams, "keep": keep} if found.engine in _ON_CPU else {}
-
-
-def _state(network: ChangeNetwork) -> Any:
-    """Changes when a weight, the usage or the device does."""
-    weights: Iterator[torch.Tensor] = iter(network.state_dict().values())
-    return (
-        network.usage,
-        network.provenance.get("agreement"),
-        [(weight.data_ptr(), weight._version) for weight in weights],
-    )

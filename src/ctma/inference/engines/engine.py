@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from ctma._version import __version__
+from ctma.devices import describe_processor
 from ctma.inference.views import View
 from ctma.models.base import ChangeNetwork
 
@@ -49,6 +50,8 @@ class Engine(View):
             "device": self.device.type,
             "engine": self.engine,
             "precision": self.precision,
+            # In less than float32 other units round otherwise.
+            "units": "" if self.precision == "float32" else " ".join(describe_processor()["units"]),
             **self.versions(),
         }
 

@@ -53,7 +53,8 @@ def fold_norms(network: Module) -> Module:
         # Where the two are no sequence, as in timm's networks, they are called alike.
         children: dict[str, Any] = dict(module.named_children())
         in_turn = pairwise(children) if isinstance(module, nn.Sequential) else []
-        named = ((name, name.replace("conv", "bn")) for name in children)
+        timms = type(module).__module__.startswith("timm.")
+        named = ((name, name.replace("conv", "bn")) for name in children if timms)
         for conv, norm in (*in_turn, *named):
             if _is_norm_of(children.get(norm), children[conv]):
                 setattr(module, conv, fuse_conv_bn_eval(children[conv], children[norm]))
@@ -102,7 +103,7 @@ def rewrite(network: Module, *, joins: bool = True) -> Module:
                 setattr(module, name, AffineStem(child))
             elif isinstance(child, DifferencePath):
                 setattr(module, name, SparseDifferencePath(child))
-            elif isinstance(child, JoinConv) and joins and child.joined:
+            elif isinstance(child, JoinConv) and joins and child.parts[1]:
                 setattr(module, name, SplitJoin(child))
     return channels_last(copy)
 
@@ -170,11 +171,12 @@ class SplitJoin(nn.Module):
         super().__init__()
         self.join = join
         conv: Any = join[0]
-        kernel = conv.weight[:, join.channels :]
-        self.own = nn.Conv2d(join.channels, conv.out_channels, 3, padding=1)
-        self.own.weight = nn.Parameter(conv.weight[:, : join.channels])
+        channels, joined = join.parts
+        kernel = conv.weight[:, channels:]
+        self.own = nn.Conv2d(channels, conv.out_channels, 3, padding=1)
+        self.own.weight = nn.Parameter(conv.weight[:, :channels])
         self.own.bias = conv.bias
-        self.enlarged = nn.ConvTranspose2d(join.joined, conv.out_channels, 4, 2, 1, bias=False)
+        self.enlarged = nn.ConvTranspose2d(joined, conv.out_channels, 4, 2, 1, bias=False)
         self.enlarged.weight = nn.Parameter(_over_enlarged(kernel))
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:

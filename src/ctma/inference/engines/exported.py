@@ -57,8 +57,6 @@ class Exported(SessionEngine):
         model: As from :func:`read_exported`.
     """
 
-    shapes = 4
-
     def __init__(self, model: ExportedModel):
         super().__init__(Signature(model), model.description.precision)
         self.engine = model.runtime  # type: ignore[misc]
@@ -66,6 +64,7 @@ class Exported(SessionEngine):
         self.name = self.network.name
         self.arguments = self.network.arguments
         self.model = model
+        self.shapes = 4 if model.runtime == "openvino" else 0  # type: ignore[misc]
         self.why = f"{model.path.name} is run by it"
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:

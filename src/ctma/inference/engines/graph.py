@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ctma.errors import SettingError, first_line
+from ctma.files import file_fingerprint, fingerprint
 from ctma.inference.engines import cache
-from ctma.inference.engines.exact import fold_norms, rewrite
+from ctma.inference.engines.exact import Exact, fold_norms, rewrite
 from ctma.inference.engines.sessions import SessionEngine, Shape
 from ctma.inference.graphs import trace
 from ctma.inference.runtimes import Run
@@ -120,10 +122,10 @@ class GraphEngine(SessionEngine):
                 f"engine {self.engine}: cannot take {type(self.network).__name__} "
                 f"({first_line(error)}); take exact"
             ) from error
-        self._check(graph, second)
+        self._check(graph, [date.repeat(2, 1, 1, 1) for date in second])
         return graph
 
-    def _check(self, graph: bytes, pair: tuple[Tensor, Tensor]) -> None:
+    def _check(self, graph: bytes, pair: Sequence[Tensor]) -> None:
         """Refuses a graph that does something else at another size."""
         with torch.no_grad():
             expected = self.network(*pair).fine.float().numpy()
@@ -140,8 +142,17 @@ class GraphEngine(SessionEngine):
             )
 
     def _key(self, form: str) -> str:
-        parts = [self.network.fingerprint(), form, *self.describe().values()]
+        parts = [self.network.fingerprint(), _source(self.network), form]
+        parts += self.describe().values()
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _source(network: nn.Module) -> str:
+    """A hash of the files that say what a network and its rewriting do, but for torch and timm."""
+    kinds = {type(module) for module in network.modules()}
+    own = [kind for kind in kinds if kind.__module__.partition(".")[0] not in ("torch", "timm")]
+    files = {inspect.getsourcefile(kind) for kind in (*own, Logits, Exact)} - {None}
+    return fingerprint(sorted(file_fingerprint(str(file)) for file in files))
 
 
 def make_example(

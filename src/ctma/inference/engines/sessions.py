@@ -61,8 +61,8 @@ class SessionEngine(Engine):
         return torch.from_numpy(session(*inputs))
 
     def with_streams(self, streams: int | None) -> Engine:
-        """The same engine for another number of callers."""
-        if streams is None or streams == self.streams:
+        """The same engine with sessions of its own, for another number of callers."""
+        if streams is None:
             return self
         other = copy.copy(self)
         other.streams = streams
