@@ -269,6 +269,7 @@ def _work(
     connection.send(None)
     while (asked := connection.recv()) == "run":
         with torch.inference_mode():
+            engine(*inputs[0])  # what the others left in the caches is not what is timed
             start = time.perf_counter()
             engine(*inputs[0])
             connection.send(time.perf_counter() - start)
