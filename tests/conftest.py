@@ -25,6 +25,12 @@ def _threads():
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _cache(tmp_path_factory):
+    """Graphs that tests make are kept for this run alone."""
+    os.environ["CTMA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def ctma():
     """Runs the command line in this process."""

@@ -54,6 +54,7 @@ class TestFCSiamDiff(NetworkTester):
 @pytest.mark.slow
 class TestCDNet(NetworkTester):
     name = "cdnet"
+    traced = False
 
 
 @pytest.mark.slow
@@ -70,11 +71,13 @@ class TestSNUNet(NetworkTester):
 @pytest.mark.slow
 class TestSTANet(NetworkTester):
     name = "stanet"
+    traced = False
 
 
 @pytest.mark.slow
 class TestDSAMNet(NetworkTester):
     name = "dsamnet"
+    traced = False
 
 
 @pytest.mark.slow

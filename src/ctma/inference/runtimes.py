@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,20 +92,27 @@ def open_onnx(
     options.intra_op_num_threads = 1 if streams else threads or count_cores()
     options.inter_op_num_threads = 1
     given: Any = str(graph) if isinstance(graph, Path) else graph
-    session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    with _onnx_errors():
+        session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     names = [port.name for port in session.get_inputs()]
 
     def run(*inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        try:
+        with _onnx_errors():
             (found,) = session.run(None, dict(zip(names, inputs, strict=True)))
-        except Exception as error:
-            # Its errors have no base of their own, but for this module.
-            if not type(error).__module__.startswith("onnxruntime"):
-                raise
-            raise RuntimeError(first_line(error)) from error
         return np.asarray(found)
 
     return lambda: run
+
+
+@contextmanager
+def _onnx_errors() -> Iterator[None]:
+    """Makes ONNX Runtime's errors known ones: they have no base of their own, but a module."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise RuntimeError(first_line(error)) from error
 
 
 def count_cores() -> int:

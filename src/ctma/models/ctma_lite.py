@@ -157,7 +157,7 @@ class TemporalEncoder(nn.Module):
         motion = []
         for t_block, tam in zip(self.t_blocks, self.tams, strict=True):
             video = t_block(video, self.frames)
-            motion.append(F.relu(tam(_summary(video.unflatten(0, (self.frames, -1))))))
+            motion.append(F.relu(tam(_summary(video.reshape(self.frames, -1, *video.shape[1:])))))
         return motion
 
 
@@ -172,7 +172,7 @@ class TBlock(nn.Module):
 
     def forward(self, video: Tensor, frames: int) -> Tensor:
         """(N B, C, h, w), frame after frame, to the same or half the height and width."""
-        count = len(video) // frames
+        count = video.shape[0] // frames
         earlier = torch.cat([video[:count], video[:-count]])
         later = torch.cat([video[count:], video[-count:]])
         return F.relu(self.mix(self.own(video) + self.near(earlier + later)))

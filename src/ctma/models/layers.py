@@ -139,11 +139,14 @@ def halves(x: Tensor) -> tuple[Tensor, Tensor]:
 def fill_as(x: Tensor, like: Tensor) -> Tensor:
     """Repeats the right and the lower edge of ``x`` until it is as large as ``like``."""
     height, width = (want - have for want, have in zip(like.shape[-2:], x.shape[-2:], strict=True))
-    return F.pad(x, (0, width, 0, height), mode="replicate") if height or width else x
+    if not (height or width or torch.jit.is_tracing()):
+        return x
+    return F.pad(x, (0, width, 0, height), mode="replicate")
 
 
 def resize_as(x: Tensor, like: Tensor) -> Tensor:
     """Nearest-neighbour resizing (floor indexing) of ``x`` to the height and width of ``like``."""
-    if x.shape[-2:] == like.shape[-2:]:
+    # A graph that is traced must hold what other sizes need.
+    if x.shape[-2:] == like.shape[-2:] and not torch.jit.is_tracing():
         return x
     return F.interpolate(x, size=like.shape[-2:], mode="nearest")

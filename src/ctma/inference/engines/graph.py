@@ -166,7 +166,7 @@ def make_example(
         fits: Whether they are multiples.
     """
     least = -(-max(64, network.minimum_size) // network.stride)
-    sides = [(least + one) * network.stride + (0 if fits else 3) for one in more]
+    sides = [(least + one) * network.stride + (0 if fits else one) for one in more]
     random = torch.Generator().manual_seed(0)
     before, after = torch.rand((2, 1, network.bands, *sides), generator=random)
     return before, after

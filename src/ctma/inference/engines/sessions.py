@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctma.errors import SettingError
+from ctma.errors import SettingError, first_line
 from ctma.inference.engines.engine import Engine
 from ctma.inference.runtimes import Run
 from ctma.models.base import ChangeNetwork
@@ -56,9 +56,13 @@ class SessionEngine(Engine):
     def run(self, before: Tensor, after: Tensor) -> Tensor:
         """What a session gives for two (B, bands, H, W)."""
         self.check_inputs(before, after)
-        session = self._session(before.shape)
         inputs = (np.ascontiguousarray(date.float().numpy()) for date in (before, after))
-        return torch.from_numpy(session(*inputs))
+        try:
+            return torch.from_numpy(self._session(before.shape)(*inputs))
+        except RuntimeError as error:
+            raise SettingError(
+                f"engine {self.engine}: cannot take {tuple(before.shape)} ({first_line(error)})"
+            ) from error
 
     def with_streams(self, streams: int | None) -> Engine:
         """The same engine with sessions of its own, for another number of callers."""
