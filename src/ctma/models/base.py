@@ -206,5 +206,7 @@ def check_logits(network: ChangeNetwork, logits: object, images: Tensor) -> None
         found = f"fine logits of {tuple(logits.fine.shape)}"
     else:
         return
+    while isinstance(inner := getattr(network, "network", None), ChangeNetwork):
+        network = inner  # behind views and engines
     kind = type(network).__name__
     raise SettingError(f"{kind}: gave {found}, expected ChangeLogits of {expected}")

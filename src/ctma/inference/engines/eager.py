@@ -18,4 +18,5 @@ class Eager(Engine):
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
         """Logits; inputs as the network's."""
         with autocast(before.device, self.precision):
-            return ChangeLogits(self.network(before, after).fine)
+            logits: ChangeLogits = self.network(before, after)
+            return logits

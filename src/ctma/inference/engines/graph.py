@@ -117,7 +117,7 @@ class GraphEngine(SessionEngine):
         )
         try:
             graph = trace(Logits(network.eval()), first, OUTPUT)
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise SettingError(
                 f"engine {self.engine}: cannot take {type(self.network).__name__} "
                 f"({first_line(error)}); take exact"
