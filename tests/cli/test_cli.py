@@ -42,8 +42,8 @@ def test_train_then_eval_then_predict(ctma, tiny_data, tmp_path, pair):
     record = json.loads((run / "scores-best-tiny-test-sliding-0.4.json").read_text())
     assert {"split", "protocol", "threshold", "checkpoint", "data", "f1"} <= record.keys()
     assert (record["split"], record["protocol"], record["threshold"]) == ("test", "sliding", 0.4)
-    assert record["arithmetic"] == "32-true"
-    for text in ("test", "sliding", "0.4", "32-true", record["checkpoint"], record["data"]):
+    assert record["arithmetic"] == "float32"
+    for text in ("test", "sliding", "0.4", "float32", record["checkpoint"], record["data"]):
         assert text in scored.stdout
     masks = sorted((tmp_path / "masks").iterdir())
     assert [mask.name for mask in masks] == [f"test_000{n}.png" for n in range(4)]
