@@ -95,14 +95,19 @@ def find_processor() -> str:
 
 def describe_processor() -> dict[str, Any]:
     """The processor: its name, threads that torch uses, and units that small numbers want."""
-    # Older releases of torch do not tell.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    known = ("avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
     return {
         "name": find_processor(),
         "threads": torch.get_num_threads(),
-        "units": [unit for unit in known if capabilities.get(unit, False)],
+        "units": find_units(),
     }
+
+
+def find_units() -> list[str]:
+    """The processor's units that small numbers want."""
+    # Older releases of torch do not tell.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    known = ("avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+    return [unit for unit in known if capabilities.get(unit, False)]
 
 
 def multiplies_bf16(device: torch.device) -> bool:
@@ -110,4 +115,4 @@ def multiplies_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     units = {"amx_bf16", "avx512_bf16"}
-    return device.type == "cpu" and not units.isdisjoint(describe_processor()["units"])
+    return device.type == "cpu" and not units.isdisjoint(find_units())

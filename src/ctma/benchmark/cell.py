@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch.utils.flop_counter import FlopCounterMode
 
 from ctma.benchmark.plan import Cell, Plan, read_code, read_plan
 from ctma.benchmark.record import RECORDS, code_fingerprint, describe_machine
@@ -31,6 +30,7 @@ from ctma.data.pairs import Pair, binary_label, find_label_scale
 from ctma.devices import autocast, find_device
 from ctma.errors import CtmaError, SettingError
 from ctma.evaluation.scoring import Judged, record_score, score_pairs
+from ctma.evaluation.speed import count_gmac
 from ctma.evaluation.tally import Tally
 from ctma.files import file_fingerprint, write_json
 from ctma.inference.views import evaluating
@@ -162,13 +162,12 @@ def measure(plan: Plan, network: str, device: str) -> dict[str, Any]:
     step = _seconds(lambda: _learn(model, recipe, plan.precision), model.device, rounds=2)
     with evaluating(model), torch.no_grad():
         images = torch.rand(2, 1, model.bands, SIDE, SIDE, device=model.device)
-        with FlopCounterMode(display=False) as counter:
-            model(*images)
+        gmac = count_gmac(model, *images)
         with autocast(model.device, plan.precision):
             pair = _seconds(lambda: model(*images), model.device, rounds=ROUNDS)
     return {
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "gmac": counter.get_total_flops() / 2e9,
+        "gmac": gmac,
         "step_seconds": step,
         "pair_seconds": pair,
         "machine": describe_machine(model.device),

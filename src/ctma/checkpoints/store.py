@@ -32,7 +32,7 @@ from ctma.errors import (
     first_line,
 )
 from ctma.files import whole_file
-from ctma.inference.engines.engine import Engine
+from ctma.inference.engines.engine import refuse_prepared
 from ctma.inference.engines.exported import load_exported
 from ctma.inference.exported import is_exported
 from ctma.models.base import ChangeNetwork, Usage, check_network
@@ -70,8 +70,7 @@ def save_model(
     check_network(network)
     if Path(path).suffix != ".safetensors":
         raise CheckpointError(f"{path}: a checkpoint of ours is a .safetensors (see ctma convert)")
-    if isinstance(network, Engine):
-        raise SettingError("`network` was prepared or exported already; give the network itself")
+    refuse_prepared(network)
     if not network.name:
         raise CheckpointError(
             f"{path}: this {type(network).__name__} cannot be loaded again; make it with "

@@ -28,7 +28,7 @@ from ctma.errors import DataError, SettingError
 from ctma.evaluation.metrics import Scores
 from ctma.evaluation.scoring import Judged, Scoring, record_score, score_pairs
 from ctma.files import check_writable, file_fingerprint, refuse_existing
-from ctma.inference.engines.choice import candidates
+from ctma.inference.engines.choice import Choice, candidates
 from ctma.inference.exported import is_exported
 from ctma.models.base import ChangeNetwork
 from ctma.types import Pixels, Progress, ignore
@@ -216,7 +216,8 @@ def calibrate(
     each = [find_pairs(root, split, folders=folders) for root in roots]
     pairs = [*chain(*each)]
     check_writable(output)
-    tell = _tell(on_progress, len(pairs) * (2 + len([*candidates(network)])))
+    ways = [*candidates(network)]
+    tell = _tell(on_progress, len(pairs) * (1 + bool(ways) + len(ways)))
     found = fit_calibration(_count_logits(network, each, scoring, tell))
     record = record_score(
         network,
@@ -230,7 +231,7 @@ def calibrate(
     )
     fitted = {name: getattr(found, name) for name in ("temperature", "offset", "threshold")}
     network.usage = replace(network.usage, **fitted)
-    agreement = _measure_agreement(network, each, scoring, tell)
+    agreement = _measure_agreement(network, each, scoring, ways, tell) if ways else {}
     save_model(output, network, calibration=record.as_dict(), agreement=agreement)
     return replace(found, agreement=agreement)
 
@@ -244,15 +245,25 @@ def _count_logits(
         histogram.add(judged.probability, judged.change)
         tell()
 
+    _judge(network, folders, scoring, on_pair)
+    return histogram
+
+
+def _judge(
+    network: ChangeNetwork,
+    folders: list[list[Pair]],
+    scoring: Scoring,
+    on_pair: Callable[[Judged], None],
+) -> None:
     for pairs in folders:  # each may store change in its own way
         score_pairs(network, pairs, scoring, on_pair=on_pair)
-    return histogram
 
 
 def _measure_agreement(
     network: ChangeNetwork,
     folders: list[list[Pair]],
     scoring: Scoring,
+    ways: Sequence[Choice],
     tell: Callable[[], None],
 ) -> dict[str, float]:
     """The share of pixels with the mask of float32, by engine and precision."""
@@ -264,15 +275,13 @@ def _measure_agreement(
             found.append(np.packbits(judged.mask))
             tell()
 
-        way = replace(scoring, engine=engine, precision=precision)
-        for pairs in folders:
-            score_pairs(network, pairs, way, on_pair=on_pair)
+        _judge(network, folders, replace(scoring, engine=engine, precision=precision), on_pair)
         return found
 
     exact = masks("exact", "float32")
     return {
         f"{way.engine} {way.precision}": _share_equal(exact, masks(way.engine, way.precision))
-        for way in candidates(network)
+        for way in ways
     }
 
 

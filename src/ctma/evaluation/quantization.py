@@ -16,21 +16,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ctma.checkpoints.header import find_checkpoint
 from ctma.checkpoints.store import load_model
-from ctma.data.pairs import Pair, binary_label, find_label_scale, read_label, read_pair
+from ctma.data.dataset import PairDataset, to_tensor
+from ctma.data.pairs import Pair, find_label_scale
 from ctma.data.readers import find_pairs
 from ctma.errors import SettingError, extras
-from ctma.evaluation.metrics import Scores
+from ctma.evaluation.metrics import ConfusionMatrix
 from ctma.evaluation.scoring import Scoring, record_score, score_pairs
 from ctma.files import check_writable, file_fingerprint, refuse_existing
 from ctma.inference.engines.exported import load_exported
 from ctma.inference.export import describe_network, save_openvino, trace_probability
-from ctma.inference.exported import is_exported
-from ctma.inference.protocols import WINDOW
+from ctma.inference.exported import INPUTS, is_exported
+from ctma.inference.protocols import WINDOW, to_unit_range
 from ctma.inference.tiles import windows
 from ctma.models.base import ChangeNetwork
 from ctma.types import Say, ignore
@@ -151,11 +152,11 @@ def _quantise(network: ChangeNetwork, samples: _Crops, val: Sequence[Pair], most
 
     def score(model: Any, crops: Any) -> float:
         request = model.create_infer_request()
-        found = Scores(0, 0, 0, 0)
+        confusion = ConfusionMatrix(usage.threshold)
         for crop in crops:
-            probability = request.infer(_inputs(crop))[0][0, 0]
-            found = _add(found, probability > usage.threshold, crop["change"] > 0)
-        return found.f1
+            probability = torch.from_numpy(request.infer(_inputs(crop))[0])
+            confusion.update(probability, torch.from_numpy(crop["change"]))
+        return confusion.scores().f1
 
     nncf.set_log_level(logging.ERROR)
     model = openvino.Core().read_model(trace_probability(network))
@@ -189,25 +190,17 @@ class _Crops:
     chosen: int | None = None
 
     def __iter__(self) -> Iterator[Crop]:
-        scale = find_label_scale(self.pairs)
-        for pair in self.pairs:
-            assert pair.change is not None
-            before, after = read_pair(pair)
-            change = binary_label(read_label(pair.change), scale, pair.change)
-            places = windows(change.shape[0], change.shape[1], WINDOW, WINDOW)
+        dataset = PairDataset(self.pairs, find_label_scale(self.pairs))
+        for number, pair in enumerate(self.pairs):
+            images = [to_tensor(image)[None] for image in dataset.read(number)]
+            height, width = images[0].shape[-2:]
+            places = windows(height, width, WINDOW, WINDOW)
             if self.chosen is not None:
                 places = random.Random(pair.name).sample(places, min(self.chosen, len(places)))
             for place in places:
-                rows, columns = place.area
-                yield {
-                    "before": self._scaled(before[rows, columns]),
-                    "after": self._scaled(after[rows, columns]),
-                    "change": change[rows, columns],
-                }
-
-    def _scaled(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        planes = np.minimum(image.transpose(2, 0, 1)[None] / self.scaling, 1)
-        return np.ascontiguousarray(planes, np.float32)
+                before, after, change = (image[..., *place.area].contiguous() for image in images)
+                scaled = (to_unit_range(image, self.scaling).numpy() for image in (before, after))
+                yield dict(zip((*INPUTS, "change"), (*scaled, change.numpy()), strict=True))
 
 
 def _sample(pairs: Sequence[Pair], scaling: float) -> _Crops:
@@ -217,14 +210,4 @@ def _sample(pairs: Sequence[Pair], scaling: float) -> _Crops:
 
 
 def _inputs(crop: Crop) -> Crop:
-    return {"before": crop["before"], "after": crop["after"]}
-
-
-def _add(scores: Scores, found: NDArray[np.bool_], change: NDArray[np.bool_]) -> Scores:
-    right = int((found & change).sum())
-    return Scores(
-        scores.true_positive + right,
-        scores.false_positive + int(found.sum()) - right,
-        scores.false_negative + int(change.sum()) - right,
-        scores.true_negative + int((~found & ~change).sum()),
-    )
+    return {name: crop[name] for name in INPUTS}

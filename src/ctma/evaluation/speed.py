@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from ctma.checkpoints.store import load_model
+from ctma.data.dataset import to_tensor
 from ctma.data.pairs import read_pair
 from ctma.data.readers import find_pairs
 from ctma.data.synthetic import synthetic_pair
@@ -27,6 +28,7 @@ from ctma.errors import CtmaError, DataError, SettingError, UnknownNameError
 from ctma.inference.engines.choice import ENGINES, check_installed, is_installed, prepare
 from ctma.inference.engines.engine import Engine
 from ctma.inference.exported import is_exported
+from ctma.inference.protocols import to_unit_range
 from ctma.models.base import ChangeNetwork
 from ctma.settings import check_count
 from ctma.types import Pixels, Progress, ignore
@@ -274,7 +276,8 @@ def _work(
             engine(*inputs[0])
             connection.send(time.perf_counter() - start)
     assert asked == "tell"
-    gmac = _count_gmac(engine, inputs[0])
+    computed = engine.as_computed()
+    gmac = None if computed is None else count_gmac(computed, *inputs[0])
     connection.send(
         {
             "logits": [logits.numpy() for logits in found],
@@ -303,15 +306,13 @@ def _prepare(
     scaling = network.usage.scaling
     inputs = []
     for pair in pairs:
-        before, after = (torch.from_numpy(date.copy()).permute(2, 0, 1)[None] for date in pair)
-        inputs.append((before.float() / scaling, after.float() / scaling))
+        before, after = (to_unit_range(to_tensor(date)[None], scaling) for date in pair)
+        inputs.append((before, after))
     return engine, inputs
 
 
-def _count_gmac(engine: Engine, pair: tuple[torch.Tensor, torch.Tensor]) -> float | None:
-    computed: ChangeNetwork | None = engine.as_computed()
-    if computed is None:
-        return None
+def count_gmac(network: ChangeNetwork, before: torch.Tensor, after: torch.Tensor) -> float:
+    """Multiplications that a network does for images (B, bands, H, W), in 1e9."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        computed(*pair)
+        network(before, after)
     return counter.get_total_flops() / 2e9

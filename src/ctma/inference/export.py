@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ctma._version import __version__
 from ctma.errors import SettingError, UnknownNameError, extras, first_line
 from ctma.files import refuse_existing, whole_file, write_json
-from ctma.inference.engines.engine import Engine
+from ctma.inference.engines.engine import refuse_prepared
 from ctma.inference.engines.exact import fold_norms, rewrite
 from ctma.inference.engines.graph import make_example
 from ctma.inference.exported import KEY, PROBABILITY, Description
@@ -70,8 +70,7 @@ def export(
     """
     check_network(network)
     output = Path(output)
-    if isinstance(network, Engine):
-        raise SettingError("`network` was prepared or exported already; give the network itself")
+    refuse_prepared(network)
     if purpose is not None and purpose not in PURPOSES:
         raise UnknownNameError("purpose", purpose, PURPOSES)
     if output.suffix not in _WRITERS or (purpose and output.suffix != ".onnx"):

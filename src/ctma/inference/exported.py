@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ctma.errors import CheckpointError, ImageError, SettingError, extras, first_line
 from ctma.inference.batch import Prediction
-from ctma.inference.runtimes import Run, open_onnx, open_openvino
+from ctma.inference.runtimes import Run, onnx_errors, open_onnx, open_openvino
 from ctma.inference.tiles import find_windows, windows
 from ctma.settings import check_threshold
 from ctma.types import IMAGE_BANDS, MINIMUM_SIZE, Pixels
@@ -139,13 +139,8 @@ Signature = tuple[dict[str, int | None], dict[str, int | None], str | None]
 def _read_onnx(path: Path) -> Signature:
     with extras():
         import onnxruntime
-    try:
+    with onnx_errors():
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:
-        # Its errors have no base of their own, but for this module.
-        if not type(error).__module__.startswith("onnxruntime"):
-            raise
-        raise ValueError(first_line(error)) from error
     inputs, outputs = (
         {port.name: _channels(port.shape) for port in ports}
         for ports in (session.get_inputs(), session.get_outputs())

@@ -106,25 +106,19 @@ def predict_files(
     on_done: Progress = ignore,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Predicts two images or two folders of images, and writes masks and probabilities.
+    """As :func:`predict_pairs`, with a network; its arguments, results and errors are these.
 
     Args:
         before: An image or a folder.
-        after: The same kind; in folders, partners have the same name without suffix.
+        after: The same kind.
         model: A network, as from ``load_model``.
-        output: Gets ``mask/NAME.png`` (0/255) and ``probability/NAME.png`` (0 to 255).
-        overwrite: Replace what is there of other pairs too.
-        on_done: Called after every pair with how many are done, and of how many.
+        output: A folder.
+        overwrite: See there.
+        on_done: See there.
         **options: For :func:`predict`.
-
-    Returns:
-        For each pair its name, files and changed share.
 
     Raises:
         SettingError: If the network takes other bands than images have.
-        DataError: If partners are missing or there is nothing to predict.
-        ImageError: If an image is unreadable or sizes differ.
-        OutputError: If a file cannot be written, is an input, or was made from another pair.
     """
     check_takes_images(model)
     how = {name: options.pop(name) for name in ("engine", "precision") if name in options}

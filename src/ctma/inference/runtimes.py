@@ -92,12 +92,12 @@ def open_onnx(
     options.intra_op_num_threads = 1 if streams else threads or count_cores()
     options.inter_op_num_threads = 1
     given: Any = str(graph) if isinstance(graph, Path) else graph
-    with _onnx_errors():
+    with onnx_errors():
         session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     names = [port.name for port in session.get_inputs()]
 
     def run(*inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        with _onnx_errors():
+        with onnx_errors():
             (found,) = session.run(None, dict(zip(names, inputs, strict=True)))
         return np.asarray(found)
 
@@ -105,7 +105,7 @@ def open_onnx(
 
 
 @contextmanager
-def _onnx_errors() -> Iterator[None]:
+def onnx_errors() -> Iterator[None]:
     """Makes ONNX Runtime's errors known ones: they have no base of their own, but a module."""
     try:
         yield

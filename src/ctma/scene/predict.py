@@ -254,11 +254,7 @@ class _Run:
 def _prepare(model: ChangeNetwork, settings: SceneSettings, alone: bool) -> Engine:
     """The engine; each thread of a worker is alone, here as many look as torch may use."""
     streams = 1 if alone else torch.get_num_threads()
-    engine = prepare(
-        model, settings.engine, settings.precision, streams=streams, keep=settings.cache
-    )
-    # What sessions there are must not depend on scenes before this one.
-    return engine.with_streams(streams)
+    return prepare(model, settings.engine, settings.precision, streams=streams, keep=settings.cache)
 
 
 def _check_workers(workers: int | None, cluster: str | None) -> None:

@@ -177,7 +177,8 @@ def prepare(
             ``CTMA_ENGINE`` says.
         precision: ``"float32"``, ``"bf16"``; ``"auto"`` takes bf16 where the checkpoint records
             that masks agree with those of float32 on 99.9 % of the pixels.
-        streams: How many threads will call it at once, each computing alone.
+        streams: How many threads will call it at once, each computing alone; sessions are then
+            its own, whatever the network was prepared for before.
         keep: Whether graphs are kept on disk for the next start.
 
     Raises:
@@ -189,29 +190,27 @@ def prepare(
     if isinstance(network, Engine):
         return _as_prepared(network, engine, precision).with_streams(streams)
     network.eval()
-    wanted = (engine, precision, streams, keep, os.environ.get(VARIABLE))
+    wanted = (engine, precision, keep, os.environ.get(VARIABLE))
     state = network.fingerprint(), network.usage, network.device, [*find_agreement(network).items()]
     known, *how, prepared = _LAST.get("last", (None, None, None, None))
     if known is network and how == [wanted, state]:
         assert isinstance(prepared, Engine)
-        return prepared.eval()
-    prepared = _prepare(network, engine, precision, streams, keep).eval()
+        return prepared.eval().with_streams(streams)
+    prepared = _prepare(network, engine, precision, keep).eval()
     _LAST["last"] = (network, wanted, state, prepared)
-    return prepared
+    return prepared.with_streams(streams)
 
 
 _LAST: dict[str, tuple[Any, ...]] = {}
 """The network that was prepared last: callers who predict pair by pair give the same one."""
 
 
-def _prepare(
-    network: ChangeNetwork, engine: str, precision: str, streams: int | None, keep: bool
-) -> Engine:
+def _prepare(network: ChangeNetwork, engine: str, precision: str, keep: bool) -> Engine:
     """The first choice that can take the network; only where none was asked for, another."""
     refused = ""
     for found in _choices(network, engine, precision):
         try:
-            options = {"streams": streams, "keep": keep} if found.engine in _ON_CPU else {}
+            options = {"keep": keep} if found.engine in _ON_CPU else {}
             prepared = _load(found.engine)(network, found.precision, **options)
         except SettingError as error:
             if _find_engine(engine) != "auto":

@@ -5,10 +5,8 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import ClassVar
 
-import torch
-
-from ctma._version import __version__
-from ctma.devices import describe_processor
+from ctma.devices import describe_computing, find_units
+from ctma.errors import SettingError
 from ctma.inference.views import View
 from ctma.models.base import ChangeNetwork
 
@@ -19,6 +17,16 @@ def version_of(package: str) -> dict[str, str]:
         return {package: version(package)}
     except PackageNotFoundError:
         return {package: ""}
+
+
+def refuse_prepared(network: ChangeNetwork) -> None:
+    """Refuses an engine where the network itself is wanted.
+
+    Raises:
+        SettingError: If it was prepared or exported.
+    """
+    if isinstance(network, Engine):
+        raise SettingError("`network` was prepared or exported already; give the network itself")
 
 
 class Engine(View):
@@ -45,13 +53,10 @@ class Engine(View):
     def describe(self) -> dict[str, str]:
         """What computes, as far as bits depend on it: versions, kind of device, engine."""
         return {
-            "ctma": __version__,
-            "torch": str(torch.__version__),
-            "device": self.device.type,
-            "engine": self.engine,
+            **describe_computing(self.device, self.engine),
             "precision": self.precision,
             # In less than float32 other units round otherwise.
-            "units": "" if self.precision == "float32" else " ".join(describe_processor()["units"]),
+            "units": "" if self.precision == "float32" else " ".join(find_units()),
             **self.versions(),
         }
 

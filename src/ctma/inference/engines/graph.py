@@ -57,7 +57,6 @@ class GraphEngine(SessionEngine):
     Args:
         network: In evaluation mode, on the CPU.
         precision: One of ``precisions``.
-        streams: See :class:`SessionEngine`.
         keep: Whether graphs are kept on disk for the next start.
 
     Raises:
@@ -65,15 +64,8 @@ class GraphEngine(SessionEngine):
         MissingExtraError: If the runtime is not installed.
     """
 
-    def __init__(
-        self,
-        network: ChangeNetwork,
-        precision: str,
-        streams: int | None = None,
-        *,
-        keep: bool = True,
-    ):
-        super().__init__(network, precision, streams)
+    def __init__(self, network: ChangeNetwork, precision: str, *, keep: bool = True):
+        super().__init__(network, precision)
         self.keep = keep
         self._graphs: dict[str, bytes] = {}
         self._graph(self.form_for((self.stride,)))

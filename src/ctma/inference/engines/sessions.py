@@ -26,8 +26,10 @@ class SessionEngine(Engine):
     Args:
         network: In evaluation mode, on the CPU.
         precision: One of ``precisions``.
+
+    Attributes:
         streams: How many threads call it at once, each then computing alone, so that bits do
-            not depend on how many there are; by default one does, and all cores compute.
+            not depend on how many there are; ``None``: one does, and all cores compute.
 
     Raises:
         SettingError: If the network is elsewhere.
@@ -36,11 +38,11 @@ class SessionEngine(Engine):
     shapes: ClassVar[int] = 0
     """For how many shapes of inputs a session is opened that is faster than one for any."""
 
-    def __init__(self, network: ChangeNetwork, precision: str, streams: int | None = None):
+    def __init__(self, network: ChangeNetwork, precision: str):
         super().__init__(network, precision)
         if network.device.type != "cpu":
             raise SettingError(f"engine {self.engine} runs on the CPU, not on {network.device}")
-        self.streams = streams
+        self.streams: int | None = None
         self._forget_sessions()
 
     @abstractmethod
