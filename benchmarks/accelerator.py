@@ -1,85 +1,175 @@
-"""A device against the CPU: do they agree, what does bf16 change, how long is a step.
+"""A GPU against itself: engines, precisions, a training step, memory; and against the CPU.
 
-    python benchmarks/accelerator.py [--device cuda] [--networks ctma-lite …] [--batch 16]
+    python benchmarks/accelerator.py [--device cuda] [--networks ctma-lite …] [-o OUT.json]
 
-Weights are random; what is compared are probabilities of one batch. Times are medians of ten, each
-waited for.
+Weights are random. Everything is held against eager float32 with TF32 off, in one run; times are
+medians of rounds, each waited for. The share is that of the rate of a large product of matrices in
+bf16, measured first. Differences are the largest of logits, of eager float32 from the CPU's at
+256 x 256.
 """
 
 import argparse
+import json
 import time
+from pathlib import Path
 from statistics import median
 
 import torch
 
-from ctma import create_model
+from ctma import create_model, prepare
 from ctma.devices import TRAINER_PRECISIONS, autocast
+from ctma.errors import SettingError
+from ctma.evaluation.speed import count_gmac
 from ctma.models.layers import channels_last
 from ctma.training.losses import change_loss
 from ctma.training.settings import BCESettings
 
-TURNS = 10
+WAYS = (
+    ("eager", "float32", False),
+    ("eager", "float32", True),
+    ("exact", "float32", False),
+    ("eager", "bf16", True),
+    ("exact", "bf16", True),
+    ("compile", "bf16", True),
+)
+"""Engine, precision, and whether TF32 may stand in for float32."""
+
+BATCH, CROP = 16, 256
+"""Of a training step."""
+
+ROUNDS, MATRIX = 7, 8192
+MEGA, GIGA, TERA = 1e6, 1e9, 1e12
 
 
 def waited(device, work):
-    """Seconds that something takes, the queue of the device included."""
+    """Seconds that something takes, the queue of the device included, and its peak memory in GB."""
     found = []
-    for _ in range(TURNS + 2):
+    for _ in range(2):
+        work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+    for _ in range(ROUNDS):
         start = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         found.append(time.perf_counter() - start)
-    return median(found[2:])
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    return median(found), peak / GIGA
 
 
-def lines(name, device, batch, size):
-    """What there is to say of a network."""
+def allow_tf32(allowed):
+    """Lets convolutions and products of float32 be computed in TF32, or not."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+def matrix_rate(device, side):
+    """Multiplications and additions a second of a large product in bf16."""
+    left, right = torch.randn(2, side, side, device=device, dtype=torch.bfloat16)
+    return 2 * side**3 / waited(device, lambda: left @ right)[0]
+
+
+def looks(name, device, options, rate):
+    """Inference, engine by engine."""
     torch.manual_seed(0)
     network = channels_last(create_model(name)).eval()
-    pair = torch.rand(2, batch, 3, size, size)
+    small = torch.rand(2, 2, 3, CROP, CROP)
+    allow_tf32(False)
     with torch.no_grad():
-        expected = network(*pair[:, :2]).fine.sigmoid()
-    network, pair = network.to(device), pair.to(device)
-    change = torch.rand(batch, 1, size, size, device=device) > 0.9
-    optimizer = torch.optim.AdamW(network.parameters())
+        expected = network(*small).fine
+        network = network.to(device)
+        found = network(*small.to(device)).fine.cpu()
+        print(f"{name}: {(found - expected).abs().max():.1e} from the CPU", flush=True)
+        pair = torch.rand(2, options.batch, 3, options.size, options.size, device=device)
+        operations = 2 * GIGA * count_gmac(network, *pair[:, :1])
+        expected = network(*pair).fine
+    for engine, precision, tf32 in WAYS:
+        allow_tf32(tf32)
+        prepared = prepare(network, engine, precision)
+        try:
+            with torch.no_grad():
+                apart = (prepared(*pair).fine.float() - expected).abs().max().item()
+                seconds, memory = waited(device, lambda prepared=prepared: prepared(*pair).fine)
+        except SettingError as error:
+            print(f"{name}: {error}", flush=True)
+            continue
+        seconds /= options.batch
+        yield {
+            "task": "inference",
+            "network": name,
+            "way": f"{engine} {precision}{' with TF32' if tf32 and precision == 'float32' else ''}",
+            "milliseconds": 1000 * seconds,
+            "share_of_matrix_rate": operations / seconds / rate,
+            "peak_gigabytes": memory,
+            "largest_difference": apart,
+        }
+
+
+def steps(name, device, batch):
+    """A training step: as the network is written, and as it is trained here."""
+    before, after = torch.rand(2, batch, 3, CROP, CROP, device=device)
+    change = torch.rand(batch, 1, CROP, CROP, device=device) > 0.9
     for precision in TRAINER_PRECISIONS:
+        for fast in (False, True):
+            allow_tf32(fast)
+            torch.manual_seed(0)
+            network = create_model(name).to(device).train()
+            if fast:
+                channels_last(network)
+            optimizer = torch.optim.AdamW(network.parameters(), fused=fast or None)
 
-        def look(precision=precision):
-            with torch.no_grad(), autocast(device, precision):
-                return network(*pair).fine
+            def learn(network=network, optimizer=optimizer, precision=precision):
+                optimizer.zero_grad()
+                with autocast(device, precision):
+                    logits = network(before, after)
+                change_loss(logits, change, BCESettings()).backward()
+                optimizer.step()
 
-        def learn(precision=precision):
-            optimizer.zero_grad()
-            with autocast(device, precision):
-                logits = network(*pair)
-            change_loss(logits, change, BCESettings()).backward()
-            optimizer.step()
+            seconds, memory = waited(device, learn)
+            extra = ", channels last, fused AdamW, TF32" if fast else ""
+            yield {
+                "task": "training step",
+                "network": name,
+                "way": f"{precision}{extra}",
+                "milliseconds": 1000 * seconds,
+                "peak_gigabytes": memory,
+            }
 
-        network.eval()
-        apart = (look()[:2].float().sigmoid().cpu() - expected).abs().max()
-        seconds = waited(device, look)
-        trained = {key: weight.clone() for key, weight in network.state_dict().items()}
-        network.train()
-        step = waited(device, learn)
-        network.load_state_dict(trained)
-        megapixels = batch * size**2 / 1e6
-        yield (
-            f"{name}, {precision}: {apart:.1e} from the CPU in float32; "
-            f"{megapixels / seconds:.1f} Mpx/s seen, {megapixels / step:.1f} Mpx/s learned"
-        )
+
+def show(row, first):
+    """One line of the table."""
+    line = f"{row['network']:10} {row['task']:14} {row['way']:45} {row['milliseconds']:8.2f} ms"
+    line += f" {first / row['milliseconds']:6.2f} times  {row['peak_gigabytes']:5.2f} GB"
+    if "share_of_matrix_rate" in row:
+        share = 100 * row["share_of_matrix_rate"]
+        line += f"  {share:5.1f} % of the rate  {row['largest_difference']:.1e} apart"
+    print(line, flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--networks", nargs="+", default=["ctma-lite", "ctma-s", "ctma"])
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--size", type=int, default=1024, help="Side of a window that is seen.")
+    parser.add_argument("--batch", type=int, default=4, help="Windows at a time.")
+    parser.add_argument("--learned", type=int, default=BATCH, help="Crops in a training step.")
+    parser.add_argument("--matrix", type=int, default=MATRIX)
+    parser.add_argument("-o", "--output", type=Path, help="For all figures as JSON.")
     options = parser.parse_args()
+    device = torch.device(options.device)
+    rate = matrix_rate(device, options.matrix)
+    print(f"{rate / TERA:.1f} TFLOP/s of a product of {options.matrix} squared in bf16", flush=True)
+    rows = []
     for name in options.networks:
-        for line in lines(name, torch.device(options.device), options.batch, options.size):
-            print(line, flush=True)
+        for work in (looks(name, device, options, rate), steps(name, device, options.learned)):
+            first = None
+            for row in work:
+                first = first or row["milliseconds"]
+                show(row, first)
+                rows.append(row)
+    if options.output is not None:
+        options.output.write_text(json.dumps({"matrix_rate": rate, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

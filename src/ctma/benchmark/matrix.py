@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,12 +21,16 @@ from ctma.data.pairs import Pair, read_pair
 from ctma.data.readers import data_fingerprint
 from ctma.errors import DataError, OutputError, SettingError
 from ctma.files import check_writable, sole_run, write_json
+from ctma.settings import check_count
 from ctma.training.loaders import find_training_pairs
 from ctma.training.trainer import Hardware
 from ctma.types import Progress, Say, counted, ignore
 
 COSTS, HEALTH, LOGS = "costs.json", "health.json", "logs"
 MAY_GROW = ("models", "seeds")
+
+LOOK = 0.2
+"""Seconds between two looks at which trainings have ended."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,7 @@ def run_benchmark(
     resume: bool = False,
     allow_leak: str | None = None,
     device: str = "auto",
+    jobs: int = 1,
     on_progress: Progress = ignore,
     on_note: Say = ignore,
 ) -> Outcome:
@@ -125,6 +132,7 @@ def run_benchmark(
         allow_leak: The name of the data folder, if it may be used although its training split
             shows scenes of its test split.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"cuda:1"``.
+        jobs: How many trainings run side by side, as on a GPU that small networks leave idle.
         on_progress: Told how many trainings are done, and of how many.
         on_note: Told a line after each.
 
@@ -135,6 +143,7 @@ def run_benchmark(
     """
     output, code = Path(output), code_fingerprint()
     Hardware(device, plan.devices).check()
+    check_count("jobs", jobs)
     for name in plan.models:
         plan.recipe_for(Cell(name, 0))
     cells = plan.cells()
@@ -145,14 +154,13 @@ def run_benchmark(
         plan.write(output, code)
         _take_costs(plan, output, device, on_note)
         failed: dict[Cell, str] = {}
-        for number, cell in enumerate(cells):
-            on_progress(number, len(cells))
-            if not _record(output, cell).exists():
-                failure = _run(output, cell, device)
-                if failure:
-                    failed[cell] = failure
-                on_note(f"{cell}: {failure or 'done'}")
-        on_progress(len(cells), len(cells))
+        missing = [cell for cell in cells if not _record(output, cell).exists()]
+        on_progress(done := len(cells) - len(missing), len(cells))
+        for cell, failure in _run_all(output, missing, device, jobs):
+            if failure:
+                failed[cell] = failure
+            on_note(f"{cell}: {failure or 'done'}")
+            on_progress(done := done + 1, len(cells))
     return Outcome([cell for cell in cells if cell not in failed], failed)
 
 
@@ -226,25 +234,43 @@ def _measure(plan: Plan, network: str, device: str) -> tuple[dict[str, Any], str
     with TemporaryDirectory() as folder:
         costs, log = Path(folder, "costs.json"), Path(folder, "log.txt")
         asked = ["--plan", json.dumps(asdict(plan)), "--costs", str(costs), "--device", device]
-        code = _call(["measure", "--network", network, *asked], log)
+        with _begin(["measure", "--network", network, *asked], log) as child:
+            code = child.wait()
         return ({}, _reason(code, log)) if code else (json.loads(costs.read_bytes()), "")
 
 
-def _run(output: Path, cell: Cell, device: str) -> str:
-    """Trains and scores in another process; gives the reason if that fails."""
-    log = output / LOGS / f"{cell}.txt"
+def _run_all(
+    output: Path, cells: Sequence[Cell], device: str, jobs: int
+) -> Iterator[tuple[Cell, str]]:
+    """Trains and scores in other processes, so many at once; gives each with why it failed."""
+    waiting = [*reversed(cells)]
+    running: dict[Cell, subprocess.Popen[bytes]] = {}
+    with ExitStack() as children:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                cell = waiting.pop()
+                asked = ["train", "--network", cell.network, "--seed", str(cell.seed)]
+                asked += ["--folder", str(output), "--device", device]
+                running[cell] = children.enter_context(_begin(asked, _log(output, cell)))
+            time.sleep(LOOK)
+            for cell, child in [*running.items()]:
+                if child.poll() is not None:
+                    yield cell, _settle(output, cell, running.pop(cell).returncode)
+
+
+def _settle(output: Path, cell: Cell, code: int) -> str:
+    """Why a training failed, empty where it did not; kept for the report."""
     failure = output / FAILURES / f"{cell}.json"
-    place = ["--folder", str(output), "--device", device]
-    code = _call(["train", "--network", cell.network, "--seed", str(cell.seed), *place], log)
     if not code and _record(output, cell).exists():
         failure.unlink(missing_ok=True)
         return ""
-    reason = _reason(code, log)
+    reason = _reason(code, _log(output, cell))
     write_json(failure, {"network": cell.network, "seed": cell.seed, "reason": reason})
     return reason
 
 
-def _call(arguments: list[str], log: Path) -> int:
+@contextmanager
+def _begin(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a cell; its standard input ends when this process does, and then so does it."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
@@ -252,7 +278,7 @@ def _call(arguments: list[str], log: Path) -> int:
         with subprocess.Popen(  # noqa: S603 - ourselves, and no shell
             command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT
         ) as child:
-            return child.wait()
+            yield child
 
 
 def _reason(code: int, log: Path) -> str:
@@ -264,3 +290,7 @@ def _reason(code: int, log: Path) -> str:
 
 def _record(output: Path, cell: Cell) -> Path:
     return output / RECORDS / f"{cell}.json"
+
+
+def _log(output: Path, cell: Cell) -> Path:
+    return output / LOGS / f"{cell}.txt"

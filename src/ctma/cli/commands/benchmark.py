@@ -53,6 +53,7 @@ FromScratch = Annotated[
     bool, typer.Option("--from-scratch", help="No ImageNet weights for any network.")
 ]
 Devices = Annotated[int, typer.Option(min=1, help="Processes of a training, one a device.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Trainings side by side, as on a large GPU.")]
 AllowLeak = Annotated[
     str | None,
     typer.Option(
@@ -82,6 +83,7 @@ def benchmark(
     folders: Folders = None,
     device: Device = "auto",
     devices: Devices = 1,
+    jobs: Jobs = 1,
     allow_leak: AllowLeak = None,
     resume: Resume = False,
     dry_run: DryRun = False,
@@ -112,7 +114,7 @@ def benchmark(
     if dry_run:
         _estimate(plan, output, device, as_json)
     elif output is not None:
-        way = {"resume": resume, "allow_leak": allow_leak, "device": device}
+        way = {"resume": resume, "allow_leak": allow_leak, "device": device, "jobs": jobs}
         _run(plan, output, as_json, **way)
 
 

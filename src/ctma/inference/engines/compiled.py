@@ -29,7 +29,8 @@ class Compiled(Exact):
             SettingError: If torch cannot compile here, as where there is no C++ compiler.
         """
         if self._compiled is None:
-            self._compiled = torch.compile(self.network)
+            # Size by size: torch fails on graphs for any size.
+            self._compiled = torch.compile(self.network, dynamic=False)
         try:
             with autocast(before.device, self.precision):
                 return ChangeLogits(self._compiled(before, after).fine)
