@@ -25,8 +25,8 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The shipped weights: ctma-lite from ImageNet's, ctma-any on from it, ctma-s and with it ctma from
-# random ones; DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings. After an interruption the same command goes on.
+# The shipped weights: ctma-lite from ImageNet's, in four parts, the last two by three seeds and their
+# mean (on a GPU: benchmarks/accelerator.sh); ctma-any on from the third; ctma-s and with it ctma from random ones; DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings. After an interruption the same command goes on.
 # On Linux with glibc, memory in huge pages makes a step shorter, and so does bf16 on processors
 # that multiply it (benchmarks/training.py).
 TRAIN = $(BIN)/ctma train --data "$(DATA)" --resume --precision auto
@@ -34,11 +34,19 @@ CALIBRATE = $(BIN)/ctma calibrate --overwrite --data "$(DATA)/levir_cd_05m"
 weights: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=10000000000
 weights: data-named install
 	$(TRAIN) shipped/ctma-lite-start -o $(RUNS)/ctma-lite-start
-	$(TRAIN) shipped/ctma-lite -o $(RUNS)/ctma-lite --init $(RUNS)/ctma-lite-start/best.safetensors
-	$(CALIBRATE) $(RUNS)/ctma-lite/best.safetensors -o $(RUNS)/ctma-lite-float32.safetensors
+	$(TRAIN) shipped/ctma-lite -o $(RUNS)/ctma-lite-second --init $(RUNS)/ctma-lite-start/best.safetensors
+	for seed in 0 1 2; do \
+		$(TRAIN) shipped/ctma-lite-start -o $(RUNS)/ctma-lite-third-$$seed \
+			--init $(RUNS)/ctma-lite-second/best.safetensors --set seed=$$seed \
+			--set data.batch_size=32 --set data.crop_size=256 --set trainer.epochs=16 && \
+		$(TRAIN) shipped/ctma-lite -o $(RUNS)/ctma-lite-$$seed \
+			--init $(RUNS)/ctma-lite-third-$$seed/best.safetensors --set seed=$$seed \
+			--set data.batch_size=32 --set data.repeats=3 --set trainer.epochs=9 || exit 1; \
+	done
+	$(BIN)/python benchmarks/average.py $(RUNS)/ctma-lite-0 $(RUNS)/ctma-lite-1 $(RUNS)/ctma-lite-2 -o $(RUNS)/ctma-lite-mean.safetensors
+	$(CALIBRATE) $(RUNS)/ctma-lite-mean.safetensors -o $(RUNS)/ctma-lite-float32.safetensors
 	$(BIN)/ctma convert $(RUNS)/ctma-lite-float32.safetensors $(RUNS)/ctma-lite.safetensors --half --overwrite
-	$(TRAIN) shipped/ctma-any-start -o $(RUNS)/ctma-any-start --init $(RUNS)/ctma-lite/best.safetensors
-	$(TRAIN) shipped/ctma-any -o $(RUNS)/ctma-any --init $(RUNS)/ctma-any-start/best.safetensors
+	$(TRAIN) shipped/ctma-any -o $(RUNS)/ctma-any --init $(RUNS)/ctma-lite-third-1/best.safetensors --set seed=1
 	$(BIN)/ctma calibrate --overwrite --data "$(DATA)/svcd" $(RUNS)/ctma-any/best.safetensors -o $(RUNS)/ctma-any-float32.safetensors
 	$(BIN)/ctma convert $(RUNS)/ctma-any-float32.safetensors $(RUNS)/ctma-any.safetensors --half --overwrite
 	$(TRAIN) shipped/ctma-s-start -o $(RUNS)/start

@@ -4,9 +4,9 @@
 #   accelerator.sh pack DATA FOLDER [WHEEL_NAMES…]  here: data and packages, in parts of 55 MB
 #   accelerator.sh receive FOLDER/part-NN           there, for each part, in order
 #   accelerator.sh measure OUT                      engines, precisions, a training step, memory
-#   accelerator.sh lite OUT                         the first part of ctma-lite, three seeds at once
-#   accelerator.sh finish OUT                       its second part, on from these
-#   accelerator.sh any OUT                          ctma-any, on from the first part, four at once
+#   accelerator.sh lite OUT CHECKPOINT              a third part of ctma-lite, on from one, three seeds at once
+#   accelerator.sh finish OUT                       its fourth part, on from these
+#   accelerator.sh any OUT                          ctma-any, on from the third part, two seeds
 #   accelerator.sh benchmark OUT DATA JOBS          every network on svcd or levir_cd_05m, three seeds
 #   accelerator.sh full OUT SEED                    the full CTMA by the published recipe
 #
@@ -59,9 +59,9 @@ receive() { # PART
     fi
 }
 
-train() { # NAME RECIPE INIT SETTINGS…
+train() { # NAME RECIPE CHECKPOINT SETTINGS…
     local arguments=()
-    if [ -n "$3" ]; then arguments+=(--init "$place/runs/$3/best.safetensors"); fi
+    if [ -n "$3" ]; then arguments+=(--init "$3"); fi
     for setting in "${@:4}" ${SETTINGS:-}; do arguments+=(--set "$setting"); done
     timeout --signal INT "$limit" "$python" -m ctma train "$2" --data "$place/${data:-}" --resume \
         --precision auto -o "$place/runs/$1" "${arguments[@]}" > "$out/$1.log" 2>&1 || true
@@ -70,18 +70,18 @@ train() { # NAME RECIPE INIT SETTINGS…
     tail -n 1 "$out/$1.log"
 }
 
-lite() {
+lite() { # CHECKPOINT
     for seed in 0 1 2; do
-        train "lite-$seed" shipped/ctma-lite-start "" "seed=$seed" "data.workers=$workers" \
-            data.batch_size=32 data.crop_size=256 "trainer.epochs=${EPOCHS:-27}" &
+        train "lite-$seed" shipped/ctma-lite-start "$1" "seed=$seed" "data.workers=$workers" \
+            data.batch_size=32 data.crop_size=256 "trainer.epochs=${EPOCHS:-16}" &
     done
     wait
 }
 
 finish() {
     for seed in 0 1 2; do
-        train "finish-$seed" shipped/ctma-lite "lite-$seed" "seed=$seed" "data.workers=$workers" \
-            data.batch_size=32 data.repeats=3 "trainer.epochs=${EPOCHS:-11}" &
+        train "finish-$seed" shipped/ctma-lite "$place/runs/lite-$seed" "seed=$seed" \
+            "data.workers=$workers" data.batch_size=32 data.repeats=3 "trainer.epochs=${EPOCHS:-9}" &
     done
     wait
 }
@@ -89,9 +89,9 @@ finish() {
 any() { # Mild as the recipe says, and strong augmentation, two seeds of each.
     for seed in 0 1; do
         for augmentation in mild strong; do
-            train "any-$augmentation-$seed" shipped/ctma-any "lite-$seed" "seed=$seed" \
-                "data.workers=$workers" "data.augmentation=$augmentation" data.batch_size=16 \
-                data.draws=4800 "trainer.epochs=${EPOCHS:-20}" &
+            train "any-$augmentation-$seed" shipped/ctma-any "$place/runs/lite-$seed" "seed=$seed" \
+                "data.workers=$workers" "data.augmentation=$augmentation" \
+                "trainer.epochs=${EPOCHS:-16}" &
         done
     done
     wait

@@ -24,7 +24,6 @@ OTHER_FILES = {
         for name in (
             "ctma",
             "ctma-any",
-            "ctma-any-start",
             "ctma-lite",
             "ctma-lite-start",
             "ctma-s",

@@ -20,10 +20,10 @@ SMALL = ("--budget", "4x4x64", "--set", "data.workers=0", "--set", "snunet:model
 
 @pytest.fixture(scope="module")
 def done(tiny_data, ctma, tmp_path_factory):
-    """A benchmark of two networks, one of which cannot be built."""
+    """A benchmark of three networks, two at a time, one of which cannot be built."""
     folder = tmp_path_factory.mktemp("benchmark") / "out"
     line = ("benchmark", "--data", tiny_data, "--models", "fc-ef,snunet,p2v", *SMALL)
-    result = ctma(*line, "--set", "p2v:model.video_len=1", "-o", folder, code=1)
+    result = ctma(*line, "--jobs", 2, "--set", "p2v:model.video_len=1", "-o", folder, code=1)
     assert "2 trainings done, 1 failed" in result.stdout
     return folder
 

@@ -30,7 +30,7 @@ from ctma.evaluation.scoring import Judged, Scoring, record_score, score_pairs
 from ctma.files import check_writable, file_fingerprint, refuse_existing
 from ctma.inference.engines.choice import Choice, candidates
 from ctma.inference.exported import is_exported
-from ctma.models.base import ChangeNetwork
+from ctma.models.base import ChangeNetwork, Usage
 from ctma.types import Pixels, Progress, ignore
 
 LIMIT = 16.0
@@ -74,6 +74,12 @@ class Calibration:
     f1_before: float
     f1_after: float
     agreement: dict[str, float] = field(default_factory=dict)
+
+    def put_into(self, usage: Usage) -> Usage:
+        """How a network is used, with temperature, offset and threshold as found."""
+        return replace(
+            usage, temperature=self.temperature, offset=self.offset, threshold=self.threshold
+        )
 
 
 class LogitHistogram:
@@ -181,6 +187,7 @@ def calibrate(
     device: str = "auto",
     engine: str = "auto",
     precision: str = "float32",
+    cache: bool = True,
     overwrite: bool = False,
     on_progress: Progress = ignore,
 ) -> Calibration:
@@ -199,6 +206,7 @@ def calibrate(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         engine: What runs the network, see :func:`ctma.prepare`.
         precision: ``"float32"`` or ``"bf16"``.
+        cache: Whether what an engine prepares is kept on disk for the next start.
         overwrite: Replace the output if it is there.
         on_progress: Called after every pair, once for each measurement, with how many are done.
 
@@ -207,7 +215,7 @@ def calibrate(
         DataError: If there is no data, or nothing changed in it.
         CtmaError: If checkpoint or data cannot be read, or the output not be written.
     """
-    scoring = Scoring(protocol=protocol, precision=precision, engine=engine)
+    scoring = Scoring(protocol=protocol, precision=precision, engine=engine, cache=cache)
     path = _check_files(find_checkpoint(checkpoint), Path(output), split)
     refuse_existing(Path(output), overwrite)
     network = load_model(path).to(find_device(device))
@@ -229,8 +237,7 @@ def calibrate(
         checkpoint_name=path.name,
         checkpoint=file_fingerprint(path),
     )
-    fitted = {name: getattr(found, name) for name in ("temperature", "offset", "threshold")}
-    network.usage = replace(network.usage, **fitted)
+    network.usage = found.put_into(network.usage)
     agreement = _measure_agreement(network, each, scoring, ways, tell) if ways else {}
     save_model(output, network, calibration=record.as_dict(), agreement=agreement)
     return replace(found, agreement=agreement)

@@ -17,7 +17,7 @@ from ctma.data.pairs import Pair, find_label_scale
 from ctma.data.readers import data_fingerprint
 from ctma.devices import read_precision
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
-from ctma.inference.engines.choice import check_engine, choose, prepare
+from ctma.inference.engines.choice import check_engine, prepare
 from ctma.inference.images import check_takes_images
 from ctma.inference.protocols import find_protocol
 from ctma.inference.resolution import check_given_distance, find_enlargement
@@ -45,6 +45,7 @@ class Scoring:
             them enlarged or reduced to the distance it was trained at.
         precision: ``"float32"``, ``"bf16"``, or ``"auto"``, see :func:`ctma.prepare`.
         engine: What runs the network, see there.
+        cache: Whether what an engine prepares is kept on disk for the next start.
 
     Raises:
         SettingError: If a value is out of its range.
@@ -57,6 +58,7 @@ class Scoring:
     ground_sample_distance: float | None = None
     precision: str = "auto"
     engine: str = "auto"
+    cache: bool = True
 
     def __post_init__(self) -> None:
         settle(self)
@@ -181,7 +183,7 @@ def score_pairs(
     loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=collate_by_size)
     confusion = ConfusionMatrix(threshold).to(network.device)
     with evaluating(network):
-        prepared = prepare(network, scoring.engine, scoring.precision)
+        prepared = prepare(network, scoring.engine, scoring.precision, keep=scoring.cache)
         seen = look_as(prepared, enlargement=ratio, tta=scoring.tta)
         for batch in (batch for batches in loader for batch in batches):
             before, after = batch.before.to(network.device), batch.after.to(network.device)
@@ -219,7 +221,7 @@ def record_score(
         data: The fingerprint of the pairs, if it is known already.
         label_scale: The stored value of change, if it is known already.
     """
-    choice = choose(network, scoring.engine, scoring.precision)
+    prepared = prepare(network, scoring.engine, scoring.precision, keep=scoring.cache)
     return ScoreRecord(
         network=network.name,
         arguments=network.arguments,
@@ -235,8 +237,8 @@ def record_score(
         tta=scoring.tta,
         ground_sample_distance=scoring.ground_sample_distance,
         enlargement=find_enlargement(network, scoring.ground_sample_distance),
-        arithmetic=choice.precision,
-        engine=choice.engine,
+        arithmetic=prepared.precision,
+        engine=prepared.engine,
         ctma_version=__version__,
         date=datetime.now(UTC).date().isoformat(),
         results=results,

@@ -18,6 +18,9 @@ CURVES = {
     "lr": "learning rate",
 }
 
+LINES = ("-", "--", ":")
+"""One after the other, as colours repeat after ten."""
+
 
 def save_curves(path: str | Path, runs: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     """Draws what was logged of some runs, epoch by epoch.
@@ -63,14 +66,18 @@ def save_precision_recall(
         OutputError: If the file cannot be written.
     """
     kind = check_format(path)
-    figure = Figure(figsize=(7, 6), layout="constrained")
+    figure = Figure(figsize=(9, 6), layout="constrained")
     axis = figure.subplots()
-    for name, points in curves.items():
+    for number, (name, points) in enumerate(curves.items()):
         if points:
-            axis.plot(*zip(*points, strict=True), label=printable(name))
+            line = LINES[number // 10 % len(LINES)]
+            color = f"C{number % 10}"
+            axis.plot(
+                *zip(*points, strict=True), label=printable(name), color=color, linestyle=line
+            )
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
     axis.grid(alpha=0.3)
-    axis.legend(loc="lower left")
+    figure.legend(loc="outside right upper")
     with whole_file(path) as part:
         figure.savefig(part, format=kind, dpi=130)
     return Path(path)

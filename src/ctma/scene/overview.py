@@ -10,16 +10,14 @@ import numpy as np
 import pyogrio
 import rasterio
 import shapely
-from numpy.typing import NDArray
 from pyproj import Transformer
 from rasterio.crs import CRS
 from shapely import from_wkb
 
 from ctma.figures.scenes import Overview, save_scene
-from ctma.scene.plan import Date, Plan
-from ctma.scene.rasters import open_raster, raster_settings
-from ctma.scene.source import Source
+from ctma.scene.rasters import raster_settings
 from ctma.scene.writing import plain_path
+from ctma.types import Pixels
 
 SIDE = 1000
 """Longest side of an overview, pixels."""
@@ -29,7 +27,12 @@ MOST_OUTLINES = 20_000
 
 
 def draw_overview(
-    path: Path, probability: Path, polygons: Path, changes: int, plan: Plan, title: str
+    path: Path,
+    probability: Path,
+    polygons: Path,
+    changes: int,
+    pictures: tuple[Pixels, Pixels],
+    title: str,
 ) -> None:
     """Draws what a run over a scene found.
 
@@ -38,11 +41,10 @@ def draw_overview(
         probability: The run's raster of probability.
         polygons: Its polygons.
         changes: How many there are.
-        plan: How both dates were read.
+        pictures: Both dates as the network saw them, at any size.
         title: Above everything.
 
     Raises:
-        SceneError: If a raster cannot be read any more.
         OutputError: If the picture cannot be written.
     """
     with raster_settings(), rasterio.open(probability) as raster:
@@ -50,8 +52,8 @@ def draw_overview(
         shape = tuple(max(1, round(side / factor)) for side in raster.shape)
         stored = raster.read(1, out_shape=shape)
         scaled = np.where(stored == raster.nodata, np.nan, stored * raster.scales[0])
-        before, after = (_picture(date, plan.nodata, shape) for date in (plan.before, plan.after))
         to_pixels, crs = ~raster.transform, raster.crs
+    before, after = (_reduce(picture, shape) for picture in pictures)
     rings = (np.array(polygon.exterior.coords)[:, :2] for polygon in _read_polygons(polygons, crs))
     outlines = [np.stack(to_pixels @ (ring[:, 0], ring[:, 1]), axis=1) / factor for ring in rings]
     save_scene(path, Overview(before, after, scaled.astype(np.float32), outlines, changes), title)
@@ -72,16 +74,8 @@ def _read_polygons(path: Path, crs: CRS) -> Iterable[Any]:
     return shapely.transform(polygons, to_scene, interleaved=False)
 
 
-def _picture(date: Date, nodata: float | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The first three bands of a date (or the first one thrice) as the network sees them."""
-    with (
-        open_raster(date.path) as raster,
-        Source(raster, date.grid, date.bands, nodata) as source,
-    ):
-        values, valid = source.overview
-    scaled = date.scaling.apply(values) * valid
-    bands = scaled[:3] if len(scaled) >= 3 else scaled[:1].repeat(3, axis=0)
+def _reduce(picture: Pixels, shape: tuple[int, ...]) -> Pixels:
     rows, columns = (
-        np.arange(side) * full // side for side, full in zip(shape, valid.shape, strict=True)
+        np.arange(side) * full // side for side, full in zip(shape, picture.shape[:2], strict=True)
     )
-    return (255 * bands[:, rows[:, None], columns]).astype(np.uint8).transpose(1, 2, 0)
+    return picture[rows[:, None], columns]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from ctma.scene.registration import Shift, estimate_shift
 from ctma.scene.scaling import Scaling, estimate_scaling
 from ctma.scene.settings import SceneSettings
 from ctma.scene.source import Source
+from ctma.types import Pixels
 
 WindowIndex = tuple[int, int]
 """A window: its number from the top, and its number from the left."""
@@ -110,12 +112,15 @@ class Findings:
         overlap: Their common grid.
         shift: How far the date after lies from the date before, ``None`` if it cannot be told.
         ground_sample_distance: Metres a pixel, as given or as the common grid has it.
+        pictures: Both dates as the network sees them, reduced, (h, w, 3); of one band it is shown
+            thrice, of many the first three are.
         seconds: How long it took.
     """
 
     overlap: Overlap
     shift: Shift | None
     ground_sample_distance: float | None
+    pictures: tuple[Pixels, Pixels]
     seconds: float
 
 
@@ -140,11 +145,7 @@ def make_plan(
         rasters = [stack.enter_context(open_raster(path)) for path in paths]
         with raster_errors(f"{before} and {after}: cannot be brought onto one grid"):
             overlap = common_grid(rasters[0], rasters[1], settings.grid)
-            if settings.polygon_format == "geojson" and metres_a_unit(overlap.grid.crs) is not None:
-                raise SceneError(
-                    f"{before}: its CRS is tied to no place on Earth, and GeoJSON knows no other; "
-                    "write another `polygon_format`, such as gpkg"
-                )
+            _check_place(before, overlap.grid, settings.polygon_format)
             distance = settings.ground_sample_distance or measure_distance(overlap.grid)
         chosen = [
             choose_bands(raster, wanted, usage.bands)
@@ -183,7 +184,29 @@ def make_plan(
         model.stride,
         settings.nodata,
     )
-    return plan, Findings(overlap, shift, distance, time.monotonic() - start)
+    return plan, Findings(
+        overlap, shift, distance, _pictures(sources, scalings), time.monotonic() - start
+    )
+
+
+def _check_place(path: str, grid: Grid, polygon_format: str) -> None:
+    if polygon_format == "geojson" and metres_a_unit(grid.crs) is not None:
+        raise SceneError(
+            f"{path}: its CRS is tied to no place on Earth, and GeoJSON knows no other; "
+            "write another `polygon_format`, such as gpkg"
+        )
+
+
+def _pictures(sources: Sequence[Source], scalings: Sequence[Scaling]) -> tuple[Pixels, Pixels]:
+    before, after = map(_picture, sources, scalings)
+    return before, after
+
+
+def _picture(source: Source, scaling: Scaling) -> Pixels:
+    values, valid = source.overview
+    scaled = scaling.apply(values) * valid
+    bands = scaled[:3] if len(scaled) >= 3 else scaled[:1].repeat(3, axis=0)
+    return (255 * bands).astype(np.uint8).transpose(1, 2, 0)
 
 
 def _name_former(precision: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,6 @@ from scipy import ndimage
 from scipy.cluster.hierarchy import DisjointSet
 from shapely import unary_union
 from shapely.affinity import affine_transform
-from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from ctma.scene.grid import Grid, metres_a_unit
@@ -118,7 +117,7 @@ class Tracer:
             own = labels[place] == number
             corner = Affine.translation(place[1].start, self.row + place[0].start)
             for geometry, _ in shapes(own.view(np.uint8), mask=own, transform=corner):
-                found[number].parts.append(shape(geometry))
+                found[number].parts.append(_polygon(geometry["coordinates"]))
         return labels, found
 
     def _merge(self, top: NDArray[np.int32], found: dict[int, Change]) -> dict[int, int]:
@@ -159,4 +158,15 @@ class GroundArea:
         if self.unit is not None:
             return float(geometry.area) * self.unit**2
         degrees = shapely.transform(geometry, self.to_degrees.transform, interleaved=False)
-        return abs(self.ellipsoid.geometry_area_perimeter(degrees)[0])
+        polygons = (shapely.get_rings(part) for part in shapely.get_parts(degrees))
+        return sum(self._ring(shell) - sum(map(self._ring, holes)) for shell, *holes in polygons)
+
+    def _ring(self, ring: BaseGeometry) -> float:
+        longitudes, latitudes = shapely.get_coordinates(ring).T
+        return abs(float(self.ellipsoid.polygon_area_perimeter(longitudes, latitudes)[0]))
+
+
+def _polygon(rings: Sequence[Sequence[tuple[float, float]]]) -> BaseGeometry:
+    """A polygon of its outer ring and its holes, from which shapely itself is slow to make one."""
+    shell, *holes = (shapely.linearrings(np.array(ring)) for ring in rings)
+    return shapely.polygons(shell, holes or None)

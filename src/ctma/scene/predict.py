@@ -34,7 +34,7 @@ from ctma.scene.strips import blend
 from ctma.scene.windows import Cluster, Local, ahead, connect
 from ctma.scene.writing import PICTURE, RASTERS, SUMMARY, check_format, check_outputs, write_scene
 from ctma.settings import change_settings, check_count
-from ctma.types import Progress, Say, ignore
+from ctma.types import Pixels, Progress, Say, ignore
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def predict_scene(
         if summary is None:
             found = _describe(plan, findings, prints)
             summary = run.do(found, workers, cluster, resume, on_progress)
-    return run.result(summary, picture, on_warning)
+    return run.result(summary, findings.pictures if picture else None, on_warning)
 
 
 @dataclass(frozen=True)
@@ -212,18 +212,20 @@ class _Run:
             store.remove()
         return summary
 
-    def result(self, summary: dict[str, Any], picture: bool, on_warning: Say) -> SceneResult:
+    def result(
+        self, summary: dict[str, Any], pictures: tuple[Pixels, Pixels] | None, on_warning: Say
+    ) -> SceneResult:
         """What is in the folder, with a picture of it if it is asked for and can be drawn."""
         probability, mask = (self.output / name for name in RASTERS)
-        drawn = self.output / PICTURE if picture else None
+        drawn = None if pictures is None else self.output / PICTURE
         result = SceneResult(probability, mask, self.polygons, summary, self.plan, drawn)
-        if drawn is not None:
+        if drawn is not None and pictures is not None:
             title = " and ".join(
                 Path(date.path).name for date in (self.plan.before, self.plan.after)
             )
             try:
                 draw_overview(
-                    drawn, result.probability, result.changes, summary["changes"], self.plan, title
+                    drawn, result.probability, result.changes, summary["changes"], pictures, title
                 )
             except Exception as error:  # noqa: BLE001
                 # Whatever hinders a picture, the map is whole.

@@ -171,9 +171,10 @@ def look(model: ChangeNetwork, images: Images) -> NDArray[np.float32]:
     """The probability of one window, (H, W), NaN where there is no data."""
     if not images.valid.any():
         return np.full(images.valid.shape, np.nan, np.float32)
+    # Sessions take images as they are; torch wants their bands side by side.
+    layout = torch.contiguous_format if _in_sessions(model) else torch.channels_last
     before, after = (
-        torch.from_numpy(image)[None].to(model.device, memory_format=torch.channels_last)
-        for image in images[:2]
+        torch.from_numpy(image)[None].to(model.device, memory_format=layout) for image in images[:2]
     )
     probability = whole(model, before, after)[0, 0].cpu().numpy()
     if not images.valid.all():
@@ -230,8 +231,11 @@ class _Parcel:
 
 
 def _settle(parcel: _Parcel, device: str) -> _Parcel:
-    on_cpu = any(isinstance(module, SessionEngine) for module in parcel.model.modules())
-    return _Parcel(parcel.model.to(find_device("cpu" if on_cpu else device)))
+    return _Parcel(parcel.model.to(find_device("cpu" if _in_sessions(parcel.model) else device)))
+
+
+def _in_sessions(model: ChangeNetwork) -> bool:
+    return any(isinstance(module, SessionEngine) for module in model.modules())
 
 
 _worker = threading.local()

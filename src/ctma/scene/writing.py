@@ -34,7 +34,7 @@ BLOCK = 512
 CHUNK = 5000
 """Polygons that are gathered in memory before they are written."""
 
-TRACED_ROWS = 128
+TRACED_ROWS = 512
 """Rows whose changes are traced at a time."""
 
 RASTERS = {"probability.tif": "average", "mask.tif": "nearest"}

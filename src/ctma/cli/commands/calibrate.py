@@ -13,6 +13,7 @@ from ctma.cli.commands.options import (
     Engine,
     Folders,
     Json,
+    NoCache,
     Precision,
     Protocol,
     ReplaceFile,
@@ -34,6 +35,7 @@ def calibrate(
     device: Device = "auto",
     engine: Engine = "auto",
     precision: Precision = "float32",
+    no_cache: NoCache = False,
     overwrite: ReplaceFile = False,
     as_json: Json = False,
 ) -> None:
@@ -52,6 +54,7 @@ def calibrate(
             device=device,
             engine=engine,
             precision=precision,
+            cache=not no_cache,
             overwrite=overwrite,
             on_progress=on_progress,
         )

@@ -16,6 +16,7 @@ from ctma.cli.commands.options import (
     Fusion,
     GroundSampleDistance,
     Json,
+    NoCache,
     Overwrite,
     Precision,
     Protocol,
@@ -67,6 +68,7 @@ def evaluate(
     device: Device = "auto",
     engine: Engine = "auto",
     precision: Precision = "auto",
+    no_cache: NoCache = False,
     as_json: Json = False,
 ) -> None:
     """Score a checkpoint, or masks, on a split, and save the score with how it was taken."""
@@ -81,7 +83,7 @@ def evaluate(
         _score_masks(masks, data, split, subset, folders, output, overwrite, as_json)
         return
     assert checkpoint is not None
-    scoring = Scoring(protocol, threshold, tta, gsd, precision, engine)
+    scoring = Scoring(protocol, threshold, tta, gsd, precision, engine, cache=not no_cache)
     with progress("Scoring") as on_progress:
         report = run(
             checkpoint,

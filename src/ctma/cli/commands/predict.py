@@ -41,7 +41,7 @@ from ctma.errors import SettingError
 from ctma.types import BEST_SHIPPED, IMAGE_BANDS, counted
 
 if TYPE_CHECKING:
-    from ctma.inference.engines.choice import Choice
+    from ctma.inference.engines.engine import Engine as Prepared
     from ctma.models.base import ChangeNetwork
     from ctma.scene.predict import SceneResult
     from ctma.scene.settings import SceneSettings
@@ -93,14 +93,14 @@ def predict(
         _predict_without_torch(context)
         return
     from ctma.devices import find_device
-    from ctma.inference.engines.choice import choose
+    from ctma.inference.engines.choice import prepare
 
     arguments = keep_given(fusion=fusion, video_len=video_len)
     model = load_telling(checkpoint, arguments, warn).to(find_device(device))
     # Older versions of typer give paths as texts there.
     options = context.params | {"output": output, "cache": not no_cache}
     if not as_json:
-        say(_describe_engine(choose(model, engine, precision)))
+        say(_describe_engine(prepare(model, engine, precision, keep=not no_cache)))
     if scenes := _find_scenes(before, after):
         _refuse_options(context, {"protocol"}, f"is for images, and {before} is a raster")
         _predict_scenes(model, scenes, options)
@@ -152,8 +152,9 @@ def _predict_without_torch(context: typer.Context) -> None:
     _print_results(results, options)
 
 
-def _describe_engine(choice: Choice) -> str:
-    return f"engine {choice.engine}, {choice.precision}" + (f": {choice.why}" if choice.why else "")
+def _describe_engine(prepared: Prepared) -> str:
+    why = f": {prepared.why}" if prepared.why else ""
+    return f"engine {prepared.engine}, {prepared.precision}{why}"
 
 
 def _predict_scenes(model: ChangeNetwork, scenes: list[Scene], options: dict[str, Any]) -> None:
