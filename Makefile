@@ -43,7 +43,7 @@ weights: data-named install
 			--init $(RUNS)/ctma-lite-third-$$seed/best.safetensors --set seed=$$seed \
 			--set data.batch_size=32 --set data.repeats=3 --set trainer.epochs=9 || exit 1; \
 	done
-	$(BIN)/python benchmarks/average.py $(RUNS)/ctma-lite-0 $(RUNS)/ctma-lite-1 $(RUNS)/ctma-lite-2 -o $(RUNS)/ctma-lite-mean.safetensors
+	$(BIN)/python benchmarks/average.py $(RUNS)/ctma-lite-0 $(RUNS)/ctma-lite-1 $(RUNS)/ctma-lite-2 --data "$(DATA)/levir_cd_05m" -o $(RUNS)/ctma-lite-mean.safetensors
 	$(CALIBRATE) $(RUNS)/ctma-lite-mean.safetensors -o $(RUNS)/ctma-lite-float32.safetensors
 	$(BIN)/ctma convert $(RUNS)/ctma-lite-float32.safetensors $(RUNS)/ctma-lite.safetensors --half --overwrite
 	$(TRAIN) shipped/ctma-any -o $(RUNS)/ctma-any --init $(RUNS)/ctma-lite-third-1/best.safetensors --set seed=1

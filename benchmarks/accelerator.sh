@@ -4,17 +4,18 @@
 #   accelerator.sh pack DATA FOLDER [WHEEL_NAMES…]  here: data and packages, in parts of 55 MB
 #   accelerator.sh receive FOLDER/part-NN           there, for each part, in order
 #   accelerator.sh measure OUT                      engines, precisions, a training step, memory
-#   accelerator.sh lite OUT CHECKPOINT              a third part of ctma-lite, on from one, three seeds at once
-#   accelerator.sh finish OUT                       its fourth part, on from these
-#   accelerator.sh any OUT                          ctma-any, on from the third part, two seeds
+#   accelerator.sh lite OUT CHECKPOINT              the third part of ctma-lite, on from the second, by three seeds
+#   accelerator.sh finish OUT                       its fourth part, on from the third
+#   accelerator.sh any OUT                          ctma-any, on from the third part, mild and strong, two seeds
 #   accelerator.sh benchmark OUT DATA JOBS          every network on svcd or levir_cd_05m, three seeds
 #   accelerator.sh full OUT SEED                    the full CTMA by the published recipe
 #
 # DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings. PLACE (/tmp/ctma) is where things lie on the
 # machine with the GPU; `receive` puts a copy of this script there, at code/benchmarks, for tasks that
 # outlast a call. LIMIT (540) is the seconds of a task; a training that it cuts off has kept the best
-# weights so far, and goes on in a next call. WORKERS (4) load for each training, SETTINGS are further
-# settings of the trainings, BENCHMARK and MEASURE further options. A tiny budget, without a GPU:
+# weights so far, and goes on in a next call; `measure` has no limit. WORKERS (4) load for each training,
+# SETTINGS are further settings of the trainings, BENCHMARK and MEASURE further options. Paths are from
+# the root of the repository, or absolute. A tiny budget, without a GPU:
 #   MEASURE="--device cpu --networks ctma-lite --size 128 --batch 1 --learned 1 --matrix 512"
 #   SETTINGS='trainer.epochs=1 data.draws=32'
 #   BENCHMARK="--models fc-ef,ctma-lite --budget 2x2x64"
@@ -45,6 +46,7 @@ pack() { # DATA FOLDER WHEEL_NAMES…
 }
 
 receive() { # PART
+    rm -rf "$place/code"
     mkdir -p "$place/code"
     cp -r src benchmarks "$place/code"
     cat "$1" >> "$place/all.tar"
@@ -54,7 +56,8 @@ receive() { # PART
     fi
     shopt -s nullglob
     wheels=("$place"/wheels/*.whl)
-    if [ ${#wheels[@]} -gt 0 ] && [ ! -d "$place/packages" ]; then
+    # Data come after the wheels, so these are whole.
+    if [ ${#wheels[@]} -gt 0 ] && [ -d "$place/levir_cd_05m" ] && [ ! -d "$place/packages" ]; then
         "$python" -m pip install --quiet --no-index --no-deps --target "$place/packages" "${wheels[@]}"
     fi
 }
@@ -65,15 +68,15 @@ train() { # NAME RECIPE CHECKPOINT SETTINGS…
     for setting in "${@:4}" ${SETTINGS:-}; do arguments+=(--set "$setting"); done
     timeout --signal INT "$limit" "$python" -m ctma train "$2" --data "$place/${data:-}" --resume \
         --precision auto -o "$place/runs/$1" "${arguments[@]}" > "$out/$1.log" 2>&1 || true
+    tail -n 1 "$out/$1.log"
     cp "$place/runs/$1/logs/metrics.csv" "$out/$1.csv"
     cp "$place/runs/$1/best.safetensors" "$out/$1.safetensors"
-    tail -n 1 "$out/$1.log"
 }
 
 lite() { # CHECKPOINT
     for seed in 0 1 2; do
         train "lite-$seed" shipped/ctma-lite-start "$1" "seed=$seed" "data.workers=$workers" \
-            data.batch_size=32 data.crop_size=256 "trainer.epochs=${EPOCHS:-16}" &
+            data.batch_size=32 data.crop_size=256 trainer.epochs=16 &
     done
     wait
 }
@@ -81,7 +84,7 @@ lite() { # CHECKPOINT
 finish() {
     for seed in 0 1 2; do
         train "finish-$seed" shipped/ctma-lite "$place/runs/lite-$seed" "seed=$seed" \
-            "data.workers=$workers" data.batch_size=32 data.repeats=3 "trainer.epochs=${EPOCHS:-9}" &
+            "data.workers=$workers" data.batch_size=32 data.repeats=3 trainer.epochs=9 &
     done
     wait
 }
@@ -90,8 +93,7 @@ any() { # Mild as the recipe says, and strong augmentation, two seeds of each.
     for seed in 0 1; do
         for augmentation in mild strong; do
             train "any-$augmentation-$seed" shipped/ctma-any "$place/runs/lite-$seed" "seed=$seed" \
-                "data.workers=$workers" "data.augmentation=$augmentation" \
-                "trainer.epochs=${EPOCHS:-16}" &
+                "data.workers=$workers" "data.augmentation=$augmentation" &
         done
     done
     wait
@@ -112,9 +114,10 @@ benchmark() { # DATA JOBS
     if [ "$1" = levir_cd_05m ]; then
         # Its views without strong colour jitter.
         folder="$place/levir_cd_plain"
-        mkdir -p "$folder"
-        cp --recursive --no-clobber --link "$place/$1"/* "$folder"
-        rm -f "$folder"/train/*/j_*
+        if [ ! -d "$folder" ]; then
+            cp --recursive --link "$place/$1" "$folder"
+            rm -f "$folder"/train/*/j_*
+        fi
     fi
     timeout --signal INT "$limit" "$python" -m ctma benchmark --data "$folder" --from-scratch \
         --models fc-ef,fc-siam-conc,fc-siam-diff,cdnet,stanet,bit,lunet,dsifn,snunet,dsamnet,p2v,ctma,ctma-s,ctma-lite,unet \

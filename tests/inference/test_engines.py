@@ -155,9 +155,11 @@ def test_prepared_graphs_are_kept_and_damaged_ones_made_anew(network, monkeypatc
     assert kept.read_bytes() == whole
 
 
-def test_nothing_is_kept_where_nobody_wants_it(ctma, tiny_model, pair, tmp_path):
+def test_nothing_is_kept_where_nobody_wants_it(ctma, tiny_model, tiny_data, pair, tmp_path):
     ctma("predict", *pair, "-c", tiny_model, "-o", tmp_path / "out", "--engine", "onnx",
          "--no-cache")  # fmt: skip
+    ctma("eval", tiny_model, "--data", tiny_data, "--engine", "onnx", "--no-cache", "-o",
+         tmp_path / "scores.json")  # fmt: skip
     assert graphs() == []
 
 

@@ -306,7 +306,9 @@ def test_a_planted_shift_is_found_and_taken_out(tmp_path, planted):
     assert found["columns"] == pytest.approx(columns, abs=0.2)
     assert found["rows"] == pytest.approx(rows, abs=0.2)
     assert "shifted by" in warnings[0]
-    mended = predict_scene(before, after, network, tmp_path / "mended", coregister=True)
+    mended = predict_scene(
+        before, after, network, tmp_path / "mended", coregister=True, scale=(0, 255)
+    )
     assert mended.summary["coregistered"]
     still = predict_scene(before, before, network, tmp_path / "still")
     assert still.summary["shift_pixels"] == {"columns": 0, "rows": 0}

@@ -269,6 +269,18 @@ def test_bf16_accumulation_and_early_stop_work(tiny_data, tmp_path):
     assert len(logged(tmp_path / "run", "val_f1")) == 2
 
 
+def test_every_epoch_learns_in_training_mode(tiny_data, tmp_path):
+    learning = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer, module, *_):
+            learning.append(all(part.training for part in module.network.modules()))
+
+    recipe = small_recipe("trainer.epochs=2")
+    train(recipe, tiny_data, tmp_path / "run", device="cpu", callbacks=(Watch(),))
+    assert learning == [True] * len(learning)
+
+
 def test_what_is_kept_is_the_moving_average_of_the_weights(tiny_data, tmp_path):
     # Four steps; the average starts as the weights after the first.
     steps = []

@@ -6,8 +6,8 @@ import json
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -139,11 +139,14 @@ def run_benchmark(
     Raises:
         DataError: If the data is not there, or the training split leaks into the test split.
         OutputError: If the folder holds a benchmark already, or cannot be written.
-        SettingError: If it is to be resumed by another plan or by other code.
+        SettingError: If it is to be resumed by another plan or by other code, or trainings that
+            are spread over devices are to run side by side.
     """
     output, code = Path(output), code_fingerprint()
     Hardware(device, plan.devices).check()
     check_count("jobs", jobs)
+    if min(jobs, plan.devices) > 1:
+        raise SettingError(f"`jobs` {jobs}: each would have the same {plan.devices} devices")
     for name in plan.models:
         plan.recipe_for(Cell(name, 0))
     cells = plan.cells()
@@ -155,12 +158,14 @@ def run_benchmark(
         _take_costs(plan, output, device, on_note)
         failed: dict[Cell, str] = {}
         missing = [cell for cell in cells if not _record(output, cell).exists()]
-        on_progress(done := len(cells) - len(missing), len(cells))
+        done = len(cells) - len(missing)
+        on_progress(done, len(cells))
         for cell, failure in _run_all(output, missing, device, jobs):
             if failure:
                 failed[cell] = failure
             on_note(f"{cell}: {failure or 'done'}")
-            on_progress(done := done + 1, len(cells))
+            done += 1
+            on_progress(done, len(cells))
     return Outcome([cell for cell in cells if cell not in failed], failed)
 
 
@@ -243,19 +248,23 @@ def _run_all(
     output: Path, cells: Sequence[Cell], device: str, jobs: int
 ) -> Iterator[tuple[Cell, str]]:
     """Trains and scores in other processes, so many at once; gives each with why it failed."""
-    waiting = [*reversed(cells)]
+    waiting = deque(cells)
     running: dict[Cell, subprocess.Popen[bytes]] = {}
-    with ExitStack() as children:
+    try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                cell = waiting.pop()
+                cell = waiting.popleft()
                 asked = ["train", "--network", cell.network, "--seed", str(cell.seed)]
                 asked += ["--folder", str(output), "--device", device]
-                running[cell] = children.enter_context(_begin(asked, _log(output, cell)))
+                running[cell] = _begin(asked, _log(output, cell))
             time.sleep(LOOK)
             for cell, child in [*running.items()]:
                 if child.poll() is not None:
-                    yield cell, _settle(output, cell, running.pop(cell).returncode)
+                    del running[cell]
+                    yield cell, _settle(output, cell, _end(child))
+    finally:
+        for child in running.values():
+            _end(child)
 
 
 def _settle(output: Path, cell: Cell, code: int) -> str:
@@ -269,16 +278,22 @@ def _settle(output: Path, cell: Cell, code: int) -> str:
     return reason
 
 
-@contextmanager
-def _begin(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a cell; its standard input ends when this process does, and then so does it."""
+def _begin(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Begins a cell; its standard input ends when this process does, and then so does it."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "ctma.benchmark.cell", *arguments]
     with log.open("w") as file:
-        command = [sys.executable, "-m", "ctma.benchmark.cell", *arguments]
-        with subprocess.Popen(  # noqa: S603 - ourselves, and no shell
+        return subprocess.Popen(  # noqa: S603 - ourselves, and no shell
             command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT
-        ) as child:
-            yield child
+        )
+
+
+def _end(child: subprocess.Popen[bytes]) -> int:
+    """Ends a cell that has not ended by itself; gives its exit code."""
+    with child:
+        assert child.stdin is not None
+        child.stdin.close()
+        return child.wait()
 
 
 def _reason(code: int, log: Path) -> str:

@@ -17,7 +17,7 @@ from ctma.data.pairs import Pair, find_label_scale
 from ctma.data.readers import data_fingerprint
 from ctma.devices import read_precision
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
-from ctma.inference.engines.choice import check_engine, prepare
+from ctma.inference.engines.choice import check_engine, choose, prepare
 from ctma.inference.images import check_takes_images
 from ctma.inference.protocols import find_protocol
 from ctma.inference.resolution import check_given_distance, find_enlargement
@@ -221,7 +221,7 @@ def record_score(
         data: The fingerprint of the pairs, if it is known already.
         label_scale: The stored value of change, if it is known already.
     """
-    prepared = prepare(network, scoring.engine, scoring.precision, keep=scoring.cache)
+    choice = choose(network, scoring.engine, scoring.precision)
     return ScoreRecord(
         network=network.name,
         arguments=network.arguments,
@@ -237,8 +237,8 @@ def record_score(
         tta=scoring.tta,
         ground_sample_distance=scoring.ground_sample_distance,
         enlargement=find_enlargement(network, scoring.ground_sample_distance),
-        arithmetic=prepared.precision,
-        engine=prepared.engine,
+        arithmetic=choice.precision,
+        engine=choice.engine,
         ctma_version=__version__,
         date=datetime.now(UTC).date().isoformat(),
         results=results,

@@ -18,8 +18,11 @@ CURVES = {
     "lr": "learning rate",
 }
 
-LINES = ("-", "--", ":")
-"""One after the other, as colours repeat after ten."""
+COLOURS = 10
+"""Of matplotlib's cycle."""
+
+LINES = ("-", "--", ":", "-.")
+"""One for each time that the colours are used up."""
 
 
 def save_curves(path: str | Path, runs: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
@@ -70,8 +73,8 @@ def save_precision_recall(
     axis = figure.subplots()
     for number, (name, points) in enumerate(curves.items()):
         if points:
-            line = LINES[number // 10 % len(LINES)]
-            color = f"C{number % 10}"
+            line = LINES[number // COLOURS % len(LINES)]
+            color = f"C{number % COLOURS}"
             axis.plot(
                 *zip(*points, strict=True), label=printable(name), color=color, linestyle=line
             )

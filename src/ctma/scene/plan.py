@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -112,8 +111,8 @@ class Findings:
         overlap: Their common grid.
         shift: How far the date after lies from the date before, ``None`` if it cannot be told.
         ground_sample_distance: Metres a pixel, as given or as the common grid has it.
-        pictures: Both dates as the network sees them, reduced, (h, w, 3); of one band it is shown
-            thrice, of many the first three are.
+        pictures: Both dates as the network sees them, reduced, (h, w, 3): the first three
+            bands, of fewer the first one thrice.
         seconds: How long it took.
     """
 
@@ -169,6 +168,7 @@ def make_plan(
             moved = Source(rasters[1], grids[1], chosen[1], settings.nodata)
             sources[1] = stack.enter_context(moved)
         scalings = [_scaling(source, settings.scale, usage.scaling) for source in sources]
+        pictures = (_picture(sources[0], scalings[0]), _picture(sources[1], scalings[1]))
     first, second = (
         Date(path, tuple(numbers), own, scaling)
         for path, numbers, own, scaling in zip(paths, chosen, grids, scalings, strict=True)
@@ -184,9 +184,7 @@ def make_plan(
         model.stride,
         settings.nodata,
     )
-    return plan, Findings(
-        overlap, shift, distance, _pictures(sources, scalings), time.monotonic() - start
-    )
+    return plan, Findings(overlap, shift, distance, pictures, time.monotonic() - start)
 
 
 def _check_place(path: str, grid: Grid, polygon_format: str) -> None:
@@ -195,11 +193,6 @@ def _check_place(path: str, grid: Grid, polygon_format: str) -> None:
             f"{path}: its CRS is tied to no place on Earth, and GeoJSON knows no other; "
             "write another `polygon_format`, such as gpkg"
         )
-
-
-def _pictures(sources: Sequence[Source], scalings: Sequence[Scaling]) -> tuple[Pixels, Pixels]:
-    before, after = map(_picture, sources, scalings)
-    return before, after
 
 
 def _picture(source: Source, scaling: Scaling) -> Pixels:

@@ -217,21 +217,20 @@ class _Run:
     ) -> SceneResult:
         """What is in the folder, with a picture of it if it is asked for and can be drawn."""
         probability, mask = (self.output / name for name in RASTERS)
-        drawn = None if pictures is None else self.output / PICTURE
-        result = SceneResult(probability, mask, self.polygons, summary, self.plan, drawn)
-        if drawn is not None and pictures is not None:
-            title = " and ".join(
-                Path(date.path).name for date in (self.plan.before, self.plan.after)
+        result = SceneResult(probability, mask, self.polygons, summary, self.plan, None)
+        if pictures is None:
+            return result
+        drawn = self.output / PICTURE
+        title = " and ".join(Path(date.path).name for date in (self.plan.before, self.plan.after))
+        try:
+            draw_overview(
+                drawn, result.probability, result.changes, summary["changes"], pictures, title
             )
-            try:
-                draw_overview(
-                    drawn, result.probability, result.changes, summary["changes"], pictures, title
-                )
-            except Exception as error:  # noqa: BLE001
-                # Whatever hinders a picture, the map is whole.
-                on_warning(f"{drawn}: could not be drawn ({first_line(error)})")
-                return replace(result, picture=None)
-        return result
+        except Exception as error:  # noqa: BLE001
+            # Whatever hinders a picture, the map is whole.
+            on_warning(f"{drawn}: could not be drawn ({first_line(error)})")
+            return result
+        return replace(result, picture=drawn)
 
     def _map(
         self, store: Store, workers: int | None, cluster: str | None, on_progress: Progress

@@ -172,7 +172,7 @@ def look(model: ChangeNetwork, images: Images) -> NDArray[np.float32]:
     if not images.valid.any():
         return np.full(images.valid.shape, np.nan, np.float32)
     # Sessions take images as they are; torch wants their bands side by side.
-    layout = torch.contiguous_format if _in_sessions(model) else torch.channels_last
+    layout = torch.contiguous_format if _runs_in_sessions(model) else torch.channels_last
     before, after = (
         torch.from_numpy(image)[None].to(model.device, memory_format=layout) for image in images[:2]
     )
@@ -231,10 +231,12 @@ class _Parcel:
 
 
 def _settle(parcel: _Parcel, device: str) -> _Parcel:
-    return _Parcel(parcel.model.to(find_device("cpu" if _in_sessions(parcel.model) else device)))
+    return _Parcel(
+        parcel.model.to(find_device("cpu" if _runs_in_sessions(parcel.model) else device))
+    )
 
 
-def _in_sessions(model: ChangeNetwork) -> bool:
+def _runs_in_sessions(model: ChangeNetwork) -> bool:
     return any(isinstance(module, SessionEngine) for module in model.modules())
 
 

@@ -99,19 +99,26 @@ def predict(
     model = load_telling(checkpoint, arguments, warn).to(find_device(device))
     # Older versions of typer give paths as texts there.
     options = context.params | {"output": output, "cache": not no_cache}
+    scenes = _find_scenes(before, after)
+    _check_options(context, bool(scenes), before)
     if not as_json:
         say(_describe_engine(prepare(model, engine, precision, keep=not no_cache)))
-    if scenes := _find_scenes(before, after):
-        _refuse_options(context, {"protocol"}, f"is for images, and {before} is a raster")
+    if scenes:
         _predict_scenes(model, scenes, options)
     else:
-        of_rasters = {
-            parameter.name
-            for parameter in context.command.params
-            if getattr(parameter, "rich_help_panel", None) == RASTERS
-        }
-        _refuse_options(context, of_rasters, f"is for rasters, and {before} is none with a CRS")
         _predict_images(model, options)
+
+
+def _check_options(context: typer.Context, of_scenes: bool, before: Any) -> None:
+    if of_scenes:
+        _refuse_options(context, {"protocol"}, f"is for images, and {before} is a raster")
+        return
+    of_rasters = {
+        parameter.name
+        for parameter in context.command.params
+        if getattr(parameter, "rich_help_panel", None) == RASTERS
+    }
+    _refuse_options(context, of_rasters, f"is for rasters, and {before} is none with a CRS")
 
 
 _WITHOUT_TORCH = {

@@ -96,6 +96,9 @@ def _missing(engine: str) -> list[str]:
 def choose(network: ChangeNetwork, engine: str = "auto", precision: str = "auto") -> Choice:
     """Settles what is left open: the fastest that is here and known to agree with float32.
 
+    Of a network that was just prepared in this way it is what that came to, which is another
+    where the fastest could not take it.
+
     Args:
         network: On the device that does the work.
         engine: One of ``ENGINES``, or ``"auto"``.
@@ -109,6 +112,9 @@ def choose(network: ChangeNetwork, engine: str = "auto", precision: str = "auto"
     if isinstance(network, Engine):
         given = _as_prepared(network, engine, precision)
         return Choice(given.engine, given.precision, given.why)
+    known, wanted, _, prepared = _LAST.get("last", (None, (), None, None))
+    if known is network and wanted[:2] == (engine, precision):
+        return Choice(prepared.engine, prepared.precision, prepared.why)
     return next(_choices(network, engine, precision))
 
 

@@ -1,4 +1,4 @@
-"""Torch's own compiler on the rewritten network: minutes at the first window, then faster."""
+"""Torch's own compiler on the rewritten network: minutes at each new size, then faster."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Compiled(Exact):
             SettingError: If torch cannot compile here, as where there is no C++ compiler.
         """
         if self._compiled is None:
-            # Size by size: torch fails on graphs for any size.
+            # Size by size: of graphs for any size torch 2.15 fails to turn modulo into tensors.
             self._compiled = torch.compile(self.network, dynamic=False)
         try:
             with autocast(before.device, self.precision):
