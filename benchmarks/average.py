@@ -9,10 +9,12 @@ anew.
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from ctma import evaluate, load_model, save_model
+from ctma.errors import CtmaError, SettingError
 
 
 def mean(states):
@@ -31,21 +33,28 @@ def main():
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     options = parser.parse_args()
-    networks = [load_model(path) for path in options.checkpoints]
+    try:
+        average(options.checkpoints, options.data, options.output)
+    except CtmaError as error:
+        parser.error(str(error))
+
+
+def average(checkpoints, data, output):
+    """Writes the mean of some checkpoints, with its score on the validation split of some data."""
+    networks = [load_model(path) for path in checkpoints]
     if len({(network.name, str(network.arguments)) for network in networks}) > 1:
-        parser.error("checkpoints of different networks")
+        raise SettingError("checkpoints of different networks have no mean")
     averaged = networks[0]
     averaged.load_state_dict(dict(mean([network.state_dict() for network in networks])))
     averaged.usage = replace(averaged.usage, temperature=1.0, offset=0.0, threshold=0.5)
-    names = ", ".join(path.stem for path in options.checkpoints)
+    names = ", ".join(path.stem for path in checkpoints)
     began = {"name": f"mean of {names}", "fingerprint": averaged.fingerprint()}
-    former = {"epoch": None, "calibration": {}, "agreement": {}}
-    save_model(options.output, averaged, initial_weights=began, scores=[], **former)
-    report = evaluate(
-        options.output, options.data, "val", precision="float32",
-        output=options.output.with_suffix(".json"), overwrite=True,
-    )  # fmt: skip
-    save_model(options.output, averaged, initial_weights=began, scores=[report.record], **former)
+    known = {"epoch": None, "calibration": {}, "agreement": {}, "initial_weights": began}
+    with TemporaryDirectory() as folder:
+        trial = Path(folder, output.name)
+        save_model(trial, averaged, scores=[], **known)
+        record = evaluate(trial, data, "val", precision="float32").record
+    save_model(output, averaged, scores=[record], **known)
 
 
 if __name__ == "__main__":

@@ -239,8 +239,11 @@ def _measure(plan: Plan, network: str, device: str) -> tuple[dict[str, Any], str
     with TemporaryDirectory() as folder:
         costs, log = Path(folder, "costs.json"), Path(folder, "log.txt")
         asked = ["--plan", json.dumps(asdict(plan)), "--costs", str(costs), "--device", device]
-        with _begin(["measure", "--network", network, *asked], log) as child:
+        child = _begin(["measure", "--network", network, *asked], log)
+        try:
             code = child.wait()
+        finally:
+            _end(child)
         return ({}, _reason(code, log)) if code else (json.loads(costs.read_bytes()), "")
 
 

@@ -134,7 +134,7 @@ def _choices(network: ChangeNetwork, engine: str, precision: str) -> Iterator[Ch
             continue
         if kind == "float32" or precision == kind:
             found = True
-            yield Choice(name, kind, _why_exact(network) if precision == "auto" else "")
+            yield Choice(name, kind, _why_exact(network, engine) if precision == "auto" else "")
             continue
         agreement = find_agreement(network).get(f"{name} {kind}", 0.0)
         if agreement >= AGREEMENT and multiplies_bf16(network.device):
@@ -249,11 +249,15 @@ def _check_asked(engine: str, precision: str, network: ChangeNetwork) -> None:
     check_installed(engine)
 
 
-def _why_exact(network: ChangeNetwork) -> str:
+def _why_exact(network: ChangeNetwork, engine: str) -> str:
+    if engine != "auto" and ENGINES[engine].precisions == ("float32",):
+        return f"{engine} computes in nothing else"
     if not multiplies_bf16(network.device):
         return "this processor does not multiply bf16"
     if not find_agreement(network):
         return "the checkpoint records no agreement of faster ones; ctma calibrate measures it"
+    if engine != "auto" and f"{engine} bf16" not in find_agreement(network):
+        return f"the checkpoint records no agreement of {engine}"
     return "nothing faster is installed that agrees with float32"
 
 
