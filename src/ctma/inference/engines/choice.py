@@ -112,8 +112,9 @@ def choose(network: ChangeNetwork, engine: str = "auto", precision: str = "auto"
     if isinstance(network, Engine):
         given = _as_prepared(network, engine, precision)
         return Choice(given.engine, given.precision, given.why)
-    known, wanted, _, prepared = _LAST.get("last", (None, (), None, None))
-    if known is network and wanted[:2] == (engine, precision):
+    asked = (engine, precision, os.environ.get(VARIABLE))
+    known, wanted, (*_, device, _), prepared = _LAST.get("last", (None, None, (None, None), None))
+    if known is network and wanted[:3] == asked and device == network.device:
         return Choice(prepared.engine, prepared.precision, prepared.why)
     return next(_choices(network, engine, precision))
 
@@ -196,7 +197,7 @@ def prepare(
     if isinstance(network, Engine):
         return _as_prepared(network, engine, precision).with_streams(streams)
     network.eval()
-    wanted = (engine, precision, keep, os.environ.get(VARIABLE))
+    wanted = (engine, precision, os.environ.get(VARIABLE), keep)
     state = network.fingerprint(), network.usage, network.device, [*find_agreement(network).items()]
     known, *how, prepared = _LAST.get("last", (None, None, None, None))
     if known is network and how == [wanted, state]:
