@@ -1,16 +1,18 @@
-"""Seconds a training step of CTMA-S on the CPU: memory in huge pages, and bf16.
+"""Seconds a training step on the CPU: networks as they are written against how they are trained.
 
-    python benchmarks/training.py
+    python benchmarks/training.py [--network NAME] [--against SRC]
 
-Each step is forward, loss, backward and Adam on 16 crops of 128 x 128, as in the shipped
-recipes. The allocator is set before a process starts, so each way is a process of its own;
-they take turns, and the ratio is that of the medians.
+A step is forward, loss, backward and Adam. Each way is a process of its own that works while
+the others wait; they take turns, and the ratios are those of the medians to the first way.
+``--against`` is the folder ``src`` of another checkout, whose training takes turns too.
 """
 
+import argparse
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -18,57 +20,104 @@ import torch
 from ctma import create_model
 from ctma.devices import autocast
 from ctma.models.layers import channels_last
+from ctma.training import arithmetic
 from ctma.training.losses import change_loss
 from ctma.training.settings import BCESettings
 
+# The allocator is set before a process starts.
 HUGE_PAGES = (
     "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=10000000000"
 )
 WAYS = {
-    "as it is": ("", "32-true"),
-    "huge pages": (HUGE_PAGES, "32-true"),
-    "huge pages and bf16": (HUGE_PAGES, "bf16-mixed"),
+    "as written, bf16": ("bf16-mixed", "written", ""),
+    "trained, bf16": ("bf16-mixed", "trained", ""),
+    "trained, bf16, huge pages": ("bf16-mixed", "trained", HUGE_PAGES),
+    "as written, float32": ("32-true", "written", ""),
+    "trained, float32": ("32-true", "trained", ""),
 }
-TURNS, STEPS = 2, 8
+CROPS = {"ctma-s": (16, 128), "ctma": (4, 128), "ctma-lite": (12, 192)}
+TURNS = 9
 
 
 def main():
-    if sys.argv[1:]:
-        print(*seconds(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--network", action="append", choices=CROPS)
+    parser.add_argument("--against", type=Path, help="The folder `src` of another checkout.")
+    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.work:
+        work(*options.work)
         return
-    found = {way: [] for way in WAYS}
-    for _ in range(TURNS):
-        for way, (tunables, precision) in WAYS.items():
-            run = subprocess.run(
-                [sys.executable, __file__, precision],
-                env=os.environ | {"GLIBC_TUNABLES": tunables},
-                check=True, capture_output=True, text=True,
-            )  # fmt: skip
-            found[way] += map(float, run.stdout.split())
+    ways = dict(WAYS)
+    if options.against:
+        ways["other checkout, bf16"] = ("bf16-mixed", "trained", "")
+    for network in options.network or CROPS:
+        count, size = CROPS[network]
+        print(f"{network}, {count} crops of {size} x {size}", flush=True)
+        workers = {
+            way: start(network, *how, options.against if way.startswith("other") else None)
+            for way, how in ways.items()
+        }
+        found = {way: [] for way in ways}
+        for _ in range(TURNS + 1):
+            for way, worker in workers.items():
+                worker.stdin.write("\n")
+                worker.stdin.flush()
+                found[way].append(tuple(map(float, worker.stdout.readline().split())))
+        for worker in workers.values():
+            worker.communicate()
+        report(found)
+
+
+def report(found):
+    """The table; the first step, which warms up, does not count."""
+    seconds = {way: median(step for step, _ in steps[1:]) for way, steps in found.items()}
+    first = next(iter(found))
     for way, steps in found.items():
-        print(f"{way}: {median(steps):.2f} s a step")
-    plain, huge, bf16 = (median(steps) for steps in found.values())
-    print(f"huge pages take {huge / plain:.2f} of the time, bf16 in them {bf16 / huge:.2f} of that")
+        apart = max(
+            abs(loss - exact) for (_, loss), (_, exact) in zip(steps, found[first], strict=True)
+        )
+        print(
+            f"  {way}: {seconds[way]:.2f} s a step, {seconds[first] / seconds[way]:.2f} times as "
+            f"fast, losses at most {apart:.1e} apart",
+            flush=True,
+        )
 
 
-def seconds(precision):
-    """Of each step, after two to warm up."""
+def start(network, precision, way, tunables, source):
+    """A process that waits for its turns."""
+    environment = os.environ | {"GLIBC_TUNABLES": tunables}
+    if source is not None:
+        environment["PYTHONPATH"] = str(source.resolve())
+    return subprocess.Popen(
+        [sys.executable, __file__, "--work", network, precision, way],
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def work(name, precision, way):
+    """Steps, one a line read; tells the seconds and the loss."""
+    count, size = CROPS[name]
     torch.manual_seed(0)
     torch.set_num_threads(2)
-    network = channels_last(create_model("ctma-s", joint_statistics=True)).train()
-    optimizer = torch.optim.Adam(network.parameters())
-    before, after = torch.rand(2, 16, 3, 128, 128)
-    change = torch.rand(16, 1, 128, 128) > 0.9
+    network = channels_last(create_model(name)).train()
+    optimizer = torch.optim.Adam(network.parameters(), fused=way == "trained")
+    if way == "trained":
+        # What another checkout may call it.
+        speed_up = getattr(arithmetic, "speed_up", None) or arithmetic.speed_up_depthwise
+        speed_up(network)
+    before, after = torch.rand(2, count, 3, size, size)
+    change = torch.rand(count, 1, size, size) > 0.9
     settings = BCESettings(coarse=1.0, dice=0.5, coarse_dice=0.5)
-    for step in range(STEPS + 2):
-        start = time.perf_counter()
+    for _ in sys.stdin:
+        begin = time.perf_counter()
         optimizer.zero_grad()
         with autocast(torch.device("cpu"), precision):
             logits = network(before, after)
-        change_loss(logits, change, settings).backward()
+        loss = change_loss(logits, change, settings)
+        loss.backward()
         optimizer.step()
-        if step >= 2:
-            yield time.perf_counter() - start
+        print(time.perf_counter() - begin, loss.item(), flush=True)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,12 @@ def test_a_command_that_needs_no_network_imports_none(arguments):
     assert imported(*arguments).isdisjoint(HEAVY)
 
 
+def test_images_that_are_not_there_are_named_before_torch_loads(tmp_path):
+    script = SCRIPT.replace("assert not end.code", "assert end.code == 2")
+    missing = tmp_path / "missing.tif"
+    assert imported("predict", missing, missing, "-o", tmp_path, script=script).isdisjoint(HEAVY)
+
+
 @pytest.mark.slow
 def test_the_doctor_and_preparation_import_no_network(tmp_path):
     data = tmp_path / "data"

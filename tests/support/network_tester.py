@@ -1,11 +1,14 @@
 """One tester for all networks: a network's own test class names it and little more."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
 
 from ctma import ChangeLogits, create_model, load_model, prepare, save_model
 from ctma.errors import SettingError
+from ctma.training.arithmetic import speed_up
 from support.golden import with_golden_weights
 
 
@@ -121,6 +124,22 @@ class NetworkTester:
             if weight.grad is None or not weight.grad.any()
         }
         assert idle == self.idle
+
+    def test_what_trains_has_the_gradients_of_the_network(self):
+        torch.manual_seed(0)
+        network = live_in(create_model(self.name, **self.arguments)).double().train()
+        fast = deepcopy(network)
+        speed_up(fast)
+        inputs = [date.double() for date in self.pair(2, 96, 64)]
+        found = []
+        for one in (network, fast):
+            torch.manual_seed(0)
+            logits = one(*inputs)
+            loss = logits.fine.square().mean() + sum(x.square().mean() for x in logits.auxiliary)
+            loss.backward()
+            found.append([loss, *(weight.grad for weight in one.parameters())])
+        for expected, value in zip(*found, strict=True):
+            torch.testing.assert_close(value, expected, atol=1e-9, rtol=1e-6)
 
     def test_other_bands_work(self):
         network = create_model(self.name, **self.arguments, bands=4).eval()

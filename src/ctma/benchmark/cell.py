@@ -35,7 +35,7 @@ from ctma.evaluation.tally import Tally
 from ctma.files import file_fingerprint, write_json
 from ctma.inference.views import evaluating
 from ctma.models.registry import create_model
-from ctma.training.arithmetic import speed_up_depthwise
+from ctma.training.arithmetic import speed_up
 from ctma.training.losses import change_loss
 from ctma.training.run import train
 from ctma.training.settings import Recipe
@@ -158,13 +158,14 @@ def measure(plan: Plan, network: str, device: str) -> dict[str, Any]:
     """
     recipe = replace(plan, pretrained=False).recipe_for(Cell(network, 0))
     model = create_model(recipe.network, **recipe.arguments).to(find_device(device))
-    speed_up_depthwise(model)
-    step = _seconds(lambda: _learn(model, recipe, plan.precision), model.device, rounds=2)
     with evaluating(model), torch.no_grad():
         images = torch.rand(2, 1, model.bands, SIDE, SIDE, device=model.device)
         gmac = count_gmac(model, *images)
         with autocast(model.device, plan.precision):
             pair = _seconds(lambda: model(*images), model.device, rounds=ROUNDS)
+    if model.device.type == "cpu":
+        speed_up(model)
+    step = _seconds(lambda: _learn(model, recipe, plan.precision), model.device, rounds=2)
     return {
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "gmac": gmac,

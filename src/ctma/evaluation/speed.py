@@ -131,6 +131,7 @@ def measure_speed(
     data: Path | None = None,
     rounds: int = ROUNDS,
     threads: int | None = None,
+    cache: bool = True,
     on_progress: Progress = ignore,
 ) -> list[Timing]:
     """Times each way in a process of its own, in turns, one at a time.
@@ -142,6 +143,7 @@ def measure_speed(
             by default.
         rounds: Turns of each.
         threads: How many compute; as many as torch takes by default.
+        cache: Whether prepared graphs are kept for the next start.
         on_progress: Called after every turn with how many are done, and of how many.
 
     Raises:
@@ -156,7 +158,7 @@ def measure_speed(
     total, done = len(sizes) * rounds * len(ways), 0
     for size in sizes:
         pairs = _find_images(data, size)
-        with _workers(ways, pairs, threads or torch.get_num_threads()) as workers:
+        with _workers(ways, pairs, threads or torch.get_num_threads(), cache) as workers:
             seconds: list[list[float]] = [[] for _ in ways]
             for _ in range(rounds):
                 for spent, worker in zip(seconds, workers, strict=True):
@@ -221,7 +223,7 @@ def _middle(image: Pixels, size: int) -> Pixels:
 
 @contextmanager
 def _workers(
-    ways: Sequence[Way], pairs: list[tuple[Pixels, Pixels]], threads: int
+    ways: Sequence[Way], pairs: list[tuple[Pixels, Pixels]], threads: int, cache: bool
 ) -> Iterator[list[Connection]]:
     # New processes: what torch did in this one would be in their memory.
     context = multiprocessing.get_context("spawn")
@@ -229,7 +231,8 @@ def _workers(
     try:
         for way in ways:
             here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, way, pairs, threads), daemon=True)
+            arguments = (there, way, pairs, threads, cache)
+            process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             started.append((process, here))
             _ask(here, "prepare")  # one after the other
@@ -252,13 +255,17 @@ def _ask(worker: Connection, what: str) -> Any:
 
 
 def _work(
-    connection: Connection, way: Way, pairs: list[tuple[Pixels, Pixels]], threads: int
+    connection: Connection,
+    way: Way,
+    pairs: list[tuple[Pixels, Pixels]],
+    threads: int,
+    cache: bool,
 ) -> None:
     """One way in a process of its own: prepares, runs, tells, each when it is asked."""
     torch.set_num_threads(threads)
     connection.recv()
     try:
-        engine, inputs = _prepare(way, pairs)
+        engine, inputs = _prepare(way, pairs, cache)
         with torch.inference_mode():
             found = [engine(*pair).fine.float() for pair in inputs]
             engine(*inputs[0])
@@ -299,10 +306,10 @@ def _peak_mib() -> float:
 
 
 def _prepare(
-    way: Way, pairs: list[tuple[Pixels, Pixels]]
+    way: Way, pairs: list[tuple[Pixels, Pixels]], cache: bool
 ) -> tuple[Engine, list[tuple[torch.Tensor, torch.Tensor]]]:
     network = load_model(way.model)
-    engine = prepare(network, way.engine, way.precision)
+    engine = prepare(network, way.engine, way.precision, keep=cache)
     scaling = network.usage.scaling
     inputs = []
     for pair in pairs:

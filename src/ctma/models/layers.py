@@ -68,7 +68,8 @@ class JoinConv(nn.Sequential):
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """(B, channels, H, W) and (B, joined, h, w) to (B, out_channels, H, W)."""
         if other is not None:
-            x = torch.cat([x, resize_as(other, x)], dim=1)
+            # Mixed types would be joined in the wider one, which the convolution narrows again.
+            x = torch.cat([x.to(other.dtype), resize_as(other, x)], dim=1)
         return super().forward(x)
 
 

@@ -20,7 +20,7 @@ from ctma.errors import SettingError
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
 from ctma.inference.protocols import crops, to_unit_range
 from ctma.models.base import ChangeNetwork, check_logits
-from ctma.training.arithmetic import speed_up_depthwise
+from ctma.training.arithmetic import speed_up
 from ctma.training.losses import change_loss
 from ctma.training.settings import OptimizerSettings, Recipe, ScheduleSettings
 
@@ -68,8 +68,8 @@ class ChangeModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Counts the epochs of a former training as done; computes as is fastest here."""
-        if self.device.type == "cpu" and self.recipe.trainer.precision == "bf16-mixed":
-            speed_up_depthwise(self.network)
+        if self.device.type == "cpu":
+            speed_up(self.network)
         if self.start.epoch:
             progress = self.trainer.fit_loop.epoch_progress.current
             for count in ("ready", "started", "processed", "completed"):
@@ -88,6 +88,16 @@ class ChangeModule(pl.LightningModule):
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=rows)
         self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=rows)
         return loss
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, *_: Any, **__: Any
+    ) -> None:
+        """By the norm. Lightning's own refuses fused optimizers in bf16, as they could undo a
+        scaling of gradients, of which bf16 has none.
+        """
+        if gradient_clip_val is not None:
+            weights = [one for group in optimizer.param_groups for one in group["params"]]
+            torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """A step of the optimizer, and of the moving average behind it."""
@@ -122,7 +132,8 @@ class ChangeModule(pl.LightningModule):
         """The recipe's optimizer and schedule."""
         settings = self.recipe.optimizer
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
-        optimizer = kind(_groups(self.network, settings), weight_decay=settings.weight_decay)
+        groups = _groups(self.network, settings)
+        optimizer = kind(groups, weight_decay=settings.weight_decay, fused=True)
         if self.start.optimizer is not None:
             optimizer.load_state_dict(self.start.optimizer)
         steps = int(self.trainer.estimated_stepping_batches)

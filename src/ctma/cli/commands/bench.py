@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ctma.cli.commands.options import Json
+from ctma.cli.commands.options import Json, NoCache
 from ctma.cli.output import print_json, progress, say, show
 from ctma.errors import SettingError
 from ctma.types import BEST_SHIPPED
@@ -29,6 +29,7 @@ def bench(
         typer.Option(help="Where agreement is measured, on val.", show_default="drawn pairs"),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each engine.")] = 9,
+    no_cache: NoCache = False,
     as_json: Json = False,
 ) -> None:
     """Time every engine here, each in a process of its own, and see how far they agree."""
@@ -38,7 +39,12 @@ def bench(
     ways = find_ways(model or [BEST_SHIPPED], engine.split(",") if engine else [])
     with progress("Timing") as on_progress:
         timings = measure_speed(
-            ways, _sizes(size), data=data, rounds=rounds, on_progress=on_progress
+            ways,
+            _sizes(size),
+            data=data,
+            rounds=rounds,
+            cache=not no_cache,
+            on_progress=on_progress,
         )
     processor = describe_processor()
     if as_json:

@@ -85,22 +85,23 @@ def predict(
 
     Rasters with a CRS give a map and polygons instead, those of folders one a pair.
     """
+    # Before torch, which takes seconds to load: what is not there is said at once.
+    scenes = _find_scenes(before, after)
     try:
         from ctma.checkpoints.store import load_telling
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        _predict_without_torch(context)
+        _predict_without_torch(context, bool(scenes))
         return
     from ctma.devices import find_device
     from ctma.inference.engines.choice import prepare
 
+    _check_options(context, bool(scenes), before)
     arguments = keep_given(fusion=fusion, video_len=video_len)
     model = load_telling(checkpoint, arguments, warn).to(find_device(device))
     # Older versions of typer give paths as texts there.
     options = context.params | {"output": output, "cache": not no_cache}
-    scenes = _find_scenes(before, after)
-    _check_options(context, bool(scenes), before)
     if not as_json:
         say(_describe_engine(prepare(model, engine, precision, keep=not no_cache)))
     if scenes:
@@ -127,7 +128,7 @@ _WITHOUT_TORCH = {
 """What can be said where torch is not installed."""
 
 
-def _predict_without_torch(context: typer.Context) -> None:
+def _predict_without_torch(context: typer.Context, of_scenes: bool) -> None:
     from ctma.inference.batch import predict_pairs
     from ctma.inference.exported import is_exported, predict_exported, read_exported
 
@@ -135,7 +136,7 @@ def _predict_without_torch(context: typer.Context) -> None:
     if not is_exported(options["checkpoint"]):
         raise SettingError("torch is not installed: only an exported .onnx or .xml runs without it")
     _refuse_options(context, options.keys() - _WITHOUT_TORCH, "needs torch, which is not installed")
-    if _find_scenes(options["before"], options["after"]):
+    if of_scenes:
         raise SettingError(f"{options['before']}: a map of rasters needs torch")
     model = read_exported(options["checkpoint"])
     if model.description.bands != IMAGE_BANDS:
@@ -258,6 +259,9 @@ def _refuse_options(context: typer.Context, names: Container[str | None], why: s
 PLAIN = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 """Images that know their place only by a file beside them."""
 
+REMOTE = ("/vsi", "http://", "https://", "s3://")
+"""How rasters begin that are elsewhere than on disk, or in an archive."""
+
 
 class Scene(NamedTuple):
     """Two rasters; those of folders have their name, which is their output's folder too."""
@@ -271,9 +275,11 @@ def _find_scenes(before: str, after: str) -> list[Scene]:
     """The rasters to be mapped; none where the inputs are images."""
     from ctma.inference.batch import find_partners
 
-    if not (Path(before).is_dir() and Path(after).is_dir()):
-        return [Scene("", before, after)] if _are_scenes(before, after) else []
+    if any(path.startswith(REMOTE) for path in (before, after)):
+        return [Scene("", before, after)]
     pairs = find_partners(Path(before), Path(after))
+    if not Path(before).is_dir():
+        return [Scene("", before, after)] if _are_scenes(before, after) else []
     found = [Scene(pair.name, str(pair.before), str(pair.after)) for pair in pairs]
     scenes = [scene for scene in found if _are_scenes(scene.before, scene.after)]
     if scenes and len(scenes) < len(found):
@@ -286,10 +292,8 @@ def _find_scenes(before: str, after: str) -> list[Scene]:
 
 
 def _are_scenes(before: str, after: str) -> bool:
-    """Whether at least one of two inputs has a CRS; rasters elsewhere than on disk count."""
-    if any(path.startswith(("/vsi", "http://", "https://", "s3://")) for path in (before, after)):
-        return True
-    asked = [path for path in (before, after) if Path(path).is_file() and not _is_plain(Path(path))]
+    """Whether at least one of two files has a CRS."""
+    asked = [path for path in (before, after) if not _is_plain(Path(path))]
     if not asked:
         return False
     try:
@@ -347,6 +351,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
     if (ratio := summary["enlargement"]) != 1:
         seen = f"enlarged {ratio:.2g}" if ratio > 1 else f"reduced {1 / ratio:.2g}"
         say(f"pixels of {summary['ground_sample_distance']:.3g} m: seen {seen} times")
+    if summary["coregistered"]:
+        shift = summary["shift_pixels"]
+        say(f"shift taken out: {shift['columns']:+.1f} columns, {shift['rows']:+.1f} rows")
     changes = summary["changes"]
     say(
         f"{counted(changes, 'change')}, {summary['changed_area_m2']:.0f} m2, "

@@ -7,6 +7,7 @@ What is saved, over batch norms that are folded into convolutions:
 - A 3 x 3 convolution over a map enlarged twice sees each value four times: it is a transposed
   convolution of the map itself, at 4/9 of the work. A convolution over joined maps is the sum
   of one over each.
+- A 3 x 3 convolution of many channels is one of transformed tiles (:mod:`.winograd`).
 - Features that are enlarged twice, convolved, and reduced twice: one place of four is kept, and
   only that is computed; and the difference of two convolutions is that of what goes in.
 """
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ctma.inference.engines.eager import Eager
+from ctma.inference.engines.winograd import Winograd, is_wide
 from ctma.models.backbones import Pyramid
 from ctma.models.base import ChangeNetwork
 from ctma.models.ctma import DifferencePath, Stem
@@ -39,7 +41,8 @@ class Exact(Eager):
     engine = "exact"
 
     def __init__(self, network: ChangeNetwork, precision: str):
-        super().__init__(rewrite(network), precision)
+        in_float32 = precision == "float32" and network.device.type == "cpu"
+        super().__init__(rewrite(network, tiles=in_float32), precision)
 
 
 def fold_norms(network: Module) -> Module:
@@ -88,13 +91,15 @@ def _is_norm_of(norm: nn.Module | None, conv: nn.Module) -> bool:
     return type(norm) in _NORMS and isinstance(conv, _CONVS)
 
 
-def rewrite(network: Module, *, joins: bool = True) -> Module:
+def rewrite(network: Module, *, joins: bool = True, tiles: bool = False) -> Module:
     """A copy for inference that computes the same with fewer multiplications.
 
     Args:
         network: In evaluation mode.
         joins: Whether convolutions over joined maps are taken apart too: fewer multiplications,
             but more passes over memory.
+        tiles: Whether wide convolutions are done by transformed tiles: for float32 on a CPU. GPUs'
+            libraries know of it themselves, and bf16 is too coarse for it.
     """
     copy = fold_norms(network)
     for module in list(copy.modules()):
@@ -105,6 +110,8 @@ def rewrite(network: Module, *, joins: bool = True) -> Module:
                 setattr(module, name, SparseDifferencePath(child))
             elif isinstance(child, JoinConv) and joins and child.parts[1]:
                 setattr(module, name, SplitJoin(child))
+            elif tiles and is_wide(child):
+                setattr(module, name, Winograd(child))
     return channels_last(copy)
 
 
@@ -118,43 +125,60 @@ class AffineStem(nn.Module):
     def __init__(self, stem: Stem):
         super().__init__()
         conv: Any = stem[0]
-        earlier, now, later = conv.weight.unbind(2)
-        # One convolution for all: all taps together, the first and the last alone.
         self.conv = nn.Conv2d(
             conv.in_channels, 3 * conv.out_channels, conv.kernel_size[1:], conv.stride[1:],
             conv.padding[1:], bias=False,
         )  # fmt: skip
-        self.conv.weight = nn.Parameter(torch.cat([earlier + now + later, earlier, later]))
+        self.conv.weight = nn.Parameter(taps_in_time(conv.weight))
         self.bias = nn.Parameter(conv.bias[:, None, None])
 
     def forward(self, before: Tensor, after: Tensor, frames: int) -> Tensor:
         """Two (B, bands, H, W) to (B, width, N, H/4, W/4)."""
-        still, still_first, still_last = self.conv(before).chunk(3, dim=1)
-        moved, moved_first, moved_last = self.conv(after - before).chunk(3, dim=1)
-        step = 1 / (frames - 1)
-        start = still + self.bias + step * (moved_last - moved_first)
-        video = [start + n * step * moved for n in range(frames)]
-        # What the taps would have seen beyond the ends: frame -1, and frame N.
-        video[0] = video[0] - (still_first - step * moved_first)
-        video[-1] = video[-1] - (still_last + (1 + step) * moved_last)
-        return F.relu(torch.stack(video, dim=2), inplace=True)
+        video = affine_video(self.conv(before), self.conv(after - before), frames)
+        return F.relu(torch.stack([frame + self.bias for frame in video], dim=2), inplace=True)
+
+
+def taps_in_time(kernel: Tensor) -> Tensor:
+    """Of a kernel (C, bands, 3, h, w) all taps in time together, the first and the last alone.
+
+    Returns:
+        (3 C, bands, h, w).
+    """
+    earlier, now, later = kernel.unbind(2)
+    return torch.cat([earlier + now + later, earlier, later])
+
+
+def affine_video(still: Tensor, moved: Tensor, frames: int) -> list[Tensor]:
+    """What a convolution over the pseudo-video gives.
+
+    Args:
+        still: What :func:`taps_in_time` give over the first image, (B, 3 C, H, W).
+        moved: The same over the difference of both.
+        frames: How many, N.
+
+    Returns:
+        N of (B, C, H, W).
+    """
+    still, still_first, still_last = still.chunk(3, dim=1)
+    moved, moved_first, moved_last = moved.chunk(3, dim=1)
+    step = 1 / (frames - 1)
+    start = still + step * (moved_last - moved_first)
+    video = [start + n * step * moved for n in range(frames)]
+    # What the taps would have seen beyond the ends: frame -1, and frame N.
+    video[0] = video[0] - (still_first - step * moved_first)
+    video[-1] = video[-1] - (still_last + (1 + step) * moved_last)
+    return video
 
 
 class SparseDifferencePath(nn.Module):
-    """Difference features where level 3 keeps them, one place of four.
-
-    The kept places are the even ones; there, of three rows of a 3 x 3 kernel over the enlarged
-    map, the first meets one value and the other two the next.
-    """
+    """Difference features where level 3 keeps them, one place of four."""
 
     def __init__(self, path: DifferencePath):
         super().__init__()
         self.path = path
-        kernel = path.project.weight
-        rows = torch.stack([kernel[:, :, 0], kernel[:, :, 1] + kernel[:, :, 2]], dim=2)
-        both = torch.stack([rows[..., 0], rows[..., 1] + rows[..., 2]], dim=3)
+        kernel = kept_places(path.project.weight)
         self.conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 2, bias=False)
-        self.conv.weight = nn.Parameter(both)
+        self.conv.weight = nn.Parameter(kernel)
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
         """Two (B, bands, H, W) to (B, C, H/8, W/8); the path's own output at other sizes."""
@@ -162,6 +186,17 @@ class SparseDifferencePath(nn.Module):
             return self.path(before, after)
         first, second = halves(self.path.backbone(torch.cat([before, after])))
         return self.conv(F.pad(first - second, (1, 0, 1, 0))).abs()
+
+
+def kept_places(kernel: Tensor) -> Tensor:
+    """Of a kernel (out, in, 3, 3) over a map enlarged twice, what it does over the map itself at
+    the even places: the first of three rows meets one value there, and the other two the next.
+
+    Returns:
+        (out, in, 2, 2), for a map that is filled up by one row above and one column on the left.
+    """
+    rows = torch.stack([kernel[:, :, 0], kernel[:, :, 1] + kernel[:, :, 2]], dim=2)
+    return torch.stack([rows[..., 0], rows[..., 1] + rows[..., 2]], dim=3)
 
 
 class SplitJoin(nn.Module):

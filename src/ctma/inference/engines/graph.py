@@ -17,6 +17,7 @@ from ctma.files import file_fingerprint, fingerprint
 from ctma.inference.engines import cache
 from ctma.inference.engines.exact import Exact, fold_norms, rewrite
 from ctma.inference.engines.sessions import SessionEngine, Shape
+from ctma.inference.engines.winograd import Winograd
 from ctma.inference.graphs import trace
 from ctma.inference.runtimes import Run
 from ctma.models.base import ChangeLogits, ChangeNetwork
@@ -25,11 +26,13 @@ TOLERANCE = {"float32": 1e-3, "bf16": 1e-1}
 """By how much logits of a new graph may be off at another size than it was traced at, as a
 share of the largest; a graph that fixed a size is off by much more."""
 
-AS_IS, REWRITTEN, JOINED = "as it is", "rewritten", "rewritten but for joins"
+AS_IS, REWRITTEN = "as it is", "rewritten"
+JOINED, TILED = "rewritten but for joins", "rewritten, wide convolutions in tiles"
 _FORMS: dict[str, Callable[[ChangeNetwork], ChangeNetwork]] = {
     AS_IS: fold_norms,
     REWRITTEN: rewrite,
     JOINED: partial(rewrite, joins=False),
+    TILED: partial(rewrite, tiles=True),
 }
 """Forms of a network that graphs are made of."""
 
@@ -143,7 +146,7 @@ def _source(network: nn.Module) -> str:
     """A hash of the files that say what a network and its rewriting do, but for torch and timm."""
     kinds = {type(module) for module in network.modules()}
     own = [kind for kind in kinds if kind.__module__.partition(".")[0] not in ("torch", "timm")]
-    files = {inspect.getsourcefile(kind) for kind in (*own, Logits, Exact)} - {None}
+    files = {inspect.getsourcefile(kind) for kind in (*own, Logits, Exact, Winograd)} - {None}
     return fingerprint(sorted(file_fingerprint(str(file)) for file in files))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from ctma.inference.engines.engine import version_of
-from ctma.inference.engines.graph import JOINED, REWRITTEN, GraphEngine
+from ctma.inference.engines.graph import JOINED, REWRITTEN, TILED, GraphEngine
 from ctma.inference.engines.sessions import Shape
 from ctma.inference.runtimes import Run, open_openvino
 
@@ -20,9 +20,13 @@ class OpenVino(GraphEngine):
     shapes = 4
 
     def form_for(self, shape: Shape) -> str:
-        """Joined maps stay joined in bf16, in which transposed convolutions are slow."""
+        """In bf16, in which transposed convolutions are slow, joined maps stay joined; in float32
+        wide convolutions are done in tiles.
+        """
         form = super().form_for(shape)
-        return JOINED if form == REWRITTEN and self.precision == "bf16" else form
+        if form != REWRITTEN:
+            return form
+        return JOINED if self.precision == "bf16" else TILED
 
     def versions(self) -> dict[str, str]:
         """OpenVINO's."""
