@@ -144,15 +144,24 @@ def graphs():
     return sorted(cache.folder().glob("*.graph"))
 
 
-def test_prepared_graphs_are_kept_and_damaged_ones_made_anew(network, monkeypatch):
+@pytest.mark.parametrize(("engine", "count"), [("onnx", 1), ("openvino", 2)])
+def test_what_was_prepared_is_kept_and_made_anew_where_damaged(network, engine, count):
     pair = images()
-    expected = predict(*pair, network, engine="onnx").probability
-    (kept,) = graphs()
-    whole = kept.read_bytes()
-    kept.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
-    choice._LAST.clear()
-    np.testing.assert_array_equal(predict(*pair, network, engine="onnx").probability, expected)
-    assert kept.read_bytes() == whole
+
+    def probability():
+        choice._LAST.clear()
+        return predict(*pair, network, engine=engine, precision="float32").probability
+
+    expected = probability()
+    kept = graphs()
+    assert len(kept) == count
+    np.testing.assert_array_equal(probability(), expected)
+    for file in kept:
+        whole = file.read_bytes()
+        file.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    np.testing.assert_array_equal(probability(), expected)
+    assert all(cache.read(file.stem) for file in graphs())
+    assert graphs() == kept
 
 
 def test_nothing_is_kept_where_nobody_wants_it(ctma, tiny_model, tiny_data, pair, tmp_path):

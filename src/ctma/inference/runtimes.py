@@ -43,23 +43,55 @@ def open_openvino(
     Raises:
         MissingExtraError: If OpenVINO is not installed.
     """
+    return _sessions(_compile(graph, shape, _configuration(precision, threads, streams)))
+
+
+def compile_openvino(
+    graph: bytes,
+    shape: Sequence[int],
+    precision: str,
+    threads: int | None = None,
+    streams: int | None = None,
+) -> bytes:
+    """What :func:`open_compiled` takes, of a graph; arguments as of :func:`open_openvino`."""
+    content = _compile(graph, shape, _configuration(precision, threads, streams)).export_model()
+    return bytes(content.getvalue())
+
+
+def open_compiled(
+    compiled: bytes, precision: str, threads: int | None = None, streams: int | None = None
+) -> Callable[[], Run]:
+    """Opens what was compiled by the same version for the same processor and settings."""
+    with extras():
+        import openvino
+    configuration = _configuration(precision, threads, streams)
+    return _sessions(openvino.Core().import_model(compiled, "CPU", configuration))
+
+
+def _configuration(precision: str, threads: int | None, streams: int | None) -> dict[str, Any]:
+    return {
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_NUM_THREADS": streams or threads or count_cores(),
+        "NUM_STREAMS": streams or 1,
+        # Processes side by side would all be tied to the first cores.
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+def _compile(
+    graph: bytes | Path, shape: Sequence[int] | None, configuration: dict[str, Any]
+) -> Any:
     with extras():
         import openvino
     core = openvino.Core()
     model = core.read_model(graph)
     if shape is not None:
         model.reshape({port: list(shape) for port in model.inputs})
-    compiled = core.compile_model(
-        model,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": HINTS[precision],
-            "INFERENCE_NUM_THREADS": streams or threads or count_cores(),
-            "NUM_STREAMS": streams or 1,
-            # Processes side by side would all be tied to the first cores.
-            "ENABLE_CPU_PINNING": False,
-        },
-    )
+    return core.compile_model(model, "CPU", configuration)
+
+
+def _sessions(compiled: Any) -> Callable[[], Run]:
+    """What makes a session for each thread that calls."""
 
     def session() -> Run:
         request = compiled.create_infer_request()

@@ -1,4 +1,4 @@
-"""Graphs made once, kept on disk for the next start.
+"""Graphs made once, and what was compiled of them, kept on disk for the next start.
 
 The folder is the user's cache for ``ctma``, or what the environment variable ``CTMA_CACHE`` says.
 """
@@ -27,9 +27,14 @@ def folder() -> Path:
     return (Path(given) if given else platformdirs.user_cache_path("ctma")) / "engines"
 
 
+def holds(key: str) -> bool:
+    """Whether something is kept under a key, be it damaged."""
+    return _path(key).is_file()
+
+
 def read(key: str) -> bytes | None:
     """What was kept under a key; nothing where it is not there, or not as it was written."""
-    path = folder() / f"{key}{_SUFFIX}"
+    path = _path(key)
     try:
         content = path.read_bytes()
         os.utime(path)
@@ -42,11 +47,15 @@ def read(key: str) -> bytes | None:
 def write(key: str, graph: bytes) -> None:
     """Keeps a graph under a key; where nothing can be written, nothing is kept."""
     try:
-        with whole_file(folder() / f"{key}{_SUFFIX}") as part:
+        with whole_file(_path(key)) as part:
             part.write_bytes(hashlib.sha256(graph).digest() + graph)
         _make_room()
     except (OSError, OutputError):
         return
+
+
+def _path(key: str) -> Path:
+    return folder() / f"{key}{_SUFFIX}"
 
 
 def _make_room() -> None:

@@ -71,7 +71,9 @@ class GraphEngine(SessionEngine):
         super().__init__(network, precision)
         self.keep = keep
         self._graphs: dict[str, bytes] = {}
-        self._graph(self.form_for((self.stride,)))
+        form = self.form_for((self.stride,))
+        if not (keep and cache.holds(self.key(form))):
+            self._graph(form)
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
         """Logits; inputs as the network's."""
@@ -96,7 +98,7 @@ class GraphEngine(SessionEngine):
 
     def _graph(self, form: str) -> bytes:
         if form not in self._graphs:
-            key = self._key(form)
+            key = self.key(form)
             graph = cache.read(key) if self.keep else None
             if graph is None:
                 graph = self._make(form)
@@ -136,9 +138,10 @@ class GraphEngine(SessionEngine):
                 "take exact"
             )
 
-    def _key(self, form: str) -> str:
+    def key(self, form: str, *more: object) -> str:
+        """Under which a form's graph is kept, or what depends on more than that."""
         parts = [self.network.fingerprint(), _source(self.network), form]
-        parts += self.describe().values()
+        parts += [*self.describe().values(), *map(str, more)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

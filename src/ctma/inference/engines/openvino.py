@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
+from ctma.devices import find_processor, find_units
+from ctma.inference.engines import cache
 from ctma.inference.engines.engine import version_of
 from ctma.inference.engines.graph import JOINED, REWRITTEN, TILED, GraphEngine
 from ctma.inference.engines.sessions import Shape
-from ctma.inference.runtimes import Run, open_openvino
+from ctma.inference.runtimes import Run, compile_openvino, open_compiled, open_openvino
 
 
 class OpenVino(GraphEngine):
@@ -32,9 +35,22 @@ class OpenVino(GraphEngine):
         """OpenVINO's."""
         return version_of("openvino")
 
+    def open(self, form: str, shape: Shape | None) -> Callable[[], Run]:
+        """Of the form's graph, or of what was compiled of it for this shape before."""
+        if shape is None or not self.keep:
+            return super().open(form, shape)
+        settings = self._settings()
+        key = self.key(form, shape, settings, find_processor(), find_units())
+        compiled = cache.read(key)
+        if compiled is None:
+            compiled = compile_openvino(self._graph(form), shape, **settings)
+            cache.write(key, compiled)
+        return open_compiled(compiled, **settings)
+
     def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
         """Compiles a graph; each thread gets a request of its own."""
+        return open_openvino(graph, shape=shape, **self._settings())
+
+    def _settings(self) -> dict[str, Any]:
         threads = torch.get_num_threads()
-        return open_openvino(
-            graph, self.precision, shape=shape, threads=threads, streams=self.streams
-        )
+        return {"precision": self.precision, "threads": threads, "streams": self.streams}
