@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from ctma import create_model, load_model, predict, prepare, read_header, save_model
+from ctma import ChangeLogits, create_model, load_model, predict, prepare, read_header, save_model
 from ctma.errors import MissingExtraError, SettingError, UnknownNameError
 from ctma.inference.engines import cache, choice
+from ctma.models.base import ChangeNetwork
 from support.commands import refused
 from support.network_tester import live_in
 
@@ -52,6 +54,32 @@ def images(height=96, width=128, seed=0):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("size", [(96, 128), (75, 101)])
 def test_every_engine_gives_the_probability_of_the_network(network, engine, size):
+    pair = images(*size)
+    expected = predict(*pair, network, engine="eager", precision="float32").probability
+    found = predict(*pair, network, engine=engine, precision="float32").probability
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+class Shared(ChangeNetwork):
+    """Reads the weights of a wide convolution, which engines do otherwise."""
+
+    bands = 3
+
+    def __init__(self):
+        super().__init__()
+        self.spread = torch.nn.Conv2d(3, 256, 1)
+        self.wide = torch.nn.Conv2d(256, 256, 3, padding=1)
+
+    def forward(self, before, after):
+        x = self.wide(self.spread(after)) - self.wide(self.spread(before))
+        return ChangeLogits(F.conv2d(x, self.wide.weight[:1], padding=1))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("size", [(64, 64), (65, 67)])
+def test_wide_convolutions_are_what_they_were(engine, size):
+    torch.manual_seed(0)
+    network = Shared().eval()
     pair = images(*size)
     expected = predict(*pair, network, engine="eager", precision="float32").probability
     found = predict(*pair, network, engine=engine, precision="float32").probability

@@ -13,7 +13,7 @@ from ctma.models.growth import grow
 from ctma.models.pretrained import PACKAGES
 from ctma.models.registry import ENTRIES
 from support import ROOT
-from support.network_tester import NetworkTester, live_in
+from support.network_tester import NetworkTester, check_trained, live_in
 
 # Of the two dates' features only the difference is used.
 CANCELS = frozenset({"difference_path.project.bias"})
@@ -127,6 +127,11 @@ def parameters(network):
 
 
 @pytest.mark.slow
+def test_what_trains_has_the_gradients_of_joint_statistics():
+    torch.manual_seed(0)
+    check_trained(create_model("ctma-s", joint_statistics=True), *torch.rand(2, 2, 3, 96, 64))
+
+
 def test_ctma_has_the_published_size():
     network = create_model("ctma")
     assert parameters(network) == 30_475_203

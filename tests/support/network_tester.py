@@ -8,7 +8,7 @@ import torch
 
 from ctma import ChangeLogits, create_model, load_model, prepare, save_model
 from ctma.errors import SettingError
-from ctma.training.arithmetic import speed_up
+from ctma.training.arithmetic import as_written, speed_up
 from support.golden import with_golden_weights
 
 
@@ -19,6 +19,24 @@ def live_in(network):
             if weight.ndim == 1:
                 weight.copy_(torch.rand_like(weight) + ("bias" not in name) * 0.5)
     return network.eval()
+
+
+def check_trained(network, before, after):
+    """Loss and gradients of what is trained are those of the network as it is written."""
+    network = live_in(network).double().train()
+    fast = deepcopy(network)
+    speed_up(fast)
+    found = []
+    for one in (network, fast):
+        torch.manual_seed(0)
+        logits = one(before.double(), after.double())
+        loss = logits.fine.square().mean() + sum(x.square().mean() for x in logits.auxiliary)
+        loss.backward()
+        found.append([loss, *(weight.grad for weight in one.parameters())])
+    for expected, value in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected, atol=1e-9, rtol=1e-6)
+    as_written(fast)
+    assert not any("forward" in vars(module) for module in fast.modules())
 
 
 class NetworkTester:
@@ -127,19 +145,7 @@ class NetworkTester:
 
     def test_what_trains_has_the_gradients_of_the_network(self):
         torch.manual_seed(0)
-        network = live_in(create_model(self.name, **self.arguments)).double().train()
-        fast = deepcopy(network)
-        speed_up(fast)
-        inputs = [date.double() for date in self.pair(2, 96, 64)]
-        found = []
-        for one in (network, fast):
-            torch.manual_seed(0)
-            logits = one(*inputs)
-            loss = logits.fine.square().mean() + sum(x.square().mean() for x in logits.auxiliary)
-            loss.backward()
-            found.append([loss, *(weight.grad for weight in one.parameters())])
-        for expected, value in zip(*found, strict=True):
-            torch.testing.assert_close(value, expected, atol=1e-9, rtol=1e-6)
+        check_trained(create_model(self.name, **self.arguments), *self.pair(2, 96, 64))
 
     def test_other_bands_work(self):
         network = create_model(self.name, **self.arguments, bands=4).eval()

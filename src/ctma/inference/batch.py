@@ -87,9 +87,7 @@ def find_partners(before: Path, after: Path) -> list[Pair]:
     Raises:
         DataError: If one is a folder and the other not, or partners are missing.
     """
-    for path in (before, after):
-        if not path.exists():
-            raise DataError(f"{path}: no such file or folder")
+    check_there(before, after)
     if before.is_dir() != after.is_dir():
         raise DataError(f"{before} and {after}: give two images or two folders")
     if not before.is_dir():
@@ -101,6 +99,17 @@ def find_partners(before: Path, after: Path) -> list[Pair]:
     if not images[0]:
         raise DataError(f"{before}: no images here ({', '.join(sorted(SUFFIXES))})")
     return [Pair(name, images[0][name], images[1][name], None) for name in sorted(images[0])]
+
+
+def check_there(*paths: Path) -> None:
+    """Refuses what is not on disk.
+
+    Raises:
+        DataError: If one is not.
+    """
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
 
 
 def _refuse_others(files: dict[Pair, list[Path]]) -> None:

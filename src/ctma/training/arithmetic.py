@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial, reduce
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch.autograd.function import FunctionCtx
 
 from ctma.inference.engines.exact import affine_video, kept_places, taps_in_time
 from ctma.models.ctma import DifferencePath, Stem, TemporalAggregation
+from ctma.models.layers import halves
 
 
 def speed_up(network: nn.Module) -> None:
@@ -27,10 +28,30 @@ def speed_up(network: nn.Module) -> None:
         layer: Any = module
         if type(module) in ways:
             layer.forward = partial(ways[type(module)], module, module.forward)
-        elif isinstance(module, nn.Conv3d) and {*module.kernel_size, *module.stride} == {1}:
+        elif _is_flat(module):
             layer.forward = partial(_flat, module)
         elif _is_slow_depthwise(module):
             layer.forward = partial(_unconverted, module, module.forward)
+
+
+def as_written(network: nn.Module) -> None:
+    """Undoes :func:`speed_up`.
+
+    Args:
+        network: Changed in place; its weights are as before.
+    """
+    for module in network.modules():
+        if isinstance(vars(module).get("forward"), partial):
+            del module.forward
+
+
+def _is_flat(module: nn.Module) -> TypeGuard[nn.Conv3d]:
+    """Whether each place of a video is convolved alone."""
+    return (
+        type(module) is nn.Conv3d
+        and {*module.kernel_size, *module.stride, module.groups} == {1}
+        and module.padding == (0, 0, 0)
+    )
 
 
 def _is_slow_depthwise(module: nn.Module) -> bool:
@@ -72,9 +93,14 @@ def _affine(stem: Any, _: Any, before: Tensor, after: Tensor, frames: int) -> Te
 
 def _sparse(path: Any, forward: Any, before: Tensor, after: Tensor) -> Tensor:
     """Difference features where level 3 keeps them; at other sizes the path's own."""
-    if before.shape[-2] % 8 or before.shape[-1] % 8 or path.joint_statistics:
+    if before.shape[-2] % 8 or before.shape[-1] % 8:
         return forward(before, after)
-    apart = F.pad(path.backbone(before) - path.backbone(after), (1, 0, 1, 0))
+    first, second = (
+        halves(path.backbone(torch.cat([before, after])))
+        if path.joint_statistics or not path.training
+        else (path.backbone(before), path.backbone(after))
+    )
+    apart = F.pad(first - second, (1, 0, 1, 0))
     # The difference has no bias, but the optimizer wants its gradient, which is 0.
     return F.conv2d(apart, kept_places(path.project.weight), 0 * path.project.bias).abs()
 

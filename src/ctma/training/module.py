@@ -20,7 +20,7 @@ from ctma.errors import SettingError
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
 from ctma.inference.protocols import crops, to_unit_range
 from ctma.models.base import ChangeNetwork, check_logits
-from ctma.training.arithmetic import speed_up
+from ctma.training.arithmetic import as_written, speed_up
 from ctma.training.losses import change_loss
 from ctma.training.settings import OptimizerSettings, Recipe, ScheduleSettings
 
@@ -75,6 +75,10 @@ class ChangeModule(pl.LightningModule):
             for count in ("ready", "started", "processed", "completed"):
                 setattr(progress, count, self.start.epoch)
 
+    def on_fit_end(self) -> None:
+        """Leaves the network as it is written, such as for graphs of any size."""
+        as_written(self.network)
+
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""
         scaling = self.network.usage.scaling
@@ -92,9 +96,9 @@ class ChangeModule(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, *_: Any, **__: Any
     ) -> None:
-        """By the norm. Lightning's own refuses fused optimizers in bf16, as they could undo a
-        scaling of gradients, of which bf16 has none.
-        """
+        """Clips the norm of all gradients."""
+        # Lightning's own refuses fused optimizers in bf16, as they could undo a scaling of
+        # gradients; there is none in bf16.
         if gradient_clip_val is not None:
             weights = [one for group in optimizer.param_groups for one in group["params"]]
             torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
@@ -133,6 +137,8 @@ class ChangeModule(pl.LightningModule):
         settings = self.recipe.optimizer
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
         groups = _groups(self.network, settings)
+        # Former states, loaded, stay what they were: fused, torch takes weights, gradients and
+        # state by their place in memory, whose layout may differ.
         optimizer = kind(groups, weight_decay=settings.weight_decay, fused=True)
         if self.start.optimizer is not None:
             optimizer.load_state_dict(self.start.optimizer)

@@ -273,9 +273,11 @@ class Scene(NamedTuple):
 
 def _find_scenes(before: str, after: str) -> list[Scene]:
     """The rasters to be mapped; none where the inputs are images."""
-    from ctma.inference.batch import find_partners
+    from ctma.inference.batch import check_there, find_partners
 
-    if any(path.startswith(REMOTE) for path in (before, after)):
+    local = [Path(path) for path in (before, after) if not path.startswith(REMOTE)]
+    if len(local) < 2:
+        check_there(*local)
         return [Scene("", before, after)]
     pairs = find_partners(Path(before), Path(after))
     if not Path(before).is_dir():

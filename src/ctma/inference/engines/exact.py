@@ -103,6 +103,7 @@ def rewrite(network: Module, *, joins: bool = True, tiles: bool = False) -> Modu
     """
     copy = fold_norms(network)
     for module in list(copy.modules()):
+        is_split = joins and isinstance(module, JoinConv) and module.parts[1]
         for name, child in list(module.named_children()):
             if isinstance(child, Stem):
                 setattr(module, name, AffineStem(child))
@@ -110,7 +111,7 @@ def rewrite(network: Module, *, joins: bool = True, tiles: bool = False) -> Modu
                 setattr(module, name, SparseDifferencePath(child))
             elif isinstance(child, JoinConv) and joins and child.parts[1]:
                 setattr(module, name, SplitJoin(child))
-            elif tiles and is_wide(child):
+            elif tiles and not is_split and is_wide(child):
                 setattr(module, name, Winograd(child))
     return channels_last(copy)
 

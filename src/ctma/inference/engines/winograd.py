@@ -41,15 +41,16 @@ def is_wide(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
     )
 
 
-class Winograd(nn.Module):
-    """The same as a convolution, to rounding.
+class Winograd(nn.Conv2d):
+    """The same as a convolution, to rounding; its weights stay for networks that read them.
 
     Args:
         conv: One that :func:`is_wide`.
     """
 
     def __init__(self, conv: nn.Conv2d):
-        super().__init__()
+        super().__init__(conv.in_channels, conv.out_channels, 3, padding=1, device="meta")
+        self.weight, self.bias = conv.weight, conv.bias
         rows = torch.tensor(_KERNEL, dtype=torch.float64)
         kernel = torch.einsum("ia,ocab,jb->ijco", rows, conv.weight.double(), rows)
         self.kernel = _constant(kernel.flatten(0, 1))
@@ -57,7 +58,6 @@ class Winograd(nn.Module):
             _constant(torch.kron(matrix, matrix))
             for matrix in (torch.tensor(rows, dtype=torch.float64) for rows in (_INPUT, _OUTPUT))
         )
-        self.bias = None if conv.bias is None else _constant(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same height and width."""
