@@ -192,6 +192,19 @@ def test_what_was_prepared_is_kept_and_made_anew_where_damaged(network, engine, 
     assert graphs() == kept
 
 
+def test_what_a_former_engine_keeps_is_not_taken_for_newer_weights():
+    network = live_in(create_model("ctma-lite", video_len=0))
+    former = prepare(network, "openvino", "float32")
+    with torch.no_grad():
+        network.unmasked_decoder.out.bias.add_(1)
+    pair = images()
+    predict(*pair, former)
+    choice._LAST.clear()
+    found = predict(*pair, network, engine="openvino", precision="float32").probability
+    expected = predict(*pair, network, engine="eager", precision="float32").probability
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_nothing_is_kept_where_nobody_wants_it(ctma, tiny_model, tiny_data, pair, tmp_path):
     ctma("predict", *pair, "-c", tiny_model, "-o", tmp_path / "out", "--engine", "onnx",
          "--no-cache")  # fmt: skip

@@ -71,6 +71,7 @@ class GraphEngine(SessionEngine):
         super().__init__(network, precision)
         self.keep = keep
         self._graphs: dict[str, bytes] = {}
+        self._keys: dict[str, str] = {}
         form = self.form_for((self.stride,))
         if not (keep and cache.holds(self.key(form))):
             self._graph(form)
@@ -98,12 +99,12 @@ class GraphEngine(SessionEngine):
 
     def _graph(self, form: str) -> bytes:
         if form not in self._graphs:
-            key = self.key(form)
-            graph = cache.read(key) if self.keep else None
+            graph = cache.read(self.key(form)) if self.keep else None
             if graph is None:
+                self._keys.pop(form, None)  # it is made of the weights as they are now
                 graph = self._make(form)
                 if self.keep:
-                    cache.write(key, graph)
+                    cache.write(self.key(form), graph)
             self._graphs[form] = graph
         return self._graphs[form]
 
@@ -138,11 +139,17 @@ class GraphEngine(SessionEngine):
                 "take exact"
             )
 
-    def key(self, form: str, *more: object) -> str:
-        """Under which a form's graph is kept, or what depends on more than that."""
-        parts = [self.network.fingerprint(), _source(self.network), form]
-        parts += [*self.describe().values(), *map(str, more)]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    def key(self, form: str) -> str:
+        """Under which a form's graph is kept; the weights are hashed once for each."""
+        if form not in self._keys:
+            parts = [self.network.fingerprint(), _source(self.network), form]
+            self._keys[form] = digest_of([*parts, *self.describe().values()])
+        return self._keys[form]
+
+
+def digest_of(parts: Sequence[str]) -> str:
+    """A key of what differs in any of some lines."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def _source(network: nn.Module) -> str:

@@ -10,7 +10,7 @@ import torch
 from ctma.devices import find_processor, find_units
 from ctma.inference.engines import cache
 from ctma.inference.engines.engine import version_of
-from ctma.inference.engines.graph import JOINED, REWRITTEN, TILED, GraphEngine
+from ctma.inference.engines.graph import JOINED, REWRITTEN, TILED, GraphEngine, digest_of
 from ctma.inference.engines.sessions import Shape
 from ctma.inference.runtimes import Run, compile_openvino, open_compiled, open_openvino
 
@@ -40,16 +40,20 @@ class OpenVino(GraphEngine):
         if shape is None or not self.keep:
             return super().open(form, shape)
         settings = self._settings()
-        key = self.key(form, shape, settings, find_processor(), find_units())
-        compiled = cache.read(key)
+        compiled = cache.read(self._compiled_key(form, shape))
         if compiled is None:
             compiled = compile_openvino(self._graph(form), shape, **settings)
-            cache.write(key, compiled)
+            cache.write(self._compiled_key(form, shape), compiled)
         return open_compiled(compiled, **settings)
 
     def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
         """Compiles a graph; each thread gets a request of its own."""
         return open_openvino(graph, shape=shape, **self._settings())
+
+    def _compiled_key(self, form: str, shape: Shape) -> str:
+        """By the graph's own, so that what is kept is of the weights that it was made of."""
+        more = (shape, self._settings(), find_processor(), find_units())
+        return digest_of([self.key(form), *map(str, more)])
 
     def _settings(self) -> dict[str, Any]:
         threads = torch.get_num_threads()
