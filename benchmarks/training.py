@@ -29,11 +29,11 @@ HUGE_PAGES = (
     "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=10000000000"
 )
 WAYS = {
-    "as written, bf16": ("bf16-mixed", "written", ""),
-    "trained, bf16": ("bf16-mixed", "trained", ""),
-    "trained, bf16, huge pages": ("bf16-mixed", "trained", HUGE_PAGES),
-    "as written, float32": ("32-true", "written", ""),
-    "trained, float32": ("32-true", "trained", ""),
+    "as written, bf16": ("bf16-mixed", "written", {}),
+    "trained, bf16": ("bf16-mixed", "trained", {}),
+    "trained, bf16, huge pages": ("bf16-mixed", "trained", {"GLIBC_TUNABLES": HUGE_PAGES}),
+    "as written, float32": ("32-true", "written", {}),
+    "trained, float32": ("32-true", "trained", {}),
 }
 CROPS = {"ctma-s": (16, 128), "ctma": (4, 128), "ctma-lite": (12, 192)}
 TURNS = 9
@@ -50,14 +50,12 @@ def main():
         return
     ways = dict(WAYS)
     if options.against:
-        ways["other checkout, bf16"] = ("bf16-mixed", "trained", "")
+        source = {"PYTHONPATH": str(options.against.resolve())}
+        ways["other checkout, bf16"] = ("bf16-mixed", "trained", source)
     for network in options.network or CROPS:
         count, size = CROPS[network]
         print(f"{network}, {count} crops of {size} x {size}", flush=True)
-        workers = {
-            way: start(network, *how, options.against if way.startswith("other") else None)
-            for way, how in ways.items()
-        }
+        workers = {way: start(network, *how) for way, how in ways.items()}
         found = {way: [] for way in ways}
         for _ in range(TURNS + 1):
             for way, worker in workers.items():
@@ -84,14 +82,12 @@ def report(found):
         )
 
 
-def start(network, precision, way, tunables, source):
+def start(network, precision, way, environment):
     """A process that waits for its turns."""
-    environment = os.environ | {"GLIBC_TUNABLES": tunables}
-    if source is not None:
-        environment["PYTHONPATH"] = str(source.resolve())
     return subprocess.Popen(
         [sys.executable, __file__, "--work", network, precision, way],
-        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"GLIBC_TUNABLES": ""} | environment,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 

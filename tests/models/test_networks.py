@@ -126,12 +126,12 @@ def parameters(network):
     return sum(weight.numel() for weight in network.parameters())
 
 
-@pytest.mark.slow
 def test_what_trains_has_the_gradients_of_joint_statistics():
     torch.manual_seed(0)
     check_trained(create_model("ctma-s", joint_statistics=True), *torch.rand(2, 2, 3, 96, 64))
 
 
+@pytest.mark.slow
 def test_ctma_has_the_published_size():
     network = create_model("ctma")
     assert parameters(network) == 30_475_203

@@ -163,8 +163,7 @@ def measure(plan: Plan, network: str, device: str) -> dict[str, Any]:
         gmac = count_gmac(model, *images)
         with autocast(model.device, plan.precision):
             pair = _seconds(lambda: model(*images), model.device, rounds=ROUNDS)
-    if model.device.type == "cpu":
-        speed_up(model)
+    speed_up(model)
     step = _seconds(lambda: _learn(model, recipe, plan.precision), model.device, rounds=2)
     return {
         "parameters": sum(weight.numel() for weight in model.parameters()),

@@ -8,8 +8,7 @@ Shapes are given for images of H x W, B pairs and N frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from ctma.models.backbones import Backbone, find_backbone
 from ctma.models.base import ChangeLogits, ChangeNetwork
-from ctma.models.layers import JoinConv, conv_bn, halves, resize_as
+from ctma.models.layers import JoinConv, conv_bn, halves, mean_and_maximum, resize_as
 
 
 class Stages(NamedTuple):
@@ -282,11 +281,7 @@ class TemporalAggregation(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """(B, C, T, h, w) to (B, C, h, w)."""
-        # Frame by frame: faster than reducing over the strided time axis, and the same to the
-        # last bit on any number of threads.
-        frames = video.unbind(dim=2)
-        mean = reduce(torch.add, frames) / len(frames)
-        summary = torch.cat([mean, reduce(torch.maximum, frames)], dim=1)
+        summary = torch.cat(mean_and_maximum(video), dim=1)
         return F.relu(self.mix(summary), inplace=True)
 
 
@@ -339,10 +334,14 @@ class DifferencePath(nn.Module):
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
         """Two (B, bands, H, W) to (B, C, 2 ceil(H/8), 2 ceil(W/8))."""
-        if self.training and not self.joint_statistics:
-            return (self._features(before) - self._features(after)).abs()
-        first, second = halves(self._features(torch.cat([before, after])))
+        first, second = self.of_both(self._features, before, after)
         return (first - second).abs()
+
+    def of_both(self, see: Callable[[Tensor], Tensor], *dates: Tensor) -> tuple[Tensor, Tensor]:
+        """What is seen in each of two dates, in training by batch statistics of its own."""
+        if self.training and not self.joint_statistics:
+            return see(dates[0]), see(dates[1])
+        return halves(see(torch.cat(dates)))
 
     def _features(self, image: Tensor) -> Tensor:
         features = F.interpolate(self.backbone(image), scale_factor=2, mode="nearest")

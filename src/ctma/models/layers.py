@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -135,6 +136,14 @@ def halves(x: Tensor) -> tuple[Tensor, Tensor]:
     """The first and the second half of a batch, such as both dates of what was seen at once."""
     middle = x.shape[0] // 2
     return x[:middle], x[middle:]
+
+
+def mean_and_maximum(video: Tensor) -> tuple[Tensor, Tensor]:
+    """Over time, of (B, C, T, h, w): two (B, C, h, w)."""
+    # Frame by frame: faster than reducing over the strided time axis, and the same to the last
+    # bit on any number of threads.
+    frames = video.unbind(dim=2)
+    return reduce(torch.add, frames) / len(frames), reduce(torch.maximum, frames)
 
 
 def fill_as(x: Tensor, like: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial, reduce
-from typing import Any, TypeGuard
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,27 +12,23 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from ctma.inference.engines.exact import affine_video, kept_places, taps_in_time
+from ctma.models.base import ChangeNetwork
 from ctma.models.ctma import DifferencePath, Stem, TemporalAggregation
-from ctma.models.layers import halves
+from ctma.models.layers import mean_and_maximum
 
 
-def speed_up(network: nn.Module) -> None:
-    """Lets a network compute in less time on CPUs (``benchmarks/training.py``).
+def speed_up(network: ChangeNetwork) -> None:
+    """Lets a network compute in less time on a CPU (``benchmarks/training.py``).
 
     Args:
-        network: Changed in place; its weights are as before.
+        network: Changed in place; its weights are as before. Left alone on other devices.
     """
-    ways: dict[type[nn.Module], Any] = {
-        Stem: _affine, DifferencePath: _sparse, TemporalAggregation: _aggregated,
-    }  # fmt: skip
+    if network.device.type != "cpu":
+        return
     for module in network.modules():
-        layer: Any = module
-        if type(module) in ways:
-            layer.forward = partial(ways[type(module)], module, module.forward)
-        elif _is_flat(module):
-            layer.forward = partial(_flat, module)
-        elif _is_slow_depthwise(module):
-            layer.forward = partial(_unconverted, module, module.forward)
+        way, layer = _find_way(module), cast(Any, module)
+        if way is not None:
+            layer.forward = partial(way, module)
 
 
 def as_written(network: nn.Module) -> None:
@@ -45,7 +42,19 @@ def as_written(network: nn.Module) -> None:
             del module.forward
 
 
-def _is_flat(module: nn.Module) -> TypeGuard[nn.Conv3d]:
+def _find_way(module: nn.Module) -> Callable[..., Tensor] | None:
+    """What does the same as a layer in less time."""
+    if _is_flat(module):
+        return _flat
+    if _is_slow_depthwise(module):
+        return _unconverted
+    ways: dict[type[nn.Module], Callable[..., Tensor]] = {
+        Stem: _affine, DifferencePath: _sparse, TemporalAggregation: _aggregated,
+    }  # fmt: skip
+    return ways.get(type(module))
+
+
+def _is_flat(module: nn.Module) -> bool:
     """Whether each place of a video is convolved alone."""
     return (
         type(module) is nn.Conv3d
@@ -63,10 +72,10 @@ def _is_slow_depthwise(module: nn.Module) -> bool:
     )
 
 
-def _unconverted(conv: Any, forward: Any, x: Tensor) -> Tensor:
+def _unconverted(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """In the type of the weights, autocast or not."""
     with torch.autocast(x.device.type, enabled=False):
-        return forward(x.to(conv.weight.dtype))
+        return type(conv).forward(conv, x.to(conv.weight.dtype))
 
 
 def _flat(conv: nn.Conv3d, video: Tensor) -> Tensor:
@@ -79,7 +88,7 @@ def _flat(conv: nn.Conv3d, video: Tensor) -> Tensor:
     return frames.unflatten(2, video.shape[2:4])
 
 
-def _affine(stem: Any, _: Any, before: Tensor, after: Tensor, frames: int) -> Tensor:
+def _affine(stem: Any, before: Tensor, after: Tensor, frames: int) -> Tensor:
     """A stem over the pseudo-video, from the first image and the difference of both."""
     conv, *rest = stem
     kernel = taps_in_time(conv.weight)
@@ -91,21 +100,17 @@ def _affine(stem: Any, _: Any, before: Tensor, after: Tensor, frames: int) -> Te
     return nn.Sequential(*rest)(video.contiguous(memory_format=torch.channels_last_3d))
 
 
-def _sparse(path: Any, forward: Any, before: Tensor, after: Tensor) -> Tensor:
+def _sparse(path: Any, before: Tensor, after: Tensor) -> Tensor:
     """Difference features where level 3 keeps them; at other sizes the path's own."""
     if before.shape[-2] % 8 or before.shape[-1] % 8:
-        return forward(before, after)
-    first, second = (
-        halves(path.backbone(torch.cat([before, after])))
-        if path.joint_statistics or not path.training
-        else (path.backbone(before), path.backbone(after))
-    )
+        return DifferencePath.forward(path, before, after)
+    first, second = path.of_both(path.backbone, before, after)
     apart = F.pad(first - second, (1, 0, 1, 0))
     # The difference has no bias, but the optimizer wants its gradient, which is 0.
     return F.conv2d(apart, kept_places(path.project.weight), 0 * path.project.bias).abs()
 
 
-def _aggregated(aggregation: Any, _: Any, video: Tensor) -> Tensor:
+def _aggregated(aggregation: TemporalAggregation, video: Tensor) -> Tensor:
     """Temporal aggregation."""
     summary = torch.cat(_MeanAndMaximum.apply(video), dim=1)
     return F.relu(aggregation.mix(summary), inplace=True)
@@ -117,10 +122,9 @@ class _MeanAndMaximum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, video: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, T, h, w) to two (B, C, h, w)."""
-        frames = video.unbind(dim=2)
-        largest = reduce(torch.maximum, frames)
+        mean, largest = mean_and_maximum(video)
         ctx.save_for_backward(video, largest)
-        return reduce(torch.add, frames) / len(frames), largest
+        return mean, largest
 
     @staticmethod
     def backward(ctx: Any, mean: Tensor, largest: Tensor) -> Tensor:

@@ -68,8 +68,7 @@ class ChangeModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Counts the epochs of a former training as done; computes as is fastest here."""
-        if self.device.type == "cpu":
-            speed_up(self.network)
+        speed_up(self.network)
         if self.start.epoch:
             progress = self.trainer.fit_loop.epoch_progress.current
             for count in ("ready", "started", "processed", "completed"):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ from ctma.inference.engines.winograd import Winograd, is_wide
 from ctma.models.backbones import Pyramid
 from ctma.models.base import ChangeNetwork
 from ctma.models.ctma import DifferencePath, Stem
-from ctma.models.layers import JoinConv, Module, channels_last, halves
+from ctma.models.layers import JoinConv, Module, channels_last
 
 _CONVS = (nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
@@ -41,8 +41,8 @@ class Exact(Eager):
     engine = "exact"
 
     def __init__(self, network: ChangeNetwork, precision: str):
-        in_float32 = precision == "float32" and network.device.type == "cpu"
-        super().__init__(rewrite(network, tiles=in_float32), precision)
+        tiles = precision == "float32" and network.device.type == "cpu"
+        super().__init__(rewrite(network, tiles=tiles), precision)
 
 
 def fold_norms(network: Module) -> Module:
@@ -103,17 +103,21 @@ def rewrite(network: Module, *, joins: bool = True, tiles: bool = False) -> Modu
     """
     copy = fold_norms(network)
     for module in list(copy.modules()):
-        is_split = joins and isinstance(module, JoinConv) and module.parts[1]
+        is_split = joins and _joins_two(module)
         for name, child in list(module.named_children()):
             if isinstance(child, Stem):
                 setattr(module, name, AffineStem(child))
             elif isinstance(child, DifferencePath):
                 setattr(module, name, SparseDifferencePath(child))
-            elif isinstance(child, JoinConv) and joins and child.parts[1]:
+            elif joins and _joins_two(child):
                 setattr(module, name, SplitJoin(child))
             elif tiles and not is_split and is_wide(child):
                 setattr(module, name, Winograd(child))
     return channels_last(copy)
+
+
+def _joins_two(module: nn.Module) -> TypeGuard[JoinConv]:
+    return isinstance(module, JoinConv) and module.parts[1] > 0
 
 
 class AffineStem(nn.Module):
@@ -135,8 +139,8 @@ class AffineStem(nn.Module):
 
     def forward(self, before: Tensor, after: Tensor, frames: int) -> Tensor:
         """Two (B, bands, H, W) to (B, width, N, H/4, W/4)."""
-        video = affine_video(self.conv(before), self.conv(after - before), frames)
-        return F.relu(torch.stack([frame + self.bias for frame in video], dim=2), inplace=True)
+        video = affine_video(self.conv(before), self.conv(after - before), frames, self.bias)
+        return F.relu(torch.stack(video, dim=2), inplace=True)
 
 
 def taps_in_time(kernel: Tensor) -> Tensor:
@@ -149,13 +153,16 @@ def taps_in_time(kernel: Tensor) -> Tensor:
     return torch.cat([earlier + now + later, earlier, later])
 
 
-def affine_video(still: Tensor, moved: Tensor, frames: int) -> list[Tensor]:
+def affine_video(
+    still: Tensor, moved: Tensor, frames: int, bias: Tensor | float = 0.0
+) -> list[Tensor]:
     """What a convolution over the pseudo-video gives.
 
     Args:
         still: What :func:`taps_in_time` give over the first image, (B, 3 C, H, W).
         moved: The same over the difference of both.
         frames: How many, N.
+        bias: Of the convolution, (C, 1, 1).
 
     Returns:
         N of (B, C, H, W).
@@ -163,7 +170,7 @@ def affine_video(still: Tensor, moved: Tensor, frames: int) -> list[Tensor]:
     still, still_first, still_last = still.chunk(3, dim=1)
     moved, moved_first, moved_last = moved.chunk(3, dim=1)
     step = 1 / (frames - 1)
-    start = still + step * (moved_last - moved_first)
+    start = still + bias + step * (moved_last - moved_first)
     video = [start + n * step * moved for n in range(frames)]
     # What the taps would have seen beyond the ends: frame -1, and frame N.
     video[0] = video[0] - (still_first - step * moved_first)
@@ -185,7 +192,7 @@ class SparseDifferencePath(nn.Module):
         """Two (B, bands, H, W) to (B, C, H/8, W/8); the path's own output at other sizes."""
         if before.shape[-2] % 8 or before.shape[-1] % 8:
             return self.path(before, after)
-        first, second = halves(self.path.backbone(torch.cat([before, after])))
+        first, second = self.path.of_both(self.path.backbone, before, after)
         return self.conv(F.pad(first - second, (1, 0, 1, 0))).abs()
 
 
