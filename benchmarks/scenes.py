@@ -2,6 +2,7 @@
 
     python benchmarks/scenes.py memory
     python benchmarks/scenes.py speed --data DIR --checkpoint FILE
+    python benchmarks/scenes.py speed --data DIR --checkpoint FILE --across 10 --part 1024
     python benchmarks/scenes.py beside --data DIR --checkpoints FILE FILE …
     python benchmarks/scenes.py seams --scenes DIR --checkpoint FILE
 
@@ -14,6 +15,7 @@ import multiprocessing
 import re
 import tempfile
 import time
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,8 @@ from ctma import (
 from ctma.data.images import read_image, read_label
 from ctma.data.readers import find_pairs
 from ctma.evaluation.metrics import ConfusionMatrix
-from ctma.inference.protocols import sliding
+from ctma.inference.protocols import STRIDE, WINDOW, sliding
+from ctma.inference.tiles import windows
 from ctma.inference.views import look_as
 from ctma.scene.blending import axis
 from ctma.scene.plan import Reader, make_plan
@@ -164,10 +167,7 @@ def mosaic(pairs, across):
 
 def speed(options):
     model = load_model(options.checkpoint)
-    threshold = model.usage.threshold
-    pairs = find_pairs(options.data, "test")[: options.across**2]
-    *images, change = mosaic(pairs, options.across)
-    label = torch.from_numpy(change)[None, None].to(torch.uint8)
+    *images, change = mosaic(chosen(options), options.across)
     with tempfile.TemporaryDirectory() as folder:
         rasters = [georeferenced(Path(folder) / f"{n}.tif", i) for n, i in enumerate(images)]
         threads = torch.get_num_threads()
@@ -181,19 +181,30 @@ def speed(options):
     print(f"eager float32 / ours: {seconds / whole:.1f} times the time")
     print(f"agreement with it: {100 * (usual == mask).mean():.3f} % of pixels")
     print(f"outside the network: {100 * (1 - inside / whole):.1f} %", flush=True)
-    tensors = [torch.from_numpy(i.transpose(2, 0, 1).copy())[None] for i in images]
-    start = time.monotonic()
-    slid = sliding(model, *tensors)
-    print(f"sliding / ours: {(time.monotonic() - start) / whole:.1f} times the time")
-    agreeing = ((slid[0, 0].numpy() > threshold) == mask).mean()
-    print(f"agreement with sliding: {100 * agreeing:.2f} % of pixels")
-    for name, probability in (
-        ("ours", torch.from_numpy(mask.astype(np.float32))[None, None]),
-        ("sliding", slid),
-    ):
-        confusion = ConfusionMatrix(threshold)
-        confusion.update(probability, label)
-        print(f"F1 {name}: {100 * confusion.scores().f1:.2f}")
+    part = tuple(slice(min(side, options.part or side)) for side in mask.shape)
+    tensors = [torch.from_numpy(i[part].transpose(2, 0, 1).copy())[None] for i in images]
+    counts = [len(windows(*area.shape, WINDOW, STRIDE)) for area in (mask, mask[part])]
+    for checkpoint in options.slide or [options.checkpoint]:
+        slider = load_model(checkpoint)
+        start = time.monotonic()
+        slid = sliding(slider, *tensors)[0, 0].numpy() > slider.usage.threshold
+        seconds = (time.monotonic() - start) * counts[0] / counts[1]
+        print(f"sliding {checkpoint} / ours: {seconds / whole:.1f} times the time, ", end="")
+        print(f"of {counts[0]} windows {counts[1]} done")
+        print(f"agreement with it: {100 * (slid == mask[part]).mean():.2f} % of pixels")
+        print(f"F1 of it: {f1(slid, change[part]):.2f}, ours {f1(mask[part], change[part]):.2f}")
+
+
+def f1(mask, change):
+    confusion = ConfusionMatrix(0.5)
+    found, label = (torch.from_numpy(one)[None, None] for one in (mask, change))
+    confusion.update(found.float(), label.to(torch.uint8))
+    return 100 * confusion.scores().f1
+
+
+def chosen(options):
+    """As many test scenes as it takes, again and again where there are fewer."""
+    return [*islice(cycle(find_pairs(options.data, "test")), options.across**2)]
 
 
 def mapped(pair, model, output):
@@ -207,19 +218,17 @@ def mapped(pair, model, output):
 
 def beside(options):
     """Several checkpoints on one scene, each in a process of its own, in two turns."""
-    *images, change = mosaic(find_pairs(options.data, "test")[: options.across**2], options.across)
-    label = torch.from_numpy(change)[None, None].to(torch.uint8)
+    *images, change = mosaic(chosen(options), options.across)
     with tempfile.TemporaryDirectory() as folder:
         rasters = [georeferenced(Path(folder) / f"{n}.tif", i) for n, i in enumerate(images)]
         for turn in range(2):
             for number, checkpoint in enumerate(options.checkpoints):
                 output = Path(folder) / f"{turn}-{number}"
                 seconds, peak, _ = alone(run_checkpoint, checkpoint, rasters, output)
-                confusion = ConfusionMatrix(0.5)
                 with rasterio.open(output / "mask.tif") as raster:
-                    confusion.update(torch.from_numpy(raster.read() == 1)[None].float(), label)
+                    mask = raster.read(1) == 1
                 print(
-                    f"{checkpoint}: F1 {100 * confusion.scores().f1:.2f}, "
+                    f"{checkpoint}: F1 {f1(mask, change):.2f}, "
                     f"{change.size / seconds / 1e6:.2f} Mpx/s, peak {peak:.2f} GB",
                     flush=True,
                 )
@@ -283,6 +292,8 @@ def main():
     fast.add_argument("--across", type=int, default=2, help="N x N scenes make one.")
     fast.add_argument("--engine", default="auto")
     fast.add_argument("--precision", default="auto")
+    fast.add_argument("--part", type=int, help="Slide over so many rows and columns only.")
+    fast.add_argument("--slide", nargs="+", help="Checkpoints to slide; the same by default.")
     fast.set_defaults(run=speed)
     several = commands.add_parser("beside")
     several.add_argument("--data", required=True)

@@ -42,8 +42,12 @@ SAMPLES = 128
 LOOKS, RANKED = 10, 64
 """How many layers are given back their precision at most, and crops on which they are ranked."""
 
-EXACT = ("Interpolate", "Select", "Equal", "Sigmoid", "Divide", "Subtract", "ReduceLogicalAnd")
-"""Operations that stay as they are: they take next to no time, and logits pass through them."""
+EXACT = (
+    *("Interpolate", "Select", "Equal", "Sigmoid", "Divide", "Subtract", "ReduceLogicalAnd"),
+    *("Add", "GroupConvolution"),
+)
+"""Operations that stay as they are: logits pass through the first, which take next to no time; sums
+of maps lose most in 8 bits, and depthwise convolutions are slower in them."""
 
 
 @dataclass(frozen=True)

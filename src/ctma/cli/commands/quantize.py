@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from ctma.cli.commands.options import Data, Folders, Json, ReplaceFile
-from ctma.cli.output import print_json, say, warn
+from ctma.cli.output import print_json, say
+from ctma.types import ignore
 
 
 def quantize(
@@ -27,7 +28,13 @@ def quantize(
     from ctma.evaluation.quantization import quantize as run
 
     found = run(
-        checkpoint, data, output, most=most, folders=folders, overwrite=overwrite, on_note=warn
+        checkpoint,
+        data,
+        output,
+        most=most,
+        folders=folders,
+        overwrite=overwrite,
+        on_note=ignore if as_json else say,
     )
     if as_json:
         print_json(asdict(found))
