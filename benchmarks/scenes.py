@@ -152,11 +152,13 @@ def network_alone(pair, model):
     return seconds
 
 
-def mosaic(pairs, across):
-    """Scenes of one size as one: before, after and label."""
+def mosaic(options):
+    """Test scenes as one, again and again where there are fewer: before, after and label."""
+    pairs = find_pairs(options.data, "test")[: options.across**2]
 
     def joined(images):
-        rows = [np.concatenate(images[i : i + across], 1) for i in range(0, len(images), across)]
+        tiles = cycle(images)
+        rows = [np.concatenate([*islice(tiles, options.across)], 1) for _ in range(options.across)]
         return np.concatenate(rows)
 
     before, after = (
@@ -167,7 +169,7 @@ def mosaic(pairs, across):
 
 def speed(options):
     model = load_model(options.checkpoint)
-    *images, change = mosaic(chosen(options), options.across)
+    *images, change = mosaic(options)
     with tempfile.TemporaryDirectory() as folder:
         rasters = [georeferenced(Path(folder) / f"{n}.tif", i) for n, i in enumerate(images)]
         threads = torch.get_num_threads()
@@ -202,31 +204,29 @@ def f1(mask, change):
     return 100 * confusion.scores().f1
 
 
-def chosen(options):
-    """As many test scenes as it takes, again and again where there are fewer."""
-    return [*islice(cycle(find_pairs(options.data, "test")), options.across**2)]
-
-
 def mapped(pair, model, output):
     """The mask of a scene, and the seconds it took."""
     start = time.monotonic()
     result = predict_scene(*pair, model, output)
     seconds = time.monotonic() - start
-    with rasterio.open(result.mask) as raster:
-        return raster.read(1) == 1, seconds
+    return read_mask(result.mask), seconds
+
+
+def read_mask(path):
+    with rasterio.open(path) as raster:
+        return raster.read(1) == 1
 
 
 def beside(options):
     """Several checkpoints on one scene, each in a process of its own, in two turns."""
-    *images, change = mosaic(chosen(options), options.across)
+    *images, change = mosaic(options)
     with tempfile.TemporaryDirectory() as folder:
         rasters = [georeferenced(Path(folder) / f"{n}.tif", i) for n, i in enumerate(images)]
         for turn in range(2):
             for number, checkpoint in enumerate(options.checkpoints):
                 output = Path(folder) / f"{turn}-{number}"
                 seconds, peak, _ = alone(run_checkpoint, checkpoint, rasters, output)
-                with rasterio.open(output / "mask.tif") as raster:
-                    mask = raster.read(1) == 1
+                mask = read_mask(output / "mask.tif")
                 print(
                     f"{checkpoint}: F1 {f1(mask, change):.2f}, "
                     f"{change.size / seconds / 1e6:.2f} Mpx/s, peak {peak:.2f} GB",

@@ -43,9 +43,9 @@ LOOKS, RANKED = 10, 64
 """How many layers are given back their precision at most, and crops on which they are ranked."""
 
 EXACT = (
-    *("Interpolate", "Select", "Equal", "Sigmoid", "Divide", "Subtract", "ReduceLogicalAnd"),
-    *("Add", "GroupConvolution"),
-)
+    "Interpolate", "Select", "Equal", "Sigmoid", "Divide", "Subtract", "ReduceLogicalAnd",
+    "Add", "GroupConvolution",
+)  # fmt: skip
 """Operations that stay as they are: logits pass through the first, which take next to no time; sums
 of maps lose most in 8 bits, and depthwise convolutions are slower in them."""
 
