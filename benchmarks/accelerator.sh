@@ -8,7 +8,8 @@
 #   accelerator.sh finish OUT                       its fourth part, on from the third
 #   accelerator.sh any OUT                          ctma-any, on from the third part, mild and strong, two seeds
 #   accelerator.sh benchmark OUT DATA JOBS          every network on svcd or levir_cd_05m, three seeds
-#   accelerator.sh full OUT SEED                    the full CTMA by the published recipe
+#   accelerator.sh full OUT SEED CHECKPOINT         the full CTMA, on from ctma-s, strong and then mild
+#   accelerator.sh home OUT RUN                     the weights of a run, halved, in pieces
 #
 # DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings. PLACE (/tmp/ctma) is where things lie on the
 # machine with the GPU; `receive` puts a copy of this script there, at code/benchmarks, for tasks that
@@ -46,9 +47,11 @@ pack() { # DATA FOLDER WHEEL_NAMES…
 }
 
 receive() { # PART
-    rm -rf "$place/code"
-    mkdir -p "$place/code"
-    cp -r src benchmarks "$place/code"
+    # Tasks that go on from a former call run this code.
+    if [ ! -d "$place/code" ]; then
+        mkdir -p "$place/code"
+        cp -r src benchmarks "$place/code"
+    fi
     cat "$1" >> "$place/all.tar"
     # Until the last part has come, the archive ends too early.
     if tar --extract --file "$place/all.tar" --directory "$place" 2> /dev/null; then
@@ -99,14 +102,18 @@ any() { # Mild as the recipe says, and strong augmentation, two seeds of each.
     wait
 }
 
-full() { # SEED
-    data=levir_cd_05m train "full-$1" levir-cd/ctma "" "seed=$1" model.pretrained=false \
-        "data.workers=$workers" data.repeats=8 trainer.epochs=10 optimizer.name=adamw \
-        optimizer.lr=1e-3 schedule.name=one-cycle
-    # The weights come home in half precision and in pieces.
-    "$python" -m ctma convert "$out/full-$1.safetensors" "$place/half.safetensors" --half --overwrite
-    split --bytes 15M --numeric-suffixes "$place/half.safetensors" "$out/full-$1.safetensors."
-    rm "$out/full-$1.safetensors"
+full() { # SEED CHECKPOINT
+    train "full-start-$1" shipped/ctma "$2" "seed=$1" "data.workers=$workers" data.crop_size=256 \
+        optimizer.lr=1e-3 trainer.epochs=20
+    train "full-$1" shipped/ctma "$place/runs/full-start-$1/best.safetensors" "seed=$1" \
+        "data.workers=$workers" data.crop_size=256 data.augmentation=mild trainer.epochs=8
+}
+
+home() { # RUN
+    "$python" -m ctma convert "$place/runs/$1/best.safetensors" "$place/$1.safetensors" \
+        --half --overwrite
+    split --bytes 15M --numeric-suffixes "$place/$1.safetensors" "$out/$1.safetensors."
+    cp "$place/runs/$1/logs/metrics.csv" "$out/$1.csv"
 }
 
 benchmark() { # DATA JOBS
@@ -133,18 +140,18 @@ measure() {
         -o "$out/measured.json" | tee "$out/measured.txt"
 }
 
-command=${1:?pack, receive, measure, lite, finish, any, benchmark or full}
+command=${1:?pack, receive, measure, lite, finish, any, benchmark, full or home}
 shift
 case $command in
 pack | receive) "$command" "$@" ;;
-measure | lite | finish | any | benchmark | full)
+measure | lite | finish | any | benchmark | full | home)
     out=$(realpath "${1:?a folder for results}")
     shift
     mkdir -p "$out"
     "$command" "$@"
     ;;
 *)
-    echo "accelerator.sh: $command is none of pack, receive, measure, lite, finish, any, benchmark, full" >&2
+    echo "accelerator.sh: $command is none of pack, receive, measure, lite, finish, any, benchmark, full, home" >&2
     exit 2
     ;;
 esac
