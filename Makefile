@@ -49,7 +49,8 @@ weights: data-named install
 	$(CALIBRATE) $(RUNS)/ctma-lite-mean.safetensors -o $(RUNS)/ctma-lite-float32.safetensors
 	$(BIN)/ctma convert $(RUNS)/ctma-lite-float32.safetensors $(RUNS)/ctma-lite.safetensors --half --overwrite
 	$(TRAIN) shipped/ctma-any -o $(RUNS)/ctma-any --init $(RUNS)/ctma-lite-third-1/best.safetensors --set seed=1
-	$(BIN)/ctma calibrate --overwrite --data "$(DATA)/svcd" $(RUNS)/ctma-any/best.safetensors -o $(RUNS)/ctma-any-float32.safetensors
+	$(BIN)/python benchmarks/average.py $(RUNS)/ctma-any $(RUNS)/ctma-lite-mean.safetensors --shares 9 1 --data "$(DATA)/svcd" -o $(RUNS)/ctma-any-mean.safetensors
+	$(BIN)/ctma calibrate --overwrite --data "$(DATA)/svcd" $(RUNS)/ctma-any-mean.safetensors -o $(RUNS)/ctma-any-float32.safetensors
 	$(BIN)/ctma convert $(RUNS)/ctma-any-float32.safetensors $(RUNS)/ctma-any.safetensors --half --overwrite
 	$(TRAIN) shipped/ctma-s-start -o $(RUNS)/start
 	$(TRAIN) shipped/ctma-s-middle -o $(RUNS)/middle --init $(RUNS)/start/best.safetensors
