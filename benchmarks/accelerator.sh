@@ -8,12 +8,13 @@
 #   accelerator.sh finish OUT                       its fourth part, on from the third
 #   accelerator.sh any OUT                          ctma-any, on from the third part, mild and strong, two seeds
 #   accelerator.sh benchmark OUT DATA JOBS          every network on svcd or levir_cd_05m, three seeds
-#   accelerator.sh full OUT SEED CHECKPOINT         the full CTMA, on from ctma-s, strong and then mild
+#   accelerator.sh full OUT SEED CHECKPOINT         the full CTMA, on from ctma-s
+#   accelerator.sh refine OUT SEED                  the same under mild augmentation, once `full` has ended
 #   accelerator.sh home OUT RUN                     the weights of a run, halved, in pieces
 #
 # DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings. PLACE (/tmp/ctma) is where things lie on the
-# machine with the GPU; `receive` puts a copy of this script there, at code/benchmarks, for tasks that
-# outlast a call. LIMIT (540) is the seconds of a task; a training that it cuts off has kept the best
+# machine with the GPU; the first `receive` puts a copy of this code there, at PLACE/code, for tasks that
+# outlast a call (to be removed for newer code). LIMIT (540) is the seconds of a task; a training that it cuts off has kept the best
 # weights so far, and goes on in a next call; `measure` has no limit. WORKERS (4) load for each training,
 # SETTINGS are further settings of the trainings, BENCHMARK and MEASURE further options. Paths are from
 # the root of the repository, or absolute. A tiny budget, without a GPU:
@@ -69,11 +70,13 @@ train() { # NAME RECIPE CHECKPOINT SETTINGS…
     local arguments=()
     if [ -n "$3" ]; then arguments+=(--init "$3"); fi
     for setting in "${@:4}" ${SETTINGS:-}; do arguments+=(--set "$setting"); done
-    timeout --signal INT "$limit" "$python" -m ctma train "$2" --data "$place/${data:-}" --resume \
+    timeout --signal INT "$limit" "$python" -m ctma train "$2" --data "$place" --resume \
         --precision auto -o "$place/runs/$1" "${arguments[@]}" > "$out/$1.log" 2>&1 || true
     tail -n 1 "$out/$1.log"
     cp "$place/runs/$1/logs/metrics.csv" "$out/$1.csv"
-    cp "$place/runs/$1/best.safetensors" "$out/$1.safetensors"
+    local best="$place/runs/$1/best.safetensors"
+    # What is larger than a file may be comes by `home`.
+    if [ "$(stat --format %s "$best")" -lt 15000000 ]; then cp "$best" "$out/$1.safetensors"; fi
 }
 
 lite() { # CHECKPOINT
@@ -105,6 +108,9 @@ any() { # Mild as the recipe says, and strong augmentation, two seeds of each.
 full() { # SEED CHECKPOINT
     train "full-start-$1" shipped/ctma "$2" "seed=$1" "data.workers=$workers" data.crop_size=256 \
         optimizer.lr=1e-3 trainer.epochs=20
+}
+
+refine() { # SEED
     train "full-$1" shipped/ctma "$place/runs/full-start-$1/best.safetensors" "seed=$1" \
         "data.workers=$workers" data.crop_size=256 data.augmentation=mild trainer.epochs=8
 }
@@ -113,7 +119,6 @@ home() { # RUN
     "$python" -m ctma convert "$place/runs/$1/best.safetensors" "$place/$1.safetensors" \
         --half --overwrite
     split --bytes 15M --numeric-suffixes "$place/$1.safetensors" "$out/$1.safetensors."
-    cp "$place/runs/$1/logs/metrics.csv" "$out/$1.csv"
 }
 
 benchmark() { # DATA JOBS
@@ -140,18 +145,18 @@ measure() {
         -o "$out/measured.json" | tee "$out/measured.txt"
 }
 
-command=${1:?pack, receive, measure, lite, finish, any, benchmark, full or home}
+command=${1:?pack, receive, measure, lite, finish, any, benchmark, full, refine or home}
 shift
 case $command in
 pack | receive) "$command" "$@" ;;
-measure | lite | finish | any | benchmark | full | home)
+measure | lite | finish | any | benchmark | full | refine | home)
     out=$(realpath "${1:?a folder for results}")
     shift
     mkdir -p "$out"
     "$command" "$@"
     ;;
 *)
-    echo "accelerator.sh: $command is none of pack, receive, measure, lite, finish, any, benchmark, full, home" >&2
+    echo "accelerator.sh: $command is none of pack, receive, measure, lite, finish, any, benchmark, full, refine, home" >&2
     exit 2
     ;;
 esac

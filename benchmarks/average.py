@@ -2,9 +2,10 @@
 
     python benchmarks/average.py RUN RUN … --data DIR -o MEAN.safetensors [--shares 9 1 …]
 
-As ctma-lite is of three seeds (Wortsman et al., "Model soups", ICML 2022), and as ctma-any has a
-tenth of ctma-lite, so that it holds better elsewhere (Wortsman et al., "Robust fine-tuning of
-zero-shot models", CVPR 2022). It is to be calibrated anew.
+As ctma-lite is of three seeds (Wortsman et al., "Model soups", ICML 2022), and as ctma-any is
+of nine parts its own and one of ctma-lite, so that it holds better elsewhere (Wortsman et al.,
+"Robust fine-tuning of zero-shot models", CVPR 2022). Recipe, training data and ground sample
+distance are those of the first. It is to be calibrated anew.
 """
 
 import argparse
@@ -52,7 +53,8 @@ def average(checkpoints, shares, data, output):
     averaged = networks[0]
     averaged.load_state_dict(dict(mean([network.state_dict() for network in networks], shares)))
     averaged.usage = replace(averaged.usage, temperature=1.0, offset=0.0, threshold=0.5)
-    names = ", ".join(path.stem for path in checkpoints)
+    parts = zip(checkpoints, shares, strict=True)
+    names = ", ".join(f"{share:g} {path.stem}" for path, share in parts)
     began = {"name": f"mean of {names}", "fingerprint": averaged.fingerprint()}
     known = {"epoch": None, "calibration": {}, "agreement": {}, "initial_weights": began}
     with TemporaryDirectory() as folder:
