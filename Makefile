@@ -26,9 +26,9 @@ lint: install
 	$(BIN)/mypy
 
 # The shipped weights: ctma-lite from ImageNet's, in four parts, the last two by three seeds and their
-# mean (on a GPU: benchmarks/accelerator.sh); ctma-any on from the third, with a share of ctma-lite; ctma-s and with it ctma from
-# random ones. DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings. After an interruption the same
-# command goes on.
+# mean (on a GPU: benchmarks/accelerator.sh); ctma-any on from the third, with a share of ctma-lite;
+# ctma-s and with it ctma from random ones. DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings.
+# After an interruption the same command goes on.
 # On Linux with glibc, memory in huge pages makes a step shorter, and so does bf16 on processors
 # that multiply it (benchmarks/training.py).
 TRAIN = $(BIN)/ctma train --data "$(DATA)" --resume --precision auto

@@ -31,6 +31,8 @@ cd "$(dirname "$0")/.."
 place=${PLACE:-/tmp/ctma}
 limit=${LIMIT:-540}
 workers=${WORKERS:-4}
+# Bytes of a file that comes home; what is larger comes in pieces.
+largest=$((15 * 1024 * 1024))
 export PYTHONPATH="$PWD/src:$place/packages${PYTHONPATH:+:$PYTHONPATH}"
 # Many processes share the cores; each of them computes on the GPU.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
@@ -72,16 +74,15 @@ receive() { # PART
 }
 
 train() { # NAME RECIPE CHECKPOINT SETTINGS…
-    local arguments=()
-    if [ -n "$3" ]; then arguments+=(--init "$3"); fi
+    local arguments=(--init "$3")
     for setting in "${@:4}" ${SETTINGS:-}; do arguments+=(--set "$setting"); done
     timeout --signal INT "$limit" "$python" -m ctma train "$2" --data "$place" --resume \
         --precision auto -o "$place/runs/$1" "${arguments[@]}" > "$out/$1.log" 2>&1 || true
     tail -n 1 "$out/$1.log"
     cp "$place/runs/$1/logs/metrics.csv" "$out/$1.csv"
     local best="$place/runs/$1/best.safetensors"
-    # What is larger than a file may be comes by `home`.
-    if [ "$(stat --format %s "$best")" -lt 15000000 ]; then cp "$best" "$out/$1.safetensors"; fi
+    # What is larger comes by `home`.
+    if [ "$(stat --format %s "$best")" -le "$largest" ]; then cp "$best" "$out/$1.safetensors"; fi
 }
 
 lite() { # CHECKPOINT
@@ -123,7 +124,7 @@ refine() { # SEED
 home() { # RUN
     "$python" -m ctma convert "$place/runs/$1/best.safetensors" "$place/$1.safetensors" \
         --half --overwrite
-    split --bytes 15M --numeric-suffixes "$place/$1.safetensors" "$out/$1.safetensors."
+    split --bytes "$largest" --numeric-suffixes "$place/$1.safetensors" "$out/$1.safetensors."
 }
 
 benchmark() { # DATA JOBS
@@ -150,7 +151,8 @@ measure() {
         -o "$out/measured.json" | tee "$out/measured.txt"
 }
 
-command=${1:?pack, receive, measure, lite, finish, any, benchmark, full, refine or home}
+tasks="pack, receive, measure, lite, finish, any, benchmark, full, refine, home"
+command=${1:?one of $tasks}
 shift
 case $command in
 pack | receive) "$command" "$@" ;;
@@ -161,7 +163,7 @@ measure | lite | finish | any | benchmark | full | refine | home)
     "$command" "$@"
     ;;
 *)
-    echo "accelerator.sh: $command is none of pack, receive, measure, lite, finish, any, benchmark, full, refine, home" >&2
+    echo "accelerator.sh: $command is none of $tasks" >&2
     exit 2
     ;;
 esac
