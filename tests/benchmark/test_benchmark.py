@@ -102,9 +102,15 @@ def test_what_cannot_be_trusted_enters_no_table(done, tmp_path):
     folder = shutil.copytree(done, tmp_path / "out")
     path = folder / "records/fc-ef-0.json"
     record = json.loads(path.read_bytes())
+    renamed = [record["per_pair"][0] | {"name": "other"}, *record["per_pair"][1:]]
     for change, expected in (
         ({"picked_on": "test"}, "picked on what it is scored on"),
         ({"validation_data": record["data"]}, "picked on what it is scored on"),
+        ({"picked_on": "train"}, "picked on train, not val"),
+        ({"f1": 0.999}, "does not add up"),
+        ({"f1": float("nan")}, "does not say f1"),
+        ({"recipe": {}}, "does not say recipe.name"),
+        ({"per_pair": renamed}, "not of the same pairs"),
         ({"code": None}, "does not say code"),
         ({"training_data": {}}, "does not say training_data"),
         ({"machine": {}}, "does not say machine"),
@@ -118,6 +124,42 @@ def test_what_cannot_be_trusted_enters_no_table(done, tmp_path):
         path.write_text(json.dumps(record | change))
         with pytest.raises(DataError, match=expected):
             write_report(folder)
+
+
+def test_what_is_kept_and_damaged_is_told_in_a_line(done, tmp_path):
+    for kept in ("costs.json", "health.json", "failures/p2v-0.json"):
+        folder = shutil.copytree(done, tmp_path / kept.replace("/", "-"))
+        (folder / kept).write_text('{"')
+        with pytest.raises(DataError, match="is damaged"):
+            write_report(folder)
+    folder = shutil.copytree(done, tmp_path / "masks")
+    next((folder / "masks/snunet").iterdir()).unlink()
+    assert folder / "masks.jpg" in write_report(folder)
+
+
+def test_two_versions_of_a_network_of_ones_own_share_no_row(done, tmp_path):
+    folder = shutil.copytree(done, tmp_path / "out")
+    record = json.loads((folder / "records/snunet-0.json").read_bytes())
+    later = record | {"seed": 1, "network_code": "another"}
+    (folder / "records/snunet-1.json").write_text(json.dumps(later))
+    with pytest.raises(DataError, match="code of its network"):
+        write_report(folder)
+
+
+def test_what_would_fail_late_is_told_before_any_training(tiny_data, ctma, tmp_path):
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    line = ("benchmark", "--data", data, "--models", "fc-ef", "--set", "data.workers=0")
+    refused(ctma, "64 x 64 pixels", *line, "--budget", "4x4x128", "-o", tmp_path / "out")
+    refused(ctma, "is the data folder", *line, "--budget", "4x4x64", "-o", data)
+    (data / "test/A/test_0001.png").write_bytes(b"no picture")
+    refused(ctma, "test/test_0001", *line, "--budget", "4x4x64", "-o", tmp_path / "out")
+    assert not (tmp_path / "out/runs").exists()
+
+
+def test_a_training_may_be_shared_by_processes(tiny_data, ctma, tmp_path):
+    ctma("benchmark", "--data", tiny_data, "--models", "fc-ef", *SMALL[:4], "--devices", 2,
+         "--device", "cpu", "-o", tmp_path / "out")  # fmt: skip
+    assert records(tmp_path / "out").keys() == {"fc-ef-0"}
 
 
 def test_data_that_changed_are_not_gone_on_with(done, tiny_data, ctma, tmp_path):
@@ -148,7 +190,13 @@ def test_masks_of_any_origin_stand_in_the_table(done, tiny_data, ctma, tmp_path)
         assert theirs[name] == own[name], name
     folder = shutil.copytree(done, tmp_path / "out")
     ctma("benchmark", "report", folder, "--with", tmp_path / "theirs.json")
-    assert "| a tool | 1 |" in (folder / "table.md").read_text()
+    table = (folder / "table.md").read_text()
+    assert "| a tool | masks |" in table
+    assert "nothing is known of: a tool" in table
+    part = theirs | {"per_pair": theirs["per_pair"][:2]}
+    (tmp_path / "part.json").write_text(json.dumps(part | {"network": "another"}))
+    add = ("benchmark", "report", folder, "--with")
+    refused(ctma, "does not add up", *add, tmp_path / "part.json")
 
     again = ("benchmark", "report", folder, "--with", tmp_path / "theirs.json", "--with")
     refused(ctma, "a tool is in the table already", *again, tmp_path / "theirs.json")

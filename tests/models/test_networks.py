@@ -54,7 +54,7 @@ class TestFCSiamDiff(NetworkTester):
 @pytest.mark.slow
 class TestCDNet(NetworkTester):
     name = "cdnet"
-    traced = False
+    graphs = ()
 
 
 @pytest.mark.slow
@@ -71,13 +71,12 @@ class TestSNUNet(NetworkTester):
 @pytest.mark.slow
 class TestSTANet(NetworkTester):
     name = "stanet"
-    traced = False
+    graphs = ("onnx",)
 
 
 @pytest.mark.slow
 class TestDSAMNet(NetworkTester):
     name = "dsamnet"
-    traced = False
 
 
 @pytest.mark.slow
@@ -113,6 +112,10 @@ class TestUNet(NetworkTester):
 class TestUNetOfStackedDates(NetworkTester):
     name = "unet"
     arguments = {"dates": "early", "backbone": "tu-tf_efficientnet_lite0"}  # noqa: RUF012
+
+
+def test_every_network_goes_through_the_tester():
+    assert {tester.name for tester in NetworkTester.__subclasses__()} == ENTRIES.keys()
 
 
 def macs(network):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from ctma import ChangeLogits, create_model, load_model, prepare, save_model
+from ctma import ChangeLogits, create_model, export, load_model, predict_scene, prepare, save_model
 from ctma.errors import SettingError
+from ctma.scene.strips import STEPS
 from ctma.training.arithmetic import as_written, speed_up
 from support.golden import with_golden_weights
+from support.scenes import read, smooth, write_raster
 
 
 def live_in(network):
@@ -45,8 +47,8 @@ class NetworkTester:
     name: str
     arguments: dict = {}  # noqa: RUF012
     sizes = ((64, 64), (65, 91), (130, 71))
-    traced = True
-    """Whether it can be turned into a graph that takes any size."""
+    graphs = ("onnx", "openvino")
+    """Runtimes that take it as a graph of any size."""
     idle: frozenset = frozenset()
     """Weights that by the network's design have no part in its outputs."""
 
@@ -103,11 +105,38 @@ class NetworkTester:
     @pytest.mark.slow
     @pytest.mark.parametrize("engine", ["openvino", "onnx"])
     def test_graphs_agree_at_sizes_that_they_were_not_made_at(self, engine):
-        if self.traced:
+        if engine in self.graphs:
             self.check_engine(engine)
             return
         with pytest.raises(SettingError, match=f"engine {engine}: .*take exact"):
             prepare(live_in(create_model(self.name, **self.arguments)), engine, "float32")
+
+    @pytest.mark.slow
+    def test_exported_it_gives_the_same_probability(self, tmp_path):
+        network, path = live_in(create_model(self.name, **self.arguments)), tmp_path / "it.onnx"
+        if "onnx" not in self.graphs:
+            with pytest.raises(SettingError, match="cannot be written as a graph"):
+                export(network, path)
+            assert not path.exists()
+            return
+        export(network, path)
+        exported, inputs = load_model(path), self.pair(2, 130, 71)
+        with torch.no_grad():
+            expected, found = (one.probability(one(*inputs).fine) for one in (network, exported))
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+    @pytest.mark.slow
+    def test_a_scene_is_what_the_network_sees_of_it(self, network, tmp_path):
+        for number, name in enumerate(("before", "after")):
+            write_raster(tmp_path / f"{name}.tif", smooth(number, 96, 128))
+        found = predict_scene(
+            tmp_path / "before.tif", tmp_path / "after.tif", network, tmp_path / "out",
+            scale=(0, 255), picture=False, engine="eager", precision="float32",
+        )  # fmt: skip
+        inputs = [torch.from_numpy(smooth(n, 96, 128))[None] / 255 for n in (0, 1)]
+        with torch.no_grad():
+            expected = network.probability(network(*inputs).fine)[0, 0].numpy()
+        np.testing.assert_allclose(read(found.probability), expected * STEPS, atol=1)
 
     def check_engine(self, engine):
         network = live_in(create_model(self.name, **self.arguments))

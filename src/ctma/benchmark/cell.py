@@ -6,7 +6,6 @@ A training that dies takes nothing with it, and nothing else disturbs what is ti
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import os
 import sys
@@ -22,7 +21,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from ctma.benchmark.plan import Cell, Plan, read_code, read_plan
-from ctma.benchmark.record import RECORDS, code_fingerprint, describe_machine
+from ctma.benchmark.record import RECORDS, code_fingerprint, describe_machine, outside_code
 from ctma.checkpoints.header import read_header
 from ctma.checkpoints.store import load_model
 from ctma.data.images import read_label, save_image
@@ -143,7 +142,7 @@ def judge(plan: Plan, checkpoint: Path, device: str, masks: Path | None) -> dict
     )
     made = {
         "machine": describe_machine(network.device),
-        "network_code": _outside_code(type(network)),
+        "network_code": outside_code(type(network)),
     }
     return record.as_dict() | tally.as_dict() | made
 
@@ -194,12 +193,6 @@ def _learn(model: Any, recipe: Recipe, precision: str) -> None:
         loss = change_loss(logits, change, recipe.loss)
     loss.backward()
     model.zero_grad()
-
-
-def _outside_code(kind: type) -> str:
-    """A hash of the file of a network from outside the package, empty of one of ours."""
-    file = None if kind.__module__.startswith("ctma.") else inspect.getsourcefile(kind)
-    return "" if file is None else file_fingerprint(file)
 
 
 def _seconds(act: Any, device: torch.device, rounds: int) -> float:

@@ -8,19 +8,27 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from ctma.benchmark.cell import SIDE, SPLIT
-from ctma.benchmark.plan import PLAN, Cell, Plan, read_code, read_plan
-from ctma.benchmark.record import FAILURES, RECORDS, code_fingerprint, read_kept, recorded_networks
+from ctma.benchmark.plan import PLAN, Budget, Cell, Plan, read_code, read_plan
+from ctma.benchmark.record import (
+    FAILURES,
+    RECORDS,
+    code_fingerprint,
+    outside_code,
+    read_kept,
+    recorded_networks,
+)
 from ctma.data.doctor import examine
 from ctma.data.pairs import Pair, read_pair
 from ctma.data.readers import data_fingerprint
 from ctma.errors import DataError, OutputError, SettingError
 from ctma.files import check_writable, sole_run, write_json
+from ctma.models.registry import ENTRIES, create_model
 from ctma.settings import check_count
 from ctma.training.loaders import find_training_pairs
 from ctma.training.trainer import Hardware
@@ -28,6 +36,9 @@ from ctma.types import Progress, Say, counted, ignore
 
 COSTS, HEALTH, LOGS = "costs.json", "health.json", "logs"
 MAY_GROW = ("models", "seeds")
+
+FATAL = ("unreadable", "unequal sizes", "label values")
+"""What the doctor finds that would end a training, or worse, the score after it."""
 
 LOOK = 0.2
 """Seconds between two looks at which trainings have ended."""
@@ -84,6 +95,7 @@ def estimate(
         CtmaError: If a recipe or the data cannot be meant.
     """
     Hardware(device, plan.devices).check()
+    _check_crops(plan)
     recipes = {name: plan.recipe_for(Cell(name, 0)) for name in plan.models}
     missing = [
         cell for cell in plan.cells() if output is None or not _record(output, cell).exists()
@@ -147,10 +159,14 @@ def run_benchmark(
     check_count("jobs", jobs)
     if min(jobs, plan.devices) > 1:
         raise SettingError(f"`jobs` {jobs}: each would have the same {plan.devices} devices")
+    if output.resolve() == Path(plan.data).resolve():
+        raise OutputError(f"{output}: is the data folder; name another one")
     for name in plan.models:
         plan.recipe_for(Cell(name, 0))
+    _check_crops(plan)
     cells = plan.cells()
     _check_former(plan, output, resume, code)
+    _check_own_code(plan, output)
     check_writable(output / PLAN)
     with sole_run(output):
         _check_health(plan, output, allow_leak)
@@ -186,6 +202,28 @@ def _check_former(plan: Plan, output: Path, resume: bool, code: str) -> None:
         )
 
 
+def _check_crops(plan: Plan) -> None:
+    """Refuses crops larger than the images: less would be seen than the budget says."""
+    if plan.budget is not None:
+        height, width = read_pair(plan.pairs("train")[0])[0].shape[:2]
+        if Budget.parse(plan.budget).crop > min(height, width):
+            raise SettingError(f"`budget` {plan.budget}: the images have {width} x {height} pixels")
+
+
+def _check_own_code(plan: Plan, output: Path) -> None:
+    """Refuses networks from outside the package that changed since they were trained here."""
+    for name in plan.models:
+        if name in ENTRIES:
+            continue
+        recipe = replace(plan, pretrained=False).recipe_for(Cell(name, 0))
+        for path in sorted((output / RECORDS).glob(f"{name}-[0-9]*.json")):
+            code = outside_code(type(create_model(recipe.network, **recipe.arguments)))
+            if read_kept(path).get("network_code") != code:
+                raise SettingError(
+                    f"{name}: its code changed since {path} was made; name a new folder"
+                )
+
+
 def _check_health(plan: Plan, output: Path, allow_leak: str | None) -> None:
     """Refuses data that changed, or whose training split shows scenes of the test split."""
     data = Path(plan.data)
@@ -201,6 +239,10 @@ def _check_health(plan: Plan, output: Path, allow_leak: str | None) -> None:
         raise DataError(f"{data}: val and {SPLIT} are the same pairs; pick on others than test")
     if not known:
         findings = examine(data, subset=plan.subset, folders=plan.folders).findings
+        for one in findings:
+            fatal = one.kind in FATAL and one.severity == "error"
+            if fatal and one.where.partition("/")[0] in splits:
+                raise DataError(f"{data}: {one.where}: {one.what}; ctma check shows all")
         shared = [one.where for one in findings if one.kind == "shared scene"]
         leaks = {
             split: [

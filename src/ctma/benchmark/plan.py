@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ctma.benchmark.published import find_published
 from ctma.data.pairs import Pair
 from ctma.data.readers import find_pairs
 from ctma.devices import find_precision
@@ -224,11 +225,13 @@ class Plan:
             raise SettingError(f"`settings` {setting}: under a budget {key} is the same for all")
 
     def _published_data(self) -> str:
-        """Whose recipes are taken: as named, else as the labels' folder tells."""
+        """Whose recipes are taken: as named, else as labels or the data folder's name tell."""
         if given := self.recipe.partition("/")[2]:
             return given
         labels = self.pairs("train")[0].change
-        return "svcd" if labels is not None and "OUT" in labels.parts else PLAIN
+        if labels is not None and "OUT" in labels.parts:
+            return "svcd"
+        return find_published(Path(self.data).name, self.subset) or PLAIN
 
 
 def read_code(folder: Path) -> str:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import platform
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ctma.devices import find_processor
 from ctma.errors import DataError
 from ctma.evaluation.masks import PROTOCOL as FOREIGN
+from ctma.evaluation.metrics import ratio
 from ctma.files import file_fingerprint, fingerprint
 
 RECORDS, FAILURES = "records", "failures"
+
+PICKED_ON = "val"
+"""The split that chooses the checkpoint of a training."""
+
+COUNTS = ("true_positive", "false_positive", "false_negative")
+ROUNDING = 1e-6
+"""By how much an F1 may differ from that of its counts."""
 
 ALIKE = (
     "data", "split", "protocol", "threshold", "tta", "enlargement", "arithmetic", "budget", "code",
@@ -29,19 +38,23 @@ class _Form(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+_Ratio = Annotated[float, Field(ge=0, le=1)]
+_Count = Annotated[int, Field(ge=0)]
+
+
 class _Objects(_Form):
-    found: int
-    missed: int
-    false: int
-    f1: float
+    found: _Count
+    missed: _Count
+    false: _Count
+    f1: _Ratio
 
 
 class _Pair(_Objects):
-    f1: float = 0.0
+    f1: _Ratio = 0.0
     name: str
-    true_positive: int
-    false_positive: int
-    false_negative: int
+    true_positive: _Count
+    false_positive: _Count
+    false_negative: _Count
 
 
 class _Score(_Form):
@@ -56,14 +69,23 @@ class _Score(_Form):
     threshold: float
     arithmetic: str
     engine: str
-    precision: float
-    recall: float
-    f1: float
-    iou: float
+    precision: _Ratio
+    recall: _Ratio
+    f1: _Ratio
+    iou: _Ratio
     objects: _Objects
     per_pair: list[_Pair] = Field(min_length=1)
     ctma_version: str
     date: str
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        """Counts of the pairs are those of the score."""
+        found, false, missed = (sum(getattr(pair, key) for pair in self.per_pair) for key in COUNTS)
+        f1 = ratio(2 * found, 2 * found + false + missed)
+        if len(self.per_pair) != self.pairs or abs(f1 - self.f1) > ROUNDING:
+            raise ValueError(f"per_pair does not add up to f1 {self.f1} of {self.pairs} pairs")
+        return self
 
 
 class _Machine(_Form):
@@ -77,11 +99,16 @@ class _Data(_Form):
     pairs: int
 
 
+class _Recipe(_Form):
+    name: str
+    data: dict[str, Any]
+
+
 class _Trained(_Score):
     """What must be known of the training behind one."""
 
     seed: int
-    recipe: dict[str, Any]
+    recipe: _Recipe
     training_data: _Data
     validation_data: str = Field(min_length=1)
     picked_on: str
@@ -93,11 +120,23 @@ class _Trained(_Score):
     curve: list[tuple[float, float]]
 
 
+class _Failure(_Form):
+    network: str = "?"
+    seed: int = 0
+    reason: str = "its record is damaged"
+
+
 def code_fingerprint() -> str:
     """A hash of the package's modules: what a version number alone does not tell."""
     root = Path(__file__).parents[1]
     files = sorted(root.rglob("*.py"))
     return fingerprint(f"{path.relative_to(root)} {file_fingerprint(path)}" for path in files)
+
+
+def outside_code(kind: type) -> str:
+    """A hash of the file of a network from outside the package, empty of one of ours."""
+    file = None if kind.__module__.startswith("ctma.") else inspect.getsourcefile(kind)
+    return "" if file is None else file_fingerprint(file)
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
@@ -126,6 +165,7 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
         if path.stem != (name := f"{record['network']}-{record['seed']}"):
             raise DataError(f"{path}: is the record of {name}, and is not called so")
         _require_alike(path, record, paths[0], records[0])
+    _require_one_code(zip(paths, records, strict=True))
     return records
 
 
@@ -144,8 +184,9 @@ def read_record(path: Path, *, own: bool) -> dict[str, Any]:
         (_Trained if own else _Score).model_validate(record)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "anything"
-        raise DataError(f"{path}: does not say {name} ({first['msg'].lower()}); refused") from error
+        name, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        said = f"does not say {name} ({reason.lower()})" if name else reason
+        raise DataError(f"{path}: {said}; refused") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a record ({error})") from error
     if not own and record["protocol"] != FOREIGN:
@@ -154,6 +195,9 @@ def read_record(path: Path, *, own: bool) -> dict[str, Any]:
         record["picked_on"] == record["split"] or record["validation_data"] == record["data"]
     ):
         raise DataError(f"{path}: its checkpoint was picked on what it is scored on; refused")
+    if own and record["picked_on"] != PICKED_ON:
+        found = record["picked_on"]
+        raise DataError(f"{path}: its checkpoint was picked on {found}, not {PICKED_ON}; refused")
     return record
 
 
@@ -171,6 +215,7 @@ def add_others(records: list[dict[str, Any]], others: Iterable[Path]) -> list[di
             if record[name] != records[0][name]:
                 was, wanted = record[name], records[0][name]
                 raise DataError(f"{path}: was scored on {name} {was}, not {wanted}")
+        _require_same_pairs(path, record, records[0])
         if record["network"] in known:
             raise DataError(
                 f"{path}: {record['network']} is in the table already; give the folder of masks "
@@ -185,7 +230,7 @@ def failures(folder: Path) -> Iterator[dict[str, Any]]:
     """What failed in a benchmark and was not mended, each with its reason."""
     for path in _whole_files(folder / FAILURES):
         if not (folder / RECORDS / path.name).exists():
-            yield json.loads(path.read_bytes())
+            yield _Failure.model_validate(read_kept(path)).model_dump()
 
 
 def recorded_networks(folder: Path) -> set[str]:
@@ -194,8 +239,17 @@ def recorded_networks(folder: Path) -> set[str]:
 
 
 def read_kept(path: Path) -> dict[str, Any]:
-    """What a benchmark keeps in a file of JSON, empty where there is none yet."""
-    kept: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    """What a benchmark keeps in a file of JSON, empty where there is none yet.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    try:
+        kept = json.loads(path.read_bytes()) if path.is_file() else {}
+    except ValueError as error:
+        raise DataError(f"{path}: is damaged ({error}); remove it, it is made anew") from error
+    if not isinstance(kept, dict):
+        raise DataError(f"{path}: is damaged; remove it, it is made anew")
     return kept
 
 
@@ -213,9 +267,24 @@ def _require_alike(
     drawn, others = (dict(one["recipe"]["data"], workers=0) for one in (record, other))
     if record.get("budget") and drawn != others:
         _refuse(path, "recipe.data", drawn, other_path, others)
-    same = record["network"] == other["network"]
-    if same and record.get("network_code") != other.get("network_code"):
-        _refuse(path, "code of its network", "", other_path, "other")
+    _require_same_pairs(path, record, other)
+
+
+def _require_same_pairs(path: Path, record: dict[str, Any], other: dict[str, Any]) -> None:
+    names, others = ({pair["name"] for pair in one["per_pair"]} for one in (record, other))
+    if names != others:
+        odd = min(names ^ others)
+        raise DataError(f"{path}: is not of the same pairs as other records ({odd}); refused")
+
+
+def _require_one_code(found: Iterable[tuple[Path, dict[str, Any]]]) -> None:
+    """Refuses records of two versions of one network, which an outside one can have."""
+    first: dict[str, tuple[Path, Any]] = {}
+    for path, record in found:
+        code = record.get("network_code")
+        other_path, other = first.setdefault(record["network"], (path, code))
+        if code != other:
+            _refuse(path, "code of its network", code, other_path, other)
 
 
 def _refuse(path: Path, name: str, found: Any, other_path: Path, other: Any) -> NoReturn:

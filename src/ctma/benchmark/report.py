@@ -16,7 +16,7 @@ from ctma.benchmark.cell import MASKS, most_changed
 from ctma.benchmark.matrix import COSTS, HEALTH
 from ctma.benchmark.plan import PLAN, Budget, Plan, read_plan
 from ctma.benchmark.published import find_published
-from ctma.benchmark.record import add_others, failures, read_kept, read_records
+from ctma.benchmark.record import PICKED_ON, add_others, failures, read_kept, read_records
 from ctma.benchmark.table import OBJECTS, SCORES, Row, Spread, make_rows, scene_of
 from ctma.data.images import read_label
 from ctma.data.pairs import find_label_scale, read_sample
@@ -112,7 +112,7 @@ def _pixel_line(row: Row) -> list[str]:
         less = 100 * row.scores["f1"].mean - row.published
         figures = [f"{row.published:.2f}", f"{less:+.2f}"]
     shown = (_percent(row.scores[name]) for name in SCORES)
-    return [row.network, str(row.seeds), *shown, *costs, behind, *figures]
+    return [row.network, str(row.seeds or "masks"), *shown, *costs, behind, *figures]
 
 
 def _how(plan: Plan, records: Sequence[Mapping[str, Any]], health: Mapping[str, Any]) -> list[str]:
@@ -124,7 +124,8 @@ def _how(plan: Plan, records: Sequence[Mapping[str, Any]], health: Mapping[str, 
         f"{first['data_name']}, {first['split']} split, {counted(first['pairs'], 'pair')} of "
         f"{counted(len(scenes), 'scene')}, data {first['data']}; protocol {first['protocol']}, "
         f"threshold {first['threshold']}, {first['arithmetic']}, engine {first['engine']}",
-        "each checkpoint was picked on val by F1; the test split was looked at once a training",
+        f"each checkpoint of a training here was picked on {PICKED_ON} by F1; the test split was "
+        "looked at once a training",
         f"code {first['code']}, ctma {first['ctma_version']}; {_machines(trained)}",
         "behind the best: F1 of the best less this one's, and the range that 95 % of resamplings "
         "of scenes and seeds fall in; ≈ where it holds 0, so that the difference may be chance",
@@ -137,6 +138,10 @@ def _how(plan: Plan, records: Sequence[Mapping[str, Any]], health: Mapping[str, 
             lines.append(
                 f"the {split} split shows {shown}{', allowed by name' * (split == 'train')}"
             )
+    if foreign := [record["network"] for record in records if "seed" not in record]:
+        lines.append(
+            f"masks that others made, of trainings that nothing is known of: {', '.join(foreign)}"
+        )
     seeds = Counter(record["network"] for record in trained)
     if min(seeds.values()) < FEW_SEEDS or len(scenes) < FEW_SCENES:
         lines.append(
@@ -209,16 +214,18 @@ def _draw_masks(
         return []
     scale = find_label_scale(pairs)
     shown = most_changed(pairs)
-    lines: list[dict[str, Any]] = []
+    names = [pair.name for pair in shown]
+    # A line for each network: of many networks a line a pair would be too wide to be looked at.
+    lines: dict[str, dict[str, Any]] = {"before": {}, "after": {}, "label": {}}
     for pair in shown:
-        before, after, change = read_sample(pair, scale)
-        line: dict[str, Any] = {"before": before, "after": after, "label": change}
-        for row in rows:
-            mask = folder / MASKS / row.network / f"{pair.name}.png"
-            if mask.is_file():
-                line[row.network] = read_label(mask) // 255
-        lines.append(line)
-    save_sheet(folder / SHEET, lines, "Masks of the first seed", [pair.name for pair in shown])
+        tiles = zip(lines, read_sample(pair, scale), strict=True)
+        for kind, tile in tiles:
+            lines[kind][pair.name] = tile
+    for row in rows:
+        masks = {name: folder / MASKS / row.network / f"{name}.png" for name in names}
+        if all(mask.is_file() for mask in masks.values()):
+            lines[row.network] = {name: read_label(mask) // 255 for name, mask in masks.items()}
+    save_sheet(folder / SHEET, [*lines.values()], "Masks of the first seed", [*lines])
     return [folder / SHEET]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctma.benchmark import published
+from ctma.benchmark.record import COUNTS
 
 RESAMPLINGS = 2000
 SURE = 0.95
@@ -18,7 +19,6 @@ SURE = 0.95
 
 SCORES = ("precision", "recall", "f1", "iou")
 OBJECTS = ("found", "missed", "false")
-COUNTS = ("true_positive", "false_positive", "false_negative")
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Row:
 
     Attributes:
         network: Its name.
-        seeds: How many trainings.
+        seeds: How many trainings; 0 of masks that others made.
         scores: Of pixels by name, ratios.
         object_scores: Of objects by name: ratios, and counts over the split.
         costs: Parameters, GMAC, pairs a second; empty for masks.
         published: F1 in percent, where it was published for these data.
         behind: F1 of the best one less this one's: the mean, and the range of 95 % of the
             resamplings of scenes and seeds; ``None`` for the best one itself.
-        curve: Recall and precision of the first seed.
+        curve: Recall and precision of the first seed; of masks one point.
     """
 
     network: str
@@ -83,7 +83,7 @@ def make_rows(
     return [
         Row(
             network=name,
-            seeds=len(by_name[name]),
+            seeds=sum("seed" in record for record in by_name[name]),
             scores={key: Spread.of([one[key] for one in by_name[name]]) for key in SCORES},
             object_scores={
                 key: Spread.of([one["objects"][key] for one in by_name[name]])
@@ -92,7 +92,7 @@ def make_rows(
             costs=_costs(costs.get(name)),
             published=figures.get(name),
             behind=None if name == order[0] else difference(counts[order[0]], counts[name]),
-            curve=by_name[name][0].get("curve", ()),
+            curve=_curve(by_name[name][0]),
         )
         for name in order
     ]
@@ -115,7 +115,8 @@ def difference(better: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[flo
         _mean_f1(own, rng.integers(len(own), size=(RESAMPLINGS, len(own))), scenes)
         for own in (better, other)
     ]
-    low, high = np.quantile(drawn[0] - drawn[1], [(1 - SURE) / 2, (1 + SURE) / 2])
+    apart = np.clip(drawn[0] - drawn[1], -1, 1)
+    low, high = np.quantile(apart, [(1 - SURE) / 2, (1 + SURE) / 2])
     plain = [_f1(own.sum(axis=1)).mean() for own in (better, other)]
     return float(plain[0] - plain[1]), float(low), float(high)
 
@@ -150,6 +151,13 @@ def _counts(records: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
         for pair in record["per_pair"]:
             own[places[scene_of(pair["name"])]] += [pair[key] for key in COUNTS]
     return counts
+
+
+def _curve(record: Mapping[str, Any]) -> Sequence[tuple[float, float]]:
+    found: Sequence[tuple[float, float]] = record.get("curve") or [
+        (record["recall"], record["precision"])
+    ]
+    return found
 
 
 def _costs(measured: Mapping[str, Any] | None) -> dict[str, float]:

@@ -163,7 +163,7 @@ def _quantise(network: ChangeNetwork, samples: _Crops, val: Sequence[Pair], most
         return confusion.scores().f1
 
     nncf.set_log_level(logging.ERROR)
-    model = openvino.Core().read_model(trace_probability(network))
+    model = openvino.Core().read_model(trace_probability(network, "openvino"))
     # Its bars would stand among what is printed for programs.
     with redirect_stdout(sys.stderr):
         return nncf.quantize_with_accuracy_control(

@@ -64,7 +64,7 @@ def save_sheet(
             axis.imshow(tile, cmap="gray", vmin=0, vmax=limit, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             if row == 0:
-                axis.set_title(name, fontsize=9)
+                axis.set_title(printable(name), fontsize=9, parse_math=False)
         if row_names:
             axes[row][0].set_ylabel(printable(row_names[row]), fontsize=7, parse_math=False)
     figure.suptitle(printable(title), fontsize=10, parse_math=False)

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from ctma._version import __version__
 from ctma.errors import SettingError, UnknownNameError, extras, first_line
 from ctma.files import refuse_existing, whole_file, write_json
+from ctma.inference.engines.choice import is_installed
 from ctma.inference.engines.engine import refuse_prepared
 from ctma.inference.engines.exact import fold_norms, rewrite
 from ctma.inference.engines.graph import make_example
 from ctma.inference.exported import KEY, PROBABILITY, Description
-from ctma.inference.graphs import trace
+from ctma.inference.graphs import gives, trace
+from ctma.inference.runtimes import Run, open_onnx, open_openvino
 from ctma.inference.stac import describe_for_stac
 from ctma.models.base import ChangeNetwork, check_network
 
@@ -30,6 +32,9 @@ TILE = 512
 
 OVERLAP = 10
 """Percent by which they overlap."""
+
+TOLERANCE = 1e-3
+"""By how much a probability may be off at another size than was traced."""
 
 _IR_VERSION = 8
 _LARGEST_SIDE = 1 << 14
@@ -133,10 +138,29 @@ def describe_network(network: ChangeNetwork, **known: Any) -> Description:
     )
 
 
-def trace_probability(network: ChangeNetwork) -> bytes:
-    """A network as ONNX that ends in its calibrated probability, of any size."""
+def trace_probability(network: ChangeNetwork, *runtimes: str) -> bytes:
+    """A network as ONNX that ends in its calibrated probability, of any size.
+
+    Args:
+        network: In evaluation mode.
+        *runtimes: What is to run it, ``"onnx"`` or ``"openvino"``: the first that is installed
+            must give what the network does at another size than was traced.
+
+    Raises:
+        SettingError: If the network cannot be traced, or only for one size.
+    """
     folded = fold_norms(network)
-    return trace(Probability(folded), make_example(folded, fits=False), PROBABILITY)
+    final = Probability(folded).eval()
+    refusal = f"{network.name}: cannot be written as a graph that takes any size; try .pt2"
+    try:
+        graph = trace(final, make_example(folded, fits=False), PROBABILITY)
+    except (RuntimeError, TypeError) as error:
+        raise SettingError(f"{refusal} ({first_line(error)})") from error
+    pair = [date.repeat(2, 1, 1, 1) for date in make_example(folded, (4, 3), fits=False)]
+    here = next(filter(is_installed, runtimes), None)
+    if here is not None and not gives(graph, _OPENERS[here], final, pair, TOLERANCE):
+        raise SettingError(refusal)
+    return graph
 
 
 def save_openvino(model: Any, output: Path, description: Description) -> None:
@@ -150,13 +174,13 @@ def save_openvino(model: Any, output: Path, description: Description) -> None:
 
 def _write_onnx(network: ChangeNetwork, output: Path) -> None:
     told = {KEY: describe_network(network).model_dump_json()}
-    _save_onnx(trace_probability(network), output, told)
+    _save_onnx(trace_probability(network, "onnx", "openvino"), output, told)
 
 
 def _write_openvino(network: ChangeNetwork, output: Path) -> None:
     with extras():
         import openvino
-    model = openvino.Core().read_model(trace_probability(network))
+    model = openvino.Core().read_model(trace_probability(network, "openvino"))
     save_openvino(model, output, describe_network(network))
 
 
@@ -212,6 +236,11 @@ def _save_onnx(graph: bytes, output: Path, told: dict[str, str]) -> None:
     with whole_file(output) as part:
         onnx.save(model, part)
 
+
+_OPENERS: dict[str, Callable[[bytes], Run]] = {
+    "onnx": lambda graph: open_onnx(graph)(),
+    "openvino": lambda graph: open_openvino(graph, "float32")(),
+}
 
 _WRITERS: dict[str, Callable[[ChangeNetwork, Path], None]] = {
     ".onnx": _write_onnx,

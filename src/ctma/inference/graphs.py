@@ -7,16 +7,18 @@ from the inputs on the way, so that height, width and number of pairs stay free.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ctma.errors import extras
 from ctma.inference.exported import INPUTS
+from ctma.inference.runtimes import Run
 
 OPSET = 17
 """Of ONNX; understood by every runtime of the last years."""
@@ -60,6 +62,32 @@ def trace(
             dynamo=False,
         )
         return path.read_bytes()
+
+
+def gives(
+    graph: bytes,
+    open_graph: Callable[[bytes], Run],
+    module: Callable[[Tensor, Tensor], Tensor],
+    pair: Sequence[Tensor],
+    tolerance: float,
+) -> bool:
+    """Whether a graph gives what its module does, as it must at another size than its example.
+
+    Args:
+        graph: What was traced.
+        open_graph: Makes a session of it.
+        module: What it was traced from, or does the same.
+        pair: Of another size, (B, C, H, W) each.
+        tolerance: How far values may be off, as a share of the largest or of 1.
+    """
+    with torch.no_grad():
+        expected = module(*pair).float().numpy()
+    try:
+        found = open_graph(graph)(*(date.numpy() for date in pair))
+        apart = float(np.abs(found - expected).max())
+    except (RuntimeError, ValueError):
+        return False
+    return apart <= tolerance * max(1.0, float(np.abs(expected).max()))
 
 
 @contextmanager

@@ -22,6 +22,9 @@ NARROW, WIDE = 96, 256
 REGIONS = (1, 2, 4, 8)
 """Into how many parts, in either direction, the stages of PAM divide the image."""
 
+EPSILON = 1e-6
+"""Added to differences before they are measured, as by torch's pairwise distance."""
+
 EXTRACTOR_NAMES = (
     (r"\.reduce\.0\.", ".dr1.seq."),
     (r"\.reduce\.1\.", ".dr2.seq."),
@@ -151,9 +154,8 @@ class RegionAttention(nn.Module):
 
 def distance(first: Tensor, second: Tensor) -> Tensor:
     """Euclidean over channels, (B, 1, h, w)."""
-    return F.pairwise_distance(first.movedim(1, -1), second.movedim(1, -1), keepdim=True).movedim(
-        -1, 1
-    )
+    # Not F.pairwise_distance, whose channels come last: graphs lose track of the order then.
+    return torch.linalg.vector_norm(first - second + EPSILON, dim=1, keepdim=True)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

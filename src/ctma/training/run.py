@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import lightning.pytorch as pl
+import torch.distributed
 from lightning.pytorch.callbacks import Callback
 
 from ctma.checkpoints.header import find_checkpoint
@@ -131,6 +132,9 @@ def fit(
                 logs.begin(trainer.loggers, output, module.recipe)
             with _interruptible():
                 trainer.fit(module, datamodule=pairs, ckpt_path=latest, weights_only=True)
+    if torch.distributed.is_initialized():
+        # What is scored next is of one process, and must not wait for the others.
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager

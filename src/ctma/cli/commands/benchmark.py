@@ -124,6 +124,8 @@ def _estimate(plan: Plan, output: Path | None, device: str, as_json: bool) -> No
     with progress("Timing a step") as on_progress:
         found = estimate(plan, output, device=device, on_progress=on_progress)
     _print_estimates(found, as_json)
+    if any(one.failure for one in found):
+        raise typer.Exit(1)
 
 
 def _run(plan: Plan, output: Path, as_json: bool, **way: Any) -> None:
