@@ -58,6 +58,23 @@ def change_settings(
     return replace(settings, **changes)
 
 
+def read_setting(setting: str) -> tuple[str, Any]:
+    """The key and the value of ``key=value``, the value as YAML.
+
+    Raises:
+        SettingError: If it is something else.
+    """
+    import yaml
+
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise SettingError(f"`settings` {setting}: expected key=value, such as optimizer.lr=1e-3")
+    try:
+        return key, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingError(f"{key}: {text!r} is not a YAML value") from error
+
+
 def check_threshold(threshold: float | None) -> None:
     """Refuses what no probability can be compared with.
 

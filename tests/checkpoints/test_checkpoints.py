@@ -234,6 +234,15 @@ def test_convert_replaces_nothing_unasked(tiny_model, tmp_path):
     assert read_header(target).network == "ctma-s"
 
 
+def test_a_network_of_other_size_goes_there_and_back(ctma, tmp_path):
+    ours, released, back = (tmp_path / name for name in ("o.safetensors", "r.pth", "b.safetensors"))
+    save_model(ours, create_model("snunet", width=8))
+    assert "cannot hold width 8" in ctma("convert", ours, released).stderr
+    ctma("convert", released, back, "--set", "width=8")
+    assert load_model(back).fingerprint() == load_model(ours).fingerprint()
+    assert load_model(back).arguments == {"width": 8}
+
+
 def test_what_a_released_file_could_not_hold_is_given_back(golden_file, tmp_path, ctma):
     target = tmp_path / "back.safetensors"
     ctma("convert", golden_file, target, "--fusion", "0.67", "--threshold", "0.4",

@@ -154,6 +154,7 @@ def test_train_resume_and_eval(place):
     scored = run(place, "eval", "--resume", best, "--save_on", "--subset", "test")
     assert "test, sliding" in scored.stdout
     assert len(list((place / "exp/svcd/out").glob("*.png"))) == 2
+    assert (place / "exp/svcd/scores-test-sliding_p2v.json").is_file()
 
 
 @pytest.mark.parametrize(

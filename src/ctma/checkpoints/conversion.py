@@ -76,6 +76,8 @@ def _cannot_hold(network: ChangeNetwork) -> str:
     """What a network knows beside its weights and a released file has no place for."""
     usage, plain = asdict(network.usage), asdict(Usage())
     known = network.arguments | {name: usage[name] for name in usage if usage[name] != plain[name]}
+    # These are taken where a released file is read.
+    known = {key: value for key, value in known.items() if key not in network.released_arguments}
     return ", ".join(f"{name} {value}" for name, value in known.items())
 
 

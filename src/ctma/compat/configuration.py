@@ -187,9 +187,18 @@ class ReleasedConfig(Keys):
 
     def output(self, name: str) -> Path:
         """Where a checkpoint goes, such as ``weights/model_best_p2v.pth``."""
+        return self.exp_dir / "weights" / f"{name}{self._ending}.pth"
+
+    @property
+    def scores(self) -> Path:
+        """Where scores go, such as ``scores-test-sliding_p2v.json``."""
+        return self.exp_dir / f"scores-{self.subset}-sliding{self._ending}.json"
+
+    @property
+    def _ending(self) -> str:
+        """Tells the outputs of methods apart, which share the folder of an experiment."""
         suffix = self.suffix or self.tag
-        ending = f"_{suffix}" if suffix and not self.suffix_off else ""
-        return self.exp_dir / "weights" / f"{name}{ending}.pth"
+        return f"_{suffix}" if suffix and not self.suffix_off else ""
 
 
 def boolean_keys() -> set[str]:

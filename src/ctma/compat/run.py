@@ -88,7 +88,7 @@ def evaluate_released(config: ReleasedConfig, on_progress: Progress = ignore) ->
         config.subset,
         protocol="sliding",
         masks=masks if config.save_on else None,
-        output=config.exp_dir / f"scores-{config.subset}-sliding.json",
+        output=config.scores,
         overwrite=True,
         device=config.device,
         workers=config.num_workers,

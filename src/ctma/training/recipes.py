@@ -22,6 +22,7 @@ from ctma.data.augmentation import augmentation
 from ctma.errors import SettingError, UnknownNameError
 from ctma.files import file_fingerprint
 from ctma.models.registry import list_models, model_arguments, model_hints
+from ctma.settings import read_setting
 from ctma.training.settings import LOSSES, LossSettings, Recipe
 
 _FOLDER = resources.files("ctma.training") / "recipes"
@@ -162,13 +163,7 @@ def read_yaml(text: str, source: str) -> dict[str, Any]:
 
 
 def _apply(content: dict[str, Any], setting: str) -> None:
-    path, equals, text = setting.partition("=")
-    if not equals or not path:
-        raise SettingError(f"`settings` {setting}: expected key=value, such as optimizer.lr=1e-3")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingError(f"{path}: {text!r} is not a YAML value") from error
+    path, value = read_setting(setting)
     *parents, last = path.split(".")
     group = content
     for parent in parents:

@@ -21,6 +21,12 @@ def convert(
         ),
     ] = None,
     video_len: VideoLength = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Of a .pth: an argument of its network, width=16.", metavar="KEY=VALUE"
+        ),
+    ] = None,
     ground_sample_distance: Annotated[
         float | None,
         typer.Option(
@@ -43,11 +49,13 @@ def convert(
 ) -> None:
     """Convert weights of the released implementation to ours, or back; or ours to half size."""
     from ctma.checkpoints.conversion import convert_weights
+    from ctma.settings import read_setting
 
     network = convert_weights(
         source,
         target,
-        arguments=keep_given(fusion=fusion, video_len=video_len),
+        arguments=dict(map(read_setting, settings or ()))
+        | keep_given(fusion=fusion, video_len=video_len),
         half=half,
         overwrite=overwrite,
         on_note=warn,

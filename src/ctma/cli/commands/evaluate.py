@@ -78,7 +78,9 @@ def evaluate(
     if (checkpoint is None) == (masks is None):
         raise SettingError("give a checkpoint, or `masks`, and not both")
     if masks is not None:
-        if threshold is not None or tta or gsd or save_masks or figures or protocol != "crops":
+        asked = keep_given(threshold=threshold, fusion=fusion, video_len=video_len)
+        ways = (tta, gsd, save_masks, figures, no_cache, asked)
+        if any(ways) or (protocol, engine, precision) != ("crops", "auto", "auto"):
             raise SettingError("`masks` are scored as they are: how a network is run has no part")
         _score_masks(masks, data, split, subset, folders, output, overwrite, as_json)
         return
