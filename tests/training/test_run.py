@@ -269,6 +269,11 @@ def test_bf16_accumulation_and_early_stop_work(tiny_data, tmp_path):
     assert len(logged(tmp_path / "run", "val_f1")) == 2
 
 
+def test_a_training_that_diverged_says_so(tiny_data, tmp_path):
+    with pytest.raises(SettingError, match="the training diverged"):
+        train(small_recipe("optimizer.lr=1e30"), tiny_data, tmp_path / "run", device="cpu")
+
+
 def test_every_epoch_learns_in_training_mode(tiny_data, tmp_path):
     learning = []
 

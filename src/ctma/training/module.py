@@ -117,6 +117,11 @@ class ChangeModule(pl.LightningModule):
     def validation_step(self, batches: list[Batch], _: int) -> dict[str, Tensor]:
         """Counts the pixels of some pairs; gives the probability of the first batch."""
         found = [crops(self.kept, batch.before, batch.after) for batch in batches]
+        if not all(bool(probability.isfinite().all()) for probability in found):
+            raise SettingError(
+                "the training diverged, its outputs are no numbers; take a smaller `optimizer.lr`, "
+                "or clip gradients by `trainer.clip`"
+            )
         for batch, probability in zip(batches, found, strict=True):
             self.confusion.update(probability, batch.change)
             entropy = _cross_entropy(probability, batch.change)
