@@ -108,6 +108,7 @@ def test_what_cannot_be_trusted_enters_no_table(done, tmp_path):
         ({"validation_data": record["data"]}, "picked on what it is scored on"),
         ({"picked_on": "train"}, "picked on train, not val"),
         ({"f1": 0.999}, "does not add up"),
+        ({"iou": 0.999}, "does not add up"),
         ({"f1": float("nan")}, "does not say f1"),
         ({"recipe": {}}, "does not say recipe.name"),
         ({"per_pair": renamed}, "not of the same pairs"),
@@ -132,6 +133,10 @@ def test_what_is_kept_and_damaged_is_told_in_a_line(done, tmp_path):
         (folder / kept).write_text('{"')
         with pytest.raises(DataError, match="is damaged"):
             write_report(folder)
+    folder = shutil.copytree(done, tmp_path / "failures")
+    (folder / "failures/p2v-0.json").write_text('{"network": null}')
+    with pytest.raises(DataError, match="does not say network"):
+        write_report(folder)
     folder = shutil.copytree(done, tmp_path / "masks")
     next((folder / "masks/snunet").iterdir()).unlink()
     assert folder / "masks.jpg" in write_report(folder)

@@ -212,12 +212,12 @@ def _check_crops(plan: Plan) -> None:
 
 def _check_own_code(plan: Plan, output: Path) -> None:
     """Refuses networks from outside the package that changed since they were trained here."""
-    for name in plan.models:
-        if name in ENTRIES:
+    for name, paths in recorded_networks(output).items():
+        if name in ENTRIES or name not in plan.models:
             continue
         recipe = replace(plan, pretrained=False).recipe_for(Cell(name, 0))
-        for path in sorted((output / RECORDS).glob(f"{name}-[0-9]*.json")):
-            code = outside_code(type(create_model(recipe.network, **recipe.arguments)))
+        code = outside_code(type(create_model(recipe.network, **recipe.arguments)))
+        for path in paths:
             if read_kept(path).get("network_code") != code:
                 raise SettingError(
                     f"{name}: its code changed since {path} was made; name a new folder"

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ctma.devices import find_processor
 from ctma.errors import DataError
 from ctma.evaluation.masks import PROTOCOL as FOREIGN
-from ctma.evaluation.metrics import ratio
+from ctma.evaluation.metrics import Scores
 from ctma.files import file_fingerprint, fingerprint
 
 RECORDS, FAILURES = "records", "failures"
@@ -25,7 +25,7 @@ PICKED_ON = "val"
 
 COUNTS = ("true_positive", "false_positive", "false_negative")
 ROUNDING = 1e-6
-"""By how much an F1 may differ from that of its counts."""
+"""By how much a score may differ from that of its counts."""
 
 ALIKE = (
     "data", "split", "protocol", "threshold", "tta", "enlargement", "arithmetic", "budget", "code",
@@ -81,10 +81,12 @@ class _Score(_Form):
     @model_validator(mode="after")
     def _add_up(self) -> Self:
         """Counts of the pairs are those of the score."""
-        found, false, missed = (sum(getattr(pair, key) for pair in self.per_pair) for key in COUNTS)
-        f1 = ratio(2 * found, 2 * found + false + missed)
-        if len(self.per_pair) != self.pairs or abs(f1 - self.f1) > ROUNDING:
-            raise ValueError(f"per_pair does not add up to f1 {self.f1} of {self.pairs} pairs")
+        counts = (sum(getattr(pair, key) for pair in self.per_pair) for key in COUNTS)
+        summed = Scores(*counts, 0)
+        for name in ("precision", "recall", "f1", "iou"):
+            said = getattr(self, name)
+            if abs(said - getattr(summed, name)) > ROUNDING or len(self.per_pair) != self.pairs:
+                raise ValueError(f"per_pair does not add up to {name} {said} of {self.pairs} pairs")
         return self
 
 
@@ -121,9 +123,9 @@ class _Trained(_Score):
 
 
 class _Failure(_Form):
-    network: str = "?"
-    seed: int = 0
-    reason: str = "its record is damaged"
+    network: str
+    seed: int
+    reason: str
 
 
 def code_fingerprint() -> str:
@@ -180,15 +182,10 @@ def read_record(path: Path, *, own: bool) -> dict[str, Any]:
         DataError: If it is none, something is not known, or its checkpoint was picked on test.
     """
     try:
-        record = json.loads(path.read_bytes())
-        (_Trained if own else _Score).model_validate(record)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-        said = f"does not say {name} ({reason.lower()})" if name else reason
-        raise DataError(f"{path}: {said}; refused") from error
+        record: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a record ({error})") from error
+    _require(_Trained if own else _Score, record, path)
     if not own and record["protocol"] != FOREIGN:
         raise DataError(f"{path}: is no score of masks; ctma eval --masks makes one")
     if own and (
@@ -230,12 +227,17 @@ def failures(folder: Path) -> Iterator[dict[str, Any]]:
     """What failed in a benchmark and was not mended, each with its reason."""
     for path in _whole_files(folder / FAILURES):
         if not (folder / RECORDS / path.name).exists():
-            yield _Failure.model_validate(read_kept(path)).model_dump()
+            failure = read_kept(path)
+            _require(_Failure, failure, path)
+            yield failure
 
 
-def recorded_networks(folder: Path) -> set[str]:
-    """Networks of which there are records."""
-    return {path.stem.rpartition("-")[0] for path in _whole_files(folder / RECORDS)}
+def recorded_networks(folder: Path) -> dict[str, list[Path]]:
+    """Networks of which there are records, with these."""
+    found: dict[str, list[Path]] = {}
+    for path in _whole_files(folder / RECORDS):
+        found.setdefault(path.stem.rpartition("-")[0], []).append(path)
+    return found
 
 
 def read_kept(path: Path) -> dict[str, Any]:
@@ -256,6 +258,17 @@ def read_kept(path: Path) -> dict[str, Any]:
 def _whole_files(folder: Path) -> list[Path]:
     """Files that were written to their end; what a kill left of others begins with a dot."""
     return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+
+
+def _require(form: type[_Form], content: Any, path: Path) -> None:
+    """Refuses what does not say all that its form asks for."""
+    try:
+        form.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        said = f"does not say {name} ({reason.lower()})" if name else reason
+        raise DataError(f"{path}: {said}; refused") from error
 
 
 def _require_alike(

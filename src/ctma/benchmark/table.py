@@ -115,6 +115,7 @@ def difference(better: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[flo
         _mean_f1(own, rng.integers(len(own), size=(RESAMPLINGS, len(own))), scenes)
         for own in (better, other)
     ]
+    # Stretched, an F1 may lie outside of 0 to 1.
     apart = np.clip(drawn[0] - drawn[1], -1, 1)
     low, high = np.quantile(apart, [(1 - SURE) / 2, (1 + SURE) / 2])
     plain = [_f1(own.sum(axis=1)).mean() for own in (better, other)]

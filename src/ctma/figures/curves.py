@@ -76,10 +76,13 @@ def save_precision_recall(
             line = LINES[number // COLOURS % len(LINES)]
             color = f"C{number % COLOURS}"
             mark = "o" if len(points) == 1 else ""
-            (drawn,) = axis.plot(
-                *zip(*points, strict=True), color=color, linestyle=line, marker=mark
+            axis.plot(
+                *zip(*points, strict=True),
+                label=printable(name),
+                color=color,
+                linestyle=line,
+                marker=mark,
             )
-            drawn.set_label(printable(name))
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
     axis.grid(alpha=0.3)
     figure.legend(loc="outside right upper")

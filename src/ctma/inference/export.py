@@ -158,7 +158,7 @@ def trace_probability(network: ChangeNetwork, *runtimes: str) -> bytes:
         raise SettingError(f"{refusal} ({first_line(error)})") from error
     pair = [date.repeat(2, 1, 1, 1) for date in make_example(folded, (4, 3), fits=False)]
     here = next(filter(is_installed, runtimes), None)
-    if here is not None and not gives(graph, _OPENERS[here], final, pair, TOLERANCE):
+    if here is not None and not gives(lambda: _OPENERS[here](graph), final, pair, TOLERANCE):
         raise SettingError(refusal)
     return graph
 

@@ -65,8 +65,7 @@ def trace(
 
 
 def gives(
-    graph: bytes,
-    open_graph: Callable[[bytes], Run],
+    open_graph: Callable[[], Run],
     module: Callable[[Tensor, Tensor], Tensor],
     pair: Sequence[Tensor],
     tolerance: float,
@@ -74,8 +73,7 @@ def gives(
     """Whether a graph gives what its module does, as it must at another size than its example.
 
     Args:
-        graph: What was traced.
-        open_graph: Makes a session of it.
+        open_graph: Makes a session of what was traced.
         module: What it was traced from, or does the same.
         pair: Of another size, (B, C, H, W) each.
         tolerance: How far values may be off, as a share of the largest or of 1.
@@ -83,7 +81,7 @@ def gives(
     with torch.no_grad():
         expected = module(*pair).float().numpy()
     try:
-        found = open_graph(graph)(*(date.numpy() for date in pair))
+        found = open_graph()(*(date.numpy() for date in pair))
         apart = float(np.abs(found - expected).max())
     except (RuntimeError, ValueError):
         return False

@@ -125,8 +125,7 @@ class GraphEngine(SessionEngine):
     def _check(self, graph: bytes, pair: Sequence[Tensor]) -> None:
         """Refuses a graph that does something else at another size."""
         if not gives(
-            graph,
-            lambda own: self.open_graph(own, None)(),
+            lambda: self.open_graph(graph, None)(),
             Logits(self.network),
             pair,
             TOLERANCE[self.precision],
