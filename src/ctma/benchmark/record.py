@@ -81,8 +81,8 @@ class _Score(_Form):
     @model_validator(mode="after")
     def _add_up(self) -> Self:
         """Counts of the pairs are those of the score."""
-        counts = (sum(getattr(pair, key) for pair in self.per_pair) for key in COUNTS)
-        summed = Scores(*counts, 0)
+        counts = {key: sum(getattr(pair, key) for pair in self.per_pair) for key in COUNTS}
+        summed = Scores(**counts, true_negative=0)
         for name in ("precision", "recall", "f1", "iou"):
             said = getattr(self, name)
             if abs(said - getattr(summed, name)) > ROUNDING or len(self.per_pair) != self.pairs:
