@@ -112,10 +112,11 @@ class NetworkTester:
             prepare(live_in(create_model(self.name, **self.arguments)), engine, "float32")
 
     @pytest.mark.slow
-    def test_exported_it_gives_the_same_probability(self, tmp_path):
-        network, path = live_in(create_model(self.name, **self.arguments)), tmp_path / "it.onnx"
-        if "onnx" not in self.graphs:
-            with pytest.raises(SettingError, match="cannot be written as a graph"):
+    @pytest.mark.parametrize(("engine", "suffix"), [("openvino", "xml"), ("onnx", "onnx")])
+    def test_exported_it_gives_the_same_probability(self, engine, suffix, tmp_path):
+        network, path = live_in(create_model(self.name, **self.arguments)), tmp_path / f"it.{suffix}"
+        if engine not in self.graphs:
+            with pytest.raises(SettingError, match=f": cannot be written .* and {engine} runs"):
                 export(network, path)
             assert not path.exists()
             return

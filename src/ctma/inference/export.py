@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ctma._version import __version__
-from ctma.errors import SettingError, UnknownNameError, extras, first_line
+from ctma.errors import CtmaError, SettingError, UnknownNameError, extras, first_line
 from ctma.files import refuse_existing, whole_file, write_json
 from ctma.inference.engines.choice import is_installed
 from ctma.inference.engines.engine import refuse_prepared
 from ctma.inference.engines.exact import fold_norms, rewrite
 from ctma.inference.engines.graph import make_example
 from ctma.inference.exported import KEY, PROBABILITY, Description
-from ctma.inference.graphs import gives, trace
+from ctma.inference.graphs import UNTRACEABLE, gives, trace
 from ctma.inference.runtimes import Run, open_onnx, open_openvino
 from ctma.inference.stac import describe_for_stac
 from ctma.models.base import ChangeNetwork, check_network
@@ -87,7 +87,9 @@ def export(
         refuse_existing(path, overwrite)
     try:
         (_write_for_deepness if purpose else _WRITERS[output.suffix])(network.eval(), output)
-    except (RuntimeError, TypeError, torch._dynamo.exc.UserError) as error:
+    except CtmaError:
+        raise
+    except (*UNTRACEABLE, torch._dynamo.exc.UserError) as error:
         raise SettingError(
             f"{type(network).__name__}: cannot be written as {output.suffix} ({first_line(error)})"
         ) from error
@@ -138,27 +140,31 @@ def describe_network(network: ChangeNetwork, **known: Any) -> Description:
     )
 
 
-def trace_probability(network: ChangeNetwork, *runtimes: str) -> bytes:
+def trace_probability(network: ChangeNetwork, runtime: str) -> bytes:
     """A network as ONNX that ends in its calibrated probability, of any size.
 
     Args:
         network: In evaluation mode.
-        *runtimes: What is to run it, ``"onnx"`` or ``"openvino"``: the first that is installed
-            must give what the network does at another size than was traced.
+        runtime: What is to run it, ``"onnx"`` or ``"openvino"``: where it is installed, it must
+            give what the network does at another size than was traced.
 
     Raises:
         SettingError: If the network cannot be traced, or only for one size.
     """
     folded = fold_norms(network)
     final = Probability(folded).eval()
-    refusal = f"{network.name}: cannot be written as a graph that takes any size; try .pt2"
+    refusal = (
+        f"{type(network).__name__}: cannot be written as a graph that takes any size and "
+        f"{runtime} runs; try .pt2"
+    )
     try:
         graph = trace(final, make_example(folded, fits=False), PROBABILITY)
-    except (RuntimeError, TypeError) as error:
+    except UNTRACEABLE as error:
         raise SettingError(f"{refusal} ({first_line(error)})") from error
     pair = [date.repeat(2, 1, 1, 1) for date in make_example(folded, (4, 3), fits=False)]
-    here = next(filter(is_installed, runtimes), None)
-    if here is not None and not gives(lambda: _OPENERS[here](graph), final, pair, TOLERANCE):
+    if is_installed(runtime) and not gives(
+        lambda: _OPENERS[runtime](graph), final, pair, TOLERANCE
+    ):
         raise SettingError(refusal)
     return graph
 
@@ -174,7 +180,7 @@ def save_openvino(model: Any, output: Path, description: Description) -> None:
 
 def _write_onnx(network: ChangeNetwork, output: Path) -> None:
     told = {KEY: describe_network(network).model_dump_json()}
-    _save_onnx(trace_probability(network, "onnx", "openvino"), output, told)
+    _save_onnx(trace_probability(network, "onnx"), output, told)
 
 
 def _write_openvino(network: ChangeNetwork, output: Path) -> None:

@@ -23,6 +23,9 @@ from ctma.inference.runtimes import Run
 OPSET = 17
 """Of ONNX; understood by every runtime of the last years."""
 
+UNTRACEABLE = (RuntimeError, ValueError, TypeError, AttributeError)
+"""What torch raises where it cannot make a graph of a module."""
+
 
 def trace(
     module: nn.Module,

@@ -17,7 +17,7 @@ from ctma.inference.engines import cache
 from ctma.inference.engines.exact import Exact, fold_norms, rewrite
 from ctma.inference.engines.sessions import SessionEngine, Shape
 from ctma.inference.engines.winograd import Winograd
-from ctma.inference.graphs import gives, trace
+from ctma.inference.graphs import UNTRACEABLE, gives, trace
 from ctma.inference.runtimes import Run
 from ctma.models.base import ChangeLogits, ChangeNetwork
 
@@ -114,7 +114,7 @@ class GraphEngine(SessionEngine):
         )
         try:
             graph = trace(Logits(network.eval()), first, OUTPUT)
-        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        except UNTRACEABLE as error:
             raise SettingError(
                 f"engine {self.engine}: cannot take {type(self.network).__name__} "
                 f"({first_line(error)}); take exact"
