@@ -264,8 +264,13 @@ def test_the_documentation_on_extending_is_true(tiny_data, tmp_path):
                 source = tiny_data / split / folder / path.name
                 shutil.copy(source, data / split / f"{path.stem}_{ending}.png")
     (data / "mine.txt").touch()
+    env = {"PYTHONPATH": str(tmp_path / "site")}
     for line in "".join(blocks("sh")).splitlines():
         command, *arguments = shlex.split(line)
         assert command == "ctma"
-        run_alone(*arguments, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")})
+        run_alone(*arguments, cwd=tmp_path, env=env)
     assert "| mine |" in (tmp_path / "compared/table.md").read_text()
+    with (tmp_path / "site/mine.py").open("a") as file:
+        file.write("# Another version.\n")
+    changed = run_alone(*arguments, "--resume", code=2, cwd=tmp_path, env=env)
+    assert "mine: its code changed since" in changed.stderr

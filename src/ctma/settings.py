@@ -68,7 +68,7 @@ def read_setting(setting: str) -> tuple[str, Any]:
 
     key, equals, text = setting.partition("=")
     if not equals or not key:
-        raise SettingError(f"`settings` {setting}: expected key=value, such as optimizer.lr=1e-3")
+        raise SettingError(f"`settings` {setting}: expected key=value")
     try:
         return key, yaml.safe_load(text)
     except yaml.YAMLError as error:

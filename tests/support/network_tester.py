@@ -114,7 +114,8 @@ class NetworkTester:
     @pytest.mark.slow
     @pytest.mark.parametrize(("engine", "suffix"), [("openvino", "xml"), ("onnx", "onnx")])
     def test_exported_it_gives_the_same_probability(self, engine, suffix, tmp_path):
-        network, path = live_in(create_model(self.name, **self.arguments)), tmp_path / f"it.{suffix}"
+        network = live_in(create_model(self.name, **self.arguments))
+        path = tmp_path / f"it.{suffix}"
         if engine not in self.graphs:
             with pytest.raises(SettingError, match=f": cannot be written .* and {engine} runs"):
                 export(network, path)

@@ -24,6 +24,7 @@ from ctma.benchmark.record import (
     recorded_networks,
 )
 from ctma.data.doctor import examine
+from ctma.data.images import read_shorter_side
 from ctma.data.pairs import Pair, read_pair
 from ctma.data.readers import data_fingerprint
 from ctma.errors import DataError, OutputError, SettingError
@@ -203,11 +204,14 @@ def _check_former(plan: Plan, output: Path, resume: bool, code: str) -> None:
 
 
 def _check_crops(plan: Plan) -> None:
-    """Refuses crops larger than the images: less would be seen than the budget says."""
+    """Refuses crops larger than an image: less would be seen than the budget says."""
     if plan.budget is not None:
-        height, width = read_pair(plan.pairs("train")[0])[0].shape[:2]
-        if Budget.parse(plan.budget).crop > min(height, width):
-            raise SettingError(f"`budget` {plan.budget}: the images have {width} x {height} pixels")
+        least = min(read_shorter_side(pair.before) for pair in plan.pairs("train"))
+        if Budget.parse(plan.budget).crop > least:
+            raise SettingError(
+                f"`budget` {plan.budget}: training images have down to {least} pixels; take crops "
+                f"of at most {least}"
+            )
 
 
 def _check_own_code(plan: Plan, output: Path) -> None:

@@ -231,7 +231,7 @@ class Plan:
         labels = self.pairs("train")[0].change
         if labels is not None and "OUT" in labels.parts:
             return "svcd"
-        return find_published(Path(self.data).name, self.subset) or PLAIN
+        return find_published(Path(self.data).resolve().name, self.subset) or PLAIN
 
 
 def read_code(folder: Path) -> str:

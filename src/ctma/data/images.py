@@ -19,6 +19,9 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 _OWNER = "ctma:pair"
 
+_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises where a file cannot be read."""
+
 _TINT = 40
 """Grey levels by which compression may tear the bands of a grey picture apart."""
 
@@ -44,6 +47,19 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         ImageError: If the file is missing, unreadable, truncated or not of 8 bits.
     """
     return _read(path, "RGB")
+
+
+def read_shorter_side(path: str | Path) -> int:
+    """Pixels of an image's shorter side, which its head tells.
+
+    Raises:
+        ImageError: If the file is missing or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return min(image.size)
+    except _DAMAGE as error:
+        raise _unreadable(path, error) from error
 
 
 def take_picture(image: Image.Image) -> NDArray[np.uint8]:
@@ -86,7 +102,7 @@ def read_owner(path: str | Path) -> str:
     try:
         with Image.open(path) as image:
             return str(image.info.get(_OWNER, ""))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except _DAMAGE:
         return ""
 
 
@@ -96,7 +112,7 @@ def _read(path: str | Path, mode: str) -> NDArray[np.uint8]:
             return _colours(image, path, mode)
     except ImageError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         raise _unreadable(path, error) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,9 @@ FOUND, CLAIMED, MISSED = (255, 255, 255), (230, 60, 50), (60, 130, 245)
 
 UNKNOWN = "?"
 """Stands for a sign that the font does not have."""
+
+LETTERS = 26
+"""Of a name that stand side by side above a picture; longer ones take several lines."""
 
 FORMATS = ("png", "jpg", "jpeg", "pdf", "svg", "tif", "tiff")
 
@@ -64,7 +68,8 @@ def save_sheet(
             axis.imshow(tile, cmap="gray", vmin=0, vmax=limit, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             if row == 0:
-                axis.set_title(printable(name), fontsize=9, parse_math=False)
+                wrapped = textwrap.fill(printable(name), LETTERS)
+                axis.set_title(wrapped, fontsize=9, parse_math=False)
         if row_names:
             axes[row][0].set_ylabel(printable(row_names[row]), fontsize=7, parse_math=False)
     figure.suptitle(printable(title), fontsize=10, parse_math=False)

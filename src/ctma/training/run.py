@@ -124,6 +124,7 @@ def fit(
         OutputError: If the folder cannot be written, or a training is at work there.
     """
     check_takes_images(module.network)
+    joined = torch.distributed.is_initialized()
     with quiet_lightning():
         trainer = create_trainer(module.recipe, output, callbacks, hardware, logs)
         with sole_run(output) if alone and trainer.is_global_zero else nullcontext():
@@ -132,7 +133,7 @@ def fit(
                 logs.begin(trainer.loggers, output, module.recipe)
             with _interruptible():
                 trainer.fit(module, datamodule=pairs, ckpt_path=latest, weights_only=True)
-    if torch.distributed.is_initialized():
+    if torch.distributed.is_initialized() and not joined:
         # What is scored next is of one process, and must not wait for the others.
         torch.distributed.destroy_process_group()
 

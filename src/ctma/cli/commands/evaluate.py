@@ -45,8 +45,12 @@ ScoresFile = Annotated[
     ),
 ]
 
+OF_MASKS = ("data", "masks", "split", "output", "overwrite", "subset", "folders", "as_json")
+"""What can be said of masks."""
+
 
 def evaluate(
+    context: typer.Context,
     data: Data,
     checkpoint: Checkpoint = None,
     masks: Masks = None,
@@ -78,10 +82,7 @@ def evaluate(
     if (checkpoint is None) == (masks is None):
         raise SettingError("give a checkpoint, or `masks`, and not both")
     if masks is not None:
-        asked = keep_given(threshold=threshold, fusion=fusion, video_len=video_len)
-        ways = (tta, gsd, save_masks, figures, no_cache, asked)
-        if any(ways) or (protocol, engine, precision) != ("crops", "auto", "auto"):
-            raise SettingError("`masks` are scored as they are: how a network is run has no part")
+        _refuse_other_options(context)
         _score_masks(masks, data, split, subset, folders, output, overwrite, as_json)
         return
     assert checkpoint is not None
@@ -111,6 +112,13 @@ def evaluate(
     print_scores(report.record)
     for path in report.files:
         say(f"wrote {path}")
+
+
+def _refuse_other_options(context: typer.Context) -> None:
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in OF_MASKS and source is not None and source.name == "COMMANDLINE":
+            raise SettingError(f"`{name}`: has no part in scoring `masks`, which are there already")
 
 
 def _score_masks(
