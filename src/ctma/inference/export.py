@@ -176,6 +176,8 @@ def save_openvino(model: Any, output: Path, description: Description) -> None:
     model.set_rt_info(description.model_dump_json(), [KEY])
     with whole_file(output) as text, whole_file(output.with_suffix(".bin")) as weights:
         openvino.serialize(model, text, weights)
+        # Until its weights are there: a text beside those of another would be taken for whole.
+        output.unlink(missing_ok=True)
 
 
 def _write_onnx(network: ChangeNetwork, output: Path) -> None:

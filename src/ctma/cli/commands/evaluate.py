@@ -24,6 +24,7 @@ from ctma.cli.commands.options import (
     Threshold,
     VideoLength,
     keep_given,
+    refuse_options,
 )
 from ctma.cli.output import print_json, print_scores, progress, say, warn
 from ctma.errors import SettingError
@@ -45,7 +46,7 @@ ScoresFile = Annotated[
     ),
 ]
 
-OF_MASKS = ("data", "masks", "split", "output", "overwrite", "subset", "folders", "as_json")
+OF_MASKS = {"data", "masks", "split", "output", "overwrite", "subset", "folders", "as_json"}
 """What can be said of masks."""
 
 
@@ -82,7 +83,8 @@ def evaluate(
     if (checkpoint is None) == (masks is None):
         raise SettingError("give a checkpoint, or `masks`, and not both")
     if masks is not None:
-        _refuse_other_options(context)
+        others = context.params.keys() - OF_MASKS
+        refuse_options(context, others, "is for checkpoints; `masks` are scored as they are")
         _score_masks(masks, data, split, subset, folders, output, overwrite, as_json)
         return
     assert checkpoint is not None
@@ -112,13 +114,6 @@ def evaluate(
     print_scores(report.record)
     for path in report.files:
         say(f"wrote {path}")
-
-
-def _refuse_other_options(context: typer.Context) -> None:
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if name not in OF_MASKS and source is not None and source.name == "COMMANDLINE":
-            raise SettingError(f"`{name}`: has no part in scoring `masks`, which are there already")
 
 
 def _score_masks(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from ctma.errors import SettingError
 
 Data = Annotated[Path, typer.Option("--data", help="A data folder.", metavar="DIR")]
 Checkpoint = Annotated[
@@ -146,3 +149,16 @@ def complete_recipes(incomplete: str) -> list[str]:
 def keep_given(**options: Any) -> dict[str, Any]:
     """Those options that were given."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def refuse_options(context: typer.Context, names: Container[str | None], why: str) -> None:
+    """Refuses options that were given and have no part in what is done.
+
+    Raises:
+        SettingError: If one of them was given.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        # By name, as some versions of typer bring their own click.
+        if parameter.name in names and source and source.name == "COMMANDLINE":
+            raise SettingError(f"{parameter.opts[0]} {why}; leave it out")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -35,6 +34,7 @@ from ctma.cli.commands.options import (
     VideoLength,
     Workers,
     keep_given,
+    refuse_options,
 )
 from ctma.cli.output import print_json, progress, say, warn
 from ctma.errors import SettingError
@@ -112,14 +112,14 @@ def predict(
 
 def _check_options(context: typer.Context, of_scenes: bool, before: Any) -> None:
     if of_scenes:
-        _refuse_options(context, {"protocol"}, f"is for images, and {before} is a raster")
+        refuse_options(context, {"protocol"}, f"is for images, and {before} is a raster")
         return
     of_rasters = {
         parameter.name
         for parameter in context.command.params
         if getattr(parameter, "rich_help_panel", None) == RASTERS
     }
-    _refuse_options(context, of_rasters, f"is for rasters, and {before} is none with a CRS")
+    refuse_options(context, of_rasters, f"is for rasters, and {before} is none with a CRS")
 
 
 _WITHOUT_TORCH = {
@@ -135,7 +135,7 @@ def _predict_without_torch(context: typer.Context, of_scenes: bool) -> None:
     options = context.params | {"output": Path(context.params["output"])}
     if not is_exported(options["checkpoint"]):
         raise SettingError("torch is not installed: only an exported .onnx or .xml runs without it")
-    _refuse_options(context, options.keys() - _WITHOUT_TORCH, "needs torch, which is not installed")
+    refuse_options(context, options.keys() - _WITHOUT_TORCH, "needs torch, which is not installed")
     if of_scenes:
         raise SettingError(f"{options['before']}: a map of rasters needs torch")
     model = read_exported(options["checkpoint"])
@@ -246,14 +246,6 @@ def _print_results(results: list[dict[str, Any]], options: dict[str, Any]) -> No
         say(f"{one['mask']}: {100 * one['changed_share']:.2f} % changed")
     folders = (options["output"] / kind for kind in ("mask", "probability"))
     say("{} in {}, probabilities in {}".format(counted(len(results), "mask"), *folders))
-
-
-def _refuse_options(context: typer.Context, names: Container[str | None], why: str) -> None:
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        # By name, as some versions of typer bring their own click.
-        if parameter.name in names and source and source.name == "COMMANDLINE":
-            raise SettingError(f"{parameter.opts[0]} {why}; leave it out")
 
 
 PLAIN = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
