@@ -1,5 +1,6 @@
 """Networks and data readers of one's own, from outside the package."""
 
+import json
 import re
 import shlex
 import shutil
@@ -50,6 +51,21 @@ def read_mine(folder: Path, split: str):
                   path.with_name(f"{path.stem[:-2]}_change.png"))
         for path in (folder / split).glob("*_1.png")
     ]
+'''
+
+
+FAILING = '''
+
+class Failing(ctma.ChangeNetwork):
+    """Fails where it is trained."""
+
+    def __init__(self, bands: int = 3):
+        super().__init__()
+        self.bands = bands
+        self.body = torch.nn.Conv2d(bands, 1, 1)
+
+    def forward(self, before, after):
+        raise RuntimeError("says why\\nand more")
 '''
 
 
@@ -172,6 +188,9 @@ def test_a_network_that_is_not_whole_is_named(outside):
         def forward(self, before, after):
             return ctma.ChangeLogits(before[:, :2])
 
+    ctma.register("wanting", network=lambda width, bands=3: Double())
+    with pytest.raises(SettingError, match="wanting: its argument width has no default"):
+        ctma.create_model("wanting", width=3)
     ctma.register("nameless", network=Nameless)
     with pytest.raises(SettingError, match=r"nameless: sets no `self\.bands`"):
         ctma.create_model("nameless")
@@ -271,6 +290,12 @@ def test_the_documentation_on_extending_is_true(tiny_data, tmp_path):
         run_alone(*arguments, cwd=tmp_path, env=env)
     assert "| mine |" in (tmp_path / "compared/table.md").read_text()
     with (tmp_path / "site/mine.py").open("a") as file:
-        file.write("# Another version.\n")
+        file.write(FAILING)
     changed = run_alone(*arguments, "--resume", code=2, cwd=tmp_path, env=env)
     assert "mine: its code changed since" in changed.stderr
+    with (installed / "entry_points.txt").open("a") as file:
+        file.write("\n[ctma.networks]\nfailing = mine:Failing\n")
+    line = ("benchmark", "--data", "DATA", "--models", "failing", "--budget", "4x4x64", "--json")
+    failed = run_alone(*line, "-o", "failed", code=1, cwd=tmp_path, env=env)
+    (note,) = json.loads(failed.stdout)["notes"]
+    assert note == "failing-0 failed: RuntimeError: says why (exit code 1)"

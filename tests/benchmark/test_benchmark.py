@@ -229,14 +229,26 @@ def test_a_training_split_that_shows_test_scenes_stops_it_unless_named(tiny_data
     for kind in ("A", "B", "label"):
         shutil.copy(data / f"test/{kind}/test_0001.png", data / f"train/{kind}/again.png")
     line = ("benchmark", "--data", data, "--models", "fc-ef", *SMALL, "-o", tmp_path / "out")
-    refused(ctma, ("show a scene of the test", "train/again", "--allow-leak leaking"), *line)
+    refused(ctma, ("train shows scenes of test", "train/again", "--allow-leak leaking"), *line)
     refused(ctma, "--allow-leak leaking", *line, "--allow-leak", "other")
     assert not (tmp_path / "out/runs").exists()
     ctma(*line, "--allow-leak", "leaking")
     assert "train/again and test/test_0001" in (tmp_path / "out/table.md").read_text()
+    for kind in ("A", "B", "label"):
+        shutil.move(data / f"train/{kind}/again.png", data / f"val/{kind}/again.png")
+    other = (*line[:-1], tmp_path / "other")
+    refused(ctma, ("val shows scenes of test", "val/again", "--allow-leak leaking"), *other)
 
 
-def test_a_dry_run_times_a_step_and_writes_nothing(tiny_data, ctma, tmp_path):
+def test_a_split_without_change_is_refused(tiny_data, ctma, tmp_path):
+    data = shutil.copytree(tiny_data, tmp_path / "still")
+    for path in (data / "test/label").iterdir():
+        Image.new("L", (64, 64)).save(path)
+    line = ("benchmark", "--data", data, "--models", "fc-ef", *SMALL, "-o", tmp_path / "out")
+    refused(ctma, "test: no pixel is change", *line)
+
+
+def test_a_dry_run_times_a_step_and_writes_nothing(done, tiny_data, ctma, tmp_path):
     line = ("benchmark", "--data", tiny_data, "--models", "fc-ef", "--seeds", 3, *SMALL)
     result = json.loads(ctma(*line, "--dry-run", "--json", "-o", tmp_path / "out").stdout)
     (one,) = result["networks"]
@@ -246,6 +258,9 @@ def test_a_dry_run_times_a_step_and_writes_nothing(tiny_data, ctma, tmp_path):
     assert result["seconds"] == pytest.approx(3 * looks)
     assert not (tmp_path / "out").exists()
     refused(ctma, "gpu", *line, "--device", "gpu", "-o", tmp_path / "out")
+    refused(ctma, "unknown key 'foo'", *line, "--set", "bit:foo=1", "--dry-run")
+    refused(ctma, "was begun with 4x4x64", *line[:3], "--models", "fc-ef", "--budget", "8x4x64",
+            *SMALL[2:], "-o", done, "--dry-run")  # fmt: skip
     assert not (tmp_path / "out").exists()
 
 

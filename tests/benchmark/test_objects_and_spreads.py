@@ -68,6 +68,9 @@ def test_a_difference_is_one_only_where_scenes_and_seeds_support_it():
     uneven[1, :, 0] -= 150
     _, low, high = difference(counts(0.81), uneven)
     assert low < 0 < high
+    still = [[0, 0, 0]] * 3
+    perfect, poor = (np.array([[one, *still]]) for one in ([100, 0, 0], [10, 0, 90]))
+    assert difference(perfect, poor)[1] > 0.5, "scenes without change say nothing"
 
 
 def test_the_best_stands_first_with_the_spread_of_the_others_behind_it():

@@ -33,6 +33,7 @@ from ctma.evaluation.speed import count_gmac
 from ctma.evaluation.tally import Tally
 from ctma.files import file_fingerprint, write_json
 from ctma.inference.views import evaluating
+from ctma.models.base import check_logits
 from ctma.models.registry import create_model
 from ctma.training.arithmetic import speed_up
 from ctma.training.losses import change_loss
@@ -159,6 +160,7 @@ def measure(plan: Plan, network: str, device: str) -> dict[str, Any]:
     model = create_model(recipe.network, **recipe.arguments).to(find_device(device))
     with evaluating(model), torch.no_grad():
         images = torch.rand(2, 1, model.bands, SIDE, SIDE, device=model.device)
+        check_logits(model, model(*images), images[0])
         gmac = count_gmac(model, *images)
         with autocast(model.device, plan.precision):
             pair = _seconds(lambda: model(*images), model.device, rounds=ROUNDS)

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ctma.benchmark.cell import SIDE, SPLIT
-from ctma.benchmark.plan import PLAN, Budget, Cell, Plan, read_code, read_plan
+from ctma.benchmark.health import check_crops, check_health
+from ctma.benchmark.plan import PLAN, Cell, Plan, read_code, read_plan
 from ctma.benchmark.record import (
     FAILURES,
     RECORDS,
@@ -23,23 +24,19 @@ from ctma.benchmark.record import (
     read_kept,
     recorded_networks,
 )
-from ctma.data.doctor import examine
-from ctma.data.images import read_shorter_side
 from ctma.data.pairs import Pair, read_pair
-from ctma.data.readers import data_fingerprint
-from ctma.errors import DataError, OutputError, SettingError
+from ctma.errors import OutputError, SettingError
 from ctma.files import check_writable, sole_run, write_json
 from ctma.models.registry import ENTRIES, create_model
 from ctma.settings import check_count
 from ctma.training.loaders import find_training_pairs
 from ctma.training.trainer import Hardware
-from ctma.types import Progress, Say, counted, ignore
+from ctma.types import Progress, Say, ignore
 
-COSTS, HEALTH, LOGS = "costs.json", "health.json", "logs"
+COSTS, LOGS = "costs.json", "logs"
 MAY_GROW = ("models", "seeds")
 
-FATAL = ("unreadable", "unequal sizes", "label values")
-"""What the doctor finds that would end a training, or worse, the score after it."""
+TRACEBACK = "Traceback (most recent call last):"
 
 LOOK = 0.2
 """Seconds between two looks at which trainings have ended."""
@@ -96,7 +93,10 @@ def estimate(
         CtmaError: If a recipe or the data cannot be meant.
     """
     Hardware(device, plan.devices).check()
-    _check_crops(plan)
+    plan.check_recipes()
+    check_crops(plan)
+    if output is not None:
+        _check_former(plan, output, True, code_fingerprint())
     recipes = {name: plan.recipe_for(Cell(name, 0)) for name in plan.models}
     missing = [
         cell for cell in plan.cells() if output is None or not _record(output, cell).exists()
@@ -142,7 +142,7 @@ def run_benchmark(
         output: The benchmark's folder: records, runs, and what each network costs.
         resume: Go on where it stopped; what failed is tried again. Networks and seeds may be
             added.
-        allow_leak: The name of the data folder, if it may be used although its training split
+        allow_leak: The name of the data folder, if it may be used although another split
             shows scenes of its test split.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"cuda:1"``.
         jobs: How many trainings run side by side, as on a GPU that small networks leave idle.
@@ -150,7 +150,7 @@ def run_benchmark(
         on_note: Told a line after each.
 
     Raises:
-        DataError: If the data is not there, or the training split leaks into the test split.
+        DataError: If the data is not there, or another split shows scenes of the test split.
         OutputError: If the folder holds a benchmark already, or cannot be written.
         SettingError: If it is to be resumed by another plan or by other code, or trainings that
             are spread over devices are to run side by side.
@@ -162,15 +162,13 @@ def run_benchmark(
         raise SettingError(f"`jobs` {jobs}: each would have the same {plan.devices} devices")
     if output.resolve() == Path(plan.data).resolve():
         raise OutputError(f"{output}: is the data folder; name another one")
-    for name in plan.models:
-        plan.recipe_for(Cell(name, 0))
-    _check_crops(plan)
+    plan.check_recipes()
+    check_crops(plan)
     cells = plan.cells()
     _check_former(plan, output, resume, code)
-    _check_own_code(plan, output)
     check_writable(output / PLAN)
     with sole_run(output):
-        _check_health(plan, output, allow_leak)
+        check_health(plan, output, allow_leak)
         plan.write(output, code)
         _take_costs(plan, output, device, on_note)
         failed: dict[Cell, str] = {}
@@ -201,17 +199,7 @@ def _check_former(plan: Plan, output: Path, resume: bool, code: str) -> None:
             f"{output}: was begun by other code ({begun}) than this ({code}), and does not compare "
             "with what would follow; name a new folder"
         )
-
-
-def _check_crops(plan: Plan) -> None:
-    """Refuses crops larger than an image: less would be seen than the budget says."""
-    if plan.budget is not None:
-        least = min(read_shorter_side(pair.before) for pair in plan.pairs("train"))
-        if Budget.parse(plan.budget).crop > least:
-            raise SettingError(
-                f"`budget` {plan.budget}: training images have down to {least} pixels; take crops "
-                f"of at most {least}"
-            )
+    _check_own_code(plan, output)
 
 
 def _check_own_code(plan: Plan, output: Path) -> None:
@@ -226,43 +214,6 @@ def _check_own_code(plan: Plan, output: Path) -> None:
                 raise SettingError(
                     f"{name}: its code changed since {path} was made; name a new folder"
                 )
-
-
-def _check_health(plan: Plan, output: Path, allow_leak: str | None) -> None:
-    """Refuses data that changed, or whose training split shows scenes of the test split."""
-    data = Path(plan.data)
-    splits = {split: data_fingerprint(plan.pairs(split)) for split in ("train", "val", SPLIT)}
-    path = output / HEALTH
-    known = read_kept(path)
-    if known and known["splits"] != splits:
-        changed = [split for split in splits if known["splits"].get(split) != splits[split]]
-        raise DataError(
-            f"{data}: {', '.join(changed)} changed since {output} was begun; name a new folder"
-        )
-    if splits["val"] == splits[SPLIT]:
-        raise DataError(f"{data}: val and {SPLIT} are the same pairs; pick on others than test")
-    if not known:
-        findings = examine(data, subset=plan.subset, folders=plan.folders).findings
-        for one in findings:
-            fatal = one.kind in FATAL and one.severity == "error"
-            if fatal and one.where.partition("/")[0] in splits:
-                raise DataError(f"{data}: {one.where}: {one.what}; ctma check shows all")
-        shared = [one.where for one in findings if one.kind == "shared scene"]
-        leaks = {
-            split: [
-                one for one in shared if one.startswith(f"{split}/") and f" and {SPLIT}/" in one
-            ]
-            for split in ("train", "val")
-        }
-        known = {"data": data.name, "splits": splits, "leaks": leaks}
-    leaks = known["leaks"]["train"]
-    if leaks and allow_leak != data.name:
-        raise DataError(
-            f"{data}: {counted(len(leaks), 'training pair')} show a scene of the test split "
-            f"({leaks[0]}), so no score there means anything; to go on anyway, name it: "
-            f"`allow_leak` {data.name}"
-        )
-    write_json(path, known)
 
 
 def _take_costs(plan: Plan, output: Path, device: str, on_note: Say) -> None:
@@ -346,10 +297,17 @@ def _end(child: subprocess.Popen[bytes]) -> int:
 
 
 def _reason(code: int, log: Path) -> str:
-    """Why a process failed: its last line."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    """Why a process failed: what was raised, else its last line."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     ended = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
-    return f"{lines[-1][:300]} ({ended})" if lines else ended
+    if not lines:
+        return ended
+    said = lines[-1]
+    if code == 1 and TRACEBACK in lines:
+        last = len(lines) - lines[::-1].index(TRACEBACK)
+        # Of several lines the first says what it is.
+        said = next((line for line in lines[last:] if not line.startswith(" ")), said)
+    return f"{said.strip()[:300]} ({ended})"
 
 
 def _record(output: Path, cell: Cell) -> Path:

@@ -193,6 +193,12 @@ class Plan:
         content["trainer"] = {"epochs": budget.evaluations}
         return make_recipe(content, settings)
 
+    def check_recipes(self) -> None:
+        """Refuses what ``recipe_for`` would, for every network that settings name as well."""
+        named = {setting.partition(":")[0] for setting in self.settings}
+        for name in sorted({*self.models, *named & {*list_models()}}):
+            self.recipe_for(Cell(name, 0))
+
     def pairs(self, split: str) -> list[Pair]:
         """The pairs of one split of its data; errors as of ``find_pairs``."""
         return find_pairs(self.data, split, subset=self.subset, folders=self.folders)
@@ -229,7 +235,7 @@ class Plan:
         if given := self.recipe.partition("/")[2]:
             return given
         labels = self.pairs("train")[0].change
-        if labels is not None and "OUT" in labels.parts:
+        if labels is not None and labels.parent.name == "OUT":
             return "svcd"
         return find_published(Path(self.data).resolve().name, self.subset) or PLAIN
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from ctma.benchmark import published
 from ctma.benchmark.cell import MASKS, most_changed
-from ctma.benchmark.matrix import COSTS, HEALTH
+from ctma.benchmark.health import HEALTH
+from ctma.benchmark.matrix import COSTS
 from ctma.benchmark.plan import PLAN, Budget, Plan, read_plan
 from ctma.benchmark.published import find_published
 from ctma.benchmark.record import PICKED_ON, add_others, failures, read_kept, read_records
@@ -134,10 +135,8 @@ def _how(plan: Plan, records: Sequence[Mapping[str, Any]], health: Mapping[str, 
     ]
     for split, leaks in health.get("leaks", {}).items():
         if leaks:
-            shown = f"{counted(len(leaks), 'scene')} of the test split (such as {leaks[0]})"
-            lines.append(
-                f"the {split} split shows {shown}{', allowed by name' * (split == 'train')}"
-            )
+            shown = f"{counted(len(leaks), 'case')}, such as {leaks[0]}"
+            lines.append(f"{split} shows scenes of test ({shown}), allowed by name")
     if foreign := [record["network"] for record in records if "seed" not in record]:
         lines.append(
             f"masks that others made, of trainings that nothing is known of: {', '.join(foreign)}"

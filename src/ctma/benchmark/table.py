@@ -111,8 +111,11 @@ def difference(better: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[flo
     """
     rng = np.random.default_rng(0)
     scenes = rng.integers(better.shape[1], size=(RESAMPLINGS, better.shape[1]))
+    # Where no scene has change there is nothing to find, and no F1.
+    changed = better[0][:, [0, 2]].sum(axis=1) > 0
+    scenes = scenes[changed[scenes].any(axis=1)]
     drawn = [
-        _mean_f1(own, rng.integers(len(own), size=(RESAMPLINGS, len(own))), scenes)
+        _mean_f1(own, rng.integers(len(own), size=(len(scenes), len(own))), scenes)
         for own in (better, other)
     ]
     # Stretched, an F1 may lie outside of 0 to 1.

@@ -115,8 +115,12 @@ def create_model(name: str, **args: Any) -> ChangeNetwork:
 
 def model_arguments(name: str) -> dict[str, Any]:
     """Arguments of a network with their defaults; errors as in :func:`create_model`."""
-    parameters = inspect.signature(_find(name)).parameters
-    return {key: parameter.default for key, parameter in parameters.items()}
+    found = {}
+    for key, parameter in inspect.signature(_find(name)).parameters.items():
+        if parameter.default is parameter.empty:
+            raise SettingError(f"{name}: its argument {key} has no default; give it one")
+        found[key] = parameter.default
+    return found
 
 
 def model_hints(name: str) -> dict[str, Any]:

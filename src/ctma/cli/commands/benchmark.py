@@ -136,6 +136,9 @@ def _run(plan: Plan, output: Path, as_json: bool, **way: Any) -> None:
         outcome = run_benchmark(plan, output, on_progress=on_progress, on_note=tell, **way)
     if outcome.done:
         report(output, as_json=as_json)
+    elif as_json:
+        failed = [f"{cell} failed: {reason}" for cell, reason in outcome.failed.items()]
+        print_json({"rows": [], "notes": failed, "records": []})
     if not as_json:
         say(f"{counted(len(outcome.done), 'training')} done, {len(outcome.failed)} failed")
     if outcome.failed:

@@ -1,0 +1,82 @@
+"""Whether data can be trusted with a benchmark; what was found is kept in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ctma.benchmark.cell import SPLIT
+from ctma.benchmark.plan import Budget, Plan
+from ctma.benchmark.record import read_kept
+from ctma.data.doctor import examine
+from ctma.data.images import read_shorter_side
+from ctma.data.readers import data_fingerprint
+from ctma.errors import DataError, SettingError
+from ctma.files import write_json
+from ctma.types import counted
+
+HEALTH = "health.json"
+
+FATAL = ("unreadable", "unequal sizes", "label values")
+"""What the doctor finds that would end a training, or worse, the score after it."""
+
+
+def check_crops(plan: Plan) -> None:
+    """Refuses crops larger than an image: less would be seen than the budget says.
+
+    Raises:
+        SettingError: If an image of the training split is smaller.
+        CtmaError: If the data cannot be read.
+    """
+    if plan.budget is not None:
+        least = min(read_shorter_side(pair.before) for pair in plan.pairs("train"))
+        if Budget.parse(plan.budget).crop > least:
+            raise SettingError(
+                f"`budget` {plan.budget}: training images have down to {least} pixels; take crops "
+                f"of at most {least}"
+            )
+
+
+def check_health(plan: Plan, output: Path, allow_leak: str | None) -> None:
+    """Refuses data that changed, are damaged, or show scenes of the test split in another.
+
+    Args:
+        plan: Says which data.
+        output: The benchmark's folder, which keeps what was found.
+        allow_leak: The name of the data folder, if such scenes are allowed.
+
+    Raises:
+        DataError: If it is so.
+    """
+    data = Path(plan.data)
+    splits = {split: data_fingerprint(plan.pairs(split)) for split in ("train", "val", SPLIT)}
+    path = output / HEALTH
+    known = read_kept(path)
+    if known and known["splits"] != splits:
+        changed = [split for split in splits if known["splits"].get(split) != splits[split]]
+        raise DataError(
+            f"{data}: {', '.join(changed)} changed since {output} was begun; name a new folder"
+        )
+    if splits["val"] == splits[SPLIT]:
+        raise DataError(f"{data}: val and {SPLIT} are the same pairs; pick on others than test")
+    if not known:
+        findings = examine(data, subset=plan.subset, folders=plan.folders).findings
+        for one in findings:
+            fatal = one.where in splits or one.severity == "error"
+            if one.kind in FATAL and fatal and one.where.partition("/")[0] in splits:
+                raise DataError(f"{data}: {one.where}: {one.what}; ctma check shows all")
+        shared = [one.where for one in findings if one.kind == "shared scene"]
+        leaks = {
+            split: [
+                one for one in shared if one.startswith(f"{split}/") and f" and {SPLIT}/" in one
+            ]
+            for split in ("train", "val")
+        }
+        known = {"data": data.name, "splits": splits, "leaks": leaks}
+    for split, leaks in known["leaks"].items():
+        if leaks and allow_leak != data.name:
+            raise DataError(
+                f"{data}: {split} shows scenes of {SPLIT} ({counted(len(leaks), 'case')}, such as "
+                f"{leaks[0]}), so no score there means anything; to go on anyway, name it: "
+                f"`allow_leak` {data.name}"
+            )
+    write_json(path, known)
