@@ -284,14 +284,15 @@ def test_the_documentation_on_extending_is_true(tiny_data, tmp_path):
                 shutil.copy(source, data / split / f"{path.stem}_{ending}.png")
     (data / "mine.txt").touch()
     env = {"PYTHONPATH": str(tmp_path / "site")}
-    for line in "".join(blocks("sh")).splitlines():
-        command, *arguments = shlex.split(line)
+    lines = [shlex.split(line) for line in "".join(blocks("sh")).splitlines()]
+    for command, *arguments in lines:
         assert command == "ctma"
         run_alone(*arguments, cwd=tmp_path, env=env)
     assert "| mine |" in (tmp_path / "compared/table.md").read_text()
     with (tmp_path / "site/mine.py").open("a") as file:
         file.write(FAILING)
-    changed = run_alone(*arguments, "--resume", code=2, cwd=tmp_path, env=env)
+    (compared,) = (arguments for _, *arguments in lines if arguments[0] == "benchmark")
+    changed = run_alone(*compared, "--resume", code=2, cwd=tmp_path, env=env)
     assert "mine: its code changed since" in changed.stderr
     with (installed / "entry_points.txt").open("a") as file:
         file.write("\n[ctma.networks]\nfailing = mine:Failing\n")

@@ -114,3 +114,15 @@ class SceneError(CtmaError, ValueError):
 def first_line(error: Exception) -> str:
     """The first line of an error's message, shortened."""
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+def one_line(error: CtmaError) -> str:
+    """An error's message on one line.
+
+    An error from a loader's process comes wrapped in that process's traceback, whose last
+    line is the message.
+    """
+    message = str(error)
+    if "Traceback" in message:
+        message = message.strip().splitlines()[-1].partition(": ")[2]
+    return " ".join(message.split())

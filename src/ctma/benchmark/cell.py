@@ -27,7 +27,7 @@ from ctma.checkpoints.store import load_model
 from ctma.data.images import read_label, save_image
 from ctma.data.pairs import Pair, binary_label, find_label_scale
 from ctma.devices import autocast, find_device
-from ctma.errors import CtmaError, SettingError
+from ctma.errors import CtmaError, SettingError, one_line
 from ctma.evaluation.scoring import Judged, record_score, score_pairs
 from ctma.evaluation.speed import count_gmac
 from ctma.evaluation.tally import Tally
@@ -236,7 +236,7 @@ def main() -> None:
             cell = Cell(options.network, options.seed)
             run_cell(options.folder, cell, options.device)
     except CtmaError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        print(one_line(error), file=sys.stderr)
         raise SystemExit(2) from error
 
 

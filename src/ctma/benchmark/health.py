@@ -12,11 +12,11 @@ from ctma.data.images import read_shorter_side
 from ctma.data.readers import data_fingerprint
 from ctma.errors import DataError, SettingError
 from ctma.files import write_json
-from ctma.types import counted
+from ctma.types import MINIMUM_SIZE, counted
 
 HEALTH = "health.json"
 
-FATAL = ("unreadable", "unequal sizes", "label values")
+FATAL = ("unreadable", "unequal sizes", "label values", "unvaried")
 """What the doctor finds that would end a training, or worse, the score after it."""
 
 
@@ -27,29 +27,31 @@ def check_crops(plan: Plan) -> None:
         SettingError: If an image of the training split is smaller.
         CtmaError: If the data cannot be read.
     """
-    if plan.budget is not None:
-        least = min(read_shorter_side(pair.before) for pair in plan.pairs("train"))
-        if Budget.parse(plan.budget).crop > least:
-            raise SettingError(
-                f"`budget` {plan.budget}: training images have down to {least} pixels; take crops "
-                f"of at most {least}"
-            )
+    if plan.budget is None:
+        return
+    sides = {pair.before: read_shorter_side(pair.before) for pair in plan.pairs("train")}
+    path = min(sides, key=sides.__getitem__)
+    if Budget.parse(plan.budget).crop > (least := sides[path]):
+        advice = f"take crops of at most {least}"
+        if least < MINIMUM_SIZE:
+            advice = f"training takes {MINIMUM_SIZE} and more"
+        raise SettingError(f"`budget` {plan.budget}: {path} has {least} pixels; {advice}")
 
 
 def check_health(plan: Plan, output: Path, allow_leak: str | None) -> None:
-    """Refuses data that changed, are damaged, or show scenes of the test split in another.
+    """Refuses data with which no score would mean what a table says.
 
     Args:
         plan: Says which data.
         output: The benchmark's folder, which keeps what was found.
-        allow_leak: The name of the data folder, if such scenes are allowed.
+        allow_leak: The name of the data folder, if splits may show scenes of the test split.
 
     Raises:
-        DataError: If it is so.
+        DataError: If they changed since the benchmark was begun, a training or its score would
+            stumble over them, a split is without any change, or shows scenes of the test split.
     """
-    data = Path(plan.data)
+    data, path = Path(plan.data), output / HEALTH
     splits = {split: data_fingerprint(plan.pairs(split)) for split in ("train", "val", SPLIT)}
-    path = output / HEALTH
     known = read_kept(path)
     if known and known["splits"] != splits:
         changed = [split for split in splits if known["splits"].get(split) != splits[split]]
@@ -59,19 +61,7 @@ def check_health(plan: Plan, output: Path, allow_leak: str | None) -> None:
     if splits["val"] == splits[SPLIT]:
         raise DataError(f"{data}: val and {SPLIT} are the same pairs; pick on others than test")
     if not known:
-        findings = examine(data, subset=plan.subset, folders=plan.folders).findings
-        for one in findings:
-            fatal = one.where in splits or one.severity == "error"
-            if one.kind in FATAL and fatal and one.where.partition("/")[0] in splits:
-                raise DataError(f"{data}: {one.where}: {one.what}; ctma check shows all")
-        shared = [one.where for one in findings if one.kind == "shared scene"]
-        leaks = {
-            split: [
-                one for one in shared if one.startswith(f"{split}/") and f" and {SPLIT}/" in one
-            ]
-            for split in ("train", "val")
-        }
-        known = {"data": data.name, "splits": splits, "leaks": leaks}
+        known = {"data": data.name, "splits": splits, "leaks": _find_leaks(plan)}
     for split, leaks in known["leaks"].items():
         if leaks and allow_leak != data.name:
             raise DataError(
@@ -80,3 +70,16 @@ def check_health(plan: Plan, output: Path, allow_leak: str | None) -> None:
                 f"`allow_leak` {data.name}"
             )
     write_json(path, known)
+
+
+def _find_leaks(plan: Plan) -> dict[str, list[str]]:
+    """Where training and validation show scenes of the test split; what is fatal is refused."""
+    findings = examine(plan.data, subset=plan.subset, folders=plan.folders).findings
+    for one in findings:
+        if one.kind in FATAL and one.where.partition("/")[0] in ("train", "val", SPLIT):
+            raise DataError(f"{plan.data}: {one.where}: {one.what}; ctma check shows all")
+    shared = [one.where for one in findings if one.kind == "shared scene"]
+    return {
+        split: [one for one in shared if one.startswith(f"{split}/") and f" and {SPLIT}/" in one]
+        for split in ("train", "val")
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -37,6 +38,10 @@ COSTS, LOGS = "costs.json", "logs"
 MAY_GROW = ("models", "seeds")
 
 TRACEBACK = "Traceback (most recent call last):"
+"""How the line before it ends; that of a loader's process stands within another."""
+
+RANK = re.compile(r"^\[rank\d+\]: ?")
+"""What stands before lines of processes that share a training."""
 
 LOOK = 0.2
 """Seconds between two looks at which trainings have ended."""
@@ -90,20 +95,20 @@ def estimate(
         on_progress: Told how many networks were timed, and of how many.
 
     Raises:
-        CtmaError: If a recipe or the data cannot be meant.
+        CtmaError: As of :func:`run_benchmark` where a recipe, the crops or the folder are wrong.
     """
     Hardware(device, plan.devices).check()
-    plan.check_recipes()
+    recipes = plan.recipes()
     check_crops(plan)
     if output is not None:
-        _check_former(plan, output, True, code_fingerprint())
-    recipes = {name: plan.recipe_for(Cell(name, 0)) for name in plan.models}
+        _check_former(plan, output, code_fingerprint(), resume=True)
     missing = [
         cell for cell in plan.cells() if output is None or not _record(output, cell).exists()
     ]
     test = _windows(plan.pairs(SPLIT))
     found = []
-    for name, recipe in recipes.items():
+    for name in plan.models:
+        recipe = recipes[name]
         pairs = find_training_pairs(Path(plan.data), recipe.data)
         drawn = recipe.data.draws or pairs.count * recipe.data.repeats
         steps = recipe.trainer.epochs * -(-drawn // (recipe.data.batch_size * plan.devices))
@@ -112,12 +117,12 @@ def estimate(
         seconds = steps * costs.get("step_seconds", 0) + looks * costs.get("pair_seconds", 0)
         trainings = sum(cell.network == name for cell in missing)
         found.append(Estimate(name, trainings, steps, seconds, costs, failure))
-        on_progress(len(found), len(recipes))
+        on_progress(len(found), len(plan.models))
     return found
 
 
 def _windows(pairs: Sequence[Pair]) -> int:
-    """How many windows of the size that is timed some pairs have; all are as large as the first."""
+    """How many windows of the size that is timed pairs have, each taken to be like the first."""
     height, width = read_pair(pairs[0])[0].shape[:2]
     return len(pairs) * -(-height // SIDE) * -(-width // SIDE)
 
@@ -150,10 +155,12 @@ def run_benchmark(
         on_note: Told a line after each.
 
     Raises:
-        DataError: If the data is not there, or another split shows scenes of the test split.
+        DataError: If the data is not there, is damaged, changed, holds a split without any change,
+            or shows scenes of the test split in another.
         OutputError: If the folder holds a benchmark already, or cannot be written.
-        SettingError: If it is to be resumed by another plan or by other code, or trainings that
-            are spread over devices are to run side by side.
+        SettingError: If a recipe cannot be meant, crops are larger than images, it is to be resumed
+            by another plan or by other code, or trainings that are spread over devices are to run
+            side by side.
     """
     output, code = Path(output), code_fingerprint()
     Hardware(device, plan.devices).check()
@@ -162,10 +169,10 @@ def run_benchmark(
         raise SettingError(f"`jobs` {jobs}: each would have the same {plan.devices} devices")
     if output.resolve() == Path(plan.data).resolve():
         raise OutputError(f"{output}: is the data folder; name another one")
-    plan.check_recipes()
+    plan.recipes()
     check_crops(plan)
     cells = plan.cells()
-    _check_former(plan, output, resume, code)
+    _check_former(plan, output, code, resume=resume)
     check_writable(output / PLAN)
     with sole_run(output):
         check_health(plan, output, allow_leak)
@@ -184,9 +191,12 @@ def run_benchmark(
     return Outcome([cell for cell in cells if cell not in failed], failed)
 
 
-def _check_former(plan: Plan, output: Path, resume: bool, code: str) -> None:
+def _check_former(plan: Plan, output: Path, code: str, *, resume: bool) -> None:
+    """Refuses a folder whose benchmark is of another plan or code, or is not to be gone on with."""
     former = read_plan(output)
     if former is None:
+        if recorded_networks(output):
+            raise OutputError(f"{output}: holds records, but their plan ({PLAN}) is gone")
         return
     if not resume:
         raise OutputError(f"{output}: holds a benchmark already; go on with it by `resume`")
@@ -298,16 +308,17 @@ def _end(child: subprocess.Popen[bytes]) -> int:
 
 def _reason(code: int, log: Path) -> str:
     """Why a process failed: what was raised, else its last line."""
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     ended = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
+    lines = [RANK.sub("", line) for line in log.read_text(errors="replace").splitlines()]
+    lines = [line for line in lines if line.strip()]
     if not lines:
         return ended
-    said = lines[-1]
-    if code == 1 and TRACEBACK in lines:
-        last = len(lines) - lines[::-1].index(TRACEBACK)
+    begun = [number for number, line in enumerate(lines) if line.endswith(TRACEBACK)]
+    raised = []
+    if begun and code == 1:
         # Of several lines the first says what it is.
-        said = next((line for line in lines[last:] if not line.startswith(" ")), said)
-    return f"{said.strip()[:300]} ({ended})"
+        raised = [line for line in lines[begun[-1] + 1 :] if not line.startswith(" ")]
+    return f"{(raised or lines[-1:])[0].strip()[:300]} ({ended})"
 
 
 def _record(output: Path, cell: Cell) -> Path:

@@ -108,8 +108,9 @@ class Plan:
         models: Names of networks.
         seeds: How many trainings of each.
         budget: ``STEPSxBATCHxCROP``, the same for all; of released recipes none.
-        recipe: ``budget``, or ``released``: each network's own recipe for these data;
-            ``released/DATA`` takes that for other data.
+        recipe: ``budget``, or ``released``: each network's own recipe for these data, as SVCD's
+            folder of labels or the data folder's name tells; ``budget/DATA`` and
+            ``released/DATA`` say which data.
         settings: Changes to the recipes: ``key=value`` for all, ``NETWORK:key=value`` for one.
         pretrained: Whether networks that can begin with ImageNet weights do.
         protocol: How networks are run over the images of the test split.
@@ -193,11 +194,13 @@ class Plan:
         content["trainer"] = {"epochs": budget.evaluations}
         return make_recipe(content, settings)
 
-    def check_recipes(self) -> None:
-        """Refuses what ``recipe_for`` would, for every network that settings name as well."""
-        named = {setting.partition(":")[0] for setting in self.settings}
-        for name in sorted({*self.models, *named & {*list_models()}}):
-            self.recipe_for(Cell(name, 0))
+    def recipes(self) -> dict[str, Recipe]:
+        """The recipe of every network, those included that settings alone name.
+
+        They may have been in the benchmark when it was begun. Errors as of :meth:`recipe_for`.
+        """
+        named = {setting.partition(":")[0] for setting in self.settings} & {*list_models()}
+        return {name: self.recipe_for(Cell(name, 0)) for name in sorted({*self.models, *named})}
 
     def pairs(self, split: str) -> list[Pair]:
         """The pairs of one split of its data; errors as of ``find_pairs``."""
@@ -234,8 +237,9 @@ class Plan:
         """Whose recipes are taken: as named, else as labels or the data folder's name tell."""
         if given := self.recipe.partition("/")[2]:
             return given
-        labels = self.pairs("train")[0].change
-        if labels is not None and labels.parent.name == "OUT":
+        first = self.pairs("train")[0]
+        depth = len(Path(first.name).parts)
+        if first.change is not None and first.change.parts[-depth - 1] == "OUT":
             return "svcd"
         return find_published(Path(self.data).resolve().name, self.subset) or PLAIN
 

@@ -248,12 +248,10 @@ def read_kept(path: Path) -> dict[str, Any]:
     """
     try:
         kept = json.loads(path.read_bytes()) if path.is_file() else {}
-    except ValueError as error:
-        raise DataError(
-            f"{path}: is damaged ({error}); remove it, `resume` makes it anew"
-        ) from error
+    except ValueError:
+        kept = None
     if not isinstance(kept, dict):
-        raise DataError(f"{path}: is damaged; remove it, `resume` makes it anew")
+        raise DataError(f"{path}: is damaged; remove it, ctma benchmark --resume makes it anew")
     return kept
 
 

@@ -62,7 +62,7 @@ def write_report(
         *_how(plan, records, read_kept(folder / HEALTH)),
         *_differences(plan, rows, records[0]),
     ]
-    notes += [f"{one['network']}-{one['seed']} failed: {one['reason']}" for one in failures(folder)]
+    notes += failure_notes(folder)
     markdown, data, page = (folder / name for name in TABLES)
     pictures = [save_precision_recall(folder / CURVES, {row.network: row.curve for row in rows})]
     pictures += _draw_masks(folder, plan, records[0], rows, on_warning)
@@ -73,6 +73,11 @@ def write_report(
     with whole_file(page) as part:
         part.write_text(_as_page(tables, notes, pictures))
     return [markdown, data, page, *pictures]
+
+
+def failure_notes(folder: Path) -> list[str]:
+    """A line for each training that failed."""
+    return [f"{one['network']}-{one['seed']} failed: {one['reason']}" for one in failures(folder)]
 
 
 def pixel_table(rows: Sequence[Row]) -> list[list[str]]:
@@ -136,7 +141,7 @@ def _how(plan: Plan, records: Sequence[Mapping[str, Any]], health: Mapping[str, 
     for split, leaks in health.get("leaks", {}).items():
         if leaks:
             shown = f"{counted(len(leaks), 'case')}, such as {leaks[0]}"
-            lines.append(f"{split} shows scenes of test ({shown}), allowed by name")
+            lines.append(f"{split} shows scenes of test ({shown})")
     if foreign := [record["network"] for record in records if "seed" not in record]:
         lines.append(
             f"masks that others made, of trainings that nothing is known of: {', '.join(foreign)}"

@@ -104,6 +104,7 @@ def difference(better: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[flo
     A paired bootstrap: scenes are drawn again with replacement, the same for both, and so are
     the seeds of each, so that the range knows what other scenes and other seeds would do. What
     seeds do is stretched by the root of n / (n - 1), as drawing n of n shows too little of it.
+    Drawings in which no scene has change are left out.
 
     Args:
         better: (seeds, scenes, 3): found, claimed wrongly, missed.
@@ -113,6 +114,8 @@ def difference(better: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[flo
     scenes = rng.integers(better.shape[1], size=(RESAMPLINGS, better.shape[1]))
     # Where no scene has change there is nothing to find, and no F1.
     changed = better[0][:, [0, 2]].sum(axis=1) > 0
+    if not changed.any():
+        return 0.0, 0.0, 0.0
     scenes = scenes[changed[scenes].any(axis=1)]
     drawn = [
         _mean_f1(own, rng.integers(len(own), size=(len(scenes), len(own))), scenes)

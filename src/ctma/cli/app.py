@@ -27,7 +27,7 @@ from ctma.cli.commands import (
     train,
 )
 from ctma.cli.output import as_option, errors, name_options, say, take_any_name
-from ctma.errors import CtmaError, extras
+from ctma.errors import CtmaError, extras, one_line
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -104,7 +104,7 @@ def run_guarded(
     except CtmaError as error:
         if debug:
             raise
-        _fail(name_options(_one_line(error), naming), error)
+        _fail(name_options(one_line(error), naming), error)
     except OSError as error:
         if debug:
             raise
@@ -127,15 +127,3 @@ def _say_interrupted() -> None:
 def _fail(line: str, error: Exception | None = None) -> None:
     errors.print(f"ctma: error: {line}", style="red", markup=False)
     raise SystemExit(2) from error
-
-
-def _one_line(error: CtmaError) -> str:
-    """An error's message on one line.
-
-    An error from a loader's process comes wrapped in that process's traceback, whose last
-    line is the message.
-    """
-    message = str(error)
-    if "Traceback" in message:
-        message = message.strip().splitlines()[-1].partition(": ")[2]
-    return " ".join(message.split())

@@ -257,7 +257,7 @@ def _check(config: ReleasedConfig) -> None:
         if given not in ("", own):
             raise SettingError(f"{key}: {given}, that of {config.model} is {own}")
     if "class_weights" not in config.loss and config.weights != (0.5, 0.5):
-        raise SettingError(f"weights: {config.weights}, the loss of {config.model} has none")
+        raise SettingError(f"weights: leave it out, the loss of {config.model} has none")
     if config.cmb_coeffs != 1 and abs(sum(config.cmb_coeffs) - 1) > 1e-6:
         raise SettingError(f"cmb_coeffs: {config.cmb_coeffs} must sum to 1")
     if (config.mu, config.sigma) != IMAGENET:

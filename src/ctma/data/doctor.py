@@ -39,7 +39,7 @@ class Finding:
     Attributes:
         kind: What is wrong; one of ``missing split``, ``empty split``, ``missing folder``,
             ``small pairs``, ``unreadable``, ``missing partner``, ``unequal sizes``,
-            ``label values``, ``blank``, ``identical``, ``shared scene``.
+            ``label values``, ``unvaried``, ``blank``, ``identical``, ``shared scene``.
         where: The split, or the pair as ``split/name``, or two for a shared scene.
         what: One line.
         severity: ``error`` stops or falsifies a training, ``warning`` deserves a look.
@@ -258,7 +258,7 @@ def _unvaried(diagnosis: Diagnosis) -> Iterator[Finding]:
     for split, share in diagnosis.changed_share.items():
         if diagnosis.pairs[split] and share in (0, 1):
             what = "no pixel is change" if share == 0 else "every pixel is change"
-            yield Finding("label values", split, what, "warning")
+            yield Finding("unvaried", split, what, "warning")
 
 
 def _turns(image: NDArray[np.uint8]) -> Iterator[Image.Image]:

@@ -21,8 +21,8 @@ FOUND, CLAIMED, MISSED = (255, 255, 255), (230, 60, 50), (60, 130, 245)
 UNKNOWN = "?"
 """Stands for a sign that the font does not have."""
 
-LETTERS = 26
-"""Of a name that stand side by side above a picture; longer ones take several lines."""
+TITLE_WIDTH = 26
+"""Letters that stand side by side above a picture; longer names take several lines."""
 
 FORMATS = ("png", "jpg", "jpeg", "pdf", "svg", "tif", "tiff")
 
@@ -68,7 +68,7 @@ def save_sheet(
             axis.imshow(tile, cmap="gray", vmin=0, vmax=limit, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             if row == 0:
-                wrapped = textwrap.fill(printable(name), LETTERS)
+                wrapped = textwrap.fill(printable(name), TITLE_WIDTH)
                 axis.set_title(wrapped, fontsize=9, parse_math=False)
         if row_names:
             axes[row][0].set_ylabel(printable(row_names[row]), fontsize=7, parse_math=False)

@@ -89,7 +89,7 @@ def export(
         (_write_for_deepness if purpose else _WRITERS[output.suffix])(network.eval(), output)
     except CtmaError:
         raise
-    except (*UNTRACEABLE, torch._dynamo.exc.UserError) as error:
+    except UNTRACEABLE as error:
         raise SettingError(
             f"{type(network).__name__}: cannot be written as {output.suffix} ({first_line(error)})"
         ) from error
@@ -170,13 +170,16 @@ def trace_probability(network: ChangeNetwork, runtime: str) -> bytes:
 
 
 def save_openvino(model: Any, output: Path, description: Description) -> None:
-    """Writes an OpenVINO model with its description, whole or not at all."""
+    """Writes an OpenVINO model with its description, whole or not at all.
+
+    A former one is gone where its weights cannot be replaced.
+    """
     with extras():
         import openvino
     model.set_rt_info(description.model_dump_json(), [KEY])
     with whole_file(output) as text, whole_file(output.with_suffix(".bin")) as weights:
         openvino.serialize(model, text, weights)
-        # Until its weights are there: a text beside those of another would be taken for whole.
+        # Gone until the new weights are there, beside which it would be taken for their text.
         output.unlink(missing_ok=True)
 
 

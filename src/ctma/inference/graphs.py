@@ -24,7 +24,7 @@ OPSET = 17
 """Of ONNX; understood by every runtime of the last years."""
 
 UNTRACEABLE = (RuntimeError, ValueError, TypeError, AttributeError)
-"""What torch raises where it cannot make a graph of a module."""
+"""What torch raises, as a rule, where it cannot make a graph of a module."""
 
 
 def trace(

@@ -90,7 +90,8 @@ def create_model(name: str, **args: Any) -> ChangeNetwork:
 
     Raises:
         UnknownNameError: If there is no such network, or it takes no such argument.
-        SettingError: If an argument has a value that the network cannot be built with.
+        SettingError: If an argument has a value that the network cannot be built with, or one of
+            its arguments has no default.
     """
     from ctma.models.base import ChangeNetwork
 
@@ -117,8 +118,10 @@ def model_arguments(name: str) -> dict[str, Any]:
     """Arguments of a network with their defaults; errors as in :func:`create_model`."""
     found = {}
     for key, parameter in inspect.signature(_find(name)).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
         if parameter.default is parameter.empty:
-            raise SettingError(f"{name}: its argument {key} has no default; give it one")
+            raise SettingError(f"{name}: its argument {key} has no default; write one there")
         found[key] = parameter.default
     return found
 

@@ -105,7 +105,7 @@ def fit(
     begin: Callable[[], None] = ignore,
     alone: bool = True,
 ) -> None:
-    """Lets a network learn from pairs.
+    """Lets a network learn from pairs; a group of processes that is there before stays.
 
     Args:
         module: The network with its recipe.

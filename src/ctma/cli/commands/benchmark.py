@@ -36,7 +36,7 @@ BudgetText = Annotated[
     str | None, typer.Option(help="What each learns from.", metavar="STEPSxBATCHxCROP")
 ]
 RecipeKind = Annotated[
-    str, typer.Option(help="budget, released, or released/DATA for a recipe of other data.")
+    str, typer.Option(help="budget or released, with /DATA for the recipes of other data.")
 ]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Where everything goes.", metavar="OUT")
@@ -57,7 +57,8 @@ Jobs = Annotated[int, typer.Option(min=1, help="Trainings side by side, as on a 
 AllowLeak = Annotated[
     str | None,
     typer.Option(
-        help="Go on with data of this name although train shows scenes of test.", metavar="NAME"
+        help="Go on with data of this name although train or val shows scenes of test.",
+        metavar="NAME",
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where OUT stopped.")]
@@ -130,15 +131,16 @@ def _estimate(plan: Plan, output: Path | None, device: str, as_json: bool) -> No
 
 def _run(plan: Plan, output: Path, as_json: bool, **way: Any) -> None:
     from ctma.benchmark.matrix import run_benchmark
+    from ctma.benchmark.record import recorded_networks
+    from ctma.benchmark.report import failure_notes
 
     with progress("Trainings") as on_progress:
         tell = ignore if as_json else say
         outcome = run_benchmark(plan, output, on_progress=on_progress, on_note=tell, **way)
-    if outcome.done:
+    if recorded_networks(output):
         report(output, as_json=as_json)
     elif as_json:
-        failed = [f"{cell} failed: {reason}" for cell, reason in outcome.failed.items()]
-        print_json({"rows": [], "notes": failed, "records": []})
+        print_json({"rows": [], "notes": failure_notes(output), "records": []})
     if not as_json:
         say(f"{counted(len(outcome.done), 'training')} done, {len(outcome.failed)} failed")
     if outcome.failed:
