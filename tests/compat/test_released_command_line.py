@@ -95,7 +95,7 @@ def test_keys_mean_what_they_mean_there(tmp_path):
     with pytest.raises(SettingError, match="sum to 1"):
         load_config(path, {"cmb_coeffs": [0.5, 0.6]})
     with pytest.raises(SettingError, match="weights: leave it out, the loss of IFN"):
-        load_config(path.with_name("config_svcd_ifn.yaml"), {"weights": [0.1, 0.9]})
+        load_config(ROOT / "configs/svcd/config_svcd_ifn.yaml", {"weights": [0.1, 0.9]})
 
 
 @pytest.fixture(scope="module")
