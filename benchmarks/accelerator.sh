@@ -7,7 +7,8 @@
 #   accelerator.sh lite OUT CHECKPOINT              the third part of ctma-lite, on from the second, by three seeds
 #   accelerator.sh finish OUT                       its fourth part, on from the third
 #   accelerator.sh any OUT                          ctma-any, on from the third part, mild and strong, two seeds
-#   accelerator.sh benchmark OUT DATA JOBS          every network on svcd or levir_cd_05m, three seeds
+#   accelerator.sh benchmark OUT DATA JOBS [RECIPE] every network on svcd or levir_cd_05m, three seeds; by
+#                                                   a budget, or by `released` recipes
 #   accelerator.sh full OUT SEED CHECKPOINT         the full CTMA, on from ctma-s
 #   accelerator.sh refine OUT SEED                  the same under mild augmentation, once `full` has ended
 #   accelerator.sh home OUT RUN                     the weights of a run, halved, in pieces
@@ -127,8 +128,9 @@ home() { # RUN
     split --bytes "$largest" --numeric-suffixes "$place/$1.safetensors" "$out/$1.safetensors."
 }
 
-benchmark() { # DATA JOBS
-    local folder="$place/$1"
+benchmark() { # DATA JOBS [RECIPE]
+    local folder="$place/$1" name="benchmark-$1${3:+-$3}" way=(--budget 600x16x128)
+    if [ $# -gt 2 ]; then way=(--recipe "$3"); fi
     if [ "$1" = levir_cd_05m ]; then
         # Its views without strong colour jitter.
         folder="$place/levir_cd_plain"
@@ -139,11 +141,10 @@ benchmark() { # DATA JOBS
     fi
     timeout --signal INT "$limit" "$python" -m ctma benchmark --data "$folder" --from-scratch \
         --models fc-ef,fc-siam-conc,fc-siam-diff,cdnet,stanet,bit,lunet,dsifn,snunet,dsamnet,p2v,ctma,ctma-s,ctma-lite,unet \
-        --seeds 3 --budget 600x16x128 --precision auto --jobs "$2" --resume \
-        -o "$place/benchmark-$1" ${BENCHMARK:-} > "$out/benchmark-$1.log" 2>&1 || true
-    tar --create --gzip --file "$out/benchmark-$1.tar.gz" --directory "$place/benchmark-$1" \
-        --exclude runs .
-    tail -n 1 "$out/benchmark-$1.log"
+        "${way[@]}" --seeds 3 --precision auto --jobs "$2" --resume \
+        -o "$place/$name" ${BENCHMARK:-} > "$out/$name.log" 2>&1 || true
+    tar --create --gzip --file "$out/$name.tar.gz" --directory "$place/$name" --exclude runs .
+    tail -n 1 "$out/$name.log"
 }
 
 measure() {
