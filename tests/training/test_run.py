@@ -587,3 +587,13 @@ def test_a_backbone_may_learn_at_a_rate_of_its_own(tiny_data, tmp_path):
     shares = [len(group["params"]) for group in (own, backbone)]
     assert min(shares) > 20
     assert sum(shares) == sum(1 for _ in load_model(tmp_path).parameters())
+
+
+def test_a_group_of_processes_that_is_there_before_stays(tiny_data, tmp_path):
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        train(small_recipe("trainer.epochs=1"), tiny_data, tmp_path / "run", device="cpu")
+        assert torch.distributed.is_initialized()
+    finally:
+        torch.distributed.destroy_process_group()
