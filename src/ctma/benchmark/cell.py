@@ -160,7 +160,6 @@ def measure(plan: Plan, network: str, device: str) -> dict[str, Any]:
     model = create_model(recipe.network, **recipe.arguments).to(find_device(device))
     with evaluating(model), torch.no_grad():
         images = torch.rand(2, 1, model.bands, SIDE, SIDE, device=model.device)
-        check_logits(model, model(*images), images[0])
         gmac = count_gmac(model, *images)
         with autocast(model.device, plan.precision):
             pair = _seconds(lambda: model(*images), model.device, rounds=ROUNDS)
@@ -192,6 +191,7 @@ def _learn(model: Any, recipe: Recipe, precision: str) -> None:
     change = (before[:, :1] > 0.9).to(before.dtype)
     with autocast(model.device, precision):
         logits = model.train()(before, after)
+        check_logits(model, logits, before)
         loss = change_loss(logits, change, recipe.loss)
     loss.backward()
     model.zero_grad()

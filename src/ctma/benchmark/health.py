@@ -29,9 +29,9 @@ def check_crops(plan: Plan) -> None:
     """
     if plan.budget is None:
         return
-    sides = {pair.before: read_shorter_side(pair.before) for pair in plan.pairs("train")}
-    path = min(sides, key=sides.__getitem__)
-    if Budget.parse(plan.budget).crop > (least := sides[path]):
+    images = [pair.before for pair in plan.pairs("train")]
+    least, path = min((read_shorter_side(image), image) for image in images)
+    if Budget.parse(plan.budget).crop > least:
         advice = f"take crops of at most {least}"
         if least < MINIMUM_SIZE:
             advice = f"training takes {MINIMUM_SIZE} and more"

@@ -38,7 +38,7 @@ COSTS, LOGS = "costs.json", "logs"
 MAY_GROW = ("models", "seeds")
 
 TRACEBACK = "Traceback (most recent call last):"
-"""How the line before it ends; that of a loader's process stands within another."""
+"""How a traceback's first line ends; that of a loader's process stands within another."""
 
 RANK = re.compile(r"^\[rank\d+\]: ?")
 """What stands before lines of processes that share a training."""
