@@ -11,6 +11,7 @@ import time
 import pytest
 from PIL import Image
 
+from ctma.benchmark.plan import Cell, Plan
 from ctma.benchmark.report import write_report
 from ctma.errors import DataError
 from support.commands import refused
@@ -171,6 +172,25 @@ def test_a_training_may_be_shared_by_processes(tiny_data, ctma, tmp_path):
     ctma("benchmark", "--data", tiny_data, "--models", "fc-ef", *SMALL[:4], "--devices", 2,
          "--device", "cpu", "-o", tmp_path / "out")  # fmt: skip
     assert records(tmp_path / "out").keys() == {"fc-ef-0"}
+
+
+def test_recipes_are_those_of_svcds_labels_or_of_the_folders_name(tiny_data, tmp_path):
+    data = shutil.copytree(tiny_data, tmp_path / "OUT/whu-cd")
+    plan, cell = Plan(str(data), ("ctma",), recipe="released"), Cell("ctma", 0)
+    assert plan.recipe_for(cell).name == "whu-cd/ctma"
+    for split in ("train", "val", "test"):
+        for kind, name in (("A", "A"), ("B", "B"), ("label", "OUT")):
+            shutil.move(data / split / kind, data / split / "moved")
+            shutil.move(data / split / "moved", data / split / name / "scene")
+    assert plan.pairs("train")[0].name.startswith("scene/")
+    assert plan.recipe_for(cell).name == "svcd/ctma"
+
+
+def test_records_without_their_plan_are_not_gone_on_with(done, tiny_data, ctma, tmp_path):
+    folder = shutil.copytree(done, tmp_path / "out")
+    (folder / "benchmark.json").unlink()
+    line = ("benchmark", "--data", tiny_data, "--models", "fc-ef", *SMALL, "-o", folder)
+    refused(ctma, "their plan (benchmark.json) is gone", *line, "--resume")
 
 
 def test_data_that_changed_are_not_gone_on_with(done, tiny_data, ctma, tmp_path):
