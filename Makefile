@@ -29,11 +29,9 @@ lint: install
 # mean (on a GPU: benchmarks/accelerator.sh); ctma-any on from the third, with a share of ctma-lite;
 # ctma-s and with it ctma from random ones. DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings.
 # After an interruption the same command goes on.
-# On Linux with glibc, memory in huge pages makes a step shorter, and so does bf16 on processors
-# that multiply it (benchmarks/training.py).
+# bf16, on processors that multiply it, makes a step shorter (benchmarks/training.py).
 TRAIN = $(BIN)/ctma train --data "$(DATA)" --resume --precision auto
 CALIBRATE = $(BIN)/ctma calibrate --overwrite --data "$(DATA)/levir_cd_05m"
-weights: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=10000000000
 weights: data-named install
 	$(TRAIN) shipped/ctma-lite-start -o $(RUNS)/ctma-lite-start
 	$(TRAIN) shipped/ctma-lite -o $(RUNS)/ctma-lite-second --init $(RUNS)/ctma-lite-start/best.safetensors

@@ -24,14 +24,9 @@ from ctma.training import arithmetic
 from ctma.training.losses import change_loss
 from ctma.training.settings import BCESettings
 
-# The allocator is set before a process starts.
-HUGE_PAGES = (
-    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=10000000000"
-)
 WAYS = {
     "as written, bf16": ("bf16-mixed", "written", {}),
     "trained, bf16": ("bf16-mixed", "trained", {}),
-    "trained, bf16, huge pages": ("bf16-mixed", "trained", {"GLIBC_TUNABLES": HUGE_PAGES}),
     "as written, float32": ("32-true", "written", {}),
     "trained, float32": ("32-true", "trained", {}),
 }

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -293,6 +294,18 @@ def test_numbers_set_on_a_network_are_not_overlooked():
     expected = predict(*pair, network, engine="eager").probability
     np.testing.assert_allclose(again, expected, atol=1e-5)
     assert np.abs(again - first).max() > 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is another")
+def test_the_exact_engine_keeps_its_memory_from_pair_to_pair(network):
+    import resource
+
+    engine, pair, taken = prepare(network, "exact", "float32"), torch.rand(2, 1, 3, 512, 512), []
+    for _ in range(4):
+        taken.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+        engine(*pair)
+    first, *_, last = np.diff(taken)
+    assert last < first / 10
 
 
 def test_errors_come_whole_from_other_processes():

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from ctma.devices import keep_memory
 from ctma.inference.engines.exact import affine_video, kept_places, taps_in_time
 from ctma.models.base import ChangeNetwork
 from ctma.models.ctma import DifferencePath, Stem, TemporalAggregation
@@ -25,6 +26,7 @@ def speed_up(network: ChangeNetwork) -> None:
     """
     if network.device.type != "cpu":
         return
+    keep_memory()
     for module in network.modules():
         way, layer = _find_way(module), cast(Any, module)
         if way is not None:

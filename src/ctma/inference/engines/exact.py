@@ -24,10 +24,11 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ctma.devices import keep_memory
 from ctma.inference.engines.eager import Eager
 from ctma.inference.engines.winograd import Winograd, is_wide
 from ctma.models.backbones import Pyramid
-from ctma.models.base import ChangeNetwork
+from ctma.models.base import ChangeLogits, ChangeNetwork
 from ctma.models.ctma import DifferencePath, Stem
 from ctma.models.layers import JoinConv, Module, channels_last
 
@@ -43,6 +44,13 @@ class Exact(Eager):
     def __init__(self, network: ChangeNetwork, precision: str):
         tiles = precision == "float32" and network.device.type == "cpu"
         super().__init__(rewrite(network, tiles=tiles), precision)
+
+    def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
+        """Logits; inputs as the network's."""
+        # Here, as workers get an engine that was built elsewhere.
+        if before.device.type == "cpu":
+            keep_memory()
+        return super().forward(before, after)
 
 
 def fold_norms(network: Module) -> Module:
