@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
 from contextlib import AbstractContextManager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,6 @@ PRECISIONS = ("float32", "bf16", "int8")
 
 TRAINER_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
 """As recipes and lightning call them, and ctma once did."""
-
-# Settings of glibc's allocator, as mallopt(3) numbers them.
-_MAPPINGS, _FREE_AT_THE_END = -4, -1
 
 _FORMER = {former: name for name, former in TRAINER_PRECISIONS.items()}
 
@@ -76,19 +71,6 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """The context that runs a network in a precision; errors as in :func:`find_precision`."""
     found = find_precision(precision, device)
     return torch.autocast(device.type, torch.bfloat16, enabled=found == "bf16")
-
-
-@cache
-def keep_memory() -> None:
-    """Lets this process keep memory that it frees, up to 2 GB, where glibc allocates it.
-
-    Else the maps of each layer go back to the system, which clears every page of the next one's
-    again: up to half of the time of a network on a CPU. For the rest of the process.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        allocator = ctypes.CDLL(None)
-        for what, value in ((_MAPPINGS, 0), (_FREE_AT_THE_END, 2**31 - 1)):
-            allocator.mallopt(what, value)
 
 
 def describe_computing(device: torch.device, engine: str) -> dict[str, str]:

@@ -296,10 +296,26 @@ def test_numbers_set_on_a_network_are_not_overlooked():
     assert np.abs(again - first).max() > 0
 
 
+def test_what_openvino_refuses_of_the_cache_is_compiled_anew(network):
+    pair = images()
+
+    def probability():
+        choice._LAST.clear()
+        return predict(*pair, network, engine="openvino", precision="float32").probability
+
+    expected, before = probability(), graphs()
+    for file in before:
+        if not cache.read(file.stem).startswith(b"\x08"):  # what ONNX begins with
+            cache.write(file.stem, b"of another build")
+    np.testing.assert_array_equal(probability(), expected)
+    assert all(cache.read(file.stem) != b"of another build" for file in before)
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is another")
-def test_the_exact_engine_keeps_its_memory_from_pair_to_pair(network):
+def test_the_exact_engine_keeps_its_memory_from_pair_to_pair_where_told(network, monkeypatch):
     import resource
 
+    monkeypatch.setenv("CTMA_KEEP_MEMORY", "1")
     engine, pair, taken = prepare(network, "exact", "float32"), torch.rand(2, 1, 3, 512, 512), []
     for _ in range(4):
         taken.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)

@@ -149,6 +149,42 @@ def test_a_model_of_another_signature_is_refused(ctma, pair, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def foreign(path, inputs, output=1):
+    """A model of another program: half of the later date's first channel."""
+    helper, kind = onnx.helper, onnx.TensorProto
+    value = lambda name, bands: helper.make_tensor_value_info(  # noqa: E731
+        name, kind.FLOAT, ["n", bands, "h", "w"]
+    )
+    kernel = np.zeros((output, 3, 1, 1), np.float32)
+    kernel[:, 0] = 0.5
+    weights = onnx.numpy_helper.from_array(kernel, "kernel")
+    zero = onnx.numpy_helper.from_array(np.zeros((1, 3, 1, 1), np.float32), "zero")
+    nodes = [
+        helper.make_node("Mul", ["before", "zero"], ["nothing"]),
+        helper.make_node("Add", ["after", "nothing"], ["sum"]),
+        helper.make_node("Conv", ["sum", "kernel"], ["probability"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [value(name, 3) for name in inputs], [value("probability", None)],
+        [weights, zero],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("inputs", [("before", "after"), ("after", "before")])
+def test_dates_are_given_by_name(tmp_path, inputs):
+    before, after = images(64, 96)
+    found = predict(before, after, load_model(foreign(tmp_path / "m.onnx", inputs))).probability
+    np.testing.assert_allclose(found, after[..., 0] / 255 / 2, atol=1e-5)
+
+
+def test_a_model_that_gives_no_probability_of_each_pixel_is_refused(ctma, pair, tmp_path):
+    path = foreign(tmp_path / "m.onnx", ("before", "after"), output=2)
+    refused(ctma, "m.onnx: gives (1, 2, ", "predict", *pair, "-o", tmp_path / "out", "-c", path)
+
+
 def test_deepness_finds_what_it_reads(network, tmp_path):
     path = tmp_path / "q.onnx"
     export(network, path, purpose="qgis-deepness")
@@ -165,6 +201,7 @@ def test_deepness_finds_what_it_reads(network, tmp_path):
     session = onnxruntime.InferenceSession(str(path))
     (port,) = session.get_inputs()
     assert port.shape == [1, 6, 512, 512]
+    assert session.get_outputs()[0].shape == [1, 1, 512, 512]
     before, after = as_inputs(images(512, 512))
     (found,) = session.run(None, {port.name: np.concatenate([before, after], axis=1)})
     assert found.shape == (1, 1, 512, 512)

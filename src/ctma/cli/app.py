@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -28,6 +29,7 @@ from ctma.cli.commands import (
 )
 from ctma.cli.output import as_option, errors, name_options, say, take_any_name
 from ctma.errors import CtmaError, extras, one_line
+from ctma.memory import VARIABLE
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -80,6 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Those of the process by default.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        # The process is the command's own.
+        os.environ.setdefault(VARIABLE, "1")
     if "" in given:
         _fail("an argument is empty; where a script gives it, look at its variables")
     # --debug is taken anywhere, so that it can be added to the end of a failed command.

@@ -56,6 +56,7 @@ def take_any_name() -> None:
 _OPTIONS = {
     "ground_sample_distance": "--gsd",
     "polygon_format": "--format",
+    "purpose": "--for",
     "pretrained": "--set model.pretrained",
     "settings": "--set",
 }

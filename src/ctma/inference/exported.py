@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,11 +89,34 @@ class ExportedModel:
         threads: int | None = None,
         streams: int | None = None,
     ) -> Callable[[], Run]:
-        """What makes sessions; arguments as of :func:`open_openvino`."""
+        """What makes sessions; arguments as of :func:`open_openvino`.
+
+        Sessions raise a CheckpointError where the model gives no probability of each pixel.
+        """
         if self.runtime == "onnx":
-            return open_onnx(self.path, threads=threads, streams=streams)
-        precision = self.description.precision
-        return open_openvino(self.path, precision, shape=shape, threads=threads, streams=streams)
+            opened = open_onnx(self.path, threads=threads, streams=streams, inputs=INPUTS)
+        else:
+            opened = open_openvino(
+                self.path, self.description.precision, shape=shape, threads=threads,
+                streams=streams, inputs=INPUTS,
+            )  # fmt: skip
+        return lambda: partial(self._run, opened())
+
+    def _run(self, session: Run, *images: NDArray[np.float32]) -> NDArray[np.float32]:
+        (count, _, *size), kind = images[0].shape, images[0].dtype
+        try:
+            found = session(*images)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{self.path}: does not take {kind} images of {images[0].shape} "
+                f"({first_line(error)})"
+            ) from error
+        if found.shape != (count, 1, *size) or not np.isfinite(found).all():
+            raise CheckpointError(
+                f"{self.path}: gives {found.shape} values, or some that are no numbers, for images "
+                f"of {images[0].shape}; expected {PROBABILITY} of {(count, 1, *size)}"
+            )
+        return found
 
 
 def is_exported(path: str | Path) -> bool:

@@ -27,6 +27,7 @@ def open_openvino(
     shape: Sequence[int] | None = None,
     threads: int | None = None,
     streams: int | None = None,
+    inputs: Sequence[str] | None = None,
 ) -> Callable[[], Run]:
     """Compiles a graph for this processor.
 
@@ -36,6 +37,7 @@ def open_openvino(
         shape: Of each input; ``None`` for any.
         threads: How many compute; all cores by default.
         streams: How many threads call it at once, each then computing alone.
+        inputs: Their names in the order they are given in; that of the graph by default.
 
     Returns:
         What makes a session for each thread that calls.
@@ -43,7 +45,8 @@ def open_openvino(
     Raises:
         MissingExtraError: If OpenVINO is not installed.
     """
-    return _sessions(_compile(graph, shape, _configuration(precision, threads, streams)))
+    compiled = _compile(graph, shape, _configuration(precision, threads, streams))
+    return _sessions(compiled, inputs)
 
 
 def compile_openvino(
@@ -90,15 +93,17 @@ def _compile(
     return core.compile_model(model, "CPU", configuration)
 
 
-def _sessions(compiled: Any) -> Callable[[], Run]:
+def _sessions(compiled: Any, names: Sequence[str] | None = None) -> Callable[[], Run]:
     """What makes a session for each thread that calls."""
+    ports = names or range(len(compiled.inputs))
 
     def session() -> Run:
         request = compiled.create_infer_request()
 
         def run(*inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+            given = dict(zip(ports, inputs, strict=True))
             # Copied: the request writes its next result where this one lies.
-            return np.array(request.infer(dict(enumerate(inputs)), share_inputs=True)[0])
+            return np.array(request.infer(given, share_inputs=True)[0])
 
         return run
 
@@ -106,7 +111,11 @@ def _sessions(compiled: Any) -> Callable[[], Run]:
 
 
 def open_onnx(
-    graph: bytes | Path, *, threads: int | None = None, streams: int | None = None
+    graph: bytes | Path,
+    *,
+    threads: int | None = None,
+    streams: int | None = None,
+    inputs: Sequence[str] | None = None,
 ) -> Callable[[], Run]:
     """Starts a session of ONNX Runtime on the CPU, which may be called by many threads.
 
@@ -114,6 +123,7 @@ def open_onnx(
         graph: ONNX, or its file.
         threads: How many compute; all cores by default.
         streams: How many threads call it at once, each then computing alone.
+        inputs: Their names in the order they are given in; that of the graph by default.
 
     Raises:
         MissingExtraError: If ONNX Runtime is not installed.
@@ -126,7 +136,7 @@ def open_onnx(
     given: Any = str(graph) if isinstance(graph, Path) else graph
     with onnx_errors():
         session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
-    names = [port.name for port in session.get_inputs()]
+    names = inputs or [port.name for port in session.get_inputs()]
 
     def run(*inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         with onnx_errors():

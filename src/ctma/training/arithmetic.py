@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from ctma.devices import keep_memory
 from ctma.inference.engines.exact import affine_video, kept_places, taps_in_time
+from ctma.memory import keep_memory
 from ctma.models.base import ChangeNetwork
 from ctma.models.ctma import DifferencePath, Stem, TemporalAggregation
 from ctma.models.layers import mean_and_maximum

@@ -267,7 +267,7 @@ def _as_prepared(network: Engine, engine: str, precision: str) -> Engine:
     if engine in ("auto", network.engine) and wanted in ("auto", network.precision):
         return network
     raise SettingError(
-        f"`model` was prepared as {network.engine} in {network.precision}, not as {engine} in "
+        f"the model was prepared as {network.engine} in {network.precision}, not as {engine} in "
         f"{precision}; give the network itself"
     )
 

@@ -26,7 +26,7 @@ def refuse_prepared(network: ChangeNetwork) -> None:
         SettingError: If it was prepared or exported.
     """
     if isinstance(network, Engine):
-        raise SettingError("`network` was prepared or exported already; give the network itself")
+        raise SettingError("this was prepared or exported already; give the network itself")
 
 
 class Engine(View):

@@ -24,9 +24,9 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ctma.devices import keep_memory
 from ctma.inference.engines.eager import Eager
 from ctma.inference.engines.winograd import Winograd, is_wide
+from ctma.memory import keep_memory
 from ctma.models.backbones import Pyramid
 from ctma.models.base import ChangeLogits, ChangeNetwork
 from ctma.models.ctma import DifferencePath, Stem

@@ -39,11 +39,14 @@ class OpenVino(GraphEngine):
         """Of the form's graph, or of what was compiled of it for this shape before."""
         if shape is None or not self.keep:
             return super().open(form, shape)
-        settings = self._settings()
-        compiled = cache.read(self._compiled_key(form, shape))
-        if compiled is None:
-            compiled = compile_openvino(self._graph(form), shape, **settings)
-            cache.write(self._compiled_key(form, shape), compiled)
+        settings, key = self._settings(), self._compiled_key(form, shape)
+        if compiled := cache.read(key):
+            try:
+                return open_compiled(compiled, **settings)
+            except RuntimeError:
+                pass  # OpenVINO refuses what another build of its version compiled: anew.
+        compiled = compile_openvino(self._graph(form), shape, **settings)
+        cache.write(key, compiled)
         return open_compiled(compiled, **settings)
 
     def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
