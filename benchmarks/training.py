@@ -19,16 +19,17 @@ import torch
 
 from ctma import create_model
 from ctma.devices import autocast
+from ctma.memory import KEEP_MEMORY
 from ctma.models.layers import channels_last
 from ctma.training import arithmetic
 from ctma.training.losses import change_loss
 from ctma.training.settings import BCESettings
 
 WAYS = {
-    "as written, bf16": ("bf16-mixed", "written", {}),
-    "trained, bf16": ("bf16-mixed", "trained", {}),
-    "as written, float32": ("32-true", "written", {}),
-    "trained, float32": ("32-true", "trained", {}),
+    "as written, bf16": ("bf16-mixed", "written"),
+    "trained, bf16": ("bf16-mixed", "trained"),
+    "as written, float32": ("32-true", "written"),
+    "trained, float32": ("32-true", "trained"),
 }
 CROPS = {"ctma-s": (16, 128), "ctma": (4, 128), "ctma-lite": (12, 192)}
 TURNS = 9
@@ -45,8 +46,7 @@ def main():
         return
     ways = dict(WAYS)
     if options.against:
-        source = {"PYTHONPATH": str(options.against.resolve())}
-        ways["other checkout, bf16"] = ("bf16-mixed", "trained", source)
+        ways["other checkout, bf16"] = ("bf16-mixed", "trained", options.against.resolve())
     for network in options.network or CROPS:
         count, size = CROPS[network]
         print(f"{network}, {count} crops of {size} x {size}", flush=True)
@@ -77,11 +77,12 @@ def report(found):
         )
 
 
-def start(network, precision, way, environment):
-    """A process that waits for its turns."""
+def start(network, precision, way, source=None):
+    """A process that waits for its turns; memory is kept as by ``ctma train``."""
+    environment = {KEEP_MEMORY: "1"} | ({"PYTHONPATH": str(source)} if source else {})
     return subprocess.Popen(
         [sys.executable, __file__, "--work", network, precision, way],
-        env=os.environ | {"GLIBC_TUNABLES": ""} | environment,
+        env=os.environ | environment,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ import platform
 import sys
 from functools import cache
 
-VARIABLE = "CTMA_KEEP_MEMORY"
+KEEP_MEMORY = "CTMA_KEEP_MEMORY"
 """The command line sets it to 1; anything else leaves the allocator as it is."""
 
 # Settings of glibc's allocator, as mallopt(3) numbers them.
@@ -16,14 +16,14 @@ _MAPPINGS, _FREE_AT_THE_END = -4, -1
 
 
 def keep_memory() -> None:
-    """Has this process keep memory that it frees, where ``VARIABLE`` says so and glibc allocates.
+    """Has this process keep memory that it frees, where ``KEEP_MEMORY`` says so, under glibc.
 
     Else the maps of each layer go back to the system, which clears every page of the next one's
     again: up to half of the time of a network on a CPU. For the rest of the process, and for all
     that it allocates: what is freed below memory still in use stays with it, which suits a command
     better than a program that computes other things too.
     """
-    if os.environ.get(VARIABLE) == "1":
+    if os.environ.get(KEEP_MEMORY) == "1":
         _set_allocator()
 
 

@@ -173,22 +173,22 @@ def graphs():
     return sorted(cache.folder().glob("*.graph"))
 
 
+def prepared_anew(network, engine):
+    """The probability of an engine that takes what is on disk, not what it holds."""
+    choice._LAST.clear()
+    return predict(*images(), network, engine=engine, precision="float32").probability
+
+
 @pytest.mark.parametrize(("engine", "count"), [("onnx", 1), ("openvino", 2)])
 def test_what_was_prepared_is_kept_and_made_anew_where_damaged(network, engine, count):
-    pair = images()
-
-    def probability():
-        choice._LAST.clear()
-        return predict(*pair, network, engine=engine, precision="float32").probability
-
-    expected = probability()
+    expected = prepared_anew(network, engine)
     kept = graphs()
     assert len(kept) == count
-    np.testing.assert_array_equal(probability(), expected)
+    np.testing.assert_array_equal(prepared_anew(network, engine), expected)
     for file in kept:
         whole = file.read_bytes()
         file.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
-    np.testing.assert_array_equal(probability(), expected)
+    np.testing.assert_array_equal(prepared_anew(network, engine), expected)
     assert all(cache.read(file.stem) for file in graphs())
     assert graphs() == kept
 
@@ -297,17 +297,11 @@ def test_numbers_set_on_a_network_are_not_overlooked():
 
 
 def test_what_openvino_refuses_of_the_cache_is_compiled_anew(network):
-    pair = images()
-
-    def probability():
-        choice._LAST.clear()
-        return predict(*pair, network, engine="openvino", precision="float32").probability
-
-    expected, before = probability(), graphs()
+    expected, before = prepared_anew(network, "openvino"), graphs()
     for file in before:
         if not cache.read(file.stem).startswith(b"\x08"):  # what ONNX begins with
             cache.write(file.stem, b"of another build")
-    np.testing.assert_array_equal(probability(), expected)
+    np.testing.assert_array_equal(prepared_anew(network, "openvino"), expected)
     assert all(cache.read(file.stem) != b"of another build" for file in before)
 
 

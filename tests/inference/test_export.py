@@ -132,12 +132,16 @@ def test_without_torch_a_checkpoint_is_refused_in_one_line(pair, tiny_model, tmp
     assert error.startswith("ctma: error: torch is not installed: only an exported .onnx")
 
 
+def port(name, channels=3):
+    """An input or output of a graph."""
+    shape = [None, channels, None, None]
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+
+
 def test_a_model_of_another_signature_is_refused(ctma, pair, tmp_path):
     helper = onnx.helper
-    shape = [1, 3, None, None]
-    value = lambda name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)  # noqa: E731
     graph = helper.make_graph(
-        [helper.make_node("Add", ["a", "b"], ["c"])], "g", [value("a"), value("b")], [value("c")]
+        [helper.make_node("Add", ["a", "b"], ["c"])], "g", [port("a"), port("b")], [port("c")]
     )
     path = tmp_path / "foreign.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
@@ -151,10 +155,7 @@ def test_a_model_of_another_signature_is_refused(ctma, pair, tmp_path):
 
 def foreign(path, inputs, output=1):
     """A model of another program: half of the later date's first channel."""
-    helper, kind = onnx.helper, onnx.TensorProto
-    value = lambda name, bands: helper.make_tensor_value_info(  # noqa: E731
-        name, kind.FLOAT, ["n", bands, "h", "w"]
-    )
+    helper = onnx.helper
     kernel = np.zeros((output, 3, 1, 1), np.float32)
     kernel[:, 0] = 0.5
     weights = onnx.numpy_helper.from_array(kernel, "kernel")
@@ -164,10 +165,8 @@ def foreign(path, inputs, output=1):
         helper.make_node("Add", ["after", "nothing"], ["sum"]),
         helper.make_node("Conv", ["sum", "kernel"], ["probability"]),
     ]
-    graph = helper.make_graph(
-        nodes, "g", [value(name, 3) for name in inputs], [value("probability", None)],
-        [weights, zero],
-    )  # fmt: skip
+    outputs = [port("probability", None)]
+    graph = helper.make_graph(nodes, "g", [*map(port, inputs)], outputs, [weights, zero])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, path)
     return path

@@ -29,7 +29,7 @@ from ctma.cli.commands import (
 )
 from ctma.cli.output import as_option, errors, name_options, say, take_any_name
 from ctma.errors import CtmaError, extras, one_line
-from ctma.memory import VARIABLE
+from ctma.memory import KEEP_MEMORY
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -81,15 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: Those of the process by default.
     """
-    given = sys.argv[1:] if arguments is None else arguments
     if arguments is None:
+        arguments = sys.argv[1:]
         # The process is the command's own.
-        os.environ.setdefault(VARIABLE, "1")
-    if "" in given:
+        os.environ.setdefault(KEEP_MEMORY, "1")
+    if "" in arguments:
         _fail("an argument is empty; where a script gives it, look at its variables")
     # --debug is taken anywhere, so that it can be added to the end of a failed command.
-    kept = [argument for argument in given if argument != "--debug"]
-    run_guarded(lambda: app(kept, prog_name="ctma"), debug=len(kept) < len(given))
+    kept = [argument for argument in arguments if argument != "--debug"]
+    run_guarded(lambda: app(kept, prog_name="ctma"), debug=len(kept) < len(arguments))
 
 
 def run_guarded(

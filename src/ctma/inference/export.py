@@ -235,20 +235,14 @@ def _write_for_deepness(network: ChangeNetwork, output: Path) -> None:
         "standardization_std": [1.0] * (2 * network.bands),
     }
     told = {name: json.dumps(value) for name, value in settings.items()}
-    told[KEY] = describe_network(network).model_dump_json()
-    _save_onnx(graph, output, told, static=True)
+    _save_onnx(graph, output, told | {KEY: describe_network(network).model_dump_json()})
 
 
-def _save_onnx(graph: bytes, output: Path, told: dict[str, str], *, static: bool = False) -> None:
+def _save_onnx(graph: bytes, output: Path, told: dict[str, str]) -> None:
     with extras():
         import onnx
     model = onnx.load_from_string(graph)
     model.ir_version = _IR_VERSION
-    if static:
-        # Tracing leaves names where a size follows from other sizes.
-        sizes = model.graph.output[0].type.tensor_type.shape.dim
-        for size, value in zip(sizes, (1, 1, TILE, TILE), strict=True):
-            size.dim_value = value
     onnx.helper.set_model_props(model, told)
     with whole_file(output) as part:
         onnx.save(model, part)

@@ -103,18 +103,18 @@ class ExportedModel:
         return lambda: partial(self._run, opened())
 
     def _run(self, session: Run, *images: NDArray[np.float32]) -> NDArray[np.float32]:
-        (count, _, *size), kind = images[0].shape, images[0].dtype
+        shape = images[0].shape
+        expected = (shape[0], 1, *shape[2:])
         try:
             found = session(*images)
         except RuntimeError as error:
             raise CheckpointError(
-                f"{self.path}: does not take {kind} images of {images[0].shape} "
-                f"({first_line(error)})"
+                f"{self.path}: does not take float32 images of {shape} ({first_line(error)})"
             ) from error
-        if found.shape != (count, 1, *size) or not np.isfinite(found).all():
+        if found.shape != expected or not np.isfinite(found).all():
             raise CheckpointError(
                 f"{self.path}: gives {found.shape} values, or some that are no numbers, for images "
-                f"of {images[0].shape}; expected {PROBABILITY} of {(count, 1, *size)}"
+                f"of {shape}; expected {PROBABILITY} of {expected}"
             )
         return found
 

@@ -64,7 +64,19 @@ def trace(
             opset_version=OPSET,
             dynamo=False,
         )
-        return path.read_bytes()
+        graph = path.read_bytes()
+        return graph if free else _fix_sizes(graph, module(*example).shape)
+
+
+def _fix_sizes(graph: bytes, shape: Sequence[int]) -> bytes:
+    """The graph with the sizes of its output, of which tracing leaves those that follow open."""
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    sizes = model.graph.output[0].type.tensor_type.shape.dim
+    for size, value in zip(sizes, shape, strict=True):
+        size.dim_value = value
+    return bytes(model.SerializeToString())
 
 
 def gives(

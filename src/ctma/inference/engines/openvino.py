@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -41,10 +42,9 @@ class OpenVino(GraphEngine):
             return super().open(form, shape)
         settings, key = self._settings(), self._compiled_key(form, shape)
         if compiled := cache.read(key):
-            try:
+            # OpenVINO refuses what another build of its version compiled.
+            with suppress(RuntimeError):
                 return open_compiled(compiled, **settings)
-            except RuntimeError:
-                pass  # OpenVINO refuses what another build of its version compiled: anew.
         compiled = compile_openvino(self._graph(form), shape, **settings)
         cache.write(key, compiled)
         return open_compiled(compiled, **settings)
