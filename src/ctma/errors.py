@@ -112,8 +112,11 @@ class SceneError(CtmaError, ValueError):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, shortened."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+    """The first line of an error's message that says something, shortened."""
+    lines = (line.strip() for line in str(error).splitlines())
+    # OpenVINO says first where in its own source that was.
+    told = [line for line in lines if line and not line.startswith(("Exception from ", "Check '"))]
+    return (told or [type(error).__name__])[0][:160]
 
 
 def one_line(error: CtmaError) -> str:

@@ -9,10 +9,15 @@ import sys
 from functools import cache
 
 KEEP_MEMORY = "CTMA_KEEP_MEMORY"
-"""The command line sets it to 1; anything else leaves the allocator as it is."""
+"""The command lines set it to 1; anything else leaves the allocator as it is."""
 
 # Settings of glibc's allocator, as mallopt(3) numbers them.
 _MAPPINGS, _FREE_AT_THE_END = -4, -1
+
+
+def keep_by_default() -> None:
+    """For processes that are a command's own: memory is kept where the user says nothing else."""
+    os.environ.setdefault(KEEP_MEMORY, "1")
 
 
 def keep_memory() -> None:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     Settings = TypeVar("Settings", bound=DataclassInstance)
 
 
+def first_invalid(error: ValidationError) -> str:
+    """The first value that cannot be: its field, what it is, and why not."""
+    (first, *_) = error.errors()
+    return f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg'].lower()}"
+
+
 def settle(settings: DataclassInstance) -> None:
     """Gives each field the type that it is annotated with; for ``__post_init__``.
 

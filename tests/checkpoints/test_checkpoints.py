@@ -264,10 +264,18 @@ def test_only_a_safetensors_is_written_and_usage_stands_in_the_network(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
+def test_convert_writes_what_a_header_lacks(ctma, tiny_model, tmp_path):
+    known = tmp_path / "known.safetensors"
+    ctma("convert", tiny_model, known, "--gsd", "0.25")
+    assert read_header(known).ground_sample_distance == 0.25
+    for name, weight in load_model(tiny_model).state_dict().items():
+        torch.testing.assert_close(load_model(known).state_dict()[name], weight, rtol=0, atol=0)
+
+
 def test_convert_refuses_what_it_cannot_do(tiny_model, tmp_path):
     with pytest.raises(CheckpointError, match=r"\.pth to a \.safetensors"):
         convert_weights(tiny_model, tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match=r"with `half`, either to a \.safetensors"):
+    with pytest.raises(CheckpointError, match=r"values for its header, either to a \.safetensors"):
         convert_weights(tiny_model, tmp_path / "other.pth", half=True)
     with pytest.raises(CheckpointError, match="would be overwritten"):
         convert_weights(tiny_model, tiny_model, half=True)

@@ -1,6 +1,7 @@
 """Times of engines, and models in 8 bits."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def test_what_cannot_be_timed_is_one_line(ctma, tiny_model, tiny_data):
     refused(ctma, "--size x: expected numbers", *command, "--size", "x")
     refused(ctma, "pairs smaller than 512", *command, "--size", "512", "--data", tiny_data)
     refused(ctma, "unknown engine 'exakt'", "bench", "--engine", "exakt")
-    refused(ctma, "are smaller than 64 pixels", *command, "--size", "32")
+    refused(ctma, "--size 32: networks take 64 pixels and more", *command, "--size", "32")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,16 @@ def test_a_model_in_8_bits_says_what_it_lost_and_runs(ctma, quantisable, tiny_da
     said = ctma("predict", *pair, "-c", output, "-o", tmp_path / "out").stdout
     assert "engine openvino, int8" in said
     refused(ctma, "is there already", *command)
+
+
+def test_scales_are_not_taken_from_the_pairs_that_judge_them(
+    ctma, quantisable, tiny_data, tmp_path
+):
+    pytest.importorskip("nncf")
+    for split in ("train", "val"):
+        shutil.copytree(tiny_data / "val", tmp_path / "data" / split)
+    command = ("quantize", quantisable, "--data", tmp_path / "data", "-o", tmp_path / "m.xml")
+    refused(ctma, "val_0000 of val is val_0000 of train", *command)
 
 
 def test_what_loses_too_much_in_8_bits_is_not_written(

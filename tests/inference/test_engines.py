@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 
 from ctma import ChangeLogits, create_model, load_model, predict, prepare, read_header, save_model
-from ctma.errors import MissingExtraError, SettingError, UnknownNameError
+from ctma.errors import CheckpointError, MissingExtraError, SettingError, UnknownNameError
 from ctma.inference.engines import cache, choice
 from ctma.models.base import ChangeNetwork
 from support.commands import refused
+from support.images import random_image
 from support.network_tester import live_in
 
 pytest.importorskip("openvino")
@@ -124,8 +125,17 @@ def test_an_environment_may_say_what_auto_takes(network, monkeypatch):
     assert choice.choose(recorded(network))[:2] == ("exact", "float32")
     assert choice.choose(network, "onnx").engine == "onnx"
     monkeypatch.setenv("CTMA_ENGINE", "exakt")
-    with pytest.raises(UnknownNameError, match="did you mean exact"):
+    with pytest.raises(UnknownNameError, match="engine in CTMA_ENGINE 'exakt': did you mean exact"):
         choice.choose(network)
+
+
+@pytest.mark.parametrize("engine", ["eager", "exact", "openvino", "onnx", "auto"])
+def test_weights_that_are_no_numbers_are_said_to_be(engine):
+    network = create_model("ctma-lite", video_len=0).eval()
+    torch.nn.init.constant_(next(network.parameters()), torch.nan)
+    before, after = (random_image(seed, 64) for seed in (1, 2))
+    with pytest.raises(CheckpointError, match="gives values that are no numbers"):
+        predict(before, after, network, engine=engine)
 
 
 def test_engines_that_are_not_installed_are_named_never_replaced(network, monkeypatch):
@@ -140,8 +150,9 @@ def test_engines_that_are_not_installed_are_named_never_replaced(network, monkey
 def test_what_an_engine_cannot_do_is_refused(network):
     with pytest.raises(SettingError, match="engine onnx computes in float32, not in bf16"):
         prepare(network, "onnx", "bf16")
-    with pytest.raises(SettingError, match="needs weights that were quantised"):
-        prepare(network, precision="int8")
+    for engine in ("auto", "openvino"):
+        with pytest.raises(SettingError, match="needs a model that ctma quantize wrote"):
+            prepare(network, engine, "int8")
     with pytest.raises(UnknownNameError, match="did you mean openvino"):
         prepare(network, "openvio")
     with pytest.raises(SettingError, match="was prepared as onnx in float32, not as exact"):

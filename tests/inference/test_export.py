@@ -1,6 +1,7 @@
 """Exported models: the same probability in other programs, with and without torch."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -130,6 +131,8 @@ def test_without_torch_a_checkpoint_is_refused_in_one_line(pair, tiny_model, tmp
     command = ("predict", *pair, "-c", tiny_model, "-o", tmp_path / "out")
     error = run_without_torch(*command, code=2).stderr
     assert error.startswith("ctma: error: torch is not installed: only an exported .onnx")
+    error = run_without_torch("eval", tiny_model, "--data", tmp_path, code=2).stderr
+    assert error.startswith("ctma: error: torch is not installed; without it")
 
 
 def port(name, channels=3):
@@ -138,7 +141,7 @@ def port(name, channels=3):
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
 
-def test_a_model_of_another_signature_is_refused(ctma, pair, tmp_path):
+def test_a_model_of_another_signature_is_refused(ctma, exported, pair, tmp_path):
     helper = onnx.helper
     graph = helper.make_graph(
         [helper.make_node("Add", ["a", "b"], ["c"])], "g", [port("a"), port("b")], [port("c")]
@@ -150,6 +153,8 @@ def test_a_model_of_another_signature_is_refused(ctma, pair, tmp_path):
     path.write_bytes(path.read_bytes()[:50])
     refused(ctma, "foreign.onnx: cannot be read", *command, path)
     refused(ctma, "none.xml: no such file", *command, tmp_path / "none.xml")
+    alone = shutil.copy(exported / "xml/model.xml", tmp_path)
+    refused(ctma, "model.xml with model.bin: cannot be read (Empty weights", *command, alone)
     assert not (tmp_path / "out").exists()
 
 
@@ -184,9 +189,9 @@ def test_a_model_that_gives_no_probability_of_each_pixel_is_refused(ctma, pair, 
     refused(ctma, "m.onnx: gives (1, 2, ", "predict", *pair, "-o", tmp_path / "out", "-c", path)
 
 
-def test_deepness_finds_what_it_reads(network, tmp_path):
+def test_deepness_finds_what_it_reads(ctma, network, tmp_path):
     path = tmp_path / "q.onnx"
-    export(network, path, purpose="qgis-deepness")
+    export(network, path, purpose="qgis-deepness", stac=True)
     model = onnx.load(path)
     assert model.ir_version == 8
     assert [one.version for one in model.opset_import if not one.domain] == [17]
@@ -198,9 +203,16 @@ def test_deepness_finds_what_it_reads(network, tmp_path):
     assert told["standardization_mean"] == [0] * 6
     assert told["standardization_std"] == [1] * 6
     session = onnxruntime.InferenceSession(str(path))
-    (port,) = session.get_inputs()
+    (port,), (output,) = session.get_inputs(), session.get_outputs()
     assert port.shape == [1, 6, 512, 512]
-    assert session.get_outputs()[0].shape == [1, 1, 512, 512]
+    assert output.shape == [1, 1, 512, 512]
+    item = json.loads((tmp_path / "q.onnx.stac.json").read_text())["properties"]
+    (taken,), (given,) = item["mlm:input"], item["mlm:output"]
+    assert (taken["name"], taken["input"]["shape"]) == (port.name, port.shape)
+    assert (given["name"], given["result"]["shape"]) == (output.name, output.shape)
+    # It is described, though it is no checkpoint.
+    assert json.loads(ctma("info", path, "--json").stdout)["network"] == "ctma-lite"
+    refused(ctma, "takes input of 6 bands", "eval", path, "--data", tmp_path)
     before, after = as_inputs(images(512, 512))
     (found,) = session.run(None, {port.name: np.concatenate([before, after], axis=1)})
     assert found.shape == (1, 1, 512, 512)
@@ -212,7 +224,7 @@ def test_deepness_finds_what_it_reads(network, tmp_path):
 @pytest.mark.parametrize("suffix", ["onnx", "xml", "pt2"])
 def test_the_stac_item_is_valid(exported, suffix):
     schema = pytest.importorskip("stac_model.schema")
-    content = json.loads((exported / suffix / "model.stac.json").read_text())
+    content = json.loads((exported / suffix / f"model.{suffix}.stac.json").read_text())
     found = schema.MLModelProperties.model_validate(content["properties"])
     assert [*found.tasks] == ["semantic-segmentation"]
     assert [band["name"] for band in content["properties"]["mlm:input"][0]["bands"]] == [
@@ -221,6 +233,21 @@ def test_the_stac_item_is_valid(exported, suffix):
     assert content["properties"]["mlm:hyperparameters"]["threshold"] == 0.4
     model = exported / suffix / f"model.{suffix}"
     assert content["assets"]["model"]["file:size"] == model.stat().st_size
+
+
+def test_an_exported_model_is_no_checkpoint_for_those_who_look_inside(ctma, exported, tmp_path):
+    for suffix in ("onnx", "xml"):
+        path = exported / suffix / f"model.{suffix}"
+        refused(ctma, "is exported, for predict, eval", "compare", path, path)
+    program = exported / "pt2/model.pt2"
+    refused(ctma, "is a program for torch.export.load", "info", program)
+
+
+def test_a_description_that_cannot_be_names_its_field(ctma, network, exported, tmp_path):
+    model = onnx.load(exported / "onnx/model.onnx")
+    onnx.helper.set_model_props(model, {"ctma": json.dumps({"threshold": 2})})
+    onnx.save(model, tmp_path / "m.onnx")
+    refused(ctma, "damaged description (threshold 2: ", "info", tmp_path / "m.onnx")
 
 
 def test_what_cannot_be_exported_is_one_line(ctma, network, exported, tmp_path):

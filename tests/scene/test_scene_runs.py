@@ -188,8 +188,10 @@ def test_pieces_without_their_content_are_made_again(pair, expected, tmp_path):
 def test_only_an_equal_run_is_resumed(pair, tmp_path):
     network = Slow().eval()
     interrupt(pair, network, tmp_path, after=9)
-    with pytest.raises(SettingError, match="other inputs or settings"):
+    with pytest.raises(SettingError, match=r"other inputs or settings \(threshold 0.5, now 0.4\)"):
         predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.4, resume=True)
+    with pytest.raises(SettingError, match=r"\(engine eager, now exact"):
+        predict_scene(*pair, network, tmp_path, tiling=TILING, engine="exact", resume=True)
     network.usage = replace(network.usage, ground_sample_distance=0.5)
     with pytest.raises(SettingError, match="other inputs or settings"):
         predict_scene(

@@ -31,7 +31,8 @@ def convert_weights(
 
     Args:
         source: What is converted; its suffix says what it is.
-        target: The other kind; with ``half``, a checkpoint of ours in any case.
+        target: The other kind; with ``half`` a checkpoint of ours in any case, with ``usage`` it
+            may be one.
         arguments: For a ``.pth``, what it does not say, such as ``fusion=0.67``.
         half: Keep kernels in float16, see ``save_model``.
         overwrite: Replace the target if it is there.
@@ -52,11 +53,12 @@ def convert_weights(
     if source.resolve() == target.resolve():
         raise CheckpointError(f"{source}: would be overwritten; name another file")
     ours = {".safetensors"}
-    routes = ((RELEASED_SUFFIXES, ours), (ours, ours if half else RELEASED_SUFFIXES))
+    from_ours = ours if half else RELEASED_SUFFIXES | (ours if usage else set())
+    routes = ((RELEASED_SUFFIXES, ours), (ours, from_ours))
     if not any(source.suffix in a and target.suffix in b for a, b in routes):
         raise CheckpointError(
             f"{source} to {target}: convert takes a .pth to a .safetensors, or the other way; "
-            "with `half`, either to a .safetensors"
+            "with `half` or values for its header, either to a .safetensors"
         )
     refuse_existing(target, overwrite)
     network = load_model(source, **(arguments or {}))

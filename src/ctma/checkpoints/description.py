@@ -13,7 +13,7 @@ from ctma.checkpoints.header import (
     read_header,
 )
 from ctma.files import file_fingerprint
-from ctma.inference.exported import is_exported, read_exported
+from ctma.inference.exported import is_exported, read_description
 from ctma.models.registry import ENTRIES
 
 
@@ -28,7 +28,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     """
     path = find_checkpoint(path)
     if is_exported(path):
-        model = read_exported(path)
+        model = read_description(path)
         known = {"runtime": model.runtime, **model.description.model_dump(mode="json")}
         return {"file": str(path), "bytes": path.stat().st_size, **known}
     known = _describe_released(path) if path.suffix in RELEASED_SUFFIXES else _describe_ours(path)

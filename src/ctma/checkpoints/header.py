@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from ctma.errors import CheckpointError, first_line
+from ctma.inference.exported import is_exported
+from ctma.settings import first_invalid
 from ctma.types import IMAGE_BANDS, name_bands
 
 FORMAT_VERSION = 2
@@ -86,7 +88,8 @@ def find_checkpoint(checkpoint: str | Path) -> Path:
     """The file of a checkpoint: given by its path, by the folder of its run, or by its name.
 
     Raises:
-        CheckpointError: If it is the state of a training, which holds no header.
+        CheckpointError: If it is the state of a training, or a program of torch's, which hold
+            no header.
     """
     path = Path(checkpoint)
     if str(checkpoint) in shipped_models():
@@ -94,6 +97,10 @@ def find_checkpoint(checkpoint: str | Path) -> Path:
     if path.suffix == ".ckpt":
         weights = path.with_suffix(".safetensors").name
         raise CheckpointError(f"{path}: is what a training resumes from; take {weights} beside it")
+    if path.suffix == ".pt2":
+        raise CheckpointError(
+            f"{path}: is a program for torch.export.load; take the checkpoint that it came from"
+        )
     return path / RUN_BEST if (path / RUN_BEST).is_file() else path
 
 
@@ -107,17 +114,18 @@ def read_header(path: str | Path) -> Header:
         CheckpointError: If the file is missing, damaged or no checkpoint of ours.
     """
     path = find_checkpoint(path)
+    if is_exported(path):
+        raise CheckpointError(
+            f"{path}: is exported, for predict, eval, bench and info; take the checkpoint that it "
+            "came from"
+        )
     metadata, _ = _read_safetensors(path)
     if KEY not in metadata:
         raise CheckpointError(f"{path}: no ctma header, so its network is not known")
     try:
         return Header.model_validate(_migrate(json.loads(metadata[KEY]), path))
     except ValidationError as error:
-        (first, *_) = error.errors()
-        field = ".".join(map(str, first["loc"]))
-        raise CheckpointError(
-            f"{path}: damaged ctma header ({field} {first['input']!r}: {first['msg'].lower()})"
-        ) from error
+        raise CheckpointError(f"{path}: damaged ctma header ({first_invalid(error)})") from error
     except (json.JSONDecodeError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged ctma header ({first_line(error)})") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -29,7 +28,7 @@ from ctma.cli.commands import (
 )
 from ctma.cli.output import as_option, errors, name_options, say, take_any_name
 from ctma.errors import CtmaError, extras, one_line
-from ctma.memory import KEEP_MEMORY
+from ctma.memory import keep_by_default
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -83,8 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     if arguments is None:
         arguments = sys.argv[1:]
-        # The process is the command's own.
-        os.environ.setdefault(KEEP_MEMORY, "1")
+        keep_by_default()
     if "" in arguments:
         _fail("an argument is empty; where a script gives it, look at its variables")
     # --debug is taken anywhere, so that it can be added to the end of a failed command.
@@ -110,6 +108,10 @@ def run_guarded(
         if debug:
             raise
         _fail(name_options(one_line(error), naming), error)
+    except ModuleNotFoundError as error:
+        if debug or error.name != "torch":
+            raise
+        _fail("torch is not installed; without it ctma predict runs exported models alone", error)
     except OSError as error:
         if debug:
             raise

@@ -15,11 +15,13 @@ from ctma.cli.output import print_scores, progress, say, warn
 from ctma.compat.configuration import ReleasedConfig, boolean_keys, load_config
 from ctma.compat.run import evaluate_released, train_released
 from ctma.errors import SettingError
+from ctma.memory import keep_by_default
 from ctma.training.recipes import read_yaml
 
 
 def main() -> None:
     """Runs the released command line; errors as in ``ctma``."""
+    keep_by_default()
     arguments = _parse(sys.argv[1:])
     run_guarded(lambda: _run(arguments), debug=arguments.debug_on is True, naming=naming)
 

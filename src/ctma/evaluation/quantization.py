@@ -24,7 +24,7 @@ from ctma.checkpoints.store import load_model
 from ctma.data.dataset import PairDataset, to_tensor
 from ctma.data.pairs import Pair, find_label_scale
 from ctma.data.readers import find_pairs
-from ctma.errors import SettingError, extras
+from ctma.errors import DataError, SettingError, extras
 from ctma.evaluation.metrics import ConfusionMatrix
 from ctma.evaluation.scoring import Scoring, record_score, score_pairs
 from ctma.files import check_writable, file_fingerprint, refuse_existing
@@ -96,6 +96,7 @@ def quantize(
 
     Raises:
         SettingError: If it loses more; nothing is written then.
+        DataError: If validation holds pairs that scales are taken from.
         MissingExtraError: If NNCF or OpenVINO is not installed.
         CtmaError: If checkpoint or data cannot be read, or the output not be written.
     """
@@ -104,7 +105,7 @@ def quantize(
     output, path = Path(output), find_checkpoint(checkpoint)
     _check(path, output, most, overwrite)
     network = load_model(path)
-    train, val = (find_pairs(data, split, folders=folders) for split in ("train", "val"))
+    train, val = _find_apart(data, folders)
     check_writable(output)
     scoring = Scoring(precision="float32")
     on_note(f"scoring {path.name} in float32")
@@ -145,6 +146,23 @@ def _check(checkpoint: Path, output: Path, most: float, overwrite: bool) -> None
         raise SettingError(f"`output` {output}: a model in 8 bits is OpenVINO's, an .xml")
     for path in (output, output.with_suffix(".bin")):
         refuse_existing(path, overwrite)
+
+
+def _find_apart(data: str | Path, folders: str | None) -> tuple[list[Pair], list[Pair]]:
+    """Training and validation, if no pair is in both."""
+    train, val = (find_pairs(data, split, folders=folders) for split in ("train", "val"))
+    known = {_images(pair): pair for pair in train}
+    for pair in val:
+        if (same := known.get(_images(pair))) is not None:
+            raise DataError(
+                f"{data}: {pair.name} of val is {same.name} of train, so its score says nothing "
+                "of 8 bits; ctma check shows all such pairs"
+            )
+    return train, val
+
+
+def _images(pair: Pair) -> tuple[str, str]:
+    return file_fingerprint(pair.before), file_fingerprint(pair.after)
 
 
 def _quantise(network: ChangeNetwork, samples: _Crops, val: Sequence[Pair], most: float) -> Any:

@@ -31,7 +31,7 @@ from ctma.inference.exported import is_exported
 from ctma.inference.protocols import to_unit_range
 from ctma.models.base import ChangeNetwork
 from ctma.settings import check_count
-from ctma.types import Pixels, Progress, ignore
+from ctma.types import MINIMUM_SIZE, Pixels, Progress, ignore
 
 ROUNDS = 9
 """Runs that count, of each engine at each size."""
@@ -109,7 +109,7 @@ def find_ways(models: Sequence[str], engines: Sequence[str]) -> list[Way]:
         check_installed(name)
     wanted = engines or [name for name in ENGINES if is_installed(name) and name != "compile"]
     ways = []
-    for model in models:
+    for model in dict.fromkeys(models):
         if is_exported(model):
             known = prepare(load_model(model))
             ways.append(Way(model, known.engine, known.precision))
@@ -147,13 +147,14 @@ def measure_speed(
         on_progress: Called after every turn with how many are done, and of how many.
 
     Raises:
-        SettingError: If a count is below 1, or a size below what the network takes.
+        SettingError: If `rounds` is below 1, or a size below what the network takes.
         DataError: If the pairs are smaller than a size.
         CtmaError: If an engine cannot run a model.
     """
     check_count("rounds", rounds)
     for size in sizes:
-        check_count("size", size)
+        if size < MINIMUM_SIZE:
+            raise SettingError(f"`size` {size}: networks take {MINIMUM_SIZE} pixels and more")
     timings: list[Timing] = []
     total, done = len(sizes) * rounds * len(ways), 0
     for size in sizes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,7 @@ def predict_pairs(
     after: Path,
     output: Path,
     predict: Callable[[Pixels, Pixels], Prediction],
+    computing: Mapping[str, str],
     *,
     overwrite: bool = False,
     on_done: Progress = ignore,
@@ -45,11 +46,12 @@ def predict_pairs(
         after: The same kind; in folders, partners have the same name without suffix.
         output: Gets ``mask/NAME.png`` (0/255) and ``probability/NAME.png`` (0 to 255).
         predict: What changed between two (H, W, 3).
+        computing: What does the work: ``engine``, ``precision``, ``engine_why``.
         overwrite: Replace what is there of other pairs too.
         on_done: Called after every pair with how many are done, and of how many.
 
     Returns:
-        For each pair its name, files and changed share.
+        For each pair its name, files, changed share and what did the work.
 
     Raises:
         DataError: If partners are missing or there is nothing to predict.
@@ -75,6 +77,7 @@ def predict_pairs(
                 "mask": str(mask),
                 "probability": str(probability),
                 "changed_share": float(prediction.mask.mean()),
+                **computing,
             }
         )
         on_done(len(results), len(pairs))

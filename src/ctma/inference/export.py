@@ -21,7 +21,7 @@ from ctma.inference.engines.graph import make_example
 from ctma.inference.exported import KEY, PROBABILITY, Description
 from ctma.inference.graphs import UNTRACEABLE, gives, trace
 from ctma.inference.runtimes import Run, open_onnx, open_openvino
-from ctma.inference.stac import describe_for_stac
+from ctma.inference.stac import Tile, describe_for_stac
 from ctma.models.base import ChangeNetwork, check_network
 
 PURPOSES = ("qgis-deepness",)
@@ -35,6 +35,9 @@ OVERLAP = 10
 
 TOLERANCE = 1e-3
 """By how much a probability may be off at another size than was traced."""
+
+_DEEPNESS = Tile(TILE, batch=1, scaling=255.0, images="input", found="output")
+"""What that of Deepness takes and gives."""
 
 _IR_VERSION = 8
 _LARGEST_SIDE = 1 << 14
@@ -60,7 +63,7 @@ def export(
         output: ``.onnx``, ``.xml`` (weights go beside it, as ``.bin``) or ``.pt2``.
         purpose: ``"qgis-deepness"``: one input of both dates, (1, 2 bands, 512, 512), with the
             metadata that the QGIS plug-in Deepness reads; an ``.onnx``.
-        stac: Whether a STAC item goes beside it, ``NAME.stac.json``, with the extension for
+        stac: Whether a STAC item goes beside it, ``OUTPUT.stac.json``, with the extension for
             machine learning models.
         overwrite: Replace what is there.
 
@@ -81,7 +84,7 @@ def export(
     if output.suffix not in _WRITERS or (purpose and output.suffix != ".onnx"):
         kinds = ".onnx" if purpose else ", ".join(_WRITERS)
         raise SettingError(f"`output` {output}: its suffix says what it becomes: {kinds}")
-    item = output.with_suffix(".stac.json")
+    item = output.with_name(f"{output.name}.stac.json")
     files = [output, *([output.with_suffix(".bin")] if output.suffix == ".xml" else [])]
     for path in (*files, item) if stac else files:
         refuse_existing(path, overwrite)
@@ -94,7 +97,7 @@ def export(
             f"{type(network).__name__}: cannot be written as {output.suffix} ({first_line(error)})"
         ) from error
     if stac:
-        write_json(item, describe_for_stac(network, files, TILE if purpose else -1))
+        write_json(item, describe_for_stac(network, files, _DEEPNESS if purpose else None))
         files.append(item)
     return files
 
@@ -218,10 +221,11 @@ def _write_for_deepness(network: ChangeNetwork, output: Path) -> None:
     if distance is None:
         raise SettingError(
             "`purpose` qgis-deepness: the checkpoint does not say the ground sample distance it "
-            "was trained at (ctma convert --half can add it)"
+            "was trained at (ctma convert --gsd adds it)"
         )
     example = torch.rand(1, 2 * network.bands, TILE, TILE)
-    graph = trace(Stacked(rewrite(network)), [example], "output", inputs=("input",), free=False)
+    images, found = _DEEPNESS.images, _DEEPNESS.found
+    graph = trace(Stacked(rewrite(network)), [example], found, inputs=(images,), free=False)
     settings = {
         "model_type": "Segmentor",
         "class_names": {"0": "unchanged", "1": "changed"},

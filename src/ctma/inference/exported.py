@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from ctma.errors import CheckpointError, ImageError, SettingError, extras, first
 from ctma.inference.batch import Prediction
 from ctma.inference.runtimes import Run, onnx_errors, open_onnx, open_openvino
 from ctma.inference.tiles import find_windows, windows
-from ctma.settings import check_threshold
+from ctma.settings import check_threshold, first_invalid
 from ctma.types import IMAGE_BANDS, MINIMUM_SIZE, Pixels
 
 RUNTIMES = {".onnx": "onnx", ".xml": "openvino"}
@@ -83,6 +83,11 @@ class ExportedModel:
     runtime: str
     description: Description
 
+    @property
+    def why(self) -> str:
+        """Why its runtime runs it, for people."""
+        return f"{self.path.name} is run by it"
+
     def open(
         self,
         shape: tuple[int, ...] | None = None,
@@ -134,33 +139,56 @@ def read_exported(path: str | Path) -> ExportedModel:
         CheckpointError: If it is missing or damaged, or has another signature.
         MissingExtraError: If what runs it is not installed.
     """
-    path = Path(path).absolute()
+    model, signature = _read(Path(path).absolute())
+    _check_signature(model, signature)
+    return model
+
+
+def read_description(path: str | Path) -> ExportedModel:
+    """As :func:`read_exported`, but a file of ours may have another signature, as QGIS wants it."""
+    model, signature = _read(Path(path).absolute())
+    if signature.told is None:
+        _check_signature(model, signature)
+    return model
+
+
+class _Signature(NamedTuple):
+    """Inputs and outputs with their channels, and the description as text."""
+
+    inputs: dict[str, int | None]
+    outputs: dict[str, int | None]
+    told: str | None
+
+
+def _read(path: Path) -> tuple[ExportedModel, _Signature]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     runtime = RUNTIMES[path.suffix]
     try:
-        inputs, outputs, told = _READERS[runtime](path)
+        signature = _READERS[runtime](path)
     except (RuntimeError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({first_line(error)})") from error
+        whole = f"{path} with {path.with_suffix('.bin').name}" if path.suffix == ".xml" else path
+        raise CheckpointError(f"{whole}: cannot be read ({first_line(error)})") from error
     try:
-        description = Description.model_validate(json.loads(told) if told else {})
-    except (ValidationError, ValueError) as error:
+        description = Description.model_validate(json.loads(signature.told or "{}"))
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: damaged description ({first_invalid(error)})") from error
+    except ValueError as error:
         raise CheckpointError(f"{path}: damaged description ({first_line(error)})") from error
-    wanted = dict.fromkeys(INPUTS, len(description.bands))
-    if inputs != wanted or [*outputs] != [PROBABILITY]:
-        found = ", ".join(f"{name} of {bands} bands" for name, bands in inputs.items())
+    return ExportedModel(path, runtime, description), signature
+
+
+def _check_signature(model: ExportedModel, signature: _Signature) -> None:
+    bands = len(model.description.bands)
+    if signature.inputs != dict.fromkeys(INPUTS, bands) or [*signature.outputs] != [PROBABILITY]:
+        found = ", ".join(f"{name} of {count} bands" for name, count in signature.inputs.items())
         raise CheckpointError(
-            f"{path}: takes {found} and gives {', '.join(outputs)}; expected before and after of "
-            f"{len(description.bands)} bands each, (B, bands, H, W), and {PROBABILITY}"
+            f"{model.path}: takes {found} and gives {', '.join(signature.outputs)}; expected "
+            f"before and after of {bands} bands each, (B, bands, H, W), and {PROBABILITY}"
         )
-    return ExportedModel(path, runtime, description)
 
 
-Signature = tuple[dict[str, int | None], dict[str, int | None], str | None]
-"""Inputs and outputs with their channels, and the description as text."""
-
-
-def _read_onnx(path: Path) -> Signature:
+def _read_onnx(path: Path) -> _Signature:
     with extras():
         import onnxruntime
     with onnx_errors():
@@ -169,10 +197,10 @@ def _read_onnx(path: Path) -> Signature:
         {port.name: _channels(port.shape) for port in ports}
         for ports in (session.get_inputs(), session.get_outputs())
     )
-    return inputs, outputs, session.get_modelmeta().custom_metadata_map.get(KEY)
+    return _Signature(inputs, outputs, session.get_modelmeta().custom_metadata_map.get(KEY))
 
 
-def _read_openvino(path: Path) -> Signature:
+def _read_openvino(path: Path) -> _Signature:
     with extras():
         import openvino
     model = openvino.Core().read_model(path)
@@ -186,10 +214,10 @@ def _read_openvino(path: Path) -> Signature:
         for ports in (model.inputs, model.outputs)
     )
     told = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
-    return inputs, outputs, told
+    return _Signature(inputs, outputs, told)
 
 
-_READERS: dict[str, Callable[[Path], Signature]] = {"onnx": _read_onnx, "openvino": _read_openvino}
+_READERS: dict[str, Callable[[Path], _Signature]] = {"onnx": _read_onnx, "openvino": _read_openvino}
 
 
 def _channels(shape: list[Any]) -> int | None:

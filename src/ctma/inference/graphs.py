@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ctma.errors import extras
+from ctma.errors import CheckpointError, extras
 from ctma.inference.exported import INPUTS
+from ctma.inference.protocols import NO_NUMBERS
 from ctma.inference.runtimes import Run
 
 OPSET = 17
@@ -92,9 +93,14 @@ def gives(
         module: What it was traced from, or does the same.
         pair: Of another size, (B, C, H, W) each.
         tolerance: How far values may be off, as a share of the largest or of 1.
+
+    Raises:
+        CheckpointError: If the module gives values that are no numbers.
     """
     with torch.no_grad():
         expected = module(*pair).float().numpy()
+    if not np.isfinite(expected).all():
+        raise CheckpointError(NO_NUMBERS)
     try:
         found = open_graph()(*(date.numpy() for date in pair))
         apart = float(np.abs(found - expected).max())

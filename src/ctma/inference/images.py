@@ -122,8 +122,12 @@ def predict_files(
     """
     check_takes_images(model)
     how = {name: options.pop(name) for name in ("engine", "precision") if name in options}
-    run = partial(predict, model=prepare(model, **how, keep=options.pop("cache", True)), **options)
-    return predict_pairs(before, after, output, run, overwrite=overwrite, on_done=on_done)
+    prepared = prepare(model, **how, keep=options.pop("cache", True))
+    run = partial(predict, model=prepared, **options)
+    told = {
+        "engine": prepared.engine, "precision": prepared.precision, "engine_why": prepared.why
+    }  # fmt: skip
+    return predict_pairs(before, after, output, run, told, overwrite=overwrite, on_done=on_done)
 
 
 def _read(image: NDArray | Image | str | Path, model: ChangeNetwork) -> NDArray:

@@ -15,12 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctma.errors import UnknownNameError
+from ctma.errors import CheckpointError, UnknownNameError
 from ctma.inference.tiles import windows
 from ctma.models.base import ChangeNetwork, check_logits
 
 WINDOW = 256
 STRIDE = 64
+
+NO_NUMBERS = "the network gives values that are no numbers: its weights are damaged, or diverged"
 
 
 Protocol = Callable[[ChangeNetwork, Tensor, Tensor], Tensor]
@@ -42,13 +44,20 @@ def find_protocol(name: str) -> Protocol:
 
 @torch.no_grad()
 def whole(network: ChangeNetwork, before: Tensor, after: Tensor) -> Tensor:
-    """The whole image at once; images below the least size are padded by their edge."""
+    """The whole image at once; images below the least size are padded by their edge.
+
+    Raises:
+        CheckpointError: If the network gives values that are no numbers.
+    """
     height, width = before.shape[-2:]
     least, scaling = network.minimum_size, network.usage.scaling
     before, after = (_pad_to(least, to_unit_range(image, scaling)) for image in (before, after))
     logits = network(before, after)
     check_logits(network, logits, before)
-    return network.probability(logits.fine[..., :height, :width])
+    probability = network.probability(logits.fine[..., :height, :width])
+    if not bool(probability.isfinite().all()):
+        raise CheckpointError(NO_NUMBERS)
+    return probability
 
 
 @torch.no_grad()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ctma.files import sha256
+from ctma.inference.exported import INPUTS, PROBABILITY
 from ctma.models.base import ChangeNetwork
 
 EXTENSIONS = (
@@ -27,17 +28,38 @@ _SHA_256 = "1220"
 """How a multihash of SHA-256 begins: its kind, and its length."""
 
 
-def describe_for_stac(network: ChangeNetwork, files: Sequence[Path], side: int) -> dict[str, Any]:
+class Tile(NamedTuple):
+    """What a model takes and gives, where that is not two images of any size, by their names.
+
+    Attributes:
+        side: Pixels of a tile, -1 for any.
+        batch: How many tiles at once, -1 for any.
+        scaling: The stored value that stands for 1.
+        images: Name of the input.
+        found: Name of the output.
+    """
+
+    side: int
+    batch: int
+    scaling: float
+    images: str
+    found: str
+
+
+def describe_for_stac(
+    network: ChangeNetwork, files: Sequence[Path], tile: Tile | None = None
+) -> dict[str, Any]:
     """A STAC item of an exported network.
 
     Args:
         network: What was exported.
         files: Its files, the model first.
-        side: Pixels of a tile, -1 for any.
+        tile: What it takes and gives, by default what :func:`ctma.export` says.
     """
     usage = network.usage
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    bands = [f"{date} {band}" for date in ("before", "after") for band in usage.bands]
+    tile = tile or Tile(-1, -1, usage.scaling, " and ".join(INPUTS), PROBABILITY)
+    bands = [f"{date} {band}" for date in INPUTS for band in usage.bands]
     chosen = {
         "threshold": usage.threshold,
         "temperature": usage.temperature,
@@ -65,8 +87,8 @@ def describe_for_stac(network: ChangeNetwork, files: Sequence[Path], side: int) 
             "mlm:total_parameters": sum(weight.numel() for weight in network.parameters()),
             "mlm:pretrained": True,
             "mlm:accelerator_constrained": False,
-            "mlm:input": [_input(bands, side, usage.scaling)],
-            "mlm:output": [_output(side)],
+            "mlm:input": [_input(bands, tile)],
+            "mlm:output": [_output(tile)],
             "mlm:hyperparameters": {key: v for key, v in chosen.items() if v is not None},
         },
         "links": [],
@@ -76,26 +98,26 @@ def describe_for_stac(network: ChangeNetwork, files: Sequence[Path], side: int) 
     }
 
 
-def _input(bands: Sequence[str], side: int, scaling: float) -> dict[str, Any]:
+def _input(bands: Sequence[str], tile: Tile) -> dict[str, Any]:
     return {
-        "name": "before and after",
+        "name": tile.images,
         "bands": [{"name": band} for band in bands],
         "input": {
-            "shape": [-1, len(bands), side, side],
+            "shape": [tile.batch, len(bands), tile.side, tile.side],
             "dim_order": ["batch", "bands", "height", "width"],
             "data_type": "float32",
         },
-        "value_scaling": [{"type": "min-max", "minimum": 0, "maximum": scaling}] * len(bands),
+        "value_scaling": [{"type": "min-max", "minimum": 0, "maximum": tile.scaling}] * len(bands),
         "resize_type": None,
     }
 
 
-def _output(side: int) -> dict[str, Any]:
+def _output(tile: Tile) -> dict[str, Any]:
     return {
-        "name": "probability",
+        "name": tile.found,
         "tasks": ["semantic-segmentation"],
         "result": {
-            "shape": [-1, 1, side, side],
+            "shape": [tile.batch, 1, tile.side, tile.side],
             "dim_order": ["batch", "channel", "height", "width"],
             "data_type": "float32",
         },

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ctma.files import fingerprint
 from ctma.inference.engines.engine import Engine
 from ctma.models.base import ChangeNetwork
 from ctma.scene.plan import Plan
 from ctma.scene.rasters import files_beside
-from ctma.scene.settings import PolygonSettings
+from ctma.scene.settings import PolygonSettings, SceneSettings
 
 
 class Identity(NamedTuple):
@@ -46,6 +47,22 @@ def identify(
     now = fingerprint([before, *nodata, *map(_stamp, beside), *computing.values()])
     # Runs that said nothing of what computes were torch's, in float32 or bf16 as the plan says.
     return Identity(now, before if engine.engine == "eager" else now)
+
+
+def describe_run(settings: SceneSettings, engine: Engine, plan: Plan) -> dict[str, str]:
+    """Settings and what computes, by name, for those who ask what differs from another run."""
+    told = vars(settings) | {"threshold": plan.threshold} | engine.describe()
+    return {name: str(value) for name, value in told.items()}
+
+
+def find_differences(former: Mapping[str, Any], now: Mapping[str, str]) -> str:
+    """In which names that both know two runs differ, for people; nothing where in none."""
+    other = [
+        f"{name} {former[name]}, now {value}"
+        for name, value in now.items()
+        if name in former and str(former[name]) != value
+    ]
+    return f" ({'; '.join(other)})" if other else ""
 
 
 def _stamp(path: str) -> str:

@@ -23,7 +23,7 @@ from ctma.inference.resolution import check_given_distance, coarseness_warning
 from ctma.inference.views import evaluating, look_as
 from ctma.models.base import ChangeNetwork
 from ctma.scene.grid import Grid, metres_a_unit
-from ctma.scene.identity import Identity, identify
+from ctma.scene.identity import Identity, describe_run, find_differences, identify
 from ctma.scene.overview import draw_overview
 from ctma.scene.plan import Date, Findings, Plan, make_plan
 from ctma.scene.rasters import raster_settings
@@ -123,6 +123,10 @@ def predict_scene(
     return run.result(summary, findings.pictures if picture else None, on_warning)
 
 
+_TOLD = ("engine", "precision", "threshold")
+"""Of a summary, what is the same as of a run."""
+
+
 @dataclass(frozen=True)
 class _Run:
     """One run over a scene, from its plan on."""
@@ -152,6 +156,10 @@ class _Run:
         return cls(plan, engine, network, settings, output, identity)
 
     @property
+    def described(self) -> dict[str, str]:
+        return describe_run(self.settings, self.engine, self.plan)
+
+    @property
     def polygons(self) -> Path:
         return self.output / f"changes.{self.settings.polygon_format}"
 
@@ -174,9 +182,11 @@ class _Run:
             discard(self.output, self.identity)
             return summary
         if not holds(self.output, self.identity):
+            known = {name: summary[name] for name in _TOLD if name in summary}
             raise SettingError(
                 f"{self.output}: holds the finished map of other settings, versions or states of "
-                "the inputs; repeat those, or make it anew without `resume`"
+                f"the inputs{find_differences(known, self.described)}; repeat those, or make it "
+                "anew without `resume`"
             )
         return None
 
@@ -193,7 +203,7 @@ class _Run:
         check_writable(self.output / SUMMARY)
         with sole_run(self.output):
             sources = self.plan.before.path, self.plan.after.path
-            store = Store(self.output, self.identity, sources, resume)
+            store = Store(self.output, self.identity, self.described, sources, resume)
             counts = self._map(store, workers, cluster, on_progress)
             seconds = found.pop("seconds") | {"run": round(time.monotonic() - start, 2)}
             summary = {

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctma.errors import OutputError, SettingError
 from ctma.files import whole_file, write_json
-from ctma.scene.identity import Identity
+from ctma.scene.identity import Identity, find_differences
 from ctma.scene.plan import WindowIndex
 
 FOLDER = ".ctma-unfinished"
-_MARK, _SOURCES = "identity", "sources.json"
+_MARK, _SOURCES, _SETTINGS = "identity", "sources.json", "settings.json"
 
 
 class Store:
@@ -24,6 +26,7 @@ class Store:
     Args:
         output: The output folder; the store is a hidden folder in it until the run ends.
         identity: What the outputs depend on; only an equal run may be resumed.
+        settings: The same by name, as far as they are settings or computing, for people.
         sources: Paths of the rasters before and after.
         resume: Keep what is there; otherwise it is removed.
 
@@ -33,14 +36,20 @@ class Store:
     """
 
     def __init__(
-        self, output: Path, identity: Identity, sources: tuple[str, str], resume: bool
+        self,
+        output: Path,
+        identity: Identity,
+        settings: Mapping[str, str],
+        sources: tuple[str, str],
+        resume: bool,
     ) -> None:
         self.folder = output / FOLDER
         mark = self.folder / _MARK
         former = mark.read_text() if mark.is_file() else None
         if resume and former is not None and former not in identity:
             raise SettingError(
-                f"{output}: holds the unfinished run of other inputs or settings; "
+                f"{output}: holds the unfinished run of other inputs or settings"
+                f"{find_differences(_read_json(self.folder / _SETTINGS) or {}, settings)}; "
                 "repeat those, or start anew without `resume`"
             )
         try:
@@ -52,6 +61,7 @@ class Store:
         except OSError as error:
             raise OutputError(f"cannot write {output}: {error.strerror}") from error
         write_json(self.folder / _SOURCES, sources)
+        write_json(self.folder / _SETTINGS, settings)
         with whole_file(mark) as part:
             part.write_text(identity.now)
 
@@ -116,17 +126,22 @@ def unfinished_sources(output: Path) -> tuple[str, str] | None:
     folder = output / FOLDER
     if not any(folder.glob("*.npy")):
         return None
-    try:
-        before, after = json.loads((folder / _SOURCES).read_text())
-    except (OSError, ValueError):
-        return None
-    return before, after
+    sources = _read_json(folder / _SOURCES)
+    return None if sources is None else (sources[0], sources[1])
 
 
 def discard(output: Path, identity: Identity | None = None) -> None:
     """Removes what an interrupted run, or only the one named, has left in an output folder."""
     if identity is None or holds(output, identity):
         shutil.rmtree(output / FOLDER, ignore_errors=True)
+
+
+def _read_json(path: Path) -> Any:
+    """What a file holds; ``None`` where it is not there, or not whole."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _load(path: Path) -> NDArray | None:

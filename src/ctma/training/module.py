@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR, Reduce
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ctma.data.dataset import Batch
-from ctma.errors import SettingError
+from ctma.errors import CheckpointError, SettingError
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
 from ctma.inference.protocols import crops, to_unit_range
 from ctma.models.base import ChangeNetwork, check_logits
@@ -116,12 +116,13 @@ class ChangeModule(pl.LightningModule):
 
     def validation_step(self, batches: list[Batch], _: int) -> dict[str, Tensor]:
         """Counts the pixels of some pairs; gives the probability of the first batch."""
-        found = [crops(self.kept, batch.before, batch.after) for batch in batches]
-        if not all(bool(probability.isfinite().all()) for probability in found):
+        try:
+            found = [crops(self.kept, batch.before, batch.after) for batch in batches]
+        except CheckpointError as error:
             raise SettingError(
                 "the training diverged, its outputs are no numbers; take a smaller `optimizer.lr`, "
                 "or clip gradients by `trainer.clip`"
-            )
+            ) from error
         for batch, probability in zip(batches, found, strict=True):
             self.confusion.update(probability, batch.change)
             entropy = _cross_entropy(probability, batch.change)

@@ -154,6 +154,11 @@ def _predict_without_torch(context: typer.Context, of_scenes: bool) -> None:
             Path(options["after"]),
             options["output"],
             run,
+            {
+                "engine": model.runtime,
+                "precision": model.description.precision,
+                "engine_why": model.why,
+            },
             overwrite=options["overwrite"],
             on_done=on_progress,
         )

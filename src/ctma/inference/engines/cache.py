@@ -59,7 +59,8 @@ def _path(key: str) -> Path:
 
 
 def _make_room() -> None:
-    kept = sorted(folder().glob(f"*{_SUFFIX}"), key=lambda path: path.stat().st_mtime)
+    files = (path for path in folder().glob(f"*{_SUFFIX}") if path.is_file())
+    kept = sorted(files, key=lambda path: path.stat().st_mtime)
     total = sum(path.stat().st_size for path in kept)
     for path in kept[:-1]:
         if total <= MOST_BYTES:

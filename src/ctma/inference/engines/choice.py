@@ -50,6 +50,9 @@ FASTEST = (
 """In the order in which ``auto`` takes what there is."""
 
 
+_NO_INT8 = "`precision` int8: needs a model that ctma quantize wrote"
+
+
 class Choice(NamedTuple):
     """What runs a network.
 
@@ -64,14 +67,18 @@ class Choice(NamedTuple):
     why: str
 
 
-def check_engine(name: str) -> None:
+def check_engine(name: str, said: str = "engine") -> None:
     """Refuses what is no engine.
+
+    Args:
+        name: What was given.
+        said: What it was given as.
 
     Raises:
         UnknownNameError: If there is no such engine.
     """
     if name not in (*ENGINES, "auto"):
-        raise UnknownNameError("engine", name, (*ENGINES, "auto"))
+        raise UnknownNameError(said, name, (*ENGINES, "auto"))
 
 
 def is_installed(engine: str) -> bool:
@@ -142,14 +149,14 @@ def _choices(network: ChangeNetwork, engine: str, precision: str) -> Iterator[Ch
             found = True
             yield Choice(name, kind, f"agrees with float32 on {100 * agreement:.2f} % of val")
     if not found:
-        raise SettingError(f"`precision` {precision}: needs weights that were quantised for it")
+        raise SettingError(_NO_INT8)
 
 
 def _find_engine(name: str) -> str:
     check_engine(name)
     if name == "auto":
         name = os.environ.get(VARIABLE) or "auto"
-        check_engine(name)
+        check_engine(name, f"engine in {VARIABLE}")
     return name
 
 
@@ -241,6 +248,8 @@ def candidates(network: ChangeNetwork) -> Iterator[Choice]:
 
 def _check_asked(engine: str, precision: str, network: ChangeNetwork) -> None:
     entry = ENGINES[engine]
+    if precision == "int8":
+        raise SettingError(_NO_INT8)
     if precision not in ("auto", *entry.precisions):
         raise SettingError(
             f"engine {engine} computes in {' and '.join(entry.precisions)}, not in {precision}"

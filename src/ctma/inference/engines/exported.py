@@ -65,7 +65,7 @@ class Exported(SessionEngine):
         self.arguments = self.network.arguments
         self.model = model
         self.shapes = 4 if model.runtime == "openvino" else 0  # type: ignore[misc]
-        self.why = f"{model.path.name} is run by it"
+        self.why = model.why
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
         """Logits of the model's probability; inputs as the network's."""
