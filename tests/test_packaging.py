@@ -26,6 +26,7 @@ OTHER_FILES = {
             "ctma-any",
             "ctma-lite",
             "ctma-lite-start",
+            "ctma-lite-svcd",
             "ctma-s",
             "ctma-s-middle",
             "ctma-s-start",

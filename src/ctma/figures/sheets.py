@@ -68,8 +68,8 @@ def save_sheet(
             axis.imshow(tile, cmap="gray", vmin=0, vmax=limit, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             if row == 0:
-                wrapped = textwrap.fill(printable(name), TITLE_WIDTH)
-                axis.set_title(wrapped, fontsize=9, parse_math=False)
+                lines = [textwrap.fill(printable(line), TITLE_WIDTH) for line in name.splitlines()]
+                axis.set_title("\n".join(lines), fontsize=9, parse_math=False)
         if row_names:
             axes[row][0].set_ylabel(printable(row_names[row]), fontsize=7, parse_math=False)
     figure.suptitle(printable(title), fontsize=10, parse_math=False)
