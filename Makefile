@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
 
-.PHONY: demo test quick lint api weights data-named install
+.PHONY: demo test quick lint api lite weights data-named install
 
 demo: install
 	$(BIN)/ctma demo
@@ -30,11 +30,15 @@ lint: install
 # ships; ctma-any on from the third, with a share of the fourth; ctma-s and with it ctma from random ones. DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings.
 # After an interruption the same command goes on.
 # bf16, on processors that multiply it, makes a step shorter (benchmarks/training.py).
+# `make lite DATA=DIR` makes what two cores come to in less than three hours: the first two parts.
 TRAIN = $(BIN)/ctma train --data "$(DATA)" --resume --precision auto
 CALIBRATE = $(BIN)/ctma calibrate --overwrite --data "$(DATA)/levir_cd_05m"
-weights: data-named install
+lite: data-named install
 	$(TRAIN) shipped/ctma-lite-start -o $(RUNS)/ctma-lite-start
 	$(TRAIN) shipped/ctma-lite -o $(RUNS)/ctma-lite-second --init $(RUNS)/ctma-lite-start/best.safetensors
+	$(CALIBRATE) $(RUNS)/ctma-lite-second/best.safetensors -o $(RUNS)/ctma-lite-second.safetensors
+
+weights: lite
 	for seed in 0 1 2; do \
 		$(TRAIN) shipped/ctma-lite-start -o $(RUNS)/ctma-lite-third-$$seed \
 			--init $(RUNS)/ctma-lite-second/best.safetensors --set seed=$$seed \
@@ -48,7 +52,7 @@ weights: data-named install
 		$(TRAIN) shipped/ctma-lite-svcd -o $(RUNS)/ctma-lite-svcd-$$seed \
 			--init $(RUNS)/ctma-lite-mean.safetensors --set seed=$$seed || exit 1; \
 	done
-	$(BIN)/python benchmarks/average.py $(RUNS)/ctma-lite-svcd-0 $(RUNS)/ctma-lite-svcd-1 $(RUNS)/ctma-lite-mean.safetensors --shares 1 1 2 --data "$(DATA)/levir_cd_05m" -o $(RUNS)/ctma-lite-both.safetensors
+	$(BIN)/python benchmarks/average.py $(RUNS)/ctma-lite-svcd-1 $(RUNS)/ctma-lite-svcd-0 $(RUNS)/ctma-lite-mean.safetensors --data "$(DATA)/levir_cd_05m" -o $(RUNS)/ctma-lite-both.safetensors
 	$(CALIBRATE) $(RUNS)/ctma-lite-both.safetensors -o $(RUNS)/ctma-lite-float32.safetensors
 	$(BIN)/ctma convert $(RUNS)/ctma-lite-float32.safetensors $(RUNS)/ctma-lite.safetensors --half --overwrite
 	$(TRAIN) shipped/ctma-any -o $(RUNS)/ctma-any --init $(RUNS)/ctma-lite-third-1/best.safetensors --set seed=1

@@ -4,13 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
 
 from ctma import create_model, export, load_model, predict, prepare, save_model
-from ctma.errors import SettingError
+from ctma.errors import CheckpointError, SettingError
 from support.commands import refused
 from support.images import random_image, read, write_pair
 from support.network_tester import live_in
@@ -241,6 +242,17 @@ def test_an_exported_model_is_no_checkpoint_for_those_who_look_inside(ctma, expo
         refused(ctma, "is exported, for predict, eval", "compare", path, path)
     program = exported / "pt2/model.pt2"
     refused(ctma, "is a program for torch.export.load", "info", program)
+
+
+@pytest.mark.parametrize(
+    ("name", "purpose"), [("m.pt2", None), ("m.onnx", None), ("q.onnx", "qgis-deepness")]
+)
+def test_weights_that_are_no_numbers_are_not_exported(network, tmp_path, name, purpose):
+    damaged = deepcopy(network)
+    torch.nn.init.constant_(next(damaged.parameters()), torch.nan)
+    with pytest.raises(CheckpointError, match="values that are no numbers"):
+        export(damaged, tmp_path / name, purpose=purpose)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_description_that_cannot_be_names_its_field(ctma, network, exported, tmp_path):

@@ -192,6 +192,9 @@ def test_only_an_equal_run_is_resumed(pair, tmp_path):
         predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.4, resume=True)
     with pytest.raises(SettingError, match=r"\(engine eager, now exact"):
         predict_scene(*pair, network, tmp_path, tiling=TILING, engine="exact", resume=True)
+    (tmp_path / ".ctma-unfinished/settings.json").write_text("5")  # by whoever
+    with pytest.raises(SettingError, match="other inputs or settings; repeat"):
+        predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.4, resume=True)
     network.usage = replace(network.usage, ground_sample_distance=0.5)
     with pytest.raises(SettingError, match="other inputs or settings"):
         predict_scene(
@@ -204,7 +207,7 @@ def test_only_an_equal_run_is_resumed(pair, tmp_path):
         with pytest.raises(SettingError, match="other inputs or settings"):
             predict_scene(*pair, other, tmp_path, tiling=TILING, resume=True)
     predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.4)
-    with pytest.raises(SettingError, match="holds the finished map of other settings"):
+    with pytest.raises(SettingError, match=r"finished map of other settings.*d 0.4, now 0.5\)"):
         predict_scene(*pair, network, tmp_path, tiling=TILING, threshold=0.5, resume=True)
     options = {"threshold": 0.5, "polygon_format": "geojson", "resume": True}
     with pytest.raises(SettingError, match="holds the finished map of other settings"):

@@ -12,7 +12,7 @@ from torch import Tensor
 from ctma.data.dataset import to_tensor
 from ctma.errors import SettingError
 from ctma.figures.sheets import error_map, heat, save_sheet
-from ctma.inference.protocols import to_unit_range
+from ctma.inference.protocols import check_numbers, to_unit_range
 from ctma.inference.resolution import check_given_distance, find_enlargement
 from ctma.inference.views import enlarge, evaluating, resize
 from ctma.models.base import ChangeNetwork
@@ -68,7 +68,7 @@ def save_explanation(
     )
     with evaluating(model):
         stages = model.stages(*(images.to(model.device) for images in inputs))
-    logits = resize(stages.fused_logits, before.shape[:2])
+    logits = resize(check_numbers(stages.fused_logits), before.shape[:2])
     threshold = model.usage.threshold if threshold is None else threshold
     mask = (_plane(model.probability(logits)) > threshold).astype(np.uint8)
     tiles: dict[str, Pixels] = {

@@ -20,6 +20,7 @@ from ctma.inference.engines.exact import fold_norms, rewrite
 from ctma.inference.engines.graph import make_example
 from ctma.inference.exported import KEY, PROBABILITY, Description
 from ctma.inference.graphs import UNTRACEABLE, gives, trace
+from ctma.inference.protocols import check_numbers
 from ctma.inference.runtimes import Run, open_onnx, open_openvino
 from ctma.inference.stac import Tile, describe_for_stac
 from ctma.models.base import ChangeNetwork, check_network
@@ -72,6 +73,7 @@ def export(
 
     Raises:
         SettingError: If the network cannot be exported so.
+        CheckpointError: If it gives values that are no numbers.
         UnknownNameError: If there is no such purpose.
         OutputError: If a file cannot be written, or is there already.
         MissingExtraError: If what writes it is not installed.
@@ -88,8 +90,10 @@ def export(
     files = [output, *([output.with_suffix(".bin")] if output.suffix == ".xml" else [])]
     for path in (*files, item) if stac else files:
         refuse_existing(path, overwrite)
+    with torch.no_grad():
+        check_numbers(network.eval()(*make_example(network, fits=True)).fine)
     try:
-        (_write_for_deepness if purpose else _WRITERS[output.suffix])(network.eval(), output)
+        (_write_for_deepness if purpose else _WRITERS[output.suffix])(network, output)
     except CtmaError:
         raise
     except UNTRACEABLE as error:

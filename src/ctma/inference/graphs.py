@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ctma.errors import CheckpointError, extras
+from ctma.errors import extras
 from ctma.inference.exported import INPUTS
-from ctma.inference.protocols import NO_NUMBERS
+from ctma.inference.protocols import check_numbers
 from ctma.inference.runtimes import Run
 
 OPSET = 17
@@ -98,9 +98,7 @@ def gives(
         CheckpointError: If the module gives values that are no numbers.
     """
     with torch.no_grad():
-        expected = module(*pair).float().numpy()
-    if not np.isfinite(expected).all():
-        raise CheckpointError(NO_NUMBERS)
+        expected = check_numbers(module(*pair).float()).numpy()
     try:
         found = open_graph()(*(date.numpy() for date in pair))
         apart = float(np.abs(found - expected).max())

@@ -22,8 +22,6 @@ from ctma.models.base import ChangeNetwork, check_logits
 WINDOW = 256
 STRIDE = 64
 
-NO_NUMBERS = "the network gives values that are no numbers: its weights are damaged, or diverged"
-
 
 Protocol = Callable[[ChangeNetwork, Tensor, Tensor], Tensor]
 
@@ -54,10 +52,20 @@ def whole(network: ChangeNetwork, before: Tensor, after: Tensor) -> Tensor:
     before, after = (_pad_to(least, to_unit_range(image, scaling)) for image in (before, after))
     logits = network(before, after)
     check_logits(network, logits, before)
-    probability = network.probability(logits.fine[..., :height, :width])
-    if not bool(probability.isfinite().all()):
-        raise CheckpointError(NO_NUMBERS)
-    return probability
+    return check_numbers(network.probability(logits.fine[..., :height, :width]))
+
+
+def check_numbers(found: Tensor) -> Tensor:
+    """What a network gave, if these are numbers.
+
+    Raises:
+        CheckpointError: If some are not.
+    """
+    if not bool(found.isfinite().all()):
+        raise CheckpointError(
+            "the network gives values that are no numbers: its weights are damaged, or diverged"
+        )
+    return found
 
 
 @torch.no_grad()

@@ -52,6 +52,9 @@ def identify(
 def describe_run(settings: SceneSettings, engine: Engine, plan: Plan) -> dict[str, str]:
     """Settings and what computes, by name, for those who ask what differs from another run."""
     told = vars(settings) | {"threshold": plan.threshold} | engine.describe()
+    # On these no byte depends, or it is told by others.
+    for name in ("cache", "units"):
+        told.pop(name)
     return {name: str(value) for name, value in told.items()}
 
 
@@ -60,7 +63,7 @@ def find_differences(former: Mapping[str, Any], now: Mapping[str, str]) -> str:
     other = [
         f"{name} {former[name]}, now {value}"
         for name, value in now.items()
-        if name in former and str(former[name]) != value
+        if former.get(name, value) != value
     ]
     return f" ({'; '.join(other)})" if other else ""
 

@@ -123,10 +123,6 @@ def predict_scene(
     return run.result(summary, findings.pictures if picture else None, on_warning)
 
 
-_TOLD = ("engine", "precision", "threshold")
-"""Of a summary, what is the same as of a run."""
-
-
 @dataclass(frozen=True)
 class _Run:
     """One run over a scene, from its plan on."""
@@ -182,11 +178,10 @@ class _Run:
             discard(self.output, self.identity)
             return summary
         if not holds(self.output, self.identity):
-            known = {name: summary[name] for name in _TOLD if name in summary}
+            other = find_differences(summary.get("settings", {}), self.described)
             raise SettingError(
                 f"{self.output}: holds the finished map of other settings, versions or states of "
-                f"the inputs{find_differences(known, self.described)}; repeat those, or make it "
-                "anew without `resume`"
+                f"the inputs{other}; repeat those, or make it anew without `resume`"
             )
         return None
 
@@ -215,6 +210,7 @@ class _Run:
                 "engine": self.engine.engine,
                 "precision": self.engine.precision,
                 "engine_why": self.engine.why,
+                "settings": self.described,
                 "versions": _versions() | self.engine.versions(),
                 "identity": self.identity.now,
             }

@@ -49,7 +49,7 @@ class Store:
         if resume and former is not None and former not in identity:
             raise SettingError(
                 f"{output}: holds the unfinished run of other inputs or settings"
-                f"{find_differences(_read_json(self.folder / _SETTINGS) or {}, settings)}; "
+                f"{find_differences(_read_json(self.folder / _SETTINGS, dict) or {}, settings)}; "
                 "repeat those, or start anew without `resume`"
             )
         try:
@@ -126,8 +126,8 @@ def unfinished_sources(output: Path) -> tuple[str, str] | None:
     folder = output / FOLDER
     if not any(folder.glob("*.npy")):
         return None
-    sources = _read_json(folder / _SOURCES)
-    return None if sources is None else (sources[0], sources[1])
+    sources = _read_json(folder / _SOURCES, list)
+    return (sources[0], sources[1]) if sources and len(sources) == 2 else None
 
 
 def discard(output: Path, identity: Identity | None = None) -> None:
@@ -136,12 +136,13 @@ def discard(output: Path, identity: Identity | None = None) -> None:
         shutil.rmtree(output / FOLDER, ignore_errors=True)
 
 
-def _read_json(path: Path) -> Any:
-    """What a file holds; ``None`` where it is not there, or not whole."""
+def _read_json(path: Path, kind: type) -> Any:
+    """What a file holds; ``None`` where it is not there, not whole, or holds something else."""
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
+    return content if isinstance(content, kind) else None
 
 
 def _load(path: Path) -> NDArray | None:

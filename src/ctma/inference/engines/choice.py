@@ -275,6 +275,8 @@ def _as_prepared(network: Engine, engine: str, precision: str) -> Engine:
     wanted = read_precision(precision)
     if engine in ("auto", network.engine) and wanted in ("auto", network.precision):
         return network
+    if wanted == "int8":
+        raise SettingError(_NO_INT8)
     raise SettingError(
         f"the model was prepared as {network.engine} in {network.precision}, not as {engine} in "
         f"{precision}; give the network itself"
