@@ -26,8 +26,9 @@ lint: install
 	$(BIN)/mypy
 
 # The shipped weights: ctma-lite from ImageNet's, in five parts, the third and the fourth by three seeds
-# (on a GPU: benchmarks/accelerator.sh), the fifth, with SVCD's pairs, by two, of all of which the mean
-# ships; ctma-any on from the third, with a share of the fourth; ctma-s and with it ctma from random ones. DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings.
+# (on a GPU: benchmarks/accelerator.sh), the fifth, with SVCD's pairs, by two; what ships is the mean of
+# these two and of the fourth's mean. ctma-any on from the third, with a share of the fourth; ctma-s and
+# with it ctma from random ones. DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings.
 # After an interruption the same command goes on.
 # bf16, on processors that multiply it, makes a step shorter (benchmarks/training.py).
 # `make lite DATA=DIR` makes what two cores come to in less than three hours: the first two parts.
