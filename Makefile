@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
 
-.PHONY: demo test quick lint api lite weights data-named install
+.PHONY: demo test quick lint docs lite weights data-named install
 
 demo: install
 	$(BIN)/ctma demo
@@ -16,9 +16,9 @@ test: install
 quick: install
 	$(TESTS) -m "not slow"
 
-# The public names of `ctma` as pages, made from their docstrings.
-api: install
-	$(BIN)/pdoc --docformat google --output-directory build/api ctma
+# The site, in build/site, with the commands and the public names as pages.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: install
 	$(BIN)/ruff check .

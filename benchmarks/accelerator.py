@@ -16,7 +16,7 @@ from statistics import median
 
 import torch
 
-from ctma import create_model, prepare
+from ctma import Predictor, Running, create_model
 from ctma.devices import TRAINER_PRECISIONS, autocast
 from ctma.errors import SettingError
 from ctma.evaluation.speed import count_gmac
@@ -86,8 +86,9 @@ def looks(name, device, options, rate):
         expected = network(*pair).fine
     for engine, precision, tf32 in WAYS:
         allow_tf32(tf32)
-        prepared = prepare(network, engine, precision)
         try:
+            predictor = Predictor(network, Running(engine=engine, precision=precision))
+            prepared = predictor.prepared.eval()
             with torch.no_grad():
                 apart = (prepared(*pair).fine.float() - expected).abs().max().item()
                 seconds, memory = waited(device, lambda prepared=prepared: prepared(*pair).fine)

@@ -9,11 +9,10 @@ distance are those of the first. It is to be calibrated anew.
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ctma import evaluate, load_model, save_model
+from ctma import evaluate, load, load_model, save_model
 from ctma.errors import CtmaError, SettingError
 
 
@@ -52,7 +51,7 @@ def average(checkpoints, shares, data, output):
         raise SettingError("checkpoints of different networks have no mean")
     averaged = networks[0]
     averaged.load_state_dict(dict(mean([network.state_dict() for network in networks], shares)))
-    averaged.usage = replace(averaged.usage, temperature=1.0, offset=0.0, threshold=0.5)
+    averaged.usage = averaged.usage.replace(temperature=1.0, offset=0.0, threshold=0.5)
     parts = zip(checkpoints, shares, strict=True)
     names = ", ".join(f"{share:g} {path.stem}" for path, share in parts)
     began = {"name": f"mean of {names}", "fingerprint": averaged.fingerprint()}
@@ -60,8 +59,8 @@ def average(checkpoints, shares, data, output):
     with TemporaryDirectory() as folder:
         trial = Path(folder, output.name)
         save_model(trial, averaged, scores=[], **known)
-        record = evaluate(trial, data, "val", precision="float32").record
-    save_model(output, averaged, scores=[record], **known)
+        record = evaluate(load(trial, precision="float32"), data, "val").record
+    save_model(output, averaged, scores=[record.as_dict()], **known)
 
 
 if __name__ == "__main__":

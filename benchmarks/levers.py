@@ -19,7 +19,7 @@ from pathlib import Path
 
 from robustness import conditions
 
-from ctma import calibrate, load_model, load_recipe, prepare
+from ctma import calibrate, load, load_recipe
 from ctma.data.dataset import PairDataset
 from ctma.data.pairs import find_label_scale
 from ctma.data.readers import find_pairs
@@ -51,7 +51,7 @@ LEVERS = {
     "without the pairs at 1 m (125 steps)": (sources(2, 2, 0),),
     "constant learning rate": ("schedule.name=constant",),
 }
-PRECISION = "bf16-mixed"
+PRECISION = "bf16"
 EVERY = 6
 
 
@@ -77,11 +77,11 @@ def main():
     for name, settings in LEVERS.items():
         weights = trained(options, name, settings)
         calibrated = weights.with_name("calibrated.safetensors")
-        found = calibrate(weights, validation, calibrated, precision=PRECISION)
+        found = calibrate(load(weights, precision=PRECISION), validation, calibrated)
         print(
             f"{name}: F1 {100 * found.f1_before:.2f}, best {100 * found.f1_after:.2f}", flush=True
         )
-        for line in conditions(prepare(load_model(calibrated), precision=PRECISION), dataset):
+        for line in conditions(load(calibrated, precision=PRECISION).prepared, dataset):
             print(f"    {line}", flush=True)
 
 

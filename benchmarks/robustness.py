@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ctma import load_model, prepare
+from ctma import load
 from ctma.data.augmentation import compress, lose_detail
 from ctma.data.dataset import PairDataset, to_tensor
 from ctma.data.pairs import find_label_scale
@@ -110,7 +110,8 @@ def main():
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="float32")
     options = parser.parse_args()
-    model = prepare(load_model(options.checkpoint), options.engine, options.precision)
+    predictor = load(options.checkpoint, engine=options.engine, precision=options.precision)
+    model = predictor.prepared.eval()
     pairs = find_pairs(options.data, options.split)[:: options.every]
     dataset = PairDataset(pairs, find_label_scale(pairs))
     for line in conditions(model, dataset):

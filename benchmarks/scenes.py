@@ -29,16 +29,15 @@ from ctma import (
     ChangeNetwork,
     SceneSettings,
     Tiling,
+    load,
     load_model,
     predict_scene,
-    prepare,
 )
 from ctma.data.images import read_image, read_label
 from ctma.data.readers import find_pairs
+from ctma.data.tiles import windows
 from ctma.evaluation.metrics import ConfusionMatrix
 from ctma.inference.protocols import STRIDE, WINDOW, sliding
-from ctma.inference.tiles import windows
-from ctma.inference.views import look_as
 from ctma.scene.blending import axis
 from ctma.scene.plan import Reader, make_plan
 from ctma.scene.windows import in_order, look
@@ -90,7 +89,7 @@ def run_checkpoint(checkpoint, pair, output, report):
 def measured(pair, model, output):
     """Seconds, peak memory of this process in GB, and how many changes."""
     start = time.monotonic()
-    result = predict_scene(*pair, model, output, picture=False)
+    result = predict_scene(*pair, model, output, SceneSettings(picture=False))
     seconds = time.monotonic() - start
     status = Path("/proc/self/status").read_text()
     peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 / 1e9
@@ -134,20 +133,20 @@ def georeferenced(path, image):
     return path
 
 
-def network_alone(pair, model):
+def network_alone(pair, predictor):
     """Seconds that the windows of a scene take in the network, read before."""
-    plan, _ = make_plan(*map(str, pair), model, SceneSettings())
+    plan, _ = make_plan(*map(str, pair), predictor.network, SceneSettings())
     indices = [
         (i, j) for i in range(len(plan.rows.origins)) for j in range(len(plan.columns.origins))
     ]
     threads = torch.get_num_threads()
-    model = look_as(model, enlargement=plan.enlargement)
     with Reader(plan) as reader:
         images = [reader.read(index) for index in indices]
-    start = time.monotonic()
-    for _ in in_order(lambda one: look(model, one), iter(images), threads):
-        pass
-    seconds = time.monotonic() - start
+    with predictor.looking(plan.enlargement, threads) as network:
+        start = time.monotonic()
+        for _ in in_order(lambda one: look(network, one), iter(images), threads):
+            pass
+        seconds = time.monotonic() - start
     torch.set_num_threads(threads)
     return seconds
 
@@ -168,18 +167,18 @@ def mosaic(options):
 
 
 def speed(options):
-    model = load_model(options.checkpoint)
+    predictor = load(options.checkpoint, engine=options.engine, precision=options.precision)
     *images, change = mosaic(options)
     with tempfile.TemporaryDirectory() as folder:
         rasters = [georeferenced(Path(folder) / f"{n}.tif", i) for n, i in enumerate(images)]
-        threads = torch.get_num_threads()
-        engine = prepare(model, options.engine, options.precision, streams=threads)
-        inside = network_alone(rasters, engine)
-        mask, whole = mapped(rasters, engine, Path(folder) / "out")
+        inside = network_alone(rasters, predictor)
+        mask, whole = mapped(rasters, predictor, Path(folder) / "out")
         height, width = mask.shape
-        print(f"{engine.engine}, {engine.precision}, {height} x {width}: {whole:.1f} s, ", end="")
+        how = f"{predictor.engine}, {predictor.precision}"
+        print(f"{how}, {height} x {width}: {whole:.1f} s, ", end="")
         print(f"{mask.size / whole / 1e6:.2f} Mpx/s", flush=True)
-        usual, seconds = mapped(rasters, prepare(model, "eager", "float32"), Path(folder) / "eager")
+        eager = predictor.running_as(engine="eager", precision="float32")
+        usual, seconds = mapped(rasters, eager, Path(folder) / "eager")
     print(f"eager float32 / ours: {seconds / whole:.1f} times the time")
     print(f"agreement with it: {100 * (usual == mask).mean():.3f} % of pixels")
     print(f"outside the network: {100 * (1 - inside / whole):.1f} %", flush=True)
@@ -237,7 +236,7 @@ def beside(options):
 def seams(options):
     """Steps between neighbours where windows begin, against the same places in mid-window."""
     model = load_model(options.checkpoint)
-    tilings = [Tiling(size) for size in (200, 256, 320, 400)]
+    tilings = [Tiling(size=size) for size in (200, 256, 320, 400)]
     at_borders, inside = [], []
     for first in sorted(Path(options.scenes).glob("*_1.tif")):
         second = first.with_name(first.name.replace("_1.tif", "_2.tif"))
@@ -261,7 +260,7 @@ def seams(options):
 def predicted(first, second, model, tiling):
     """The probability of change, and how windows lay on the scene's own pixels."""
     with tempfile.TemporaryDirectory() as folder:
-        result = predict_scene(first, second, model, folder, tiling=tiling)
+        result = predict_scene(first, second, model, folder, SceneSettings(tiling=tiling))
         with rasterio.open(result.probability) as raster:
             stored = raster.read(1)
             return np.where(stored == 255, np.nan, stored / 250), result.plan.tiling

@@ -42,7 +42,7 @@ COMMANDS = {
     "ctma convert --half": ["-m", "ctma", "convert", "ctma-s", "half.safetensors", "--half"],
     "ctma train, a step": [
         "-m", "ctma", "train", "demo/ctma-s", "--data", "data", "-o", "run-{turn}", "--precision",
-        "32-true", "--set", "trainer.epochs=1", "--set", "data.crop_size=64", "--set",
+        "float32", "--set", "trainer.epochs=1", "--set", "data.crop_size=64", "--set",
         "data.workers=0",
     ],
 }  # fmt: skip

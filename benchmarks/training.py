@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 
@@ -20,16 +21,15 @@ import torch
 from ctma import create_model
 from ctma.devices import autocast
 from ctma.memory import KEEP_MEMORY
-from ctma.models.layers import channels_last
-from ctma.training import arithmetic
+from ctma.models import layers
 from ctma.training.losses import change_loss
 from ctma.training.settings import BCESettings
 
 WAYS = {
-    "as written, bf16": ("bf16-mixed", "written"),
-    "trained, bf16": ("bf16-mixed", "trained"),
-    "as written, float32": ("32-true", "written"),
-    "trained, float32": ("32-true", "trained"),
+    "as written, bf16": ("bf16", "written"),
+    "trained, bf16": ("bf16", "trained"),
+    "as written, float32": ("float32", "written"),
+    "trained, float32": ("float32", "trained"),
 }
 CROPS = {"ctma-s": (16, 128), "ctma": (4, 128), "ctma-lite": (12, 192)}
 TURNS = 9
@@ -46,7 +46,7 @@ def main():
         return
     ways = dict(WAYS)
     if options.against:
-        ways["other checkout, bf16"] = ("bf16-mixed", "trained", options.against.resolve())
+        ways["other checkout, bf16"] = ("bf16", "trained", options.against.resolve())
     for network in options.network or CROPS:
         count, size = CROPS[network]
         print(f"{network}, {count} crops of {size} x {size}", flush=True)
@@ -94,12 +94,10 @@ def work(name, precision, way):
     torch.set_num_threads(2)
     # As in the shipped recipes.
     arguments = {} if name == "ctma-lite" else {"joint_statistics": True}
-    network = channels_last(create_model(name, **arguments)).train()
-    # Former checkouts called it otherwise, and fused nothing.
-    fused = way == "trained" and hasattr(arithmetic, "speed_up")
-    optimizer = torch.optim.Adam(network.parameters(), fused=fused)
+    network = layers.channels_last(create_model(name, **arguments)).train()
+    optimizer = torch.optim.Adam(network.parameters(), fused=way == "trained")
     if way == "trained":
-        (arithmetic.speed_up if fused else arithmetic.speed_up_depthwise)(network)
+        take_forms(network)
     before, after = torch.rand(2, count, 3, size, size)
     change = torch.rand(count, 1, size, size) > 0.9
     settings = BCESettings(coarse=1.0, dice=0.5, coarse_dice=0.5)
@@ -112,6 +110,14 @@ def work(name, precision, way):
         loss.backward()
         optimizer.step()
         print(time.perf_counter() - begin, loss.item(), flush=True)
+
+
+def take_forms(network):
+    """Forms for training; former checkouts kept them elsewhere, and patched them in."""
+    if hasattr(layers, "take_training_forms"):
+        layers.take_training_forms(network)
+    else:
+        import_module("ctma.training.arithmetic").speed_up(network)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The released implementation's command line; see docs/coming-from-the-original.md."""
+"""The released implementation's command line; see docs/guides/coming-from-the-original.md."""
 
 from ctma.compat.command import main
 

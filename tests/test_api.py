@@ -2,7 +2,6 @@
 
 import inspect
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,32 +17,68 @@ PUBLIC = [
     "Calibration",
     "ChangeLogits",
     "ChangeNetwork",
+    "CheckpointError",
     "CtmaError",
+    "CtmaWarning",
+    "DataError",
+    "Diagnosis",
+    "Engine",
+    "EvaluationResult",
+    "FilePrediction",
+    "HowScored",
+    "ImageError",
+    "KeptScore",
+    "MaskScores",
+    "MissingExtraError",
+    "OutputError",
     "Pair",
     "Prediction",
+    "Predictor",
+    "Quantization",
     "Recipe",
-    "Report",
+    "Running",
+    "Scene",
+    "SceneError",
     "SceneResult",
     "SceneSettings",
+    "ScoreRecord",
+    "Scores",
     "Scoring",
+    "SettingError",
     "Tiling",
+    "Timing",
     "TrainingResult",
+    "UnknownNameError",
     "Usage",
     "__version__",
+    "bench",
     "calibrate",
+    "check",
+    "compare",
+    "convert",
     "create_model",
     "evaluate",
+    "evaluate_masks",
+    "explain",
     "export",
+    "find_scenes",
+    "info",
+    "list_engines",
     "list_models",
     "list_recipes",
+    "load",
     "load_model",
     "load_recipe",
     "predict",
+    "predict_files",
     "predict_scene",
     "predict_xarray",
     "prepare",
+    "quantize",
     "read_header",
     "register",
+    "run_benchmark",
+    "run_demo",
     "save_model",
     "train",
 ]
@@ -98,7 +133,7 @@ def test_predict_brings_images_to_the_distance_the_network_was_trained_at(
     tiny_model, size, distance
 ):
     model = ctma.load_model(tiny_model)
-    model.usage = replace(model.usage, ground_sample_distance=0.5)
+    model.usage = model.usage.replace(ground_sample_distance=0.5)
     before, after = random_image(1, size), random_image(2, size)
     plain = ctma.predict(before, after, model).probability
     seen = ctma.predict(before, after, model, ground_sample_distance=distance).probability
@@ -160,8 +195,8 @@ def test_predict_takes_paths_and_pictures_too(model, pair):
     ("images", "network", "expected"),
     [
         (torch.zeros(3, 64, 64), None, "an image of Tensor: expected an array"),
-        (None, "ctma-s", r"`model` is a str, .*ctma\.load_model\('ctma-s'\)"),
-        (None, torch.nn.Conv2d(3, 1, 1), "`model` is a Conv2d, expected a network"),
+        (None, "ctma-xs", "ctma-xs: no such checkpoint; shipped by name: ctma-any"),
+        (None, torch.nn.Conv2d(3, 1, 1), "`model` is a Conv2d, expected a predictor"),
     ],
     ids=["tensor", "name", "module"],
 )

@@ -9,7 +9,7 @@ SOURCE = ROOT / "src"
 FILES = sorted((SOURCE / "ctma").rglob("*.py"))
 FLOORS = [
     "compat", "cli", "demo", "benchmark", "training", "evaluation", "scene", "figures",
-    "checkpoints", "inference", "data", "extending", "models",
+    "inference", "exports", "checkpoints", "extending", "engines", "data", "models",
 ]  # fmt: skip
 """From the top; below them is the ground, which holds nothing of other rooms."""
 

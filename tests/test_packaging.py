@@ -84,8 +84,8 @@ def test_the_sdist_holds_what_its_tests_look_at(built):
         names = {name.partition("/")[2] for name in archive.getnames()}
     for file in (
         "tests/conftest.py", "tests/models/golden/ctma_outputs.npz", "src/train.py", "Makefile",
-        "configs/svcd/config_svcd_p2v.yaml", "docs/recipes.md", "constraints.txt", "README.md",
-        "LICENSE", "src/ctma/weights/ctma-s.safetensors",
+        "configs/svcd/config_svcd_p2v.yaml", "docs/reference/recipes.md", "mkdocs.yml",
+        "constraints.txt", "README.md", "LICENSE", "src/ctma/weights/ctma-s.safetensors",
     ):  # fmt: skip
         assert file in names, file
     assert not any(name.startswith(("weights/", ".venv", "runs")) for name in names)

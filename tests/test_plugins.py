@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import ctma
-from ctma.data.doctor import examine
+from ctma.data.doctor import check as examine
 from ctma.data.readers import find_pairs
 from ctma.errors import DataError, SettingError, UnknownNameError
 from support import ROOT
@@ -75,7 +75,10 @@ LIST = "import ctma, sys; print(ctma.list_recipes(), 'torch' in sys.modules)"
 @pytest.fixture
 def outside(tmp_path, monkeypatch):
     """A module that is no part of ctma, with a network and a reader."""
-    monkeypatch.setattr("ctma.plugins._registered", {"ctma.networks": {}, "ctma.readers": {}})
+    monkeypatch.setattr(
+        "ctma.plugins._registered",
+        {"ctma.networks": {}, "ctma.readers": {}, "ctma.engines": {}},
+    )
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "outside.py").write_text(MODULE)
@@ -119,15 +122,15 @@ def test_a_network_of_ones_own_trains_saves_loads_and_predicts(outside, tiny_dat
     network = ctma.load_model(trained.best)
     assert (network.name, network.arguments) == ("mine", {"width": 6})
     assert ctma.predict(random_image(1), random_image(2), network).mask.shape == (64, 64)
-    report = ctma.evaluate(trained.best, tiny_data, "val")
-    assert report.record["network"] == "mine"
+    result = ctma.evaluate(trained.best, tiny_data, "val")
+    assert result.record.how.network == "mine"
 
 
 def test_what_makes_no_network_is_refused(outside):
     ctma.register("layer", network=lambda width=3: torch.nn.Conv2d(width, width, 1))
     with pytest.raises(SettingError, match="makes a Conv2d"):
         ctma.create_model("layer")
-    with pytest.raises(SettingError, match="either `network` or `reader`"):
+    with pytest.raises(SettingError, match="one of `network`, `reader` and `engine`"):
         ctma.register("nothing")
 
 
@@ -258,7 +261,7 @@ def test_arguments_of_ones_own_network_are_part_of_what_is_resumed(outside):
 
 def blocks(kind):
     """What stands in the documentation's blocks of one kind."""
-    text = (ROOT / "docs/extending.md").read_text()
+    text = (ROOT / "docs/guides/extending.md").read_text()
     return re.findall(rf"^```{kind}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 

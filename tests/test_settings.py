@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ctma
-from ctma import SceneSettings, Scoring, Tiling, Usage
+from ctma import Running, SceneSettings, Scoring, Tiling, Usage
 from ctma.errors import SettingError, UnknownNameError
 from support.images import random_image
 from support.networks import MeanDifference
@@ -16,10 +16,10 @@ from support.networks import MeanDifference
         (SceneSettings, "bands", "321"), (SceneSettings, "bands", (0, 1, 2)),
         (SceneSettings, "bands", ()), (SceneSettings, "scale", (1, 2, 3)),
         (SceneSettings, "tiling", 512), (SceneSettings, "tiling", {"window": 3}),
-        (SceneSettings, "tta", "perhaps"), (Scoring, "tta", "no"), (Scoring, "tta", 1),
+        (SceneSettings, "coregister", "perhaps"), (Running, "tta", "no"), (Running, "tta", 1),
         (Scoring, "threshold", "0.5"), (Scoring, "threshold", True),
         (SceneSettings, "min_area", "large"), (Scoring, "threshold", "half"),
-        (Scoring, "precision", None), (Usage, "threshold", None), (Usage, "bands", "rgb"),
+        (Running, "precision", None), (Usage, "threshold", None), (Usage, "bands", "rgb"),
         (Tiling, "size", "large"), (Tiling, "size", 100.5), (Tiling, "margin", -1),
     ],
     ids=str,
@@ -41,7 +41,7 @@ def test_settings_of_another_kind_are_refused(tiny_data):
     with pytest.raises(SettingError, match="expected SceneSettings"):
         ctma.predict_scene("a.tif", "b.tif", MeanDifference(), "out", {"min_area": 1})
     with pytest.raises(UnknownNameError, match="argument 'min_aera': did you mean min_area"):
-        ctma.predict_scene("a.tif", "b.tif", MeanDifference(), "out", min_aera=1)
+        SceneSettings(min_aera=1)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_arguments_of_a_wrong_kind_are_refused_too(name, value):
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": -1}], ids=str)
-def test_counts_begin_where_they_make_sense(wrong, tiny_data, tmp_path):
+def test_counts_begin_where_they_make_sense(wrong):
     (name,) = wrong
     with pytest.raises(SettingError, match=f"`{name}` .*at least"):
-        ctma.evaluate("ctma-s", tiny_data, output=tmp_path / "scores.json", **wrong)
+        Scoring(**wrong)

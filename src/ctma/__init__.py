@@ -10,28 +10,64 @@ from ctma._version import __version__ as __version__
 from ctma.errors import extras
 
 if TYPE_CHECKING:
+    from ctma.benchmark.matrix import run_benchmark as run_benchmark
+    from ctma.checkpoints.conversion import convert as convert
     from ctma.checkpoints.header import read_header as read_header
     from ctma.checkpoints.store import load_model as load_model
     from ctma.checkpoints.store import save_model as save_model
+    from ctma.data.doctor import Diagnosis as Diagnosis
+    from ctma.data.doctor import check as check
     from ctma.data.pairs import Pair as Pair
+    from ctma.data.preparation import prepare as prepare
+    from ctma.demo import run_demo as run_demo
+    from ctma.engines.engine import Engine as Engine
+    from ctma.engines.listing import list_engines as list_engines
+    from ctma.errors import CheckpointError as CheckpointError
     from ctma.errors import CtmaError as CtmaError
+    from ctma.errors import CtmaWarning as CtmaWarning
+    from ctma.errors import DataError as DataError
+    from ctma.errors import ImageError as ImageError
+    from ctma.errors import MissingExtraError as MissingExtraError
+    from ctma.errors import OutputError as OutputError
+    from ctma.errors import SceneError as SceneError
+    from ctma.errors import SettingError as SettingError
+    from ctma.errors import UnknownNameError as UnknownNameError
     from ctma.evaluation.calibration import Calibration as Calibration
     from ctma.evaluation.calibration import calibrate as calibrate
-    from ctma.evaluation.report import Report as Report
+    from ctma.evaluation.comparison import compare as compare
+    from ctma.evaluation.masks import MaskScores as MaskScores
+    from ctma.evaluation.masks import evaluate_masks as evaluate_masks
+    from ctma.evaluation.metrics import Scores as Scores
+    from ctma.evaluation.quantization import Quantization as Quantization
+    from ctma.evaluation.quantization import quantize as quantize
+    from ctma.evaluation.records import HowScored as HowScored
+    from ctma.evaluation.records import KeptScore as KeptScore
+    from ctma.evaluation.records import ScoreRecord as ScoreRecord
+    from ctma.evaluation.report import EvaluationResult as EvaluationResult
     from ctma.evaluation.report import evaluate as evaluate
     from ctma.evaluation.scoring import Scoring as Scoring
+    from ctma.evaluation.speed import Timing as Timing
+    from ctma.evaluation.speed import bench as bench
+    from ctma.exports.formats import export as export
     from ctma.extending import register as register
-    from ctma.inference.engines.choice import prepare as prepare
-    from ctma.inference.export import export as export
-    from ctma.inference.images import Prediction as Prediction
+    from ctma.figures.explain import explain as explain
+    from ctma.inference.batch import FilePrediction as FilePrediction
+    from ctma.inference.batch import Prediction as Prediction
     from ctma.inference.images import predict as predict
+    from ctma.inference.images import predict_files as predict_files
+    from ctma.inference.info import info as info
+    from ctma.inference.predictor import Predictor as Predictor
+    from ctma.inference.predictor import Running as Running
+    from ctma.inference.predictor import load as load
     from ctma.models.base import ChangeLogits as ChangeLogits
     from ctma.models.base import ChangeNetwork as ChangeNetwork
-    from ctma.models.base import Usage as Usage
     from ctma.models.registry import create_model as create_model
     from ctma.models.registry import list_models as list_models
+    from ctma.models.usage import Usage as Usage
     from ctma.scene.arrays import predict_xarray as predict_xarray
     from ctma.scene.blending import Tiling as Tiling
+    from ctma.scene.files import Scene as Scene
+    from ctma.scene.files import find_scenes as find_scenes
     from ctma.scene.predict import SceneResult as SceneResult
     from ctma.scene.predict import predict_scene as predict_scene
     from ctma.scene.settings import SceneSettings as SceneSettings
@@ -46,31 +82,67 @@ _PUBLIC = {
     "Calibration": "ctma.evaluation.calibration",
     "ChangeLogits": "ctma.models.base",
     "ChangeNetwork": "ctma.models.base",
+    "CheckpointError": "ctma.errors",
     "CtmaError": "ctma.errors",
+    "CtmaWarning": "ctma.errors",
+    "DataError": "ctma.errors",
+    "Diagnosis": "ctma.data.doctor",
+    "Engine": "ctma.engines.engine",
+    "EvaluationResult": "ctma.evaluation.report",
+    "FilePrediction": "ctma.inference.batch",
+    "HowScored": "ctma.evaluation.records",
+    "ImageError": "ctma.errors",
+    "KeptScore": "ctma.evaluation.records",
+    "MaskScores": "ctma.evaluation.masks",
+    "MissingExtraError": "ctma.errors",
+    "OutputError": "ctma.errors",
     "Pair": "ctma.data.pairs",
-    "Prediction": "ctma.inference.images",
+    "Prediction": "ctma.inference.batch",
+    "Predictor": "ctma.inference.predictor",
+    "Quantization": "ctma.evaluation.quantization",
     "Recipe": "ctma.training.settings",
-    "Report": "ctma.evaluation.report",
+    "Running": "ctma.inference.predictor",
+    "Scene": "ctma.scene.files",
+    "SceneError": "ctma.errors",
     "SceneResult": "ctma.scene.predict",
     "SceneSettings": "ctma.scene.settings",
+    "ScoreRecord": "ctma.evaluation.records",
+    "Scores": "ctma.evaluation.metrics",
     "Scoring": "ctma.evaluation.scoring",
+    "SettingError": "ctma.errors",
     "Tiling": "ctma.scene.blending",
+    "Timing": "ctma.evaluation.speed",
     "TrainingResult": "ctma.training.keeper",
-    "Usage": "ctma.models.base",
+    "UnknownNameError": "ctma.errors",
+    "Usage": "ctma.models.usage",
+    "bench": "ctma.evaluation.speed",
     "calibrate": "ctma.evaluation.calibration",
+    "check": "ctma.data.doctor",
+    "compare": "ctma.evaluation.comparison",
+    "convert": "ctma.checkpoints.conversion",
     "create_model": "ctma.models.registry",
     "evaluate": "ctma.evaluation.report",
-    "export": "ctma.inference.export",
+    "evaluate_masks": "ctma.evaluation.masks",
+    "explain": "ctma.figures.explain",
+    "export": "ctma.exports.formats",
+    "find_scenes": "ctma.scene.files",
+    "info": "ctma.inference.info",
+    "list_engines": "ctma.engines.listing",
     "list_models": "ctma.models.registry",
     "list_recipes": "ctma.training.recipes",
+    "load": "ctma.inference.predictor",
     "load_model": "ctma.checkpoints.store",
     "load_recipe": "ctma.training.recipes",
     "predict": "ctma.inference.images",
+    "predict_files": "ctma.inference.images",
     "predict_scene": "ctma.scene.predict",
     "predict_xarray": "ctma.scene.arrays",
-    "prepare": "ctma.inference.engines.choice",
+    "prepare": "ctma.data.preparation",
+    "quantize": "ctma.evaluation.quantization",
     "read_header": "ctma.checkpoints.header",
     "register": "ctma.extending",
+    "run_benchmark": "ctma.benchmark.matrix",
+    "run_demo": "ctma.demo",
     "save_model": "ctma.checkpoints.store",
     "train": "ctma.training.run",
 }

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ctma.checkpoints.store import load_model
 from ctma.data.synthetic import synthetic_pair, write_synthetic
 from ctma.errors import OutputError
+from ctma.evaluation.records import ScoreRecord
 from ctma.evaluation.report import evaluate
+from ctma.evaluation.scoring import Scoring
 from ctma.inference.images import predict_files
 from ctma.training.run import train
 from ctma.types import BEST_SHIPPED, Progress, ignore
@@ -36,7 +36,7 @@ class DemoRun:
             extra ``scene`` is not installed.
     """
 
-    record: dict[str, Any]
+    record: ScoreRecord
     checkpoint: Path
     mask: Path
     sheet: Path
@@ -81,19 +81,19 @@ def run_demo(output: str | Path, on_progress: Progress = ignore) -> DemoRun:
     write_synthetic(data, COUNTS, size=SIZE, on_progress=on_progress)
     trained = train("demo/ctma-s", data, output / "run", precision="auto")
     figures = output / "figures"
-    report = evaluate(trained.best, data, "test", protocol="whole", figures=figures)
+    result = evaluate(trained.best, data, "test", Scoring(protocol="whole"), figures=figures)
     pair = data / "test"
     predicted = predict_files(
         pair / "A/test_0000.png",
         pair / "B/test_0000.png",
-        load_model(trained.best),
+        trained.best,
         output / "prediction",
     )
     return DemoRun(
-        record=report.record,
+        record=result.record,
         checkpoint=trained.best,
-        mask=Path(str(predicted[0]["mask"])),
-        sheet=report.files[-1],
+        mask=predicted[0].mask,
+        sheet=result.files[-1],
         scene=_predict_scene(output / "scene"),
         seconds=time.monotonic() - start,
     )
@@ -117,7 +117,7 @@ def _predict_scene(folder: Path) -> DemoScene | None:
             transform=from_origin(500_000, 3_200_000, SCENE_PIXEL, SCENE_PIXEL),
         ) as raster:  # fmt: skip
             raster.write(image.transpose(2, 0, 1))
-    result = predict_scene(paths[0], paths[1], load_model(BEST_SHIPPED), folder / "found")
+    result = predict_scene(paths[0], paths[1], BEST_SHIPPED, folder / "found")
     with rasterio.open(result.mask) as raster:
         found = float((raster.read(1)[change == 1] == 1).mean())
     assert result.picture is not None

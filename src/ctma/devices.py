@@ -10,15 +10,11 @@ from typing import Any
 import torch
 
 from ctma._version import __version__
-from ctma.errors import SettingError, UnknownNameError
-
-PRECISIONS = ("float32", "bf16", "int8")
-"""From the most exact to the fastest; a network is trained in the first two."""
+from ctma.errors import SettingError
+from ctma.settings import check_precision
 
 TRAINER_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
-"""As recipes and lightning call them, and ctma once did."""
-
-_FORMER = {former: name for name, former in TRAINER_PRECISIONS.items()}
+"""Precisions of trainings, as Lightning calls them."""
 
 
 def find_device(name: str) -> torch.device:
@@ -40,18 +36,6 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def read_precision(name: str) -> str:
-    """A precision, or ``"auto"``, by its name or a former one.
-
-    Raises:
-        UnknownNameError: If there is no such precision.
-    """
-    found = _FORMER.get(name, name)
-    if found not in (*PRECISIONS, "auto"):
-        raise UnknownNameError("precision", name, (*PRECISIONS, "auto"))
-    return found
-
-
 def find_precision(name: str, device: torch.device) -> str:
     """A precision of training by name; ``"auto"`` is bf16 where the device multiplies it.
 
@@ -59,15 +43,15 @@ def find_precision(name: str, device: torch.device) -> str:
         UnknownNameError: If there is no such precision.
         SettingError: If nothing is trained in it.
     """
-    found = read_precision(name)
-    if found == "auto":
+    check_precision(name)
+    if name == "auto":
         return "bf16" if multiplies_bf16(device) else "float32"
-    if found not in TRAINER_PRECISIONS:
+    if name not in TRAINER_PRECISIONS:
         raise SettingError(f"`precision` {name}: take float32, bf16 or auto here")
-    return found
+    return name
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """The context that runs a network in a precision; errors as in :func:`find_precision`."""
     found = find_precision(precision, device)
     return torch.autocast(device.type, torch.bfloat16, enabled=found == "bf16")

@@ -8,6 +8,7 @@ prints the line and exits with code 2.
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,15 @@ class CtmaError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         """So that they come whole from other processes, whatever they are made of."""
         return _restore, (type(self), self.args)
+
+
+class CtmaWarning(UserWarning):
+    """What a user should know of, although the work goes on."""
+
+
+def warn(line: str) -> None:
+    """Warns of what a user should know, by one line; the command line prints it."""
+    warnings.warn(line, CtmaWarning, stacklevel=3)
 
 
 def _restore(kind: type[CtmaError], args: tuple[Any, ...]) -> CtmaError:
@@ -70,9 +80,10 @@ class OutputError(CtmaError, OSError):
 class MissingExtraError(CtmaError, ImportError):
     """A part that is installed only with an extra."""
 
-    def __init__(self, package: str, extra: str):
-        """Names the package that is missing and the extra that brings it."""
-        super().__init__(f"{package} is not installed: pip install 'ctma[{extra}]'")
+    def __init__(self, package: str, extra: str | None):
+        """Names the package that is missing and the extra of ctma that brings it, if one does."""
+        what = package if extra is None else f"'ctma[{extra}]'"
+        super().__init__(f"{package} is not installed: pip install {what}")
 
 
 _TRAINING = ("imagehash", "lightning", "tensorboard")

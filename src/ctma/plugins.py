@@ -1,4 +1,4 @@
-"""What others have added: networks and data readers by name, from calls and entry points."""
+"""What others have added: networks, data readers, engines by name, from calls and entry points."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from ctma.errors import SettingError
 
-NETWORKS, READERS = "ctma.networks", "ctma.readers"
+NETWORKS, READERS, ENGINES = "ctma.networks", "ctma.readers", "ctma.engines"
 
-_registered: dict[str, dict[str, Callable[..., Any]]] = {NETWORKS: {}, READERS: {}}
+_registered: dict[str, dict[str, Callable[..., Any]]] = {NETWORKS: {}, READERS: {}, ENGINES: {}}
 
 
 def add_extension(group: str, name: str, extension: Callable[..., Any]) -> None:
@@ -25,7 +25,9 @@ def find_extensions(group: str) -> dict[str, Callable[[], Callable[..., Any]]]:
     Only then is the module of an entry point imported; a SettingError names one that fails.
     """
     installed = {point.name: partial(_load, point) for point in entry_points(group=group)}
-    return installed | {name: partial(_give, own) for name, own in _registered[group].items()}
+    return installed | {
+        name: partial(_give, extension) for name, extension in _registered[group].items()
+    }
 
 
 def _load(point: EntryPoint) -> Callable[..., Any]:

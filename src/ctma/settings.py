@@ -3,65 +3,70 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Self, get_args
 
-from pydantic import TypeAdapter, ValidationError
+import pydantic
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core.core_schema import ValidationInfo
 
-from ctma.errors import SettingError, UnknownNameError
+from ctma.errors import CtmaError, SettingError, UnknownNameError
+from ctma.types import PRECISIONS
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-    Settings = TypeVar("Settings", bound=DataclassInstance)
+class Form(BaseModel):
+    """Base of all that is checked field by field; a value that never changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Settings(Form):
+    """Base of settings that users make.
+
+    Raises:
+        UnknownNameError: If there is no such field.
+        SettingError: If a value is of another type or out of its range; it names the field.
+    """
+
+    if not TYPE_CHECKING:  # type checkers and editors see the fields
+
+        def __init__(self, **values: Any):
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise _refusal(type(self), error) from None
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _of_the_right_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic would make numbers of texts, and truth values of both."""
+        hint = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) != (hint is bool):
+            raise ValueError(f"expected {_words(hint)}")
+        if isinstance(value, str) and not _takes_text(hint):
+            raise ValueError(f"expected {_words(hint)}")
+        if isinstance(value, dict) and not str(hint).startswith("dict"):
+            raise ValueError(f"expected {_words(hint)}")
+        return float(value) if _is_numpy_number(value) else value
+
+    def replace(self, **changes: Any) -> Self:
+        """Settings of the same kind with some fields changed; errors as of the class."""
+        return type(self)(**{name: getattr(self, name) for name in self.model_fields_set} | changes)
+
+
+def check_kind(settings: object, kind: type[Settings]) -> None:
+    """Refuses settings of another kind.
+
+    Raises:
+        SettingError: If they are something else.
+    """
+    if not isinstance(settings, kind):
+        raise SettingError(f"settings {settings!r}: expected {kind.__name__}(…)")
 
 
 def first_invalid(error: ValidationError) -> str:
     """The first value that cannot be: its field, what it is, and why not."""
     (first, *_) = error.errors()
     return f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg'].lower()}"
-
-
-def settle(settings: DataclassInstance) -> None:
-    """Gives each field the type that it is annotated with; for ``__post_init__``.
-
-    Raises:
-        SettingError: If a value cannot be of that type.
-    """
-    for name, (hint, adapter) in _adapters(type(settings)).items():
-        value = getattr(settings, name)
-        refusal = SettingError(f"`{name}` {value!r}: expected {_words(hint)}")
-        # Pydantic would make numbers of texts, and truth values of both.
-        if isinstance(value, bool) != (hint is bool) or isinstance(value, dict):
-            raise refusal
-        if isinstance(value, str) and str not in (hint, *get_args(hint)):
-            raise refusal
-        try:
-            settled = adapter.validate_python(value)
-        except ValidationError as error:
-            raise refusal from error
-        object.__setattr__(settings, name, settled)
-
-
-def change_settings(
-    kind: type[Settings], settings: Settings | None, changes: dict[str, Any]
-) -> Settings:
-    """Settings, the defaults if none are given, with some fields changed.
-
-    Raises:
-        UnknownNameError: If there is no such field.
-        SettingError: If they are of another kind, or a value is out of its range.
-    """
-    if settings is None:
-        settings = kind()
-    if not isinstance(settings, kind):
-        raise SettingError(f"settings {settings!r}: expected {kind.__name__}(…)")
-    known = [field.name for field in fields(kind)]
-    for name in changes:
-        if name not in known:
-            raise UnknownNameError("argument", name, known)
-    return replace(settings, **changes)
 
 
 def read_setting(setting: str) -> tuple[str, Any]:
@@ -79,6 +84,16 @@ def read_setting(setting: str) -> tuple[str, Any]:
         return key, yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SettingError(f"{key}: {text!r} is not a YAML value") from error
+
+
+def check_precision(name: str) -> None:
+    """Refuses what is no precision.
+
+    Raises:
+        UnknownNameError: If there is no such precision.
+    """
+    if name not in (*PRECISIONS, "auto"):
+        raise UnknownNameError("precision", name, (*PRECISIONS, "auto"))
 
 
 def check_threshold(threshold: float | None) -> None:
@@ -114,14 +129,37 @@ def check_count(name: str, count: int | None, least: int = 1) -> None:
         raise SettingError(f"`{name}` {count}: a whole number, at least {least}")
 
 
+def _refusal(kind: type[Settings], error: ValidationError) -> CtmaError:
+    """One line for the first mistake that pydantic found."""
+    (first, *_) = error.errors()
+    reason = first.get("ctx", {}).get("error")
+    if isinstance(reason, CtmaError):
+        return reason
+    name = str(first["loc"][0]) if first["loc"] else kind.__name__
+    if first["type"] == "extra_forbidden":
+        return UnknownNameError("argument", name, kind.model_fields)
+    value = getattr(error, "title", "") if not first["loc"] else repr(first["input"])
+    if len(first["loc"]) > 1 or first["type"].endswith(("_type", "_parsing", "_from_float")):
+        expected = f"expected {_words(kind.model_fields[name].annotation)}"
+    else:
+        expected = str(reason) if reason is not None else first["msg"].lower()
+    return SettingError(f"`{name}` {value}: {expected}")
+
+
+def _takes_text(hint: Any) -> bool:
+    return (
+        hint is Any
+        or str in (hint, *get_args(hint))
+        or any(isinstance(one, str) for one in get_args(hint))
+    )
+
+
 def _is_number(value: object) -> bool:
     return hasattr(value, "__float__")
 
 
-@cache
-def _adapters(kind: type) -> dict[str, tuple[Any, TypeAdapter[Any]]]:
-    hints = get_type_hints(kind)
-    return {name: (hint, TypeAdapter(hint)) for name, hint in hints.items()}
+def _is_numpy_number(value: object) -> bool:
+    return hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0
 
 
 def _words(hint: Any) -> str:

@@ -19,6 +19,9 @@ Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
 """Told one line for people."""
 
+PRECISIONS = ("float32", "bf16", "int8")
+"""From the most exact to the fastest; a network is trained in the first two."""
+
 MINIMUM_SIZE = 64
 """The smallest height and width, in pixels, that networks take."""
 

@@ -3,15 +3,14 @@
 import json
 import pickle
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
 
-from ctma import create_model, load_model, read_header, save_model
-from ctma.checkpoints.conversion import convert_weights
+from ctma import CtmaWarning, create_model, load_model, read_header, save_model
+from ctma.checkpoints.conversion import convert
 from ctma.checkpoints.header import find_checkpoint, shipped_models
-from ctma.checkpoints.released import read_released, released_name
+from ctma.checkpoints.released import read_released
 from ctma.errors import CheckpointError, OutputError, SettingError, UnknownNameError
 from support import ROOT
 from support.weights import rewrite
@@ -21,7 +20,7 @@ FULL = ROOT / "weights/ctma.safetensors"
 
 def test_the_header_holds_what_is_needed_to_use_the_weights(tmp_path):
     network = create_model("ctma-s", video_len=4)
-    network.usage = replace(network.usage, ground_sample_distance=0.5, threshold=0.4)
+    network.usage = network.usage.replace(ground_sample_distance=0.5, threshold=0.4)
     known = {
         "training_data": {"name": "LEVIR-CD", "fingerprint": "0" * 16},
         "scores": [{"split": "val", "f1": 0.5}],
@@ -61,11 +60,11 @@ def test_weights_that_do_not_fit_are_named(tiny_model, tmp_path, change, expecte
         ({}, "no ctma header"),
         ({"ctma": "{"}, "damaged ctma header"),
         ({"ctma": "[]"}, "damaged ctma header"),
-        ({"ctma": '{"format_version": 1}'}, "damaged ctma header"),
+        ({"ctma": '{"format_version": 2}'}, "damaged ctma header"),
         ({"ctma": '{"format_version": 99, "network": "ctma"}'}, "format 99"),
-        ({"ctma": '{"format_version": 1, "network": "ctmx"}'}, "unknown network"),
-        ({"ctma": '{"format_version": 1, "network": "ctma", "threshold": 7}'}, "damaged"),
-        ({"ctma": '{"format_version": 1, "network": "ctma"}'}, "weights do not fit"),
+        ({"ctma": '{"format_version": 2, "network": "ctmx"}'}, "unknown network"),
+        ({"ctma": '{"format_version": 2, "network": "ctma", "threshold": 7}'}, "damaged"),
+        ({"ctma": '{"format_version": 2, "network": "ctma"}'}, "weights do not fit"),
     ],
 )
 def test_bad_headers_are_refused(tiny_model, tmp_path, metadata, expected):
@@ -117,10 +116,10 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, kind):
 @pytest.mark.slow
 def test_original_weights_go_there_and_back_unchanged(golden_file, golden_weights, tmp_path):
     ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pth"
-    convert_weights(golden_file, ours, arguments={"fusion": 0.67}, ground_sample_distance=0.5)
+    convert(golden_file, ours, arguments={"fusion": 0.67}, ground_sample_distance=0.5)
     assert read_header(ours).arguments == {"fusion": 0.67}
     assert read_header(ours).ground_sample_distance == 0.5
-    convert_weights(ours, back)
+    convert(ours, back)
     content = read_released(back)
     assert content["epoch"] == 0
     assert content.keys() == {"epoch", "state_dict", "optimizer", "max_acc"}
@@ -131,7 +130,7 @@ def test_original_weights_go_there_and_back_unchanged(golden_file, golden_weight
 
 def test_our_parameters_are_in_the_released_order(golden_weights):
     network = create_model("ctma")
-    assert [released_name(network, name) for name in network.state_dict()] == list(golden_weights)
+    assert [network.released.rename(name) for name in network.state_dict()] == list(golden_weights)
 
 
 @pytest.mark.slow
@@ -167,19 +166,18 @@ def test_weights_of_a_relative_that_shares_names_are_not_taken_for_ctma(golden_w
 
 def test_what_a_released_file_does_not_say_is_asked_for(golden_file, tmp_path):
     with pytest.raises(CheckpointError, match=r"does not say `fusion`; give it: 0\.5 for SVCD"):
-        convert_weights(golden_file, tmp_path / "ours.safetensors")
+        convert(golden_file, tmp_path / "ours.safetensors")
     assert not list(tmp_path.iterdir())
 
 
 def test_what_a_released_file_cannot_hold_is_said(golden_file, tmp_path):
-    ours, notes = tmp_path / "ours.safetensors", []
-    arguments = {"fusion": 0.67, "video_len": 4}
-    network = convert_weights(golden_file, ours, arguments=arguments, on_note=notes.append)
-    assert notes == []
-    network.usage = replace(network.usage, threshold=0.4, ground_sample_distance=0.5)
+    ours, arguments = tmp_path / "ours.safetensors", {"fusion": 0.67, "video_len": 4}
+    network = convert(golden_file, ours, arguments=arguments)
+    network.usage = network.usage.replace(threshold=0.4, ground_sample_distance=0.5)
     save_model(tmp_path / "used.safetensors", network)
-    convert_weights(tmp_path / "used.safetensors", tmp_path / "b.pth", on_note=notes.append)
-    assert notes == [
+    with pytest.warns(CtmaWarning) as caught:
+        convert(tmp_path / "used.safetensors", tmp_path / "b.pth")
+    assert [str(warning.message) for warning in caught] == [
         "b.pth cannot hold fusion 0.67, video_len 4, threshold 0.4, ground_sample_distance 0.5; "
         "say it again where it is read"
     ]
@@ -187,7 +185,7 @@ def test_what_a_released_file_cannot_hold_is_said(golden_file, tmp_path):
 
 def test_only_what_was_released_is_written_as_released(tiny_model, tmp_path):
     with pytest.raises(CheckpointError, match="ctma-s has no released implementation"):
-        convert_weights(tiny_model, tmp_path / "tiny.pth")
+        convert(tiny_model, tmp_path / "tiny.pth")
     assert not list(tmp_path.iterdir())
 
 
@@ -200,14 +198,23 @@ def test_half_precision_halves_the_file_and_hardly_moves_the_weights(
         "ours": (tiny_model, {}), "original": (golden_file, {"fusion": 0.5}),
     }[kind]  # fmt: skip
     target = tmp_path / "half.safetensors"
-    convert_weights(source, target, half=True, arguments=given)
-    full, half = load_model(source, **given), load_model(target)
+    convert(source, target, half=True, arguments=given)
+    full, half = load_model(source, given), load_model(target)
     assert target.stat().st_size < 0.52 * source.stat().st_size
     assert half.arguments == full.arguments
     assert {weight.dtype for weight in half.parameters()} == {torch.float32}
     for name, weight in full.state_dict().items():
         tolerance = 2**-11 if weight.ndim > 1 else 0
         torch.testing.assert_close(half.state_dict()[name], weight, rtol=tolerance, atol=1e-7)
+
+
+def test_a_checkpoint_of_half_size_stays_one_unless_told(tiny_model, tmp_path):
+    half, still, full = (tmp_path / f"{name}.safetensors" for name in ("half", "still", "full"))
+    convert(tiny_model, half, half=True)
+    convert(half, still, threshold=0.4)
+    convert(half, full, half=False, threshold=0.4)
+    sizes = [path.stat().st_size for path in (half, still, full)]
+    assert sizes[1] < 1.01 * sizes[0] < sizes[2]
 
 
 def test_a_field_that_headers_do_not_have_is_refused(tiny_model, tmp_path):
@@ -228,9 +235,9 @@ def test_convert_replaces_nothing_unasked(tiny_model, tmp_path):
     target = tmp_path / "there.safetensors"
     target.write_bytes(b"mine")
     with pytest.raises(OutputError, match=r"there\.safetensors: is there already"):
-        convert_weights(tiny_model, target, half=True)
+        convert(tiny_model, target, half=True)
     assert target.read_bytes() == b"mine"
-    convert_weights(tiny_model, target, half=True, overwrite=True)
+    convert(tiny_model, target, half=True, overwrite=True)
     assert read_header(target).network == "ctma-s"
 
 
@@ -274,11 +281,11 @@ def test_convert_writes_what_a_header_lacks(ctma, tiny_model, tmp_path):
 
 def test_convert_refuses_what_it_cannot_do(tiny_model, tmp_path):
     with pytest.raises(CheckpointError, match=r"\.pth to a \.safetensors"):
-        convert_weights(tiny_model, tmp_path / "other.safetensors")
+        convert(tiny_model, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match=r"values for its header, either to a \.safetensors"):
-        convert_weights(tiny_model, tmp_path / "other.pth", half=True)
+        convert(tiny_model, tmp_path / "other.pth", half=True)
     with pytest.raises(CheckpointError, match="would be overwritten"):
-        convert_weights(tiny_model, tiny_model, half=True)
+        convert(tiny_model, tiny_model, half=True)
     with pytest.raises(OutputError, match="cannot write"):
         save_model("/proc/nowhere/m.safetensors", create_model("ctma-s"))
 
@@ -303,7 +310,7 @@ def test_the_full_networks_weights_beside_the_package_can_be_used(tmp_path):
     assert path.stat().st_size <= 65e6
     header = read_header(path)
     assert (header.network, header.ground_sample_distance) == ("ctma", 0.5)
-    convert_weights(path, tmp_path / "ctma.pth")
-    back = load_model(tmp_path / "ctma.pth", **header.arguments).state_dict()
+    convert(path, tmp_path / "ctma.pth")
+    back = load_model(tmp_path / "ctma.pth", header.arguments).state_dict()
     for name, weight in load_model(path).state_dict().items():
         assert torch.equal(weight, back[name]), name

@@ -33,7 +33,7 @@ SETTINGS = [
 def test_train_then_eval_then_predict(ctma, tiny_data, tmp_path, pair):
     run = tmp_path / "run"
     trained = ctma("train", "levir-cd/ctma-s", "--data", tiny_data, "-o", run, *SETTINGS,
-                   "--accelerator", "cpu")  # fmt: skip
+                   "--device", "cpu")  # fmt: skip
     assert "best.safetensors" in trained.stdout
 
     scored = ctma("eval", run / "best.safetensors", "--data", tiny_data, "--split", "test",
@@ -195,7 +195,7 @@ def test_names_and_consoles_of_any_encoding_are_taken(ctma_alone, tiny_model, tm
 
 
 def test_every_json_field_is_documented(ctma, tiny_model, tiny_data, pair, tmp_path):
-    documented = set(re.findall(r"`([\w.]+)`", (ROOT / "docs/json.md").read_text()))
+    documented = set(re.findall(r"`([\w.]+)`", (ROOT / "docs/reference/json.md").read_text()))
     score = ctma("eval", tiny_model, "--data", tiny_data, "-o", tmp_path / "s.json", "--json")
     images = ctma("predict", *pair, "-c", tiny_model, "-o", tmp_path / "out", "--json")
     check = ctma("check", tiny_data, "--json")
@@ -289,7 +289,7 @@ def test_train_refuses_a_bad_recipe(ctma, tiny_data, tmp_path, arguments, expect
 def test_train_refuses_bad_data(ctma, tiny_data, tmp_path):
     def train(data, expected, workers=0):
         refused(ctma, expected, "train", "levir-cd/ctma-s", "--data", data, "-o", tmp_path / "run",
-                "--accelerator", "cpu", *SETTINGS, "--set", f"data.workers={workers}")  # fmt: skip
+                "--device", "cpu", *SETTINGS, "--set", f"data.workers={workers}")  # fmt: skip
 
     train(tmp_path / "nowhere", "no such data folder")
     (tmp_path / "empty").mkdir()
@@ -402,8 +402,12 @@ def test_explain_refuses_a_name_without_a_format(ctma, tiny_model, tmp_path, pai
 @pytest.mark.slow
 def test_original_weights_predict_with_their_fusion(ctma, golden_file, tmp_path, pair):
     for fusion in ("0", "1"):
-        ctma("predict", *pair, "-c", golden_file, "-o", tmp_path / fusion, "--fusion", fusion,
-             "--video-len", "2")  # fmt: skip
+        weights = tmp_path / f"{fusion}.safetensors"
+        ctma("convert", golden_file, weights, "--fusion", fusion, "--video-len", "2")
+        ctma("predict", *pair, "-c", weights, "-o", tmp_path / fusion)
+    said = ctma("predict", *pair, "-c", golden_file, "-o", tmp_path / "plain").stderr
+    assert "does not say --fusion, and the default is taken" in said
+    assert "ctma convert writes" in said
     masks = [read(tmp_path / fusion / "probability/test_0000.png") for fusion in ("0", "1")]
     assert (masks[0] != masks[1]).any()
 
@@ -427,9 +431,10 @@ def test_debug_shows_the_traceback(ctma_alone, tmp_path):
 
 def test_the_readme_names_every_command_that_the_help_lists(ctma):
     listed = set(re.findall(r"^│ (\w+)  ", ctma("--help").stdout.partition("Commands")[2], re.M))
-    assert len(listed) == 16
-    table = (ROOT / "README.md").read_text().partition("## All commands")[2].partition("## ")[0]
-    assert set(re.findall(r"`ctma (\w+)", table)) == listed
+    assert len(listed) == 17
+    table = (ROOT / "README.md").read_text().partition("## Commands")[2].partition("## ")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`(?:ctma )?(\w+)`", " ".join(cells))) == listed
 
 
 def test_the_version_is_the_packages(ctma):
@@ -447,8 +452,7 @@ def test_recipes_are_listed_and_printed_whole(ctma):
     refused(ctma, ("unknown recipe", "levir-cd/ctma"), "recipes", "levir-cd/ctmo")
 
 
-def test_a_device_that_is_not_here_is_refused_under_both_names(ctma, tiny_data, tmp_path):
+def test_a_device_that_is_not_here_is_refused(ctma, tiny_data, tmp_path):
     command = ("train", "levir-cd/ctma-s", "--data", tiny_data, "-o", tmp_path / "run")
-    for option in (["--device", "cuda:7"], ["--accelerator", "gpu"]):
-        refused(ctma, "--device 'cuda", *command, *option)
+    refused(ctma, "--device 'cuda", *command, "--device", "cuda:7")
     assert not (tmp_path / "run").exists()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ctma
-from ctma.data.doctor import examine
+from ctma.data.doctor import check as examine
 from support import SHARED_DATA
 from support.images import LABEL, random_image, write_pair, write_split
 from support.networks import MeanDifference
@@ -190,7 +190,8 @@ SIDES = st.sampled_from([48, 64, 64, 64, 96, 300])
 def test_what_checks_clean_trains_and_scores(
     splits, sides, folders, value, suffix, lost, tmp_path_factory, monkeypatch
 ):
-    monkeypatch.setattr("ctma.plugins._registered", {"ctma.networks": {}, "ctma.readers": {}})
+    groups = ("ctma.networks", "ctma.readers", "ctma.engines")
+    monkeypatch.setattr("ctma.plugins._registered", {group: {} for group in groups})
     ctma.register("difference", network=MeanDifference)
     data = tmp_path_factory.mktemp("data")
     for split in splits:

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from ctma.data.dataset import PairDataset
-from ctma.data.doctor import examine
+from ctma.data.doctor import check as examine
 from ctma.data.images import read_image
 from ctma.data.pairs import find_label_scale
 from ctma.data.readers import find_pairs
-from ctma.errors import DataError, ImageError, SettingError
+from ctma.errors import DataError, ImageError
 from support.commands import refused
 from support.images import LABEL, random_image, write_pair, write_split
 
@@ -26,8 +26,7 @@ def test_svcd_is_read_in_all_three_subsets(tmp_path, subset):
         folder.mkdir(parents=True)
         suffix = "bmp" if kind == "OUT" and "with_shift" in subset else "jpg"
         Image.fromarray(image).save(folder / f"00001.{suffix}")
-    name = {"subset": "real"}.get(subset.split("/")[1], subset.split("/")[1])
-    (pair,) = find_pairs(tmp_path, "train", subset=name)
+    (pair,) = find_pairs(tmp_path / subset, "train")
     change = PairDataset([pair], 255).read(0)[2]
     assert (change == (LABEL > 127)).mean() > 0.99
 
@@ -275,9 +274,9 @@ def test_a_part_of_svcd_stands_for_it(tmp_path):
     write_split(tmp_path / "SVCD/Real/subset/val", ["a"])
     for given in ("SVCD", "SVCD/Real", "SVCD/Real/subset", "SVCD/Real/subset/val", ""):
         assert len(find_pairs(tmp_path / given, "val")) == 1
-    write_split(tmp_path / "plain/val", ["a"])
-    with pytest.raises(SettingError, match="`subset` with_shift: only SVCD has some"):
-        find_pairs(tmp_path / "plain", "val", subset="with_shift")
+    write_split(tmp_path / "SVCD/Model/with_shift/val", ["b"])
+    assert find_pairs(tmp_path / "SVCD", "val")[0].name == "a"
+    assert find_pairs(tmp_path / "SVCD/Model/with_shift", "val")[0].name == "b"
 
 
 def test_all_splits_together_are_named_by_split(tmp_path):

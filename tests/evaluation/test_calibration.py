@@ -121,7 +121,7 @@ def test_what_cannot_be_calibrated_is_refused(ctma, tiny_model, tiny_data, tmp_p
     for model, data, target, why in (
         (tiny_model, still, output, "changed and unchanged"),
         (tiny_model, tiny_data, tmp_path / "calibrated.pth", "is a .safetensors"),
-        (tmp_path / "original.pth", tiny_data, output, "ctma convert"),
+        (tmp_path / "original.pth", tiny_data, output, "no such checkpoint"),
         (tmp_path / "missing", tiny_data, output, "no such checkpoint"),
         (tiny_model, tiny_data, tiny_model, "would be overwritten"),
         (tiny_model, tiny_data, tiny_data / "val/A/val_0000.png/x.safetensors", "cannot write"),

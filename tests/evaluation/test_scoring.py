@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +13,13 @@ from PIL import Image, ImageOps
 from torchmetrics.functional import classification as functional
 
 from ctma import (
+    Predictor,
+    Running,
     Scoring,
     calibrate,
     create_model,
     evaluate,
+    load_model,
     read_header,
     save_model,
 )
@@ -87,9 +89,9 @@ def test_a_score_is_not_taken_in_a_way_that_does_not_exist():
     with pytest.raises(UnknownNameError, match=r"slidin.*sliding"):
         Scoring(protocol="slidin")
     with pytest.raises(UnknownNameError, match=r"bf15.*bf16"):
-        Scoring(precision="bf15")
+        Running(precision="bf15")
     with pytest.raises(UnknownNameError, match=r"openvin.*openvino"):
-        Scoring(engine="openvin")
+        Running(engine="openvin")
     with pytest.raises(SettingError, match=r"`threshold` 1\.5"):
         Scoring(threshold=1.5)
     with pytest.raises(SettingError, match="`ground_sample_distance` -1"):
@@ -100,8 +102,9 @@ def test_a_score_is_not_taken_in_a_way_that_does_not_exist():
 def test_scores_do_not_depend_on_the_batch(tiny_data, batch_size):
     pairs = find_pairs(tiny_data, "val")
     judged = []
-    scores = score_pairs(MeanDifference(), pairs, batch_size=batch_size, on_pair=judged.append)
-    assert scores == score_pairs(MeanDifference(), pairs)
+    scoring = Scoring(batch_size=batch_size)
+    scores = score_pairs(Predictor(MeanDifference()), pairs, scoring, on_pair=judged.append)
+    assert scores == score_pairs(Predictor(MeanDifference()), pairs)
     assert [one.pair for one in judged] == pairs
     found = sum(int((one.mask & one.change).sum()) for one in judged)
     assert found == scores.true_positive
@@ -139,7 +142,7 @@ def test_with_their_distance_given_images_are_scored_as_the_network_knows_them(
     torch.manual_seed(0)
     model = tmp_path / "model.safetensors"
     network = create_model("ctma-s", video_len=2)
-    network.usage = replace(network.usage, ground_sample_distance=0.5, threshold=0.484)
+    network.usage = network.usage.replace(ground_sample_distance=0.5, threshold=0.484)
     save_model(model, network)
     command = ["eval", model, "--data", tiny_data, "--split", "val", "--json"]
     records = [
@@ -166,34 +169,43 @@ HOW = {
 
 def test_every_score_says_how_it_was_taken(tiny_model, tiny_data, tmp_path):
     checkpoint = shutil.copy(tiny_model, tmp_path / "model.safetensors")
-    record = evaluate(checkpoint, tiny_data, "val", protocol="whole").record
-    assert json.loads((tmp_path / "scores-model-tiny-val-whole.json").read_text()) == record
-    assert record.keys() - HOW == Scores(0, 0, 0, 1).as_dict().keys()
-    assert (record["network"], record["arguments"]) == ("ctma-s", {"video_len": 2})
-    assert (record["checkpoint_name"], record["data_name"]) == ("model.safetensors", "tiny")
-    assert (record["pairs"], record["labels"], record["engine"]) == (5, "0/255", "eager")
-    assert re.fullmatch(r"20\d\d-\d\d-\d\d", record["date"])
+    record = evaluate(checkpoint, tiny_data, "val", Scoring(protocol="whole")).record
+    kept = json.loads((tmp_path / "scores-model-tiny-val-whole.json").read_text())
+    assert kept == record.as_dict()
+    assert kept.keys() - HOW == Scores(0, 0, 0, 1).as_dict().keys()
+    how = record.how
+    assert (how.network, how.arguments) == ("ctma-s", {"video_len": 2})
+    assert (how.checkpoint_name, how.data_name) == ("model.safetensors", "tiny")
+    assert (how.pairs, how.labels, how.engine) == (5, "0/255", "eager")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", how.date)
     calibrate(checkpoint, tiny_data, tmp_path / "c.safetensors")
     calibration = read_header(tmp_path / "c.safetensors").calibration
     assert calibration.keys() - HOW == {
         "error_before", "error_by_temperature", "error_after", "f1_before", "f1_after",
     }  # fmt: skip
-    assert {calibration[name] == record[name] for name in ("checkpoint", "data")} == {True}
+    assert (calibration["checkpoint"], calibration["data"]) == (how.checkpoint, how.data)
+
+
+def test_networks_in_memory_are_scored_and_calibrated(tiny_model, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network = load_model(tiny_model)
+    usage = network.usage
+    found = evaluate(network, tiny_data, "val")
+    assert (
+        found.record.scores
+        == evaluate(tiny_model, tiny_data, "val", output=tmp_path / "s.json").record.scores
+    )
+    assert (found.record.how.checkpoint_name, found.files) == (None, [])
+    calibration = calibrate(network, tiny_data, tmp_path / "c.safetensors")
+    assert read_header(tmp_path / "c.safetensors").temperature == calibration.temperature
+    assert network.usage == usage, "the network is left as it was"
+    assert {path.name for path in tmp_path.iterdir()} == {"s.json", "c.safetensors"}
 
 
 def test_folders_and_files_may_be_texts(tiny_model, tiny_data, tmp_path):
     names = {name: str(tmp_path / name) for name in ("masks", "figures")}
-    report = evaluate(
+    result = evaluate(
         str(tiny_model), str(tiny_data), "val", output=str(tmp_path / "s.json"), **names
     )
-    assert [path.exists() for path in report.files] == [True] * 3
+    assert [path.exists() for path in result.files] == [True] * 3
     assert len(list((tmp_path / "masks").iterdir())) == 5
-
-
-def test_settings_of_a_score_may_stand_alone_or_be_changed(tiny_model, tiny_data, tmp_path):
-    given = {"masks": None, "output": tmp_path / "scores.json"}
-    scoring = Scoring(protocol="whole", threshold=0.1)
-    record = evaluate(tiny_model, tiny_data, "val", scoring, threshold=0.2, **given).record
-    assert (record["protocol"], record["threshold"]) == ("whole", 0.2)
-    with pytest.raises(UnknownNameError, match=r"unknown argument 'treshold'.*threshold"):
-        evaluate(tiny_model, tiny_data, "val", treshold=0.2, **given)

@@ -64,7 +64,7 @@ def test_a_model_in_8_bits_says_what_it_lost_and_runs(ctma, quantisable, tiny_da
     run = ctma(*command, "--json")
     found = json.loads(run.stdout)
     assert "warning" not in run.stderr
-    model = load_model(output)
+    model = load(output).prepared
     told = model.model.description
     assert (told.precision, model.precision) == ("int8", "int8")
     assert told.scores["f1_int8"] == found["f1_after"]
@@ -90,9 +90,9 @@ def test_what_loses_too_much_in_8_bits_is_not_written(
     pytest.importorskip("nncf")
     scores = iter([Scores(80, 20, 20, 0), Scores(79, 20, 21, 0)])
     monkeypatch.setattr(quantization, "score_pairs", lambda *_: next(scores))
-    monkeypatch.setattr(quantization, "load_exported", lambda _: None)
+    monkeypatch.setattr(quantization, "load", lambda _: None)
     monkeypatch.setattr(quantization, "save_openvino", lambda *_: None)
-    monkeypatch.setattr(quantization, "_quantise", lambda *_: None)
+    monkeypatch.setattr(quantization, "quantise", lambda *_: None)
     command = ("quantize", quantisable, "--data", tiny_data, "-o", tmp_path / "m.xml")
     refused(ctma, "80.00 in float32, 79.40 in 8 bits, which is more than --most 0.2", *command)
     assert list(tmp_path.iterdir()) == []

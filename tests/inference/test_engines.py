@@ -1,9 +1,11 @@
 """Engines: the same masks whatever runs a network, and an honest choice among them."""
 
+import gc
 import json
 import os
 import pickle
 import platform
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,28 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ctma import ChangeLogits, create_model, load_model, predict, prepare, read_header, save_model
+from ctma import (
+    ChangeLogits,
+    create_model,
+    evaluate,
+    list_engines,
+    load,
+    load_model,
+    plugins,
+    predict,
+    read_header,
+    save_model,
+)
+from ctma.engines import cache, choice
+from ctma.engines import engine as engines
+from ctma.engines.eager import Eager
 from ctma.errors import CheckpointError, MissingExtraError, SettingError, UnknownNameError
-from ctma.inference.engines import cache, choice
 from ctma.models.base import ChangeNetwork
 from support.commands import refused
 from support.images import random_image
 from support.network_tester import live_in
+from support.running import run_as
+from support.scenes import predict_scene, smooth, write_raster
 
 pytest.importorskip("openvino")
 pytest.importorskip("onnxruntime")
@@ -48,6 +65,13 @@ def recorded(network, **agreement):
     return network
 
 
+def write_pair(folder):
+    return [
+        write_raster(folder / f"{name}.tif", smooth(seed, 96, 128))
+        for seed, name in enumerate(("before", "after"))
+    ]
+
+
 def images(height=96, width=128, seed=0):
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 256, (height, width, 3), np.uint8) for _ in range(2)]
@@ -57,8 +81,8 @@ def images(height=96, width=128, seed=0):
 @pytest.mark.parametrize("size", [(96, 128), (75, 101)])
 def test_every_engine_gives_the_probability_of_the_network(network, engine, size):
     pair = images(*size)
-    expected = predict(*pair, network, engine="eager", precision="float32").probability
-    found = predict(*pair, network, engine=engine, precision="float32").probability
+    expected = predict(*pair, run_as(network, engine="eager", precision="float32")).probability
+    found = predict(*pair, run_as(network, engine=engine, precision="float32")).probability
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -83,16 +107,16 @@ def test_wide_convolutions_are_what_they_were(engine, size):
     torch.manual_seed(0)
     network = Shared().eval()
     pair = images(*size)
-    expected = predict(*pair, network, engine="eager", precision="float32").probability
-    found = predict(*pair, network, engine=engine, precision="float32").probability
+    expected = predict(*pair, run_as(network, engine="eager", precision="float32")).probability
+    found = predict(*pair, run_as(network, engine=engine, precision="float32")).probability
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_views_look_through_an_engine(network):
     pair = images()
-    options = {"tta": True, "protocol": "sliding"}
-    expected = predict(*pair, network, engine="eager", **options).probability
-    found = predict(*pair, network, engine="openvino", precision="float32", **options).probability
+    expected = predict(*pair, run_as(network, "eager", tta=True), protocol="sliding").probability
+    other = run_as(network, "openvino", "float32", tta=True)
+    found = predict(*pair, other, protocol="sliding").probability
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -135,49 +159,102 @@ def test_weights_that_are_no_numbers_are_said_to_be(engine):
     torch.nn.init.constant_(next(network.parameters()), torch.nan)
     before, after = (random_image(seed, 64) for seed in (1, 2))
     with pytest.raises(CheckpointError, match="gives values that are no numbers"):
-        predict(before, after, network, engine=engine)
+        predict(before, after, run_as(network, engine))
 
 
 def test_engines_that_are_not_installed_are_named_never_replaced(network, monkeypatch):
-    monkeypatch.setattr(choice, "find_spec", lambda package: None)
+    monkeypatch.setattr(engines, "find_spec", lambda package: None)
     assert choice.choose(recorded(network)).engine == "exact"
     with pytest.raises(MissingExtraError, match=r"openvino is not installed.*ctma\[openvino\]"):
-        prepare(network, "openvino")
+        choice.choose(network, "openvino")
     with pytest.raises(MissingExtraError, match=r"onnxruntime is not installed.*ctma\[onnx\]"):
-        prepare(network, "onnx")
+        choice.choose(network, "onnx")
 
 
 def test_what_an_engine_cannot_do_is_refused(network):
     with pytest.raises(SettingError, match="engine onnx computes in float32, not in bf16"):
-        prepare(network, "onnx", "bf16")
+        choice.choose(network, "onnx", "bf16")
     for engine in ("auto", "openvino"):
         with pytest.raises(SettingError, match="needs a model that ctma quantize wrote"):
-            prepare(network, engine, "int8")
+            choice.choose(network, engine, "int8")
     with pytest.raises(UnknownNameError, match="did you mean openvino"):
-        prepare(network, "openvio")
-    with pytest.raises(SettingError, match="was prepared as onnx in float32, not as exact"):
-        prepare(prepare(network, "onnx"), "exact")
+        run_as(network, "openvio")
+    for former in ("32-true", "bf16-mixed"):
+        with pytest.raises(UnknownNameError, match="precision"):
+            run_as(network, "exact", former)
 
 
-def test_former_names_of_precisions_are_still_taken(network):
-    assert prepare(network, "exact", "32-true").precision == "float32"
-    assert prepare(network, "exact", "bf16-mixed").precision == "bf16"
+class Counting(Eager):
+    """Counts how often a network is prepared."""
+
+    name = "counting"
+    prepared = 0
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        Counting.prepared += 1
 
 
-def test_a_network_is_prepared_once_and_again_where_its_weights_change():
+@pytest.fixture
+def counting(monkeypatch):
+    monkeypatch.setitem(plugins._registered[plugins.ENGINES], "counting", Counting)
+    monkeypatch.setattr(Counting, "prepared", 0)
+
+
+def test_two_predictors_in_turn_prepare_each_once(network, counting, tiny_data):
+    predictors = [run_as(network, "counting", "float32") for _ in range(2)]
+    assert Counting.prepared == 0, "only when it is needed"
+    for _ in range(3):
+        for predictor in predictors:
+            predict(*images(), predictor)
+            evaluate(predictor, tiny_data, "val")
+    assert Counting.prepared == 2
+    assert {predictor.describe()["engine"] for predictor in predictors} == {"counting"}
+
+
+def test_weights_are_hashed_once_a_load(tiny_model, tiny_data, monkeypatch, tmp_path):
+    pytest.importorskip("rasterio")
+    pair = write_pair(tmp_path)
+    predict(*images(), load(tiny_model, engine="onnx"))  # keeps its graphs
+    predict_scene(*pair, load(tiny_model, engine="onnx"), tmp_path / "first")
+    hashed = []
+    whole = ChangeNetwork.fingerprint
+    monkeypatch.setattr(ChangeNetwork, "fingerprint", lambda one: hashed.append(1) or whole(one))
+    predictor = load(tiny_model, engine="onnx")
+    for number in range(2):
+        predict(*images(), predictor)
+        evaluate(predictor, tiny_data, "val", output=tmp_path / f"{number}.json")
+        predict_scene(*pair, predictor, tmp_path / f"map-{number}")
+    assert len(hashed) == 1
+
+
+@pytest.mark.parametrize("engine", ["eager", "exact", "openvino", "onnx"])
+def test_a_predictor_that_is_dropped_frees_its_network(engine):
+    predictor = run_as(live_in(create_model("ctma-lite", video_len=0)), engine, "float32")
+    predict(*images(), predictor)
+    network = weakref.ref(predictor.network)
+    del predictor
+    gc.collect()
+    assert network() is None
+
+
+def test_a_network_in_memory_predicts_with_the_weights_that_it_has():
     network = live_in(create_model("ctma-lite", video_len=0))
-    first = prepare(network, "openvino", "float32")
-    assert prepare(network, "openvino", "float32") is first
-    assert prepare(first) is first
     pair = images()
-    before = predict(*pair, network, engine="openvino", precision="float32").probability
+    before = predict(*pair, run_as(network, "openvino", "float32")).probability
     with torch.no_grad():
         network.coarse_head.weight.add_(1)
         network.unmasked_decoder.out.bias.add_(1)
-    after = predict(*pair, network, engine="openvino", precision="float32").probability
-    expected = predict(*pair, network, engine="eager", precision="float32").probability
+    after = predict(*pair, run_as(network, "openvino", "float32")).probability
+    expected = predict(*pair, run_as(network, "eager")).probability
     assert np.abs(after - before).max() > 1e-3
     np.testing.assert_allclose(after, expected, atol=1e-5)
+
+
+def test_a_checkpoint_by_name_is_a_model_too(tiny_model):
+    expected = predict(*images(), load(tiny_model)).probability
+    for model in (tiny_model, str(tiny_model), load_model(tiny_model)):
+        np.testing.assert_array_equal(predict(*images(), model).probability, expected)
 
 
 def graphs():
@@ -186,8 +263,7 @@ def graphs():
 
 def prepared_anew(network, engine):
     """The probability of an engine that takes what is on disk, not what it holds."""
-    choice._LAST.clear()
-    return predict(*images(), network, engine=engine, precision="float32").probability
+    return predict(*images(), run_as(network, engine, "float32")).probability
 
 
 @pytest.mark.parametrize(("engine", "count"), [("onnx", 1), ("openvino", 2)])
@@ -206,14 +282,14 @@ def test_what_was_prepared_is_kept_and_made_anew_where_damaged(network, engine, 
 
 def test_what_a_former_engine_keeps_is_not_taken_for_newer_weights():
     network = live_in(create_model("ctma-lite", video_len=0))
-    former = prepare(network, "openvino", "float32")
+    former = run_as(network, "openvino", "float32")
+    assert former.engine == "openvino"
     with torch.no_grad():
         network.unmasked_decoder.out.bias.add_(1)
-    pair = images()
+    pair = images(75, 101)
     predict(*pair, former)
-    choice._LAST.clear()
-    found = predict(*pair, network, engine="openvino", precision="float32").probability
-    expected = predict(*pair, network, engine="eager", precision="float32").probability
+    found = predict(*pair, run_as(network, "openvino", "float32")).probability
+    expected = predict(*pair, run_as(network, "eager")).probability
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -228,8 +304,7 @@ def test_nothing_is_kept_where_nobody_wants_it(ctma, tiny_model, tiny_data, pair
 def test_a_cache_that_cannot_be_written_stops_nobody(network, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("CTMA_CACHE", str(tmp_path / "file"))
-    choice._LAST.clear()
-    assert predict(*images(), network, engine="onnx").mask.shape == (96, 128)
+    assert predict(*images(), run_as(network, engine="onnx")).mask.shape == (96, 128)
 
 
 def test_the_cache_forgets_what_was_not_used_for_the_longest_time(monkeypatch):
@@ -277,32 +352,31 @@ def test_where_the_fastest_cannot_take_a_network_auto_takes_the_next_and_says_so
     def refuse(*_):
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr("ctma.inference.engines.graph.trace", refuse)
-    found = prepare(network)
-    assert found.engine == "exact"
-    assert "engine openvino: cannot take CTMALite (no such operator)" in found.why
+    monkeypatch.setattr("ctma.engines.graphs.trace", refuse)
+    predictor = run_as(network)
+    assert predictor.engine == "exact"
+    assert "engine openvino: cannot take CTMALite (no such operator)" in predictor.why
     with pytest.raises(SettingError, match="engine openvino: cannot take CTMALite"):
-        prepare(network, "openvino")
+        predict(*images(), run_as(network, "openvino"))
 
 
 def test_a_network_that_learns_is_prepared_as_it_predicts(network):
     network.train()
-    prepared = prepare(network, "exact", "float32")
+    predictor = run_as(network, "exact", "float32")
     pair = images()
-    np.testing.assert_allclose(
-        predict(*pair, prepared).probability,
-        predict(*pair, network.eval(), engine="eager").probability,
-        atol=1e-5,
-    )
+    found = predict(*pair, predictor).probability
+    assert network.training
+    expected = predict(*pair, run_as(network.eval(), "eager")).probability
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_numbers_set_on_a_network_are_not_overlooked():
     network = live_in(create_model("ctma-lite", video_len=0))
     pair = images()
-    first = predict(*pair, network, engine="exact").probability
+    first = predict(*pair, run_as(network, engine="exact")).probability
     network.fusion = 0.9
-    again = predict(*pair, network, engine="exact").probability
-    expected = predict(*pair, network, engine="eager").probability
+    again = predict(*pair, run_as(network, engine="exact")).probability
+    expected = predict(*pair, run_as(network, engine="eager")).probability
     np.testing.assert_allclose(again, expected, atol=1e-5)
     assert np.abs(again - first).max() > 0
 
@@ -321,7 +395,11 @@ def test_the_exact_engine_keeps_its_memory_from_pair_to_pair_where_told(network,
     import resource
 
     monkeypatch.setenv("CTMA_KEEP_MEMORY", "1")
-    engine, pair, taken = prepare(network, "exact", "float32"), torch.rand(2, 1, 3, 512, 512), []
+    engine, pair, taken = (
+        run_as(network, "exact", "float32").prepared,
+        torch.rand(2, 1, 3, 512, 512),
+        [],
+    )
     for _ in range(4):
         taken.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
         engine(*pair)
@@ -333,3 +411,17 @@ def test_errors_come_whole_from_other_processes():
     for error in (MissingExtraError("openvino", "openvino"), UnknownNameError("engine", "x", "ab")):
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), str(copy)) == (type(error), str(error))
+
+
+def test_every_engine_says_what_it_is(ctma):
+    told = {one["name"]: one for one in list_engines()}
+    assert [*told] == ["eager", "exact", "compile", "openvino", "onnx"]
+    assert all(
+        engine["summary"] and engine["precisions"][0] == "float32" for engine in told.values()
+    )
+    assert told["onnx"]["devices"] == ["cpu"]
+    assert told["openvino"]["packages"] == ["openvino", "onnx"]
+    assert json.loads(ctma("engines", "--json").stdout) == [*told.values()]
+    listed = ctma("engines").stdout
+    assert all(name in listed for name in told)
+    assert all(name in ctma("predict", "--help").stdout for name in told)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from ctma import create_model, export, load_model, predict, prepare, save_model
+from ctma import create_model, export, load, predict, save_model
 from ctma.errors import CheckpointError, SettingError
 from support.commands import refused
 from support.images import random_image, read, write_pair
 from support.network_tester import live_in
+from support.running import run_as
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -55,17 +56,17 @@ def as_inputs(pair):
 @pytest.mark.parametrize("suffix", ["onnx", "xml"])
 @pytest.mark.parametrize("size", SIZES)
 def test_an_exported_model_is_a_checkpoint_at_any_size(network, exported, suffix, size):
-    model = load_model(exported / suffix / f"model.{suffix}")
+    path = exported / suffix / f"model.{suffix}"
+    model = load(path)
     assert model.usage.threshold == 0.4
     assert model.usage.ground_sample_distance == 0.5
     pair = images(*size)
-    expected = predict(*pair, network, engine="eager")
+    expected = predict(*pair, run_as(network, "eager"))
     found = predict(*pair, model)
     np.testing.assert_allclose(found.probability, expected.probability, atol=1e-5)
-    flipped = predict(*pair, model, tta=True).probability
-    np.testing.assert_allclose(
-        flipped, predict(*pair, network, tta=True, engine="eager").probability, atol=1e-5
-    )
+    flipped = predict(*pair, load(path, tta=True)).probability
+    expected = predict(*pair, run_as(network, "eager", tta=True)).probability
+    np.testing.assert_allclose(flipped, expected, atol=1e-5)
 
 
 def test_other_programs_find_names_free_sizes_and_what_the_checkpoint_knows(network, exported):
@@ -123,7 +124,7 @@ def test_images_are_predicted_where_torch_is_not_installed(network, exported, tm
     pair = [tmp_path / kind / "one.png" for kind in "AB"]
     model = exported / suffix / f"model.{suffix}"
     run_without_torch("predict", *pair, "-c", model, "-o", tmp_path / "out")
-    expected = predict(*map(str, pair), network, engine="eager")
+    expected = predict(*map(str, pair), run_as(network, "eager"))
     np.testing.assert_array_equal(read(tmp_path / "out/mask/one.png"), 255 * expected.mask)
 
 
@@ -181,7 +182,7 @@ def foreign(path, inputs, output=1):
 @pytest.mark.parametrize("inputs", [("before", "after"), ("after", "before")])
 def test_dates_are_given_by_name(tmp_path, inputs):
     before, after = images(64, 96)
-    found = predict(before, after, load_model(foreign(tmp_path / "m.onnx", inputs))).probability
+    found = predict(before, after, load(foreign(tmp_path / "m.onnx", inputs))).probability
     np.testing.assert_allclose(found, after[..., 0] / 255 / 2, atol=1e-5)
 
 
@@ -259,7 +260,7 @@ def test_a_description_that_cannot_be_names_its_field(ctma, network, exported, t
     model = onnx.load(exported / "onnx/model.onnx")
     onnx.helper.set_model_props(model, {"ctma": json.dumps({"threshold": 2})})
     onnx.save(model, tmp_path / "m.onnx")
-    refused(ctma, "damaged description (threshold 2: ", "info", tmp_path / "m.onnx")
+    refused(ctma, "damaged description (--threshold 2.0: ", "info", tmp_path / "m.onnx")
 
 
 def test_what_cannot_be_exported_is_one_line(ctma, network, exported, tmp_path):
@@ -271,9 +272,9 @@ def test_what_cannot_be_exported_is_one_line(ctma, network, exported, tmp_path):
     with pytest.raises(SettingError, match="does not say the ground sample distance"):
         export(create_model("ctma-lite"), out, purpose="qgis-deepness")
     with pytest.raises(SettingError, match="give the network itself"):
-        export(prepare(network, "exact"), out)
-    with pytest.raises(SettingError, match="give the network itself"):
-        export(load_model(exported / "onnx/model.onnx"), out)
+        export(run_as(network, "exact").prepared, out)
+    with pytest.raises(CheckpointError, match=r"is exported, .* take the checkpoint"):
+        export(exported / "onnx/model.onnx", out)
     out.touch()
     save_model(tmp_path / "m.safetensors", network)
     refused(ctma, "is there already", "export", tmp_path / "m.safetensors", "-o", out)
@@ -287,9 +288,9 @@ def test_scenes_run_on_exported_models(network, exported, tmp_path):
     from support.scenes import predict_scene, read, smooth, write_raster
 
     pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, 200, 260)) for n in (1, 2)]
-    tiling = Tiling(96, 8, 16)
+    tiling = Tiling(size=96, margin=8, ramp=16)
     usual = predict_scene(*pair, network, tmp_path / "usual", tiling=tiling)
-    model = load_model(exported / "onnx/model.onnx")
+    model = load(exported / "onnx/model.onnx")
     found = predict_scene(*pair, model, tmp_path / "found", tiling=tiling)
     assert found.summary["engine"] == "onnx"
     apart = read(found.probability).astype(int) - read(usual.probability)

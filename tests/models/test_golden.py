@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from ctma import load_model, load_recipe
-from ctma.checkpoints.conversion import convert_weights
+from ctma.checkpoints.conversion import convert
 from ctma.inference.protocols import sliding, windows
 from ctma.training.losses import change_loss
 from ctma.training.settings import BCESettings
@@ -47,7 +47,7 @@ def outputs():
 @pytest.mark.parametrize("video_len", [8, 4])
 def test_every_golden_array_agrees_through_convert(video_len, golden_file, outputs, tmp_path):
     path = tmp_path / "converted.safetensors"
-    convert_weights(golden_file, path, arguments={"fusion": 0.67, "video_len": video_len})
+    convert(golden_file, path, arguments={"fusion": 0.67, "video_len": video_len})
     network = load_model(path)
     with torch.no_grad():
         stages = network.stages(golden_image(1, 2, 256, 256), golden_image(2, 2, 256, 256))
@@ -70,7 +70,7 @@ def test_every_golden_array_agrees_through_convert(video_len, golden_file, outpu
 @pytest.mark.slow
 def test_first_golden_training_step_agrees(golden_file):
     step = json.loads((GOLDEN / "ctma_stats.json").read_text())["train_steps"][0]
-    network = load_model(golden_file, fusion=0.67).train()
+    network = load_model(golden_file, {"fusion": 0.67}).train()
     # The released layout: channels-last sums in another order, and gradients feel it.
     network.to(memory_format=torch.contiguous_format)
     change = golden_label()
@@ -109,7 +109,7 @@ def released_file(tmp_path_factory):
 def test_golden_outputs_of_the_other_networks_agree_both_ways(released_file, name, tmp_path):
     path = released_file(name)
     arguments = {"normalised": False} if name == "dsifn" else {}
-    convert_weights(path, tmp_path / "ours.safetensors", arguments=arguments)
+    convert(path, tmp_path / "ours.safetensors", arguments=arguments)
     network = load_model(tmp_path / "ours.safetensors")
     assert network.name == name
     # The released layout: in another one CDNet's maxima, some of which are ties, lie elsewhere.
@@ -124,7 +124,7 @@ def test_golden_outputs_of_the_other_networks_agree_both_ways(released_file, nam
         if name == "p2v":
             values = F.interpolate(values, (256, 256), mode="nearest")
         np.testing.assert_allclose(values[..., ::4, ::4], expected, atol=1e-4, rtol=0)
-    convert_weights(tmp_path / "ours.safetensors", tmp_path / "back.pth")
+    convert(tmp_path / "ours.safetensors", tmp_path / "back.pth")
     back = torch.load(tmp_path / "back.pth", weights_only=True)["state_dict"]
     weights = golden_state(name)
     if name == "dsifn":  # one module under two names, of which the second holds
@@ -138,7 +138,7 @@ def test_golden_outputs_of_the_other_networks_agree_both_ways(released_file, nam
 @pytest.mark.parametrize("name", [name for name in OTHERS if name != "p2v"])
 def test_golden_training_steps_of_the_other_networks_agree(released_file, name):
     step = json.loads((GOLDEN / f"{name}_train_step.json").read_text())
-    network = load_model(released_file(name), **WITHOUT_DROPOUT.get(name, {}))
+    network = load_model(released_file(name), WITHOUT_DROPOUT.get(name, {}))
     network.train().to(memory_format=torch.contiguous_format)
     logits = network(golden_image(1, 2, 256, 256), golden_image(2, 2, 256, 256))
     loss = change_loss(logits, golden_label(), load_recipe(f"svcd/{name}").loss)
@@ -152,7 +152,7 @@ def test_golden_training_steps_of_the_other_networks_agree(released_file, name):
 @pytest.mark.slow
 def test_sliding_protocol_meets_the_golden_windows(golden_file):
     golden = np.load(GOLDEN / "sliding_window.npz")
-    network = load_model(golden_file, fusion=0.67)
+    network = load_model(golden_file, {"fusion": 0.67})
     probability = sliding(network, golden_image(11, 1, 320, 400), golden_image(12, 1, 320, 400))
     found = probability[0, 0, ::4, ::4].numpy()
     np.testing.assert_allclose(found, golden["probability"], atol=1e-4, rtol=0)

@@ -8,10 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ctma import create_model, list_models
 from ctma.errors import SettingError, UnknownNameError
-from ctma.models.ctma import pseudo_video
 from ctma.models.growth import grow
 from ctma.models.pretrained import PACKAGES
 from ctma.models.registry import ENTRIES
+from ctma.models.video import pseudo_video
 from support import ROOT
 from support.network_tester import NetworkTester, check_trained, live_in
 
@@ -154,7 +154,9 @@ def test_ctma_lite_is_lighter_still():
 
 
 def test_the_table_of_networks_is_counted():
-    rows = [line.split(" | ") for line in (ROOT / "docs/networks.md").read_text().splitlines()]
+    rows = [
+        line.split(" | ") for line in (ROOT / "docs/reference/networks.md").read_text().splitlines()
+    ]
     table = {row[0].strip("| `"): row[2:4] for row in rows if row[0].startswith("| `")}
     assert table.keys() == ENTRIES.keys()
     for name, (weights, arithmetic) in table.items():

@@ -22,7 +22,7 @@ from rasterio.transform import Affine, from_origin  # noqa: E402
 from rasterio.warp import Resampling, reproject  # noqa: E402
 
 import ctma as package  # noqa: E402
-from ctma import SceneSettings, Tiling, create_model, save_model  # noqa: E402
+from ctma import CtmaWarning, SceneSettings, Tiling, create_model, save_model  # noqa: E402
 from ctma.errors import MissingExtraError, OutputError, SceneError, SettingError, UnknownNameError  # noqa: E402
 from ctma.scene.blending import axis  # noqa: E402
 from ctma.scene.grid import Grid, common_grid, measure_distance  # noqa: E402
@@ -62,7 +62,7 @@ def pair(tmp_path):
 )
 @settings(max_examples=150, deadline=None)
 def test_weights_sum_to_one_and_never_use_a_margin(length, size, margin, ramp):
-    tiling = Tiling(size, margin, ramp)
+    tiling = Tiling(size=size, margin=margin, ramp=ramp)
     found = axis(length, tiling)
     assert found.side <= 1.5 * size + 8
     assert found.origins[0] == 0
@@ -82,7 +82,9 @@ def test_the_blended_scene_is_the_network_on_the_whole_scene(size):
     network = Neighbourhood().eval()
     images = [smooth(seed, *size) for seed in (1, 2)]
     scenes = [as_array(image) for image in images]
-    blended = package.predict_xarray(*scenes, network, tiling=Tiling(96, 8, 16)).to_numpy()
+    blended = package.predict_xarray(
+        *scenes, network, tiling=Tiling(size=96, margin=8, ramp=16)
+    ).to_numpy()
     with torch.no_grad():
         inputs = (torch.from_numpy(image)[None] / 255 for image in images)
         padded = [
@@ -103,7 +105,7 @@ def test_a_coarser_scene_is_seen_at_the_distance_the_network_was_trained_at(tmp_
         write_raster(tmp_path / f"{number}.tif", image, transform)
         for number, image in enumerate(images)
     ]
-    tiling = Tiling(192, 24, 32)
+    tiling = Tiling(size=192, margin=24, ramp=32)
     result = predict_scene(*paths, network, tmp_path / "out", tiling=tiling)
     assert result.summary["ground_sample_distance"] == pytest.approx(1, abs=1e-3)
     assert result.summary["enlargement"] == pytest.approx(2, abs=1e-3)
@@ -169,7 +171,7 @@ def test_pixels_too_coarse_for_the_network_are_seen_as_they_are_with_a_warning(p
 
 def test_a_window_too_small_for_its_margin_is_refused():
     with pytest.raises(SettingError, match="`tiling` of size 40"):
-        Tiling(40, 16, 16)
+        Tiling(size=40, margin=16, ramp=16)
 
 
 # One grid
@@ -356,7 +358,11 @@ def test_holes_stay_nodata(tmp_path, pair, kind):
             tmp_path / "h.tif", np.concatenate([pixels, alpha]), photometric="RGB", alpha="yes"
         )
     result = predict_scene(
-        pair[0], after, Neighbourhood().eval(), tmp_path / "out", tiling=Tiling(128, 8, 16)
+        pair[0],
+        after,
+        Neighbourhood().eval(),
+        tmp_path / "out",
+        tiling=Tiling(size=128, margin=8, ramp=16),
     )
     for path in (result.probability, result.mask):
         nodata = read(path) == 255
@@ -778,15 +784,15 @@ def test_polygons_as_parquet_name_the_extra_they_need(pair, tmp_path, monkeypatc
         predict_scene(*pair, Neighbourhood().eval(), tmp_path, polygon_format="parquet")
 
 
-def test_settings_that_do_not_exist_suggest_the_nearest(pair, tmp_path):
+def test_settings_that_do_not_exist_suggest_the_nearest():
     with pytest.raises(UnknownNameError, match=r"unknown argument 'min_aera'.*min_area"):
-        predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out", min_aera=3)
+        SceneSettings(min_aera=3)
 
 
 @pytest.mark.slow
-def test_settings_may_be_one_value_and_the_picture_is_drawn_in_python_too(pair, tmp_path):
-    settings = SceneSettings(threshold=0.4, polygon_format="fgb")
-    result = package.predict_scene(*pair, Neighbourhood().eval(), tmp_path, settings, threshold=0.6)
+def test_settings_are_one_value_and_the_picture_is_drawn_in_python_too(pair, tmp_path):
+    settings = SceneSettings(threshold=0.4, polygon_format="fgb").replace(threshold=0.6)
+    result = package.predict_scene(*pair, Neighbourhood().eval(), tmp_path, settings)
     assert result.summary["threshold"] == 0.6
     assert result.changes.name == "changes.fgb"
     assert np.asarray(Image.open(result.picture)).std() > 20
@@ -822,7 +828,7 @@ def test_any_legal_path_may_be_the_output(pair, tmp_path, form):
     network = Neighbourhood().eval()
     usual = predict_scene(*pair, network, tmp_path / "usual", polygon_format=form)
     odd = tmp_path / "what!?" / "two\nlines\tand 100%#.zip"
-    result = package.predict_scene(*pair, network, odd, polygon_format=form)
+    result = predict_scene(*pair, network, odd, polygon_format=form, picture=True)
     assert {path.name for path in odd.iterdir()} == {
         "probability.tif", "mask.tif", f"changes.{form}", "summary.json", "overview.png",
     }  # fmt: skip
@@ -845,7 +851,7 @@ def test_geojson_is_in_wgs84_and_drawn_where_it_lies(pair, tmp_path):
     # Seven digits of a degree are a centimetre.
     assert (difference.abs() < 0.012 * expected.geometry.length).all()
     pictures = [
-        package.predict_scene(*pair, network, tmp_path / name, polygon_format=kind).picture
+        predict_scene(*pair, network, tmp_path / name, polygon_format=kind, picture=True).picture
         for name, kind in (("a", "geojson"), ("b", "gpkg"))
     ]
     drawn = [np.asarray(Image.open(path)).astype(int) for path in pictures]
@@ -895,15 +901,14 @@ def test_a_picture_that_fails_fails_no_finished_map(pair, tmp_path, monkeypatch)
         raise RuntimeError("no font")
 
     monkeypatch.setattr("ctma.scene.predict.draw_overview", fail)
-    said = []
-    result = package.predict_scene(
-        *pair, Neighbourhood().eval(), tmp_path / "out", on_warning=said.append
-    )
+    with pytest.warns(CtmaWarning) as caught:
+        result = package.predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out")
     assert result.picture is None
+    said = [str(warning.message) for warning in caught]
     assert said == [f"{tmp_path}/out/overview.png: could not be drawn (no font)"]
     assert result.mask.exists()
     assert json.loads((tmp_path / "out/summary.json").read_text()) == result.summary
-    documented = (ROOT / "docs/json.md").read_text()
+    documented = (ROOT / "docs/reference/json.md").read_text()
     assert [name for name in result.summary if f"`{name}`" not in documented] == []
 
 

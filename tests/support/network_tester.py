@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from ctma import ChangeLogits, create_model, export, load_model, predict_scene, prepare, save_model
+from ctma import ChangeLogits, create_model, export, load, load_model, save_model
 from ctma.errors import SettingError
+from ctma.models.layers import take_training_forms
 from ctma.scene.strips import STEPS
-from ctma.training.arithmetic import as_written, speed_up
 from support.golden import with_golden_weights
-from support.scenes import read, smooth, write_raster
+from support.running import run_as
+from support.scenes import predict_scene, read, smooth, write_raster
 
 
 def live_in(network):
@@ -24,12 +25,12 @@ def live_in(network):
 
 
 def check_trained(network, before, after):
-    """Loss and gradients of what is trained are those of the network as it is written."""
+    """Loss and gradients of layers' forms for training are those of the network as written."""
     network = live_in(network).double().train()
-    fast = deepcopy(network)
-    speed_up(fast)
     found = []
-    for one in (network, fast):
+    for take in (False, True):
+        one = deepcopy(network)
+        take_training_forms(one, take=take)
         torch.manual_seed(0)
         logits = one(before.double(), after.double())
         loss = logits.fine.square().mean() + sum(x.square().mean() for x in logits.auxiliary)
@@ -37,8 +38,6 @@ def check_trained(network, before, after):
         found.append([loss, *(weight.grad for weight in one.parameters())])
     for expected, value in zip(*found, strict=True):
         torch.testing.assert_close(value, expected, atol=1e-9, rtol=1e-6)
-    as_written(fast)
-    assert not any("forward" in vars(module) for module in fast.modules())
 
 
 class NetworkTester:
@@ -108,8 +107,9 @@ class NetworkTester:
         if engine in self.graphs:
             self.check_engine(engine)
             return
+        predictor = run_as(live_in(create_model(self.name, **self.arguments)), engine, "float32")
         with pytest.raises(SettingError, match=f"engine {engine}: .*take exact"):
-            prepare(live_in(create_model(self.name, **self.arguments)), engine, "float32")
+            predictor.describe()
 
     @pytest.mark.slow
     @pytest.mark.parametrize(("engine", "suffix"), [("openvino", "xml"), ("onnx", "onnx")])
@@ -122,7 +122,7 @@ class NetworkTester:
             assert not path.exists()
             return
         export(network, path)
-        exported, inputs = load_model(path), self.pair(2, 130, 71)
+        exported, inputs = load(path).prepared, self.pair(2, 130, 71)
         with torch.no_grad():
             expected, found = (one.probability(one(*inputs).fine) for one in (network, exported))
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
@@ -133,7 +133,7 @@ class NetworkTester:
             write_raster(tmp_path / f"{name}.tif", smooth(number, 96, 128))
         found = predict_scene(
             tmp_path / "before.tif", tmp_path / "after.tif", network, tmp_path / "out",
-            scale=(0, 255), picture=False, engine="eager", precision="float32",
+            scale=(0, 255), engine="eager", precision="float32",
         )  # fmt: skip
         inputs = [torch.from_numpy(smooth(n, 96, 128))[None] / 255 for n in (0, 1)]
         with torch.no_grad():
@@ -142,7 +142,7 @@ class NetworkTester:
 
     def check_engine(self, engine):
         network = live_in(create_model(self.name, **self.arguments))
-        prepared = prepare(network, engine, "float32")
+        prepared = run_as(network, engine, "float32").prepared
         for size in (*self.sizes, (128, 96)):
             inputs = self.pair(2, *size)
             with torch.no_grad():

@@ -1,7 +1,6 @@
 """Rasters, and a network that scenes can be worked out by hand for."""
 
-from dataclasses import replace
-from functools import partial
+import warnings
 
 import numpy as np
 import pytest
@@ -13,10 +12,26 @@ from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
 
 import ctma
-from ctma import ChangeLogits, ChangeNetwork
+from ctma import ChangeLogits, ChangeNetwork, CtmaWarning, Predictor, Running, SceneSettings
 
-predict_scene = partial(ctma.predict_scene, picture=False)
-"""Without the picture, which takes longer than a small scene."""
+
+def predict_scene(before, after, model, output, *, on_warning=None, **options):
+    """As ``ctma.predict_scene``, settings and what runs by name; without the picture, which takes
+    longer than a small scene.
+    """
+    running = {name: options.pop(name) for name in Running.model_fields if name in options}
+    settings = {name: options.pop(name) for name in SceneSettings.model_fields if name in options}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CtmaWarning)
+        result = ctma.predict_scene(
+            before, after, Predictor(model, Running(**running)) if running else model, output,
+            SceneSettings(**{"picture": False, **settings}), **options,
+        )  # fmt: skip
+    for warning in caught:
+        if on_warning is not None and issubclass(warning.category, CtmaWarning):
+            on_warning(str(warning.message))
+    return result
+
 
 UTM = CRS.from_epsg(32643)
 
@@ -37,7 +52,7 @@ class Neighbourhood(ChangeNetwork):
 
 def trained_at(ground_sample_distance):
     network = Neighbourhood().eval()
-    network.usage = replace(network.usage, ground_sample_distance=ground_sample_distance)
+    network.usage = network.usage.replace(ground_sample_distance=ground_sample_distance)
     return network
 
 

@@ -91,7 +91,7 @@ def test_the_best_checkpoint_is_never_picked_on_test_or_train(split):
 
 
 def test_every_key_of_a_recipe_and_every_recipe_is_documented():
-    text = (ROOT / "docs/recipes.md").read_text()
+    text = (ROOT / "docs/reference/recipes.md").read_text()
     content = load_recipe("levir-cd/ctma-s").model_dump()
     keys = [
         f"{part}.{key}"

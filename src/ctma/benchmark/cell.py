@@ -11,7 +11,6 @@ import os
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,14 +27,16 @@ from ctma.data.images import read_label, save_image
 from ctma.data.pairs import Pair, binary_label, find_label_scale
 from ctma.devices import autocast, find_device
 from ctma.errors import CtmaError, SettingError, one_line
-from ctma.evaluation.scoring import Judged, record_score, score_pairs
+from ctma.evaluation.records import ScoreRecord
+from ctma.evaluation.scoring import Judged, score_pairs, tell_how
 from ctma.evaluation.speed import count_gmac
 from ctma.evaluation.tally import Tally
-from ctma.files import file_fingerprint, write_json
-from ctma.inference.views import evaluating
-from ctma.models.base import check_logits
+from ctma.files import write_json
+from ctma.inference.predictor import Predictor
+from ctma.memory import keep_memory
+from ctma.models.base import check_logits, evaluating
+from ctma.models.layers import take_training_forms
 from ctma.models.registry import create_model
-from ctma.training.arithmetic import speed_up
 from ctma.training.losses import change_loss
 from ctma.training.run import train
 from ctma.training.settings import Recipe
@@ -129,23 +130,18 @@ def judge(plan: Plan, checkpoint: Path, device: str, masks: Path | None) -> dict
         if masks is not None and judged.pair.name in shown:
             save_image(masks / f"{judged.pair.name}.png", judged.mask * np.uint8(255))
 
-    scoring = plan.scoring_on(network.device)
-    scores = score_pairs(network, pairs, scoring, on_pair=on_pair)
-    record = record_score(
-        network,
-        pairs,
-        scoring,
-        scores.as_dict(),
-        split=SPLIT,
-        data_name=Path(plan.data).resolve().name,
-        checkpoint_name=checkpoint.parent.name,
-        checkpoint=file_fingerprint(checkpoint),
-    )
+    predictor = Predictor(network, plan.running_on(network.device), source=checkpoint)
+    scoring = plan.scoring()
+    scores = score_pairs(predictor, pairs, scoring, on_pair=on_pair)
+    name = Path(plan.data).resolve().name
+    how = tell_how(predictor, pairs, scoring, split=SPLIT, data_name=name)
+    # All are called alike; their folders tell them apart.
+    how = how.model_copy(update={"checkpoint_name": checkpoint.parent.name})
     made = {
         "machine": describe_machine(network.device),
         "network_code": outside_code(type(network)),
     }
-    return record.as_dict() | tally.as_dict() | made
+    return ScoreRecord(how, scores).as_dict() | tally.as_dict() | made
 
 
 def measure(plan: Plan, network: str, device: str) -> dict[str, Any]:
@@ -156,14 +152,16 @@ def measure(plan: Plan, network: str, device: str) -> dict[str, Any]:
         network: Its name.
         device: Where.
     """
-    recipe = replace(plan, pretrained=False).recipe_for(Cell(network, 0))
+    recipe = plan.replace(pretrained=False).recipe_for(Cell(network, 0))
     model = create_model(recipe.network, **recipe.arguments).to(find_device(device))
     with evaluating(model), torch.no_grad():
         images = torch.rand(2, 1, model.bands, SIDE, SIDE, device=model.device)
         gmac = count_gmac(model, *images)
         with autocast(model.device, plan.precision):
             pair = _seconds(lambda: model(*images), model.device, rounds=ROUNDS)
-    speed_up(model)
+    take_training_forms(model)
+    if model.device.type == "cpu":
+        keep_memory()
     step = _seconds(lambda: _learn(model, recipe, plan.precision), model.device, rounds=2)
     return {
         "parameters": sum(weight.numel() for weight in model.parameters()),

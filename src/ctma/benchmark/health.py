@@ -7,7 +7,7 @@ from pathlib import Path
 from ctma.benchmark.cell import SPLIT
 from ctma.benchmark.plan import Budget, Plan
 from ctma.benchmark.record import read_kept
-from ctma.data.doctor import examine
+from ctma.data.doctor import check
 from ctma.data.images import read_shorter_side
 from ctma.data.readers import data_fingerprint
 from ctma.errors import DataError, SettingError
@@ -74,7 +74,7 @@ def check_health(plan: Plan, output: Path, allow_leak: str | None) -> None:
 
 def _find_leaks(plan: Plan) -> dict[str, list[str]]:
     """Where training and validation show scenes of the test split; what is fatal is refused."""
-    findings = examine(plan.data, subset=plan.subset, folders=plan.folders).findings
+    findings = check(plan.data, folders=plan.folders).findings
     for one in findings:
         if one.kind in FATAL and one.where.partition("/")[0] in ("train", "val", SPLIT):
             raise DataError(f"{plan.data}: {one.where}: {one.what}; ctma check shows all")

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -200,10 +200,10 @@ def _check_former(plan: Plan, output: Path, code: str, *, resume: bool) -> None:
         return
     if not resume:
         raise OutputError(f"{output}: holds a benchmark already; go on with it by `resume`")
-    for field in fields(Plan):
-        before, now = getattr(former, field.name), getattr(plan, field.name)
-        if before != now and field.name not in MAY_GROW:
-            raise SettingError(f"`{field.name}` {now}: {output} was begun with {before}")
+    for name in Plan.model_fields:
+        before, now = getattr(former, name), getattr(plan, name)
+        if before != now and name not in MAY_GROW:
+            raise SettingError(f"`{name}` {now}: {output} was begun with {before}")
     if (begun := read_code(output)) != code:
         raise SettingError(
             f"{output}: was begun by other code ({begun}) than this ({code}), and does not compare "
@@ -217,7 +217,7 @@ def _check_own_code(plan: Plan, output: Path) -> None:
     for name, paths in recorded_networks(output).items():
         if name in ENTRIES or name not in plan.models:
             continue
-        recipe = replace(plan, pretrained=False).recipe_for(Cell(name, 0))
+        recipe = plan.replace(pretrained=False).recipe_for(Cell(name, 0))
         code = outside_code(type(create_model(recipe.network, **recipe.arguments)))
         for path in paths:
             if read_kept(path).get("network_code") != code:
@@ -245,7 +245,7 @@ def _measure(plan: Plan, network: str, device: str) -> tuple[dict[str, Any], str
     """What a network costs, and why that is not known, if so."""
     with TemporaryDirectory() as folder:
         costs, log = Path(folder, "costs.json"), Path(folder, "log.txt")
-        asked = ["--plan", json.dumps(asdict(plan)), "--costs", str(costs), "--device", device]
+        asked = ["--plan", plan.model_dump_json(), "--costs", str(costs), "--device", device]
         child = _begin(["measure", "--network", network, *asked], log)
         try:
             code = child.wait()

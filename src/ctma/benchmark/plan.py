@@ -6,10 +6,10 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+import pydantic
 import torch
 
 from ctma.benchmark.published import find_published
@@ -19,8 +19,9 @@ from ctma.devices import find_precision
 from ctma.errors import SettingError, UnknownNameError
 from ctma.evaluation.scoring import Scoring
 from ctma.files import write_json
+from ctma.inference.predictor import Running
 from ctma.models.registry import list_models, model_arguments
-from ctma.settings import check_count, settle
+from ctma.settings import Settings, check_count, check_precision
 from ctma.training.recipes import load_recipe, make_recipe
 from ctma.training.settings import Recipe
 
@@ -37,7 +38,7 @@ EQUAL = {
 PLAIN = "levir-cd"
 """Whose recipes stand in where the data are of no published set."""
 
-KEPT = ("model.name", "seed", "data.subset", "data.folders", "data.training_split",
+KEPT = ("model.name", "seed", "data.folders", "data.training_split",
         "data.validation_split", "data.sources")  # fmt: skip
 """Keys that no setting changes: what is compared, and on what."""
 
@@ -99,8 +100,7 @@ class Cell(NamedTuple):
         return f"{self.network}-{self.seed}"
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Settings):
     """Everything that a benchmark's results depend on.
 
     Attributes:
@@ -116,7 +116,6 @@ class Plan:
         protocol: How networks are run over the images of the test split.
         precision: Of training and scoring: ``float32``, ``bf16``, or ``auto``, which is bf16
             where the hardware multiplies it.
-        subset: For SVCD, which sub-set.
         folders: Of another layout, ``before=X,after=Y,change=Z``: what its folders are called.
         devices: How many processes share a training, one a device, and so the batch of a
             budget; a released batch is that of each.
@@ -135,13 +134,16 @@ class Plan:
     pretrained: bool = True
     protocol: str = "crops"
     precision: str = "float32"
-    subset: str = "real"
     folders: str | None = None
     devices: int = 1
 
-    def __post_init__(self) -> None:
-        settle(self)
-        object.__setattr__(self, "data", os.path.abspath(self.data))
+    @pydantic.field_validator("data")
+    @classmethod
+    def _absolute(cls, data: str) -> str:
+        return os.path.abspath(data)
+
+    @pydantic.model_validator(mode="after")
+    def _check_values(self) -> Self:
         for name in ("seeds", "devices"):
             check_count(name, getattr(self, name))
         if not self.models or len({*self.models}) < len(self.models):
@@ -158,12 +160,17 @@ class Plan:
             raise SettingError(f"`budget` {self.budget}: `recipe` {self.recipe} has its own")
         if self.budget is not None and Budget.parse(self.budget).batch % self.devices:
             raise SettingError(f"`devices` {self.devices}: do not share the batch of {self.budget}")
-        Scoring(self.protocol, precision=self.precision)
+        check_precision(self.precision)
+        self.scoring()
+        return self
 
-    def scoring_on(self, device: torch.device) -> Scoring:
-        """How the test split is scored: each network as it is written, at a threshold of 0.5."""
-        precision = find_precision(self.precision, device)
-        return Scoring(self.protocol, 0.5, precision=precision, engine="eager")
+    def scoring(self) -> Scoring:
+        """How the test split is scored: at a threshold of 0.5."""
+        return Scoring(protocol=self.protocol, threshold=0.5)
+
+    def running_on(self, device: torch.device) -> Running:
+        """How networks run there: each as it is written."""
+        return Running(engine="eager", precision=find_precision(self.precision, device))
 
     def cells(self) -> list[Cell]:
         """Every training, seed by seed, so that a table is there early."""
@@ -177,7 +184,7 @@ class Plan:
             SettingError: If a value is of the wrong type or out of range.
         """
         settings = [*self._own_settings(cell.network), f"seed={cell.seed}"]
-        settings += [f"data.subset={self.subset}", f"data.folders={self.folders or 'null'}"]
+        settings.append(f"data.folders={self.folders or 'null'}")
         if not self.pretrained and "pretrained" in model_arguments(cell.network):
             settings.append("model.pretrained=false")
         own_recipe = f"{self._published_data()}/{cell.network}"
@@ -204,11 +211,11 @@ class Plan:
 
     def pairs(self, split: str) -> list[Pair]:
         """The pairs of one split of its data; errors as of ``find_pairs``."""
-        return find_pairs(self.data, split, subset=self.subset, folders=self.folders)
+        return find_pairs(self.data, split, folders=self.folders)
 
     def write(self, folder: Path, code: str) -> None:
         """Keeps the plan in the benchmark's folder, with the code that it is carried out by."""
-        write_json(folder / PLAN, asdict(self) | {CODE: code})
+        write_json(folder / PLAN, self.model_dump(mode="json") | {CODE: code})
 
     def _own_settings(self, network: str) -> Iterator[str]:
         for setting in self.settings:
@@ -241,7 +248,7 @@ class Plan:
         depth = len(Path(first.name).parts)
         if first.change is not None and first.change.parts[-depth - 1] == "OUT":
             return "svcd"
-        return find_published(Path(self.data).resolve().name, self.subset) or PLAIN
+        return find_published(Path(self.data).resolve().name) or PLAIN
 
 
 def read_code(folder: Path) -> str:
@@ -262,7 +269,7 @@ def read_plan(folder: Path) -> Plan | None:
     content.pop(CODE, None)
     try:
         return Plan(**content)
-    except TypeError as error:
+    except SettingError as error:
         raise SettingError(f"{path}: is no plan of a benchmark ({error})") from error
 
 

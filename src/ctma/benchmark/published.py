@@ -36,14 +36,13 @@ ALIASES = {
 """What else folders of the published data sets are called."""
 
 
-def find_published(data_name: str, subset: str) -> str | None:
+def find_published(data_name: str) -> str | None:
     """Which published data set a data folder holds, as far as its name tells.
 
     Args:
         data_name: The folder's name, such as ``LEVIR-CD``, ``WHU`` or ``levir_cd_05m``.
-        subset: For SVCD, which sub-set; the figures are of ``real``.
     """
     name = data_name.lower().replace("_", "-")
     name = ALIASES.get(name, name)
     found = [data for data in F1 if name == data or name.startswith(f"{data}-")]
-    return found[0] if found and subset == "real" else None
+    return found[0] if found else None

@@ -22,11 +22,11 @@ from ctma.benchmark.table import OBJECTS, SCORES, Row, Spread, make_rows, scene_
 from ctma.data.images import read_label
 from ctma.data.pairs import find_label_scale, read_sample
 from ctma.data.readers import data_fingerprint
-from ctma.errors import DataError
+from ctma.errors import DataError, warn
 from ctma.figures.curves import save_precision_recall
 from ctma.figures.sheets import save_sheet
 from ctma.files import whole_file, write_json
-from ctma.types import Say, counted, ignore
+from ctma.types import counted
 
 TABLES = ("table.md", "table.json", "table.html")
 CURVES, SHEET = "curves.png", "masks.jpg"
@@ -35,15 +35,12 @@ FEW_SEEDS, FEW_SCENES = 5, 20
 """Below which a bootstrap is too sure."""
 
 
-def write_report(
-    folder: str | Path, *, others: Sequence[str | Path] = (), on_warning: Say = ignore
-) -> list[Path]:
+def write_report(folder: str | Path, *, others: Sequence[str | Path] = ()) -> list[Path]:
     """Writes ``table.md``, ``table.json`` and ``table.html`` of a benchmark.
 
     Args:
         folder: The benchmark's folder.
         others: Scores of masks that others made, see ``evaluate_masks``, for the same table.
-        on_warning: Told what could not be drawn.
 
     Returns:
         What was written.
@@ -57,7 +54,7 @@ def write_report(
     if plan is None:
         raise DataError(f"{folder}: its plan ({PLAN}) is gone")
     costs = read_kept(folder / COSTS)
-    rows = make_rows(records, costs, find_published(records[0]["data_name"], plan.subset))
+    rows = make_rows(records, costs, find_published(records[0]["data_name"]))
     notes = [
         *_how(plan, records, read_kept(folder / HEALTH)),
         *_differences(plan, rows, records[0]),
@@ -65,7 +62,7 @@ def write_report(
     notes += failure_notes(folder)
     markdown, data, page = (folder / name for name in TABLES)
     pictures = [save_precision_recall(folder / CURVES, {row.network: row.curve for row in rows})]
-    pictures += _draw_masks(folder, plan, records[0], rows, on_warning)
+    pictures += _draw_masks(folder, plan, records[0], rows)
     tables = [pixel_table(rows), object_table(rows)]
     with whole_file(markdown) as part:
         part.write_text("\n\n".join([*map(_as_markdown, tables), _as_list(notes)]) + "\n")
@@ -176,7 +173,7 @@ def _machines(records: Sequence[Mapping[str, Any]]) -> str:
 
 def _differences(plan: Plan, rows: Sequence[Row], record: Mapping[str, Any]) -> list[str]:
     """Why figures here and published ones may differ."""
-    data = find_published(record["data_name"], plan.subset)
+    data = find_published(record["data_name"])
     if data is None or not any(row.published for row in rows):
         return []
     reasons = []
@@ -201,20 +198,16 @@ def _differences(plan: Plan, rows: Sequence[Row], record: Mapping[str, Any]) -> 
 
 
 def _draw_masks(
-    folder: Path,
-    plan: Plan,
-    record: Mapping[str, Any],
-    rows: Sequence[Row],
-    on_warning: Say,
+    folder: Path, plan: Plan, record: Mapping[str, Any], rows: Sequence[Row]
 ) -> list[Path]:
     """A sheet of the pairs with the most change and of everybody's masks, where data is there."""
     try:
         pairs = plan.pairs(record["split"])
     except DataError as error:
-        on_warning(f"no pictures of masks: {error}")
+        warn(f"no pictures of masks: {error}")
         return []
     if data_fingerprint(pairs) != record["data"]:
-        on_warning("no pictures of masks: the data are not as they were")
+        warn("no pictures of masks: the data are not as they were")
         return []
     scale = find_label_scale(pairs)
     shown = most_changed(pairs)

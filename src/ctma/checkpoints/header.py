@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
-from ctma.errors import CheckpointError, first_line
-from ctma.inference.exported import is_exported
-from ctma.settings import first_invalid
-from ctma.types import IMAGE_BANDS, name_bands
+from ctma.errors import CheckpointError, SettingError, first_line
+from ctma.models.usage import Usage
 
 FORMAT_VERSION = 2
 KEY = "ctma"
@@ -22,6 +20,9 @@ KEY = "ctma"
 
 RELEASED_SUFFIXES = {".pth", ".pt"}
 """Torch files, as the released implementations write them."""
+
+EXPORTED_SUFFIXES = {".onnx", ".xml"}
+"""Models that ``ctma export`` writes for other programs, and that ctma runs too."""
 
 RUN_BEST = "best.safetensors"
 """The checkpoint of a run's folder that stands for it."""
@@ -32,20 +33,14 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """What batch norms keep beside their parameters."""
 
 
-class Header(BaseModel):
-    """What a checkpoint says about itself.
+class Header(Usage):
+    """What a checkpoint says about itself: how its network is used, and where it comes from.
 
     Fields that a newer version of ctma added are kept as they are.
 
     Attributes:
         network: Name for ``create_model``.
         arguments: Its arguments.
-        bands: Names of the input bands of one date, in order.
-        scaling: The stored value that stands for 1.0 at the network's input.
-        ground_sample_distance: Metres a pixel of the training data, where known.
-        threshold: Change is where the probability exceeds it.
-        temperature: What logits are divided by before they become probabilities.
-        offset: What is added to them then.
         calibration: How temperature, offset and threshold were found, where they were.
         agreement: For faster engines and precisions, the share of validation pixels whose mask is
             that of float32, where it was measured.
@@ -62,12 +57,6 @@ class Header(BaseModel):
 
     network: str
     arguments: dict[str, Any] = Field(default_factory=dict)
-    bands: list[str] = Field(default_factory=lambda: list(IMAGE_BANDS))
-    scaling: float = Field(255.0, gt=0, allow_inf_nan=False)
-    ground_sample_distance: float | None = Field(None, gt=0, allow_inf_nan=False)
-    threshold: float = Field(0.5, ge=0, le=1)
-    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
-    offset: float = Field(0.0, allow_inf_nan=False)
     calibration: dict[str, Any] = Field(default_factory=dict)
     agreement: dict[str, float] = Field(default_factory=dict)
     training_data: dict[str, Any] = Field(default_factory=dict)
@@ -82,6 +71,11 @@ class Header(BaseModel):
 def shipped_models() -> list[str]:
     """Names of the checkpoints that come with the package; they stand for their files."""
     return sorted(path.stem for path in _SHIPPED.glob("*.safetensors"))
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether a file comes with the package."""
+    return path.parent == _SHIPPED
 
 
 def find_checkpoint(checkpoint: str | Path) -> Path:
@@ -104,6 +98,19 @@ def find_checkpoint(checkpoint: str | Path) -> Path:
     return path / RUN_BEST if (path / RUN_BEST).is_file() else path
 
 
+def refuse_exported(path: Path) -> None:
+    """Refuses an exported model where a checkpoint with weights is wanted.
+
+    Raises:
+        CheckpointError: If the suffix is that of an exported model.
+    """
+    if path.suffix in EXPORTED_SUFFIXES:
+        raise CheckpointError(
+            f"{path}: is exported, for predict, eval, bench and info; take the checkpoint that it "
+            "came from"
+        )
+
+
 def read_header(path: str | Path) -> Header:
     """Reads what a checkpoint says about itself, without its weights.
 
@@ -114,18 +121,14 @@ def read_header(path: str | Path) -> Header:
         CheckpointError: If the file is missing, damaged or no checkpoint of ours.
     """
     path = find_checkpoint(path)
-    if is_exported(path):
-        raise CheckpointError(
-            f"{path}: is exported, for predict, eval, bench and info; take the checkpoint that it "
-            "came from"
-        )
+    refuse_exported(path)
     metadata, _ = _read_safetensors(path)
     if KEY not in metadata:
         raise CheckpointError(f"{path}: no ctma header, so its network is not known")
     try:
-        return Header.model_validate(_migrate(json.loads(metadata[KEY]), path))
-    except ValidationError as error:
-        raise CheckpointError(f"{path}: damaged ctma header ({first_invalid(error)})") from error
+        return Header(**_check_format(json.loads(metadata[KEY]), path))
+    except SettingError as error:
+        raise CheckpointError(f"{path}: damaged ctma header ({error})") from error
     except (json.JSONDecodeError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged ctma header ({first_line(error)})") from error
 
@@ -138,6 +141,14 @@ def count_parameters(path: str | Path) -> int:
     """
     _, shapes = _read_safetensors(find_checkpoint(path))
     return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(_STATISTICS))
+
+
+def is_half(path: Path) -> bool:
+    """Whether a checkpoint of ours keeps kernels in float16."""
+    if path.suffix in RELEASED_SUFFIXES:
+        return False
+    with safe_open(path, framework="np") as file:
+        return any(file.get_slice(name).get_dtype() == "F16" for name in file.keys())  # noqa: SIM118
 
 
 def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, list[int]]]:
@@ -155,28 +166,13 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, list[int
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
 
 
-def _migrate(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A header of any former format in today's."""
+def _check_format(content: Any, path: Path) -> dict[str, Any]:
+    """A header's content, if its form is today's."""
     version = content.get("format_version")
-    while version in _MIGRATIONS:
-        content = _MIGRATIONS[version](content)
-        version = content["format_version"]
     if not isinstance(version, int):
         raise CheckpointError(f"{path}: damaged ctma header (format_version {version!r})")
     if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: header of format {version}, not {FORMAT_VERSION}; upgrade ctma"
-        )
-    return content
-
-
-def _name_all_bands(content: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 called the bands of every network red, green and blue, whatever their number."""
-    count = content.get("arguments", {}).get("bands", len(IMAGE_BANDS))
-    named = content.get("bands", list(IMAGE_BANDS))
-    bands = named if len(named) == count else [*name_bands(count)]
-    return content | {"bands": bands, "format_version": 2}
-
-
-_MIGRATIONS: dict[Any, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _name_all_bands}
-"""From each former format to the next one; none is ever taken out."""
+        advice = "upgrade ctma" if version > FORMAT_VERSION else "ctma wrote it before its release"
+        raise CheckpointError(f"{path}: header of format {version}, not {FORMAT_VERSION}; {advice}")
+    known: dict[str, Any] = content
+    return known

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from ctma.checkpoints.header import RELEASED_SUFFIXES
 from ctma.checkpoints.weights import load_weights
 from ctma.errors import CheckpointError, OutputError, first_line
 from ctma.files import whole_file
-from ctma.models.base import ChangeNetwork
+from ctma.models.base import ChangeNetwork, Released
 from ctma.models.registry import (
     ENTRIES,
     create_model,
@@ -24,12 +23,12 @@ from ctma.models.registry import (
 )
 
 
-def load_released(path: Path, **arguments: Any) -> ChangeNetwork:
+def load_released(path: Path, arguments: Mapping[str, Any]) -> ChangeNetwork:
     """Loads the network that a released file holds the weights of.
 
     Args:
         path: A ``.pth`` path.
-        **arguments: What the file does not say, such as ``fusion=0.67``.
+        arguments: What the file does not say, such as ``fusion=0.67``.
 
     Raises:
         CheckpointError: If the file cannot be read, or its weights are those of no network
@@ -46,10 +45,11 @@ def load_released(path: Path, **arguments: Any) -> ChangeNetwork:
             f"{path}: weights of no network that is known here ({known}); "
             f"the first one is {next(iter(state))}"
         )
-    network = create_model(found, **released_arguments(found) | arguments)
-    ours = {released_name(network, name): name for name in network.state_dict()}
-    if network.released_twice is not None:
-        _, again = network.released_twice
+    network = create_model(found, **{**released_arguments(found), **arguments})
+    released = _released(network, path)
+    ours = {released.rename(name): name for name in network.state_dict()}
+    if released.twice is not None:
+        _, again = released.twice
         state = {name: weight for name, weight in state.items() if not name.startswith(again)}
     # Unknown ones keep their names, to be named in the error.
     load_weights(network, {ours.get(name, name): state[name] for name in state}, path)
@@ -64,16 +64,9 @@ def find_unsaid(path: Path, network: ChangeNetwork, said: Container[str]) -> dic
         network: The network.
         said: Names of the arguments that were given.
     """
-    if path.suffix not in RELEASED_SUFFIXES:
+    if path.suffix not in RELEASED_SUFFIXES or network.released is None:
         return {}
-    return {name: hint for name, hint in network.released_unsaid.items() if name not in said}
-
-
-def released_name(network: ChangeNetwork, name: str) -> str:
-    """The released implementation's name of one of our weights."""
-    for pattern, replacement in network.released_names:
-        name = re.sub(pattern, replacement, name)
-    return name
+    return {name: hint for name, hint in network.released.unsaid.items() if name not in said}
 
 
 def read_released(path: str | Path) -> dict[str, Any]:
@@ -117,20 +110,19 @@ def write_released(path: str | Path, network: ChangeNetwork, **content: Any) -> 
         CheckpointError: If the network has no released implementation.
         OutputError: If the file cannot be written.
     """
-    state = {
-        released_name(network, name): value.cpu() for name, value in network.state_dict().items()
-    }
-    if network.released_twice is not None:
-        once, again = network.released_twice
+    released = _released(network, path)
+    state = {released.rename(name): value.cpu() for name, value in network.state_dict().items()}
+    if released.twice is not None:
+        once, again = released.twice
         state |= {
             again + name.removeprefix(once): weight
             for name, weight in state.items()
             if name.startswith(once)
         }
     if network.name not in ENTRIES or released_network(state) != network.name:
-        raise CheckpointError(f"{path}: {network.name} has no released implementation")
+        raise _not_released(network, path)
     known = model_arguments(network.name) | network.arguments
-    for name, value in network.released_arguments.items():
+    for name, value in released.arguments.items():
         if known[name] != value:
             raise CheckpointError(
                 f"{path}: the released {network.name} has {name} {value}, this one {known[name]}"
@@ -141,6 +133,16 @@ def write_released(path: str | Path, network: ChangeNetwork, **content: Any) -> 
             torch.save(content | {"state_dict": state}, part)
         except RuntimeError as error:
             raise OutputError(f"cannot write {path}: {first_line(error)}") from error
+
+
+def _released(network: ChangeNetwork, path: str | Path) -> Released:
+    if network.released is None:
+        raise _not_released(network, path)
+    return network.released
+
+
+def _not_released(network: ChangeNetwork, path: str | Path) -> CheckpointError:
+    return CheckpointError(f"{path}: {network.name} has no released implementation")
 
 
 def _are_weights(state: Any) -> bool:

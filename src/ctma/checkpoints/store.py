@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -23,6 +21,7 @@ from ctma.checkpoints.header import (
 )
 from ctma.checkpoints.released import find_unsaid, load_released
 from ctma.checkpoints.weights import load_weights
+from ctma.engines.prepared import refuse_prepared
 from ctma.errors import (
     CheckpointError,
     CtmaError,
@@ -30,17 +29,15 @@ from ctma.errors import (
     SettingError,
     UnknownNameError,
     first_line,
+    warn,
 )
 from ctma.files import whole_file
-from ctma.inference.engines.engine import refuse_prepared
-from ctma.inference.engines.exported import load_exported
-from ctma.inference.exported import is_exported
-from ctma.models.base import ChangeNetwork, Usage, check_network
+from ctma.models.base import ChangeNetwork, check_network
 from ctma.models.layers import channels_last
 from ctma.models.registry import create_model
-from ctma.types import Say
+from ctma.models.usage import Usage
 
-_USAGE = tuple(Usage.__dataclass_fields__)
+_USAGE = tuple(Usage.model_fields)
 _OWN = {"network", "arguments", "ctma_version", "format_version", *_USAGE}
 _PROVENANCE = Header.model_fields.keys() - _OWN
 """What a header says beside the network and its usage."""
@@ -81,17 +78,12 @@ def save_model(
             raise SettingError(f"`{name}`: is part of the network's `usage`; set it there")
         if name not in _PROVENANCE:
             raise UnknownNameError("field of a header", name, _PROVENANCE)
-    usage = asdict(network.usage)
-    known: dict[str, Any] = {
-        **network.provenance, **provenance, **usage, "bands": list(network.usage.bands)
-    }  # fmt: skip
-    try:
-        header = Header(
-            network=network.name, arguments=network.arguments, ctma_version=__version__, **known
-        )
-    except ValidationError as error:
-        (first, *_) = error.errors()
-        raise SettingError(f"`{first['loc'][0]}` {first['input']!r}: {first['msg']}") from error
+    header = Header(
+        network=network.name,
+        arguments=network.arguments,
+        ctma_version=__version__,
+        **{**network.provenance, **provenance, **dict(network.usage)},
+    )
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
@@ -104,13 +96,13 @@ def save_model(
             raise OutputError(f"cannot write {path}: {first_line(error)}") from error
 
 
-def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
-    """Loads a network with its weights, in evaluation mode.
+def load_model(path: str | Path, arguments: Mapping[str, Any] | None = None) -> ChangeNetwork:
+    """Loads a network with its weights, in evaluation mode; to predict, see ``ctma.load``.
 
     Args:
-        path: A checkpoint of ours, the name of a shipped one, a ``.pth`` file of a released
-            implementation, or an exported ``.onnx`` or ``.xml``.
-        **arguments: For a ``.pth`` file, what it does not say, such as ``fusion=0.67``.
+        path: A checkpoint of ours, the name of a shipped one, the folder of a run, or a ``.pth``
+            file of a released implementation.
+        arguments: For a ``.pth`` file, what it does not say, such as ``{"fusion": 0.67}``.
 
     Returns:
         The network; its ``usage`` is what the checkpoint knows of how to use it, its
@@ -121,17 +113,14 @@ def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
             not fit the network it names.
     """
     path = find_checkpoint(path)
-    if is_exported(path) and not arguments:
-        return load_exported(path)
     if path.suffix in RELEASED_SUFFIXES:
-        return channels_last(load_released(path, **arguments)).eval()
+        return channels_last(load_released(path, arguments or {})).eval()
     if arguments:
         raise CheckpointError(f"{path}: its header holds the network's arguments, give none")
     header = read_header(path)
     try:
         network = create_model(header.network, **header.arguments)
-        known = header.model_dump(include={*_USAGE}) | {"bands": tuple(header.bands)}
-        network.usage = Usage(**known)
+        network.usage = header.only()
     except (CtmaError, TypeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     load_weights(network, load_file(path), path)
@@ -139,14 +128,14 @@ def load_model(path: str | Path, **arguments: Any) -> ChangeNetwork:
     return channels_last(network).eval()
 
 
-def load_telling(
-    checkpoint: str | Path, arguments: Mapping[str, Any], on_warning: Say
-) -> ChangeNetwork:
-    """As :func:`load_model`, with a line for each argument that was taken by default."""
-    path = find_checkpoint(checkpoint)
-    network = load_model(path, **arguments)
-    for name, hint in find_unsaid(path, network, arguments).items():
-        on_warning(f"{path}: does not say `{name}`, and the default is taken; give it: {hint}")
+def load_telling(path: Path) -> ChangeNetwork:
+    """As :func:`load_model`, with a warning for each argument that was taken by default."""
+    network = load_model(path)
+    for name, hint in find_unsaid(path, network, ()).items():
+        warn(
+            f"{path}: does not say `{name}`, and the default is taken ({hint}); ctma convert "
+            "writes a checkpoint that says it"
+        )
     return network
 
 

@@ -16,6 +16,7 @@ from ctma.cli.commands import (
     compare,
     convert,
     demo,
+    engines,
     evaluate,
     explain,
     export,
@@ -26,7 +27,7 @@ from ctma.cli.commands import (
     recipes,
     train,
 )
-from ctma.cli.output import as_option, errors, name_options, say, take_any_name
+from ctma.cli.output import as_option, errors, name_options, say, take_any_name, warnings_as_lines
 from ctma.errors import CtmaError, extras, one_line
 from ctma.memory import keep_by_default
 
@@ -54,6 +55,7 @@ app.command("explain")(explain.explain)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)
 app.command("bench")(bench.bench)
+app.command("engines")(engines.engines)
 app.command("quantize")(quantize.quantize)
 app.command("info")(info.info)
 
@@ -102,7 +104,7 @@ def run_guarded(
     """
     take_any_name()
     try:
-        with extras():
+        with extras(), warnings_as_lines(naming):
             command()
     except CtmaError as error:
         if debug:

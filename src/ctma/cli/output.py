@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 import re
 import sys
+import threading
+import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ctma.errors import CtmaWarning
 from ctma.types import counted
+
+if TYPE_CHECKING:
+    from ctma.evaluation.records import ScoreRecord
+
+LINE_SECONDS = 55.0
+"""After how many seconds progress is said again where no bar can be seen."""
 
 console = Console(soft_wrap=True, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -22,17 +32,45 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error; gives a function to call with done and total."""
+    """A progress bar on standard error; gives a function to call with done and total.
+
+    Elsewhere than on a terminal a line at least every minute.
+    """
+    if not errors.is_terminal:
+        with _lines(what) as on_progress:
+            yield on_progress
+        return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # Elsewhere than on a terminal a bar would leave an empty line.
-    disabled = not errors.is_terminal
-    with Progress(*columns, console=errors, transient=True, disable=disabled) as bar:
+    with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task(what, total=None)
 
         def on_progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
         yield on_progress
+
+
+@contextmanager
+def _lines(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress as lines, from a thread, as what is waited for may say nothing for long."""
+    start, state, over = time.monotonic(), "", threading.Event()
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal state
+        state = f", {done} of {total}"
+
+    def speak() -> None:
+        while not over.wait(LINE_SECONDS):
+            minutes = (time.monotonic() - start) / 60
+            errors.print(f"{what}{state}, {minutes:.0f} minutes so far", markup=False)
+
+    speaker = threading.Thread(target=speak, daemon=True)
+    speaker.start()
+    try:
+        yield on_progress
+    finally:
+        over.set()
+        speaker.join()
 
 
 def say(line: str) -> None:
@@ -68,11 +106,6 @@ def as_option(argument: str) -> str:
     return _OPTIONS.get(argument, f"--{argument.replace('_', '-')}")
 
 
-def warn(line: str, naming: Callable[[str], str] = as_option) -> None:
-    """Prints a warning to standard error, with options for the arguments that it names."""
-    errors.print(f"ctma: warning: {name_options(line, naming)}", style="yellow", markup=False)
-
-
 def name_options(line: str, naming: Callable[[str], str] = as_option) -> str:
     """A line for Python callers in the command line's words: arguments in backticks as options."""
     return re.sub(r"`(\w+)`", lambda found: naming(found[1]), line)
@@ -83,17 +116,37 @@ def print_json(content: Any) -> None:
     print(json.dumps(content, indent=2))
 
 
-def print_scores(record: dict[str, Any]) -> None:
-    """Prints a score record with how it was taken."""
-    table = Table(title=f"{record['split']}, {record['protocol']}, threshold {record['threshold']}")
+def print_scores(record: ScoreRecord) -> None:
+    """Prints a score with how it was taken."""
+    how, scores = record.how, record.scores
+    table = Table(title=f"{how.split}, {how.protocol}, threshold {how.threshold}")
     for name in ("F1", "precision", "recall", "IoU", "accuracy", "kappa"):
         table.add_column(name, justify="right")
-    names = ("f1", "precision", "recall", "iou", "accuracy", "kappa")
-    table.add_row(*(f"{100 * record[name]:.2f}" for name in names))
+    ratios = (
+        scores.f1, scores.precision, scores.recall, scores.iou, scores.accuracy, scores.kappa,
+    )  # fmt: skip
+    table.add_row(*(f"{100 * ratio:.2f}" for ratio in ratios))
     show(table)
-    pairs = counted(record["pairs"], "pair")
-    say(f"{pairs}, labels stored as {record['labels']}, {record['arithmetic']}")
-    what = f"checkpoint {record['checkpoint_name']}" if record["checkpoint_name"] else "masks"
-    say(
-        f"{what} {record['checkpoint']}, data {record['data_name']} {record['data']} (fingerprints)"
-    )
+    say(f"{counted(how.pairs, 'pair')}, labels stored as {how.labels}, {how.arithmetic}")
+    what = f"checkpoint {how.checkpoint_name}" if how.checkpoint_name else "masks"
+    say(f"{what} {how.checkpoint}, data {how.data_name} {how.data} (fingerprints)")
+
+
+@contextmanager
+def warnings_as_lines(naming: Callable[[str], str]) -> Iterator[None]:
+    """Prints what the library warns of as lines, each time, with options for arguments."""
+    others = warnings.showwarning
+
+    def show_warning(
+        message: Warning | str, category: type[Warning], *rest: Any, **named: Any
+    ) -> None:
+        if issubclass(category, CtmaWarning):
+            line = name_options(str(message), naming)
+            errors.print(f"ctma: warning: {line}", style="yellow", markup=False)
+        else:
+            others(message, category, *rest, **named)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CtmaWarning)
+        warnings.showwarning = show_warning
+        yield

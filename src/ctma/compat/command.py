@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from ctma.cli.app import run_guarded
-from ctma.cli.output import print_scores, progress, say, warn
+from ctma.cli.output import print_scores, progress, say
 from ctma.compat.configuration import ReleasedConfig, boolean_keys, load_config
 from ctma.compat.run import evaluate_released, train_released
 from ctma.errors import SettingError
@@ -39,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> None:
     }
     config = load_config(arguments.exp_config, {key: _value(given[key]) for key in given})
     if arguments.command == "train":
-        result = train_released(config, on_warning=lambda line: warn(line, naming))
+        result = train_released(config, on_note=say)
         say(f"best: {result.best}, epoch {result.epoch}, F1 {100 * result.f1:.2f} on val")
         return
     with progress("Scoring") as on_progress:

@@ -11,11 +11,14 @@ from lightning.pytorch.callbacks import Checkpoint
 from ctma.checkpoints.released import read_released, write_released
 from ctma.checkpoints.store import load_model
 from ctma.compat.configuration import ReleasedConfig, find_data, to_recipe
-from ctma.errors import CheckpointError
-from ctma.evaluation.report import Report, evaluate
+from ctma.devices import find_device
+from ctma.errors import CheckpointError, warn
+from ctma.evaluation.report import EvaluationResult, evaluate
+from ctma.evaluation.scoring import Scoring
+from ctma.inference.predictor import Predictor
 from ctma.training.initial import create_network
 from ctma.training.loaders import PairsModule, find_training_pairs
-from ctma.training.logs import Logs
+from ctma.training.logs import Lines, Logs
 from ctma.training.module import ChangeModule, Start
 from ctma.training.run import fit, seed_everything
 from ctma.training.trainer import Hardware
@@ -36,12 +39,12 @@ class ReleasedResult(NamedTuple):
     epoch: int
 
 
-def train_released(config: ReleasedConfig, on_warning: Say = ignore) -> ReleasedResult:
+def train_released(config: ReleasedConfig, on_note: Say = ignore) -> ReleasedResult:
     """Trains by a released configuration.
 
     Args:
         config: The configuration.
-        on_warning: Called with a line where something is not as asked.
+        on_note: Called with a line after each epoch where no progress bar can be seen.
 
     Raises:
         DataError: If the data is not there.
@@ -54,12 +57,12 @@ def train_released(config: ReleasedConfig, on_warning: Say = ignore) -> Released
     found = find_training_pairs(find_data(config), recipe.data)
     resumed = Path(config.resume) if config.resume else None
     if resumed is not None and not resumed.exists():
-        on_warning(f"`resume` {resumed}: does not exist yet, starting a new training")
+        warn(f"`resume` {resumed}: does not exist yet, starting a new training")
         resumed = None
 
     seed_everything(recipe.seed)
     if resumed is not None:
-        network = load_model(resumed, **config.arguments).train()
+        network = load_model(resumed, config.arguments).train()
         start, best = _resume(read_released(resumed), config)
     else:
         network = create_network(recipe, pretrained=True)
@@ -68,11 +71,11 @@ def train_released(config: ReleasedConfig, on_warning: Say = ignore) -> Released
     module = ChangeModule(network, recipe, start)
     pairs = PairsModule(found, recipe.data, recipe.seed, start.epoch)
     logs = Logs(not config.log_off, config.tb_on, config.tb_intvl, start.epoch)
-    fit(module, pairs, config.exp_dir, [keeper], hardware, logs, alone=False)
+    fit(module, pairs, config.exp_dir, [keeper, Lines(on_note)], hardware, logs, alone=False)
     return ReleasedResult(config.output("model_best"), *keeper.best)
 
 
-def evaluate_released(config: ReleasedConfig, on_progress: Progress = ignore) -> Report:
+def evaluate_released(config: ReleasedConfig, on_progress: Progress = ignore) -> EvaluationResult:
     """Scores ``resume`` on ``subset`` with windows of 256 at stride 64, as released.
 
     Raises:
@@ -82,18 +85,16 @@ def evaluate_released(config: ReleasedConfig, on_progress: Progress = ignore) ->
     if not config.resume:
         raise CheckpointError("eval scores a checkpoint: name it as `resume`")
     masks = Path(config.out_dir) if config.out_dir else config.exp_dir / "out"
+    network = load_model(config.resume, config.arguments).to(find_device(config.device))
     return evaluate(
-        config.resume,
+        Predictor(network, source=Path(config.resume)),
         find_data(config),
         config.subset,
-        protocol="sliding",
+        Scoring(protocol="sliding", workers=config.num_workers),
         masks=masks if config.save_on else None,
         output=config.scores,
         overwrite=True,
-        device=config.device,
-        workers=config.num_workers,
         on_progress=on_progress,
-        arguments=config.arguments,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ class Draw:
     seed: int
 
 
-class PairDataset(Dataset):
+class PairDataset(Dataset[Any]):
     """Labelled pairs as 8-bit tensors.
 
     An item asked for by a plain index comes as it is on disk; by a :class:`Draw` it comes
@@ -125,7 +125,7 @@ class PairDataset(Dataset):
         return sample
 
 
-class Mixture(Dataset):
+class Mixture(Dataset[Any]):
     """Several data sets as one to draw from.
 
     Args:
@@ -154,7 +154,7 @@ class Mixture(Dataset):
         return part[Draw(index, key.seed)]
 
 
-class TrainingSampler(Sampler):
+class TrainingSampler(Sampler[Any]):
     """Draws every pair equally often in an epoch, in an order that the epoch's seed gives.
 
     Under several processes each draws its share, and all draw equally often: the list is
@@ -208,7 +208,7 @@ class TrainingSampler(Sampler):
         return np.concatenate([rng.permutation(self.size) for _ in range(self.listed // self.size)])
 
 
-class ShareSampler(Sampler):
+class ShareSampler(Sampler[Any]):
     """Every index once over all processes, none twice: for exact scores.
 
     Args:
@@ -248,7 +248,17 @@ def collate_by_size(samples: list[Batch]) -> list[Batch]:
     return [collate(group) for group in by_size.values()]
 
 
-def to_tensor(image: NDArray) -> Tensor:
+def to_unit_range(image: Tensor, scaling: float) -> Tensor:
+    """8-bit values to [0, 1]; other values as they are.
+
+    Args:
+        image: Any shape.
+        scaling: The stored value that stands for 1; larger ones become 1 too.
+    """
+    return (image / scaling).clamp(max=1) if image.dtype == torch.uint8 else image
+
+
+def to_tensor(image: NDArray[Any]) -> Tensor:
     """(H, W, C) or (H, W) to (C, H, W), of the same type."""
     if image.ndim == 2:
         image = image[..., None]

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -76,10 +77,9 @@ class Diagnosis:
         return [finding for finding in self.findings if finding.severity == "error"]
 
 
-def examine(
+def check(
     root: str | Path,
     *,
-    subset: str = "real",
     folders: str | None = None,
     on_progress: Progress = ignore,
 ) -> Diagnosis:
@@ -87,7 +87,6 @@ def examine(
 
     Args:
         root: The folder, in any layout that ``find_pairs`` knows.
-        subset: For SVCD, which sub-set.
         folders: As in ``find_pairs``.
         on_progress: Called after every pair with how many are done, and of how many.
 
@@ -95,7 +94,7 @@ def examine(
         DataError: If nothing there looks like pairs.
     """
     diagnosis = Diagnosis()
-    splits = _whole_pairs(Path(root), Layout(subset, folders), diagnosis)
+    splits = _whole_pairs(Path(root), Layout(folders), diagnosis)
     everything = [(split, pair) for split, pairs in splits.items() for pair in pairs]
     diagnosis.label_scale = find_label_scale([pair for _, pair in everything], tolerant=True)
     reports: list[_Report] = []
@@ -243,7 +242,7 @@ def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
     return report
 
 
-def _inspect_label(report: _Report, change: NDArray, path: Path, label_scale: int) -> None:
+def _inspect_label(report: _Report, change: NDArray[Any], path: Path, label_scale: int) -> None:
     try:
         binary = binary_label(change, label_scale, path)
     except DataError as error:

@@ -10,11 +10,9 @@ from ctma.data.images import SUFFIXES
 from ctma.errors import DataError, SettingError
 
 SPLITS = ("train", "val", "test")
-SVCD_SUBSETS = {
-    "real": Path("Real/subset"),
-    "with_shift": Path("Model/with_shift"),
-    "without_shift": Path("Model/without_shift"),
-}
+SVCD_REAL = Path("Real/subset")
+"""The part of SVCD that its name means; the others are named by their own folders."""
+
 LABEL_FOLDERS = ("label", "OUT", "mask", "labels_change", "change")
 DATE_FOLDERS = (
     ("A", "B"),  # LEVIR-CD, SVCD and many more
@@ -74,19 +72,13 @@ class Layout(NamedTuple):
     """How to look for pairs.
 
     Attributes:
-        subset: For SVCD, ``real``, ``with_shift`` or ``without_shift``.
         folders: Names of folders, as :func:`parse_folders` reads them; those known by default.
     """
 
-    subset: str = "real"
     folders: str | None = None
 
     def locate(self, root: Path, split: str) -> Location | None:
-        """Where a split is, ``None`` where it is not.
-
-        Raises:
-            SettingError: If a sub-set is asked of a data set that has none, or is none.
-        """
+        """Where a split is, ``None`` where it is not."""
         readers: tuple[Callable[[Path, str], Location | None], ...] = (
             self._svcd, self._split_folder, self._listed, self._bare,
         )  # fmt: skip
@@ -118,13 +110,7 @@ class Layout(NamedTuple):
         return below[0] if len(below) == 1 else root
 
     def _svcd(self, root: Path, split: str) -> Location | None:
-        if not any((root / path).is_dir() for path in SVCD_SUBSETS.values()):
-            if self.subset != Layout().subset and self._split_folder(root, split):
-                raise SettingError(f"`subset` {self.subset}: only SVCD has some; leave it out")
-            return None
-        if self.subset not in SVCD_SUBSETS:
-            raise SettingError(f"`subset` {self.subset!r}: is none of {', '.join(SVCD_SUBSETS)}")
-        return self._split_folder(root / SVCD_SUBSETS[self.subset], split)
+        return self._split_folder(root / SVCD_REAL, split)
 
     def _split_folder(self, root: Path, split: str) -> Location | None:
         return self._at(root / split)

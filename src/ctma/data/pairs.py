@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,6 +145,6 @@ def count_between(label: Pixels, scale: int) -> int:
     return int(np.count_nonzero((label != 0) & (label != scale)))
 
 
-def size_text(image: NDArray) -> str:
+def size_text(image: NDArray[Any]) -> str:
     """Height and width for a message."""
     return f"{image.shape[0]} x {image.shape[1]}"

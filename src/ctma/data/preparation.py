@@ -15,7 +15,7 @@ from ctma.data.images import save_image
 from ctma.data.layouts import SPLITS
 from ctma.data.pairs import Pair, binary_label, find_label_scale, read_sample, size_text
 from ctma.data.readers import find_pairs
-from ctma.errors import DataError, SettingError, extras
+from ctma.errors import DataError, SettingError, UnknownNameError, extras
 from ctma.files import whole_folder
 from ctma.types import Pixels, Progress, ignore
 
@@ -35,6 +35,42 @@ class Prepared:
 
     folder: Path
     pairs: dict[str, int]
+
+
+def prepare(
+    dataset: str,
+    source: str | Path,
+    target: str | Path,
+    *,
+    split: str | None = None,
+    seed: int = 0,
+    on_progress: Progress = ignore,
+) -> Prepared:
+    """Cuts a published data set into patches of 256 pixels, as published.
+
+    Args:
+        dataset: ``"levir-cd"`` or ``"whu-cd"``.
+        source: The raw data set.
+        target: A folder that does not exist yet.
+        split: For WHU-CD, ``"spatial"`` or ``"random"``: published figures mix both.
+        seed: For the random split of WHU-CD.
+        on_progress: Called with how many are done, and of how many.
+
+    Raises:
+        UnknownNameError: If there is no such data set.
+        SettingError: If a split is missing, or given for a data set that has one of its own.
+        DataError: If a file, a split or a partner is missing.
+        OutputError: If the target exists or cannot be written.
+    """
+    if dataset == "levir-cd":
+        if split is not None:
+            raise SettingError("`split` is for whu-cd: levir-cd keeps its own; leave it out")
+        return prepare_levir_cd(source, target, on_progress)
+    if dataset != "whu-cd":
+        raise UnknownNameError("data set to prepare", dataset, ("levir-cd", "whu-cd"))
+    if split is None:
+        raise SettingError("whu-cd has two published splits: give `split` spatial or random")
+    return prepare_whu_cd(source, target, split, seed=seed, on_progress=on_progress)
 
 
 def prepare_levir_cd(

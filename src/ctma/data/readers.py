@@ -18,12 +18,11 @@ from ctma.plugins import READERS, find_extensions
 Reader = Callable[[Path, str], list[Pair] | None]
 
 
-def find_pairs(
-    root: str | Path, split: str, *, subset: str = "real", folders: str | None = None
-) -> list[Pair]:
+def find_pairs(root: str | Path, split: str, *, folders: str | None = None) -> list[Pair]:
     """Finds the pairs of one split, whatever the layout.
 
-    Understood are SVCD (``Real/subset/SPLIT/{A,B,OUT}`` and the two ``Model`` sub-sets),
+    Understood are SVCD (``Real/subset/SPLIT/{A,B,OUT}``; its other sub-sets by their own folders,
+    such as ``Model/with_shift``),
     LEVIR-CD and LEVIR-CD+ raw or cut and WHU-CD cut (``SPLIT/{A,B,label}``), S2Looking
     (``SPLIT/{Image1,Image2,label}``), SYSU-CD and CLCD (``SPLIT/{time1,time2,label}``), DSIFN
     (``SPLIT/{t1,t2,mask}``), GZ-CD (``{T1,T2,labels_change}``), OSCD as its archives are
@@ -34,7 +33,6 @@ def find_pairs(
         root: The data set's folder, the one above or one within it.
         split: ``"train"``, ``"val"``, ``"test"``, or ``"all"``: whatever is there, named
             ``SPLIT/NAME`` where there are splits.
-        subset: For SVCD, ``"real"``, ``"with_shift"`` or ``"without_shift"``.
         folders: Of another layout, ``"before=X,after=Y,change=Z"``: what its folders are called.
 
     Returns:
@@ -42,9 +40,9 @@ def find_pairs(
 
     Raises:
         DataError: If the folder or split is not there, is empty, or a partner is missing.
-        SettingError: If ``subset`` or ``folders`` cannot be meant.
+        SettingError: If ``folders`` cannot be meant.
     """
-    layout = Layout(subset, folders)
+    layout = Layout(folders)
     given = check_folder(root)
     own = _ask_readers(given, split)
     if own is not None:

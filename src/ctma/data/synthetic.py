@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,7 +158,7 @@ class _Ground:
         smooth = roads.filter(ImageFilter.GaussianBlur(0.7))
         return (np.asarray(smooth) / 255).astype(np.float32)
 
-    def colours(self, season: float) -> NDArray:
+    def colours(self, season: float) -> NDArray[Any]:
         lush, dry = np.array([70, 105, 60]), np.array([150, 135, 95])
         field = lush + (dry - lush) * np.clip(season + 0.5 * (self.green[..., None] - 0.5), 0, 1)
         tree = np.array([45, 75, 45]) + season * np.array([45, 15, 5])
@@ -282,5 +283,5 @@ def _noise(size: int, rng: np.random.Generator, scales: tuple[int, ...]) -> Plan
     return ((total - low) / (high - low)).astype(np.float32)
 
 
-def _mix(image: NDArray, colour: NDArray, share: Plane) -> NDArray:
+def _mix(image: NDArray[Any], colour: NDArray[Any], share: Plane) -> NDArray[Any]:
     return image + (colour - image) * share[..., None]

@@ -9,9 +9,10 @@ Networks", 2017) cannot mend what training brings in that shows more change than
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +20,18 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from ctma.checkpoints.header import RELEASED_SUFFIXES, find_checkpoint
-from ctma.checkpoints.store import load_model, save_model
+from ctma.checkpoints.header import RELEASED_SUFFIXES, find_checkpoint, refuse_exported
+from ctma.checkpoints.store import save_model
 from ctma.data.pairs import Pair
 from ctma.data.readers import find_pairs
-from ctma.devices import find_device
+from ctma.engines.choice import candidates
 from ctma.errors import DataError, SettingError
 from ctma.evaluation.metrics import Scores
-from ctma.evaluation.scoring import Judged, Scoring, record_score, score_pairs
-from ctma.files import check_writable, file_fingerprint, refuse_existing
-from ctma.inference.engines.choice import Choice, candidates
-from ctma.inference.exported import is_exported
-from ctma.models.base import ChangeNetwork, Usage
+from ctma.evaluation.scoring import Judged, Scoring, score_pairs, tell_how
+from ctma.files import check_writable, refuse_existing
+from ctma.inference.predictor import Model, Predictor, as_predictor
+from ctma.models.base import ChangeNetwork
+from ctma.models.usage import Usage
 from ctma.types import Pixels, Progress, ignore
 
 LIMIT = 16.0
@@ -77,8 +78,8 @@ class Calibration:
 
     def put_into(self, usage: Usage) -> Usage:
         """How a network is used, with temperature, offset and threshold as found."""
-        return replace(
-            usage, temperature=self.temperature, offset=self.offset, threshold=self.threshold
+        return usage.replace(
+            temperature=self.temperature, offset=self.offset, threshold=self.threshold
         )
 
 
@@ -177,17 +178,13 @@ def fit_calibration(histogram: LogitHistogram) -> Calibration:
 
 
 def calibrate(
-    checkpoint: str | Path,
+    model: Model,
     data: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
     split: str = "val",
     folders: str | None = None,
     protocol: str = "crops",
-    device: str = "auto",
-    engine: str = "auto",
-    precision: str = "float32",
-    cache: bool = True,
     overwrite: bool = False,
     on_progress: Progress = ignore,
 ) -> Calibration:
@@ -197,16 +194,13 @@ def calibrate(
     float32, by which ``auto`` chooses.
 
     Args:
-        checkpoint: A checkpoint of ours.
+        model: A predictor, a network in memory, or a checkpoint by name or path; the network is
+            left as it is. Where the precision is ``auto``, float32 is taken.
         data: A data folder, or several; their pairs are taken together, each folder once.
         output: Where the calibrated checkpoint goes, a ``.safetensors``.
         split: ``"val"`` or ``"train"``; never ``"test"``.
         folders: As in ``evaluate``.
         protocol: How the network is run.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``.
-        engine: What runs the network, see :func:`ctma.prepare`.
-        precision: ``"float32"`` or ``"bf16"``.
-        cache: Whether what an engine prepares is kept on disk for the next start.
         overwrite: Replace the output if it is there.
         on_progress: Called after every pair, once for each measurement, with how many are done.
 
@@ -215,81 +209,106 @@ def calibrate(
         DataError: If there is no data, or nothing changed in it.
         CtmaError: If checkpoint or data cannot be read, or the output not be written.
     """
-    scoring = Scoring(protocol=protocol, precision=precision, engine=engine, cache=cache)
-    path = _check_files(find_checkpoint(checkpoint), Path(output), split)
-    refuse_existing(Path(output), overwrite)
-    network = load_model(path).to(find_device(device))
-    network.usage = replace(network.usage, temperature=1.0, offset=0.0, threshold=0.5)
+    scoring = Scoring(protocol=protocol)
+    _check_split(split)
+    _check_output(model, Path(output), overwrite)
+    predictor = as_predictor(model)
+    if predictor.running.precision == "auto":
+        predictor = predictor.running_as(precision="float32")
     roots = _each_once([data] if isinstance(data, str | Path) else data)
-    each = [find_pairs(root, split, folders=folders) for root in roots]
-    pairs = [*chain(*each)]
+    folders_of_pairs = [find_pairs(root, split, folders=folders) for root in roots]
     check_writable(output)
-    ways = [*candidates(network)]
-    tell = _tell(on_progress, len(pairs) * (1 + bool(ways) + len(ways)))
-    found = fit_calibration(_count_logits(network, each, scoring, tell))
-    record = record_score(
-        network,
-        pairs,
-        scoring,
-        {name: value for name, value in asdict(found).items() if name.startswith(("error", "f1"))},
-        split=split,
-        data_name=" + ".join(os.path.basename(os.path.abspath(root)) for root in roots),
-        checkpoint_name=path.name,
-        checkpoint=file_fingerprint(path),
-    )
-    network.usage = found.put_into(network.usage)
-    agreement = _measure_agreement(network, each, scoring, ways, tell) if ways else {}
-    save_model(output, network, calibration=record.as_dict(), agreement=agreement)
-    return replace(found, agreement=agreement)
+    with _as_trained(predictor.network) as usage:
+        looking = _Looking(predictor, folders_of_pairs, scoring, on_progress)
+        calibration = fit_calibration(looking.count_logits())
+        name = " + ".join(os.path.basename(os.path.abspath(root)) for root in roots)
+        pairs = [*chain(*folders_of_pairs)]
+        how = tell_how(predictor, pairs, scoring, split=split, data_name=name)
+        predictor.network.usage = calibration.put_into(usage)
+        calibration = replace(calibration, agreement=looking.measure_agreement())
+        errors = {
+            name: value
+            for name, value in asdict(calibration).items()
+            if name.startswith(("error", "f1"))
+        }
+        save_model(
+            output,
+            predictor.network,
+            calibration=how.as_dict() | errors,
+            agreement=calibration.agreement,
+        )
+    return calibration
 
 
-def _count_logits(
-    network: ChangeNetwork, folders: list[list[Pair]], scoring: Scoring, tell: Callable[[], None]
-) -> LogitHistogram:
-    histogram = LogitHistogram()
-
-    def on_pair(judged: Judged) -> None:
-        histogram.add(judged.probability, judged.change)
-        tell()
-
-    _judge(network, folders, scoring, on_pair)
-    return histogram
+@contextmanager
+def _as_trained(network: ChangeNetwork) -> Iterator[Usage]:
+    """A network without calibration for the while; gives how it is used otherwise."""
+    usage = network.usage
+    network.usage = usage.replace(temperature=1.0, offset=0.0, threshold=0.5)
+    try:
+        yield usage
+    finally:
+        network.usage = usage
 
 
-def _judge(
-    network: ChangeNetwork,
-    folders: list[list[Pair]],
-    scoring: Scoring,
-    on_pair: Callable[[Judged], None],
-) -> None:
-    for pairs in folders:  # each may store change in its own way
-        score_pairs(network, pairs, scoring, on_pair=on_pair)
+class _Looking:
+    """What a network says of validation pairs, by one engine after the other.
 
+    Args:
+        predictor: The network, and how it runs.
+        folders: Pairs of each data folder, which may store change in its own way.
+        scoring: How.
+        on_progress: Called after every pair with how many are done, and of how many.
+    """
 
-def _measure_agreement(
-    network: ChangeNetwork,
-    folders: list[list[Pair]],
-    scoring: Scoring,
-    ways: Sequence[Choice],
-    tell: Callable[[], None],
-) -> dict[str, float]:
-    """The share of pixels with the mask of float32, by engine and precision."""
+    def __init__(
+        self,
+        predictor: Predictor,
+        folders: list[list[Pair]],
+        scoring: Scoring,
+        on_progress: Progress,
+    ):
+        self.predictor = predictor
+        self.folders = folders
+        self.scoring = scoring
+        self.on_progress = on_progress
+        self.ways = [*candidates(predictor.network)]
+        measurements = 1 + bool(self.ways) + len(self.ways)
+        self.total = sum(map(len, folders)) * measurements
+        self.done = 0
 
-    def masks(engine: str, precision: str) -> list[Pixels]:
-        found: list[Pixels] = []
+    def count_logits(self) -> LogitHistogram:
+        """The logits of all pixels."""
+        histogram = LogitHistogram()
+        self._judge(self.predictor, lambda judged: histogram.add(judged.probability, judged.change))
+        return histogram
 
-        def on_pair(judged: Judged) -> None:
-            found.append(np.packbits(judged.mask))
-            tell()
+    def measure_agreement(self) -> dict[str, float]:
+        """The share of pixels with the mask of float32, by engine and precision."""
+        if not self.ways:
+            return {}
+        exact = self._masks("exact", "float32")
+        return {
+            f"{way.engine} {way.precision}": _share_equal(
+                exact, self._masks(way.engine, way.precision)
+            )
+            for way in self.ways
+        }
 
-        _judge(network, folders, replace(scoring, engine=engine, precision=precision), on_pair)
-        return found
+    def _masks(self, engine: str, precision: str) -> list[Pixels]:
+        masks: list[Pixels] = []
+        predictor = self.predictor.running_as(engine=engine, precision=precision)
+        self._judge(predictor, lambda judged: masks.append(np.packbits(judged.mask)))
+        return masks
 
-    exact = masks("exact", "float32")
-    return {
-        f"{way.engine} {way.precision}": _share_equal(exact, masks(way.engine, way.precision))
-        for way in ways
-    }
+    def _judge(self, predictor: Predictor, on_pair: Callable[[Judged], None]) -> None:
+        def judged(one: Judged) -> None:
+            on_pair(one)
+            self.done += 1
+            self.on_progress(self.done, self.total)
+
+        for pairs in self.folders:
+            score_pairs(predictor, pairs, self.scoring, on_pair=judged)
 
 
 def _share_equal(masks: Sequence[Pixels], others: Sequence[Pixels]) -> float:
@@ -300,27 +319,28 @@ def _share_equal(masks: Sequence[Pixels], others: Sequence[Pixels]) -> float:
     return 1 - different / (8 * sum(map(len, masks)))
 
 
-def _tell(on_progress: Progress, total: int) -> Callable[[], None]:
-    done = count(1)
-    return lambda: on_progress(next(done), total)
-
-
 def _each_once(roots: Sequence[str | Path]) -> list[Path]:
     if not roots:
         raise DataError("calibration needs a data folder, none is given")
     return [*{Path(root).resolve(): Path(root) for root in roots}.values()]
 
 
-def _check_files(checkpoint: Path, output: Path, split: str) -> Path:
-    """The checkpoint, if what is asked for can be done."""
+def _check_split(split: str) -> None:
     if split not in ("val", "train"):
         raise SettingError(f"`split` {split}: nothing is chosen on the test split; use val")
-    if checkpoint.suffix in RELEASED_SUFFIXES:
-        raise SettingError(f"{checkpoint}: has no header to calibrate; ctma convert gives it one")
-    if is_exported(checkpoint):
-        raise SettingError(f"{checkpoint}: is exported; calibrate the checkpoint that it came from")
-    if output.resolve() == checkpoint.resolve():
-        raise SettingError(f"{checkpoint}: would be overwritten; name another file")
+
+
+def _check_output(model: Model, output: Path, overwrite: bool) -> None:
+    """Refuses what cannot be calibrated, and outputs that would be lost or no checkpoint."""
+    source = model.source if isinstance(model, Predictor) else None
+    if isinstance(model, str | Path):
+        source = find_checkpoint(model)
+    if source is not None:
+        if source.suffix in RELEASED_SUFFIXES:
+            raise SettingError(f"{source}: has no header to calibrate; ctma convert gives it one")
+        refuse_exported(source)
+        if output.resolve() == source.resolve():
+            raise SettingError(f"{source}: would be overwritten; name another file")
     if output.suffix != ".safetensors":
         raise SettingError(f"{output}: the calibrated checkpoint is a .safetensors")
-    return checkpoint
+    refuse_existing(output, overwrite)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
 
 import torch
 from torch import Tensor
@@ -72,6 +73,14 @@ class Scores:
         """Ratios and counts by name."""
         ratios = ("precision", "recall", "f1", "iou", "accuracy", "kappa")
         return {name: getattr(self, name) for name in ratios} | asdict(self)
+
+
+def sum_scores(scores: Iterable[Scores]) -> Scores:
+    """Those over all pixels of several."""
+    counts = [asdict(one) for one in scores]
+    return Scores(
+        **{field.name: sum(one[field.name] for one in counts) for field in fields(Scores)}
+    )
 
 
 class ConfusionMatrix(BinaryConfusionMatrix):

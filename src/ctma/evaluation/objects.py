@@ -13,13 +13,10 @@ from ctma.types import Pixels
 LEAST_OVERLAP = 0.5
 """Intersection over union from which two objects are one and the same."""
 
-_NEIGHBOURS = np.ones((3, 3))
-"""Pixels that touch at a corner belong together."""
-
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """Counts of objects, connected regions of change, and what follows from them.
+    """Counts of objects, regions of change whose pixels share edges, and what follows from them.
 
     Attributes:
         found: Objects of the label that the mask shows.
@@ -64,8 +61,8 @@ def score_objects(mask: Pixels, change: Pixels) -> ObjectScores:
         mask: (H, W), 0 or 1.
         change: (H, W), 0 or 1: the label.
     """
-    claimed, claims = ndimage.label(mask, _NEIGHBOURS)
-    true, truths = ndimage.label(change, _NEIGHBOURS)
+    claimed, claims = ndimage.label(mask)
+    true, truths = ndimage.label(change)
     pairs, shared = np.unique(np.stack([true.ravel(), claimed.ravel()]), axis=1, return_counts=True)
     sizes = np.bincount(true.ravel()), np.bincount(claimed.ravel())
     either = sizes[0][pairs[0]] + sizes[1][pairs[1]] - shared

@@ -1,53 +1,25 @@
-"""Weights and arithmetic in 8 bits, where a validation split shows that it costs next to nothing.
-
-Scales are taken from training pairs, by NNCF; layers that lose too much are kept in higher
-precision, the one that loses most first, until the rest is within the gate.
-"""
+"""The gate of 8 bits: written only where validation shows that they cost next to nothing."""
 
 from __future__ import annotations
 
-import logging
-import random
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
-from ctma.checkpoints.header import find_checkpoint
-from ctma.checkpoints.store import load_model
-from ctma.data.dataset import PairDataset, to_tensor
-from ctma.data.pairs import Pair, find_label_scale
+from ctma.checkpoints.header import find_checkpoint, refuse_exported
+from ctma.data.pairs import Pair
 from ctma.data.readers import find_pairs
 from ctma.errors import DataError, SettingError, extras
 from ctma.evaluation.metrics import ConfusionMatrix
-from ctma.evaluation.scoring import Scoring, record_score, score_pairs
+from ctma.evaluation.scoring import Scoring, score_pairs, tell_how
+from ctma.exports.eight_bits import Judge, quantise
+from ctma.exports.formats import describe_network, save_openvino
 from ctma.files import check_writable, file_fingerprint, refuse_existing
-from ctma.inference.engines.exported import load_exported
-from ctma.inference.export import describe_network, save_openvino, trace_probability
-from ctma.inference.exported import INPUTS, is_exported
-from ctma.inference.protocols import WINDOW, to_unit_range
-from ctma.inference.tiles import windows
-from ctma.models.base import ChangeNetwork
-from ctma.types import Say, ignore
-
-SAMPLES = 128
-"""Crops of training pairs from which scales are taken."""
-
-LOOKS, RANKED = 10, 64
-"""How many layers are given back their precision at most, and crops on which they are ranked."""
-
-EXACT = (
-    "Interpolate", "Select", "Equal", "Sigmoid", "Divide", "Subtract", "ReduceLogicalAnd",
-    "Add", "GroupConvolution",
-)  # fmt: skip
-"""Operations that stay as they are: logits pass through the first, which take next to no time; sums
-of maps lose most in 8 bits, and depthwise convolutions are slower in them."""
+from ctma.inference.predictor import Model, as_predictor, load
+from ctma.types import Pixels, Plane, Say, ignore
 
 
 @dataclass(frozen=True)
@@ -71,7 +43,7 @@ class Quantization:
 
 
 def quantize(
-    checkpoint: str | Path,
+    model: Model,
     data: str | Path,
     output: str | Path,
     *,
@@ -83,7 +55,7 @@ def quantize(
     """Writes a checkpoint as an OpenVINO model in 8 bits, if it stays as good.
 
     Args:
-        checkpoint: A checkpoint of ours, or the name of a shipped one.
+        model: A predictor, a network in memory, or a checkpoint by name or path.
         data: A data folder: scales come from its training pairs, scores from validation.
         output: An ``.xml``; its weights go beside it, as ``.bin``.
         most: Points of F1, of 100, that may be lost on validation.
@@ -102,44 +74,46 @@ def quantize(
     """
     with extras():
         import nncf  # noqa: F401
-    output, path = Path(output), find_checkpoint(checkpoint)
-    _check(path, output, most, overwrite)
-    network = load_model(path)
+    output = Path(output)
+    if isinstance(model, str | Path):
+        refuse_exported(find_checkpoint(model))
+    _check(output, most, overwrite)
+    exact = as_predictor(model).running_as(precision="float32")
+    network = exact.network
     train, val = _find_apart(data, folders)
     check_writable(output)
-    scoring = Scoring(precision="float32")
-    on_note(f"scoring {path.name} in float32")
-    before = score_pairs(network, val, scoring)
+    on_note(f"scoring {exact.name} in float32")
+    before = score_pairs(exact, val)
     on_note("quantising; every layer that loses too much costs one more look at validation")
-    model = _quantise(network, _sample(train, network.usage.scaling), val, most)
+    quantised = quantise(network, train, val, most / 100, _judge_by(network.usage.threshold))
     with TemporaryDirectory() as folder:
         trial = Path(folder) / output.name
-        save_openvino(model, trial, describe_network(network, precision="int8"))
-        after = score_pairs(load_exported(trial), val, Scoring())
-    found = Quantization(before.f1, after.f1, most)
-    if found.lost > most:
+        save_openvino(quantised, trial, describe_network(network, precision="int8"))
+        after = score_pairs(load(trial), val)
+    quantization = Quantization(before.f1, after.f1, most)
+    if quantization.lost > most:
         raise SettingError(
-            f"{path.name}: F1 on validation {100 * found.f1_before:.2f} in float32, "
-            f"{100 * found.f1_after:.2f} in 8 bits, which is more than `most` {most:g} less"
+            f"{exact.name}: F1 on validation {100 * before.f1:.2f} in float32, "
+            f"{100 * after.f1:.2f} in 8 bits, which is more than `most` {most:g} less"
         )
-    record = record_score(
-        network,
-        val,
-        scoring,
-        {"f1_float32": found.f1_before, "f1_int8": found.f1_after, "most": most},
-        split="val",
-        data_name=Path(data).resolve().name,
-        checkpoint_name=path.name,
-        checkpoint=file_fingerprint(path),
-    )
-    told = describe_network(network, precision="int8", scores=record.as_dict())
-    save_openvino(model, output, told)
-    return found
+    how = tell_how(exact, val, Scoring(), split="val", data_name=Path(data).resolve().name)
+    scores = {"f1_float32": before.f1, "f1_int8": after.f1, "most": most}
+    told = describe_network(network, precision="int8", scores=how.as_dict() | scores)
+    save_openvino(quantised, output, told)
+    return quantization
 
 
-def _check(checkpoint: Path, output: Path, most: float, overwrite: bool) -> None:
-    if is_exported(checkpoint):
-        raise SettingError(f"{checkpoint}: is exported; quantise the checkpoint that it came from")
+def _judge_by(threshold: float) -> Judge:
+    def judge(pairs: Iterator[tuple[Plane, Pixels]]) -> float:
+        confusion = ConfusionMatrix(threshold)
+        for probability, change in pairs:
+            confusion.update(torch.from_numpy(probability), torch.from_numpy(change))
+        return confusion.scores().f1
+
+    return judge
+
+
+def _check(output: Path, most: float, overwrite: bool) -> None:
     if most < 0:
         raise SettingError(f"`most` {most:g}: points of 100, at least 0")
     if output.suffix != ".xml":
@@ -163,73 +137,3 @@ def _find_apart(data: str | Path, folders: str | None) -> tuple[list[Pair], list
 
 def _images(pair: Pair) -> tuple[str, str]:
     return file_fingerprint(pair.before), file_fingerprint(pair.after)
-
-
-def _quantise(network: ChangeNetwork, samples: _Crops, val: Sequence[Pair], most: float) -> Any:
-    import nncf
-    import openvino
-
-    usage = network.usage
-    checked = _Crops(val, usage.scaling)
-
-    def score(model: Any, crops: Any) -> float:
-        request = model.create_infer_request()
-        confusion = ConfusionMatrix(usage.threshold)
-        for crop in crops:
-            probability = torch.from_numpy(request.infer(_inputs(crop))[0])
-            confusion.update(probability, torch.from_numpy(crop["change"]))
-        return confusion.scores().f1
-
-    nncf.set_log_level(logging.ERROR)
-    model = openvino.Core().read_model(trace_probability(network, "openvino"))
-    # Its bars would stand among what is printed for programs.
-    with redirect_stdout(sys.stderr):
-        return nncf.quantize_with_accuracy_control(
-            model,
-            calibration_dataset=nncf.Dataset([*samples], _inputs),
-            validation_dataset=nncf.Dataset(checked),
-            validation_fn=score,
-            max_drop=most / 100,
-            drop_type=nncf.DropType.ABSOLUTE,
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=SAMPLES,
-            ignored_scope=nncf.IgnoredScope(types=[*EXACT], validate=False),
-            advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-                max_num_iterations=LOOKS, ranking_subset_size=RANKED
-            ),
-        )
-
-
-Crop = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class _Crops:
-    """Crops of labelled pairs, read anew each time they are gone through."""
-
-    pairs: Sequence[Pair]
-    scaling: float
-    chosen: int | None = None
-
-    def __iter__(self) -> Iterator[Crop]:
-        dataset = PairDataset(self.pairs, find_label_scale(self.pairs))
-        for number, pair in enumerate(self.pairs):
-            images = [to_tensor(image)[None] for image in dataset.read(number)]
-            height, width = images[0].shape[-2:]
-            places = windows(height, width, WINDOW, WINDOW)
-            if self.chosen is not None:
-                places = random.Random(pair.name).sample(places, min(self.chosen, len(places)))
-            for place in places:
-                before, after, change = (image[..., *place.area].contiguous() for image in images)
-                scaled = (to_unit_range(image, self.scaling).numpy() for image in (before, after))
-                yield dict(zip((*INPUTS, "change"), (*scaled, change.numpy()), strict=True))
-
-
-def _sample(pairs: Sequence[Pair], scaling: float) -> _Crops:
-    """Crops from all over the training pairs, always the same ones."""
-    chosen = pairs[:: max(1, len(pairs) // SAMPLES)][:SAMPLES]
-    return _Crops(chosen, scaling, -(-SAMPLES // len(chosen)))
-
-
-def _inputs(crop: Crop) -> Crop:
-    return {name: crop[name] for name in INPUTS}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -19,16 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from ctma.checkpoints.store import load_model
-from ctma.data.dataset import to_tensor
+from ctma.data.dataset import to_tensor, to_unit_range
 from ctma.data.pairs import read_pair
 from ctma.data.readers import find_pairs
 from ctma.data.synthetic import synthetic_pair
-from ctma.errors import CtmaError, DataError, SettingError, UnknownNameError
-from ctma.inference.engines.choice import ENGINES, check_installed, is_installed, prepare
-from ctma.inference.engines.engine import Engine
-from ctma.inference.exported import is_exported
-from ctma.inference.protocols import to_unit_range
+from ctma.engines.listing import engine_names, find_engine
+from ctma.engines.prepared import Prepared
+from ctma.errors import CtmaError, DataError, SettingError
+from ctma.exports.exported import is_exported
+from ctma.inference.predictor import load
 from ctma.models.base import ChangeNetwork
 from ctma.settings import check_count
 from ctma.types import MINIMUM_SIZE, Pixels, Progress, ignore
@@ -91,107 +90,140 @@ class Timing:
     gmac: float | None
 
 
-def find_ways(models: Sequence[str], engines: Sequence[str]) -> list[Way]:
-    """Every installed engine in each of its precisions, of each model.
-
-    Args:
-        models: Checkpoints; exported ones are run by what runs them.
-        engines: Names; all that are installed where none is given, but ``compile``, which takes
-            minutes.
-
-    Raises:
-        UnknownNameError: If there is no such engine.
-        MissingExtraError: If one that was asked for is not installed.
-    """
-    for name in engines:
-        if name not in ENGINES:
-            raise UnknownNameError("engine", name, ENGINES)
-        check_installed(name)
-    wanted = engines or [name for name in ENGINES if is_installed(name) and name != "compile"]
-    ways = []
-    for model in dict.fromkeys(models):
-        if is_exported(model):
-            known = prepare(load_model(model))
-            ways.append(Way(model, known.engine, known.precision))
-            continue
-        ways.append(Way(model, "eager", "float32"))
-        ways += [
-            Way(model, name, precision)
-            for name in wanted
-            for precision in ENGINES[name].precisions
-            if (name, precision) != ("eager", "float32")
-        ]
-    return ways
-
-
-def measure_speed(
-    ways: Sequence[Way],
-    sizes: Sequence[int],
+def bench(
+    models: Sequence[str | Path],
+    sizes: Sequence[int] = (256, 1024),
+    engines: Sequence[str] = (),
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     rounds: int = ROUNDS,
     threads: int | None = None,
     cache: bool = True,
     on_progress: Progress = ignore,
 ) -> list[Timing]:
-    """Times each way in a process of its own, in turns, one at a time.
+    """Times every engine here, each in a process of its own, and sees how far they agree.
 
     Args:
-        ways: As from :func:`find_ways`; the first is what ratios are of.
+        models: Checkpoints; exported ones are run by what runs them.
         sizes: Heights and widths, pixels.
+        engines: Names; all that are installed where none is given, but ``compile``, which takes
+            minutes.
         data: A data folder, on whose validation pairs agreement is measured; drawn pairs
             by default.
         rounds: Turns of each.
         threads: How many compute; as many as torch takes by default.
-        cache: Whether prepared graphs are kept for the next start.
+        cache: Whether what an engine prepares is kept on disk.
         on_progress: Called after every turn with how many are done, and of how many.
 
+    Returns:
+        A timing for each size, model, engine and precision.
+
     Raises:
+        UnknownNameError: If there is no such engine.
+        MissingExtraError: If one that was asked for is not installed.
         SettingError: If `rounds` is below 1, or a size below what the network takes.
         DataError: If the pairs are smaller than a size.
         CtmaError: If an engine cannot run a model.
     """
+    ways = _find_ways([str(model) for model in models], engines)
     check_count("rounds", rounds)
     for size in sizes:
         if size < MINIMUM_SIZE:
             raise SettingError(f"`size` {size}: networks take {MINIMUM_SIZE} pixels and more")
     timings: list[Timing] = []
     total, done = len(sizes) * rounds * len(ways), 0
+
+    def on_turn() -> None:
+        nonlocal done
+        done += 1
+        on_progress(done, total)
+
     for size in sizes:
-        pairs = _find_images(data, size)
+        pairs = _find_images(None if data is None else Path(data), size)
         with _workers(ways, pairs, threads or torch.get_num_threads(), cache) as workers:
-            seconds: list[list[float]] = [[] for _ in ways]
-            for _ in range(rounds):
-                for spent, worker in zip(seconds, workers, strict=True):
-                    time.sleep(PAUSE)
-                    spent.append(_ask(worker, "run"))
-                    done += 1
-                    on_progress(done, total)
-            found = [_ask(worker, "tell") for worker in workers]
-        medians = [statistics.median(spent) for spent in seconds]
-        eager = {way.model: i for i, way in enumerate(ways) if way[1:] == ("eager", "float32")}
-        for way, median, told in zip(ways, medians, found, strict=True):
-            exact = eager.get(way.model)
-            masks = found[exact or 0]["masks"]
-            timings.append(
-                Timing(
-                    *way,
-                    size=size,
-                    milliseconds=1000 * median,
-                    ratio=None if exact is None else medians[exact] / median,
-                    ratio_to_first=medians[0] / median,
-                    logit_difference=(
-                        None if exact is None else _apart(told["logits"], found[exact]["logits"])
-                    ),
-                    agreement=_share(told["masks"], masks),
-                    memory_mib=told["memory"],
-                    gmac=told["gmac"],
-                )
+            seconds = _take_turns(workers, rounds, on_turn)
+            answers = [_ask(worker, "tell") for worker in workers]
+        timings += _compare(ways, size, [statistics.median(spent) for spent in seconds], answers)
+    return timings
+
+
+def _find_ways(models: Sequence[str], engines: Sequence[str]) -> list[Way]:
+    """Every engine in each of its precisions, of each model."""
+    for name in engines:
+        find_engine(name).check_installed()
+    known = [find_engine(name) for name in engines or engine_names()]
+    wanted = [kind for kind in known if engines or (not kind.missing() and kind.name != "compile")]
+    ways = []
+    for model in dict.fromkeys(models):
+        if is_exported(model):
+            exported = load(model)
+            ways.append(Way(model, exported.engine, exported.precision))
+            continue
+        ways.append(Way(model, "eager", "float32"))
+        ways += [
+            Way(model, kind.name, precision)
+            for kind in wanted
+            for precision in kind.precisions
+            if (kind.name, precision) != ("eager", "float32")
+        ]
+    return ways
+
+
+def _take_turns(
+    workers: Sequence[Connection], rounds: int, on_turn: Callable[[], None]
+) -> list[list[float]]:
+    """Seconds of each round of each worker."""
+    seconds: list[list[float]] = [[] for _ in workers]
+    for _ in range(rounds):
+        for spent, worker in zip(seconds, workers, strict=True):
+            time.sleep(PAUSE)
+            spent.append(_ask(worker, "run"))
+            on_turn()
+    return seconds
+
+
+def _compare(
+    ways: Sequence[Way], size: int, medians: Sequence[float], answers: Sequence[Answer]
+) -> list[Timing]:
+    eager = {way.model: i for i, way in enumerate(ways) if way[1:] == ("eager", "float32")}
+    timings = []
+    for way, median, answer in zip(ways, medians, answers, strict=True):
+        exact = eager.get(way.model)
+        timings.append(
+            Timing(
+                *way,
+                size=size,
+                milliseconds=1000 * median,
+                ratio=None if exact is None else medians[exact] / median,
+                ratio_to_first=medians[0] / median,
+                logit_difference=(
+                    None if exact is None else _apart(answer.logits, answers[exact].logits)
+                ),
+                agreement=_share(answer.masks, answers[exact or 0].masks),
+                memory_mib=answer.memory_mib,
+                gmac=answer.gmac,
             )
+        )
     return timings
 
 
 Planes = list[NDArray[np.float32]]
+
+
+class Answer(NamedTuple):
+    """What a worker tells of its way.
+
+    Attributes:
+        logits: Of each pair.
+        masks: Of each pair.
+        memory_mib: Peak of its process.
+        gmac: Multiplications, in 1e9; ``None`` where they cannot be counted.
+    """
+
+    logits: Planes
+    masks: list[Pixels]
+    memory_mib: float
+    gmac: float | None
 
 
 def _apart(logits: Planes, exact: Planes) -> float:
@@ -266,34 +298,27 @@ def _work(
     torch.set_num_threads(threads)
     connection.recv()
     try:
-        engine, inputs = _prepare(way, pairs, cache)
+        network, inputs = _prepare(way, pairs, cache)
         with torch.inference_mode():
-            found = [engine(*pair).fine.float() for pair in inputs]
-            engine(*inputs[0])
+            logits = [network(*pair).fine.float() for pair in inputs]
+            network(*inputs[0])
     except (CtmaError, ValueError) as error:
         connection.send(error if isinstance(error, CtmaError) else SettingError(str(error)))
         return
     memory = _peak_mib()
-    limit = engine.usage.threshold
-    masks = [(engine.probability(logits) > limit).numpy() for logits in found]
+    limit = network.usage.threshold
+    masks = [(network.probability(one) > limit).numpy() for one in logits]
     connection.send(None)
     while (asked := connection.recv()) == "run":
         with torch.inference_mode():
-            engine(*inputs[0])  # what the others left in the caches is not what is timed
+            network(*inputs[0])  # what the others left in the caches is not what is timed
             start = time.perf_counter()
-            engine(*inputs[0])
+            network(*inputs[0])
             connection.send(time.perf_counter() - start)
     assert asked == "tell"
-    computed = engine.as_computed()
+    computed = network.engine.computed()
     gmac = None if computed is None else count_gmac(computed, *inputs[0])
-    connection.send(
-        {
-            "logits": [logits.numpy() for logits in found],
-            "masks": masks,
-            "memory": memory,
-            "gmac": gmac,
-        }
-    )
+    connection.send(Answer([one.numpy() for one in logits], masks, memory, gmac))
 
 
 def _peak_mib() -> float:
@@ -303,20 +328,25 @@ def _peak_mib() -> float:
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
+    try:
+        import resource
+    except ModuleNotFoundError:  # not on Windows
+        return math.nan
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB
 
 
 def _prepare(
     way: Way, pairs: list[tuple[Pixels, Pixels]], cache: bool
-) -> tuple[Engine, list[tuple[torch.Tensor, torch.Tensor]]]:
-    network = load_model(way.model)
-    engine = prepare(network, way.engine, way.precision, keep=cache)
-    scaling = network.usage.scaling
+) -> tuple[Prepared, list[tuple[torch.Tensor, torch.Tensor]]]:
+    predictor = load(
+        way.model, engine=way.engine, precision=way.precision, device="cpu", cache=cache
+    )
+    scaling = predictor.usage.scaling
     inputs = []
     for pair in pairs:
         before, after = (to_unit_range(to_tensor(date)[None], scaling) for date in pair)
         inputs.append((before, after))
-    return engine, inputs
+    return predictor.prepared.eval(), inputs
 
 
 def count_gmac(network: ChangeNetwork, before: torch.Tensor, after: torch.Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,30 +10,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctma.data.dataset import to_tensor
-from ctma.errors import SettingError
+from ctma.data.dataset import to_tensor, to_unit_range
+from ctma.data.pairs import Pair, find_label_scale, read_pair, read_sample
+from ctma.errors import SettingError, warn
 from ctma.figures.sheets import error_map, heat, save_sheet
-from ctma.inference.protocols import check_numbers, to_unit_range
-from ctma.inference.resolution import check_given_distance, find_enlargement
-from ctma.inference.views import enlarge, evaluating, resize
-from ctma.models.base import ChangeNetwork
+from ctma.files import refuse_inputs
+from ctma.inference.predictor import Model, as_predictor
+from ctma.inference.resolution import check_given_distance, coarseness_warning, find_enlargement
+from ctma.inference.views import enlarge, resize
+from ctma.models.base import check_numbers, evaluating
 from ctma.models.ctma import CTMA, Stages
 from ctma.models.ctma_lite import STRIDES, CTMALite, LiteStages
 from ctma.types import Pixels
 
 
-@torch.no_grad()
-def save_explanation(
-    path: str | Path,
-    before: Pixels,
-    after: Pixels,
-    model: ChangeNetwork,
+def explain(
+    before: str | Path,
+    after: str | Path,
+    model: Model,
+    output: str | Path,
     *,
-    change: Pixels | None = None,
+    label: str | Path | None = None,
     threshold: float | None = None,
     ground_sample_distance: float | None = None,
 ) -> list[Path]:
-    """Writes how CTMA came to its mask.
+    """Draws how CTMA came to its mask.
 
     The first sheet shows the images, the coarse mask and the final mask (and the label
     and errors where a label is given). The second, ``NAME.features.SUFFIX``, shows heat
@@ -41,11 +43,12 @@ def save_explanation(
     any, and what it compares at each stride.
 
     Args:
-        path: Where the first sheet goes.
-        before: (H, W, 3).
-        after: The same shape.
-        model: A CTMA, of any size.
-        change: Label in 0/1, (H, W).
+        before: An image.
+        after: The same place, later.
+        model: A predictor, a network in memory, or a checkpoint by name or path; a CTMA of any
+            size. The network itself is looked at, whatever engine would run it.
+        output: Where the first sheet goes.
+        label: The label's image, shown beside.
         threshold: Change is where the probability exceeds it; the checkpoint's by default.
         ground_sample_distance: Metres a pixel; where given, the network sees the images
             enlarged or reduced to the distance it was trained at.
@@ -56,33 +59,51 @@ def save_explanation(
     Raises:
         SettingError: If the network is no CTMA, the images are smaller than 64 pixels, the
             distance is not above 0, or the network does not know its own.
-        OutputError: If a sheet cannot be written.
+        ImageError: If an image cannot be read.
+        OutputError: If a sheet cannot be written, or would replace an input.
     """
-    if not isinstance(model, CTMA | CTMALite):
-        raise SettingError(f"explain shows the inside of CTMA, this is {type(model).__name__}")
-    _check_fit(before, model, ground_sample_distance)
-    ratio = find_enlargement(model, ground_sample_distance)
-    inputs = (
-        enlarge(to_unit_range(to_tensor(image)[None], model.usage.scaling), ratio, model)
-        for image in (before, after)
-    )
-    with evaluating(model):
-        stages = model.stages(*(images.to(model.device) for images in inputs))
-    logits = resize(check_numbers(stages.fused_logits), before.shape[:2])
-    threshold = model.usage.threshold if threshold is None else threshold
-    mask = (_plane(model.probability(logits)) > threshold).astype(np.uint8)
+    files = [Path(path) for path in (before, after, label) if path is not None]
+    sheets = name_sheets(output)
+    refuse_inputs(files, sheets)
+    network = as_predictor(model).network
+    change_file = None if label is None else Path(label)
+    pair = Pair(files[0].stem, files[0], files[1], change_file)
+    images = read_pair(pair)
+    change = None if label is None else read_sample(pair, find_label_scale([pair]))[2]
+    if not isinstance(network, CTMA | CTMALite):
+        raise SettingError(f"explain shows the inside of CTMA, this is {type(network).__name__}")
+    _check_fit(images[0], network, ground_sample_distance)
+    if line := coarseness_warning(network, ground_sample_distance):
+        warn(line)
+    stages, logits = _look(network, images, ground_sample_distance)
+    threshold = network.usage.threshold if threshold is None else threshold
+    mask = (_plane(network.probability(logits)) > threshold).astype(np.uint8)
     tiles: dict[str, Pixels] = {
-        "before": before,
-        "after": after,
+        "before": images[0],
+        "after": images[1],
         "coarse mask": _plane(stages.coarse_mask).astype(np.uint8),
         "final mask": mask,
     }
     if change is not None:
         tiles |= {"label": change, "errors": error_map(mask, change)}
-    first, second = name_sheets(path)
-    save_sheet(first, [tiles], "CTMA: from coarse to final mask")
-    save_sheet(second, [_heat_maps(stages)], "CTMA: what the network looks at")
-    return [first, second]
+    save_sheet(sheets[0], [tiles], "CTMA: from coarse to final mask")
+    save_sheet(sheets[1], [_heat_maps(stages)], "CTMA: what the network looks at")
+    return sheets
+
+
+@torch.no_grad()
+def _look(
+    network: CTMA | CTMALite, images: Sequence[Pixels], ground_sample_distance: float | None
+) -> tuple[Stages | LiteStages, Tensor]:
+    """What the network finds on the way, and its logits at the images' size."""
+    ratio = find_enlargement(network, ground_sample_distance)
+    inputs = (
+        enlarge(to_unit_range(to_tensor(image)[None], network.usage.scaling), ratio, network)
+        for image in images
+    )
+    with evaluating(network):
+        stages = network.stages(*(image.to(network.device) for image in inputs))
+    return stages, resize(check_numbers(stages.fused_logits), images[0].shape[:2])
 
 
 def name_sheets(path: str | Path) -> list[Path]:

@@ -17,6 +17,33 @@ from ctma.files import fingerprint, refuse_inputs
 from ctma.types import Pixels, Plane, Progress, ignore
 
 
+class FilePrediction(NamedTuple):
+    """What was written of one pair of images.
+
+    Attributes:
+        name: The pair's.
+        mask: The mask's file, 0/255.
+        probability: The probability's file, 0 to 255.
+        changed_share: Of all pixels, in [0, 1].
+        engine: What ran the network.
+        precision: In which.
+        engine_why: Why; empty where both were asked for.
+    """
+
+    name: str
+    mask: Path
+    probability: Path
+    changed_share: float
+    engine: str
+    precision: str
+    engine_why: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values by name."""
+        paths = {"mask": str(self.mask), "probability": str(self.probability)}
+        return self._asdict() | paths
+
+
 class Prediction(NamedTuple):
     """What changed.
 
@@ -38,7 +65,7 @@ def predict_pairs(
     *,
     overwrite: bool = False,
     on_done: Progress = ignore,
-) -> list[dict[str, Any]]:
+) -> list[FilePrediction]:
     """Predicts two images or two folders of images, and writes masks and probabilities.
 
     Args:
@@ -51,7 +78,7 @@ def predict_pairs(
         on_done: Called after every pair with how many are done, and of how many.
 
     Returns:
-        For each pair its name, files, changed share and what did the work.
+        What was written of each pair.
 
     Raises:
         DataError: If partners are missing or there is nothing to predict.
@@ -66,20 +93,13 @@ def predict_pairs(
     refuse_inputs(pair_files(pairs), chain(*files.values()))
     if not overwrite:
         _refuse_others(files)
-    results: list[dict[str, Any]] = []
+    results: list[FilePrediction] = []
     for pair, (mask, probability) in files.items():
         prediction = predict(*read_pair(pair))
         save_image(mask, prediction.mask * np.uint8(255), _owner(pair))
         save_image(probability, to_8_bit(prediction.probability), _owner(pair))
-        results.append(
-            {
-                "name": pair.name,
-                "mask": str(mask),
-                "probability": str(probability),
-                "changed_share": float(prediction.mask.mean()),
-                **computing,
-            }
-        )
+        share = float(prediction.mask.mean())
+        results.append(FilePrediction(pair.name, mask, probability, share, **computing))
         on_done(len(results), len(pairs))
     return results
 

@@ -15,13 +15,12 @@ from torch import Tensor
 from ctma.data.dataset import to_tensor
 from ctma.data.images import read_image, take_picture
 from ctma.data.pairs import size_text
-from ctma.errors import ImageError, SettingError
-from ctma.inference.batch import Prediction, predict_pairs
-from ctma.inference.engines.choice import prepare
+from ctma.data.tiles import find_windows
+from ctma.errors import ImageError, SettingError, warn
+from ctma.inference.batch import FilePrediction, Prediction, predict_pairs
+from ctma.inference.predictor import Model, as_predictor
 from ctma.inference.protocols import find_protocol, sliding
-from ctma.inference.resolution import check_given_distance, find_enlargement
-from ctma.inference.tiles import find_windows
-from ctma.inference.views import evaluating, look_as
+from ctma.inference.resolution import check_given_distance, coarseness_warning, find_enlargement
 from ctma.models.base import ChangeNetwork
 from ctma.settings import check_threshold
 from ctma.types import IMAGE_BANDS, Progress, ignore
@@ -41,96 +40,109 @@ def check_takes_images(network: ChangeNetwork) -> None:
 
 
 def predict(
-    before: NDArray | Image | str | Path,
-    after: NDArray | Image | str | Path,
-    model: ChangeNetwork,
+    before: NDArray[Any] | Image | str | Path,
+    after: NDArray[Any] | Image | str | Path,
+    model: Model,
     *,
     threshold: float | None = None,
     protocol: str = "auto",
-    tta: bool = False,
     ground_sample_distance: float | None = None,
-    engine: str = "auto",
-    precision: str = "auto",
-    cache: bool = True,
 ) -> Prediction:
     """Predicts what changed between two images.
 
     Args:
         before: (H, W, bands), uint8 or float in [0, 1], bands as the network's usage names
-            them; or a picture of Pillow's, or the path
-            of an image.
+            them; or a picture of Pillow's, or the path of an image.
         after: The same size.
-        model: A network, as from ``load_model``; it runs on the device it is on, in evaluation
-            mode, and is left in the mode it was in.
+        model: A predictor, as from ``ctma.load``; a network in memory, which is prepared anew at
+            each call; or a checkpoint by name or path, which is loaded anew at each call.
         threshold: Change is where the probability exceeds it; the checkpoint's by default.
         protocol: ``"whole"``, ``"crops"``, ``"sliding"``; ``"auto"`` sees images of up
             to 1024 x 1024 pixels whole, larger ones in overlapping windows of 512, both as the
             network sees them.
-        tta: Average over flipped views; takes four times as long.
         ground_sample_distance: Metres a pixel; where given, the network sees the images
             enlarged or reduced to the distance it was trained at.
-        engine: What runs the network, see :func:`ctma.prepare`.
-        precision: ``"float32"``, ``"bf16"``, or ``"auto"``, see there.
-        cache: Whether what was prepared is kept on disk for the next start.
 
     Raises:
         ImageError: If the arrays do not fit each other or the network.
-        UnknownNameError: If there is no such protocol, engine or precision.
+        UnknownNameError: If there is no such protocol.
         MissingExtraError: If the engine is not installed.
         SettingError: If the threshold or the distance is out of range, the model does not know
             its own distance, or it takes other bands than a picture has.
     """
     check_threshold(threshold)
-    with evaluating(model):
-        check_given_distance(model, ground_sample_distance)
-        ratio = find_enlargement(model, ground_sample_distance)
-        before, after = (_read(image, model) for image in (before, after))
-        _check_arrays(before, after, model)
-        run = _choose_protocol(protocol, before.shape, ratio)
-        inputs = [_to_input(image, model) for image in (before, after)]
-        prepared = prepare(model, engine, precision, keep=cache)
-        batch = run(look_as(prepared, enlargement=ratio, tta=tta), *inputs)
+    predictor = as_predictor(model)
+    network = predictor.network
+    check_given_distance(network, ground_sample_distance)
+    ratio = find_enlargement(network, ground_sample_distance)
+    before, after = (_read(image, network) for image in (before, after))
+    _check_arrays(before, after, network)
+    run = _choose_protocol(protocol, before.shape, ratio)
+    inputs = [_to_input(image, network) for image in (before, after)]
+    with predictor.looking(ratio) as seen:
+        batch = run(seen, *inputs)
     probability = batch[0, 0].cpu().numpy()
     if threshold is None:
-        threshold = model.usage.threshold
+        threshold = network.usage.threshold
     return Prediction(probability, (probability > threshold).astype(np.uint8))
 
 
 def predict_files(
-    before: Path,
-    after: Path,
-    model: ChangeNetwork,
-    output: Path,
+    before: str | Path,
+    after: str | Path,
+    model: Model,
+    output: str | Path,
     *,
+    threshold: float | None = None,
+    protocol: str = "auto",
+    ground_sample_distance: float | None = None,
     overwrite: bool = False,
-    on_done: Progress = ignore,
-    **options: Any,
-) -> list[dict[str, Any]]:
-    """As :func:`predict_pairs`, with a network; its arguments, results and errors are these.
+    on_progress: Progress = ignore,
+) -> list[FilePrediction]:
+    """Predicts two images or two folders of images, and writes masks and probabilities.
+
+    For rasters with a CRS see ``ctma.predict_scene``. Warns where pixels are too coarse.
 
     Args:
         before: An image or a folder.
-        after: The same kind.
-        model: A network, as from ``load_model``.
-        output: A folder.
-        overwrite: See there.
-        on_done: See there.
-        **options: For :func:`predict`.
+        after: The same kind; in folders, partners have the same name without suffix.
+        model: As of :func:`predict`.
+        output: A folder; gets ``mask/NAME.png`` (0/255) and ``probability/NAME.png`` (0 to 255).
+        threshold: As of :func:`predict`.
+        protocol: As of :func:`predict`.
+        ground_sample_distance: As of :func:`predict`.
+        overwrite: Replace what is there of other pairs too.
+        on_progress: Called after every pair with how many are done, and of how many.
 
     Raises:
+        DataError: If partners are missing or there is nothing to predict.
+        ImageError: If an image is unreadable or sizes differ.
+        OutputError: If a file cannot be written, is an input, or was made from another pair.
         SettingError: If the network takes other bands than images have.
     """
-    check_takes_images(model)
-    how = {name: options.pop(name) for name in ("engine", "precision") if name in options}
-    prepared = prepare(model, **how, keep=options.pop("cache", True))
-    run = partial(predict, model=prepared, **options)
-    told = {
-        "engine": prepared.engine, "precision": prepared.precision, "engine_why": prepared.why
-    }  # fmt: skip
-    return predict_pairs(before, after, output, run, told, overwrite=overwrite, on_done=on_done)
+    predictor = as_predictor(model)
+    check_takes_images(predictor.network)
+    if line := coarseness_warning(predictor.network, ground_sample_distance):
+        warn(line)
+    run = partial(
+        predict,
+        model=predictor,
+        threshold=threshold,
+        protocol=protocol,
+        ground_sample_distance=ground_sample_distance,
+    )
+    return predict_pairs(
+        Path(before),
+        Path(after),
+        Path(output),
+        run,
+        predictor.describe(),
+        overwrite=overwrite,
+        on_done=on_progress,
+    )
 
 
-def _read(image: NDArray | Image | str | Path, model: ChangeNetwork) -> NDArray:
+def _read(image: NDArray[Any] | Image | str | Path, model: ChangeNetwork) -> NDArray[Any]:
     if isinstance(image, np.ndarray):
         return image
     if not isinstance(image, str | Path | Image):
@@ -142,7 +154,7 @@ def _read(image: NDArray | Image | str | Path, model: ChangeNetwork) -> NDArray:
     return take_picture(image) if isinstance(image, Image) else read_image(image)
 
 
-def _check_arrays(before: NDArray, after: NDArray, model: ChangeNetwork) -> None:
+def _check_arrays(before: NDArray[Any], after: NDArray[Any], model: ChangeNetwork) -> None:
     if before.shape != after.shape:
         raise ImageError(f"before is {before.shape}, after is {after.shape}: sizes must be equal")
     if before.ndim != 3 or before.shape[2] != model.bands or not before.size:
@@ -157,11 +169,11 @@ def _check_arrays(before: NDArray, after: NDArray, model: ChangeNetwork) -> None
             )
 
 
-def _in_unit_range(image: NDArray) -> bool:
+def _in_unit_range(image: NDArray[Any]) -> bool:
     return bool(np.issubdtype(image.dtype, np.floating) and image.min() >= 0 and image.max() <= 1)
 
 
-def _to_input(image: NDArray, model: ChangeNetwork) -> Tensor:
+def _to_input(image: NDArray[Any], model: ChangeNetwork) -> Tensor:
     """(1, bands, H, W) on the network's device, of 8 bits or in [0, 1]."""
     values = image if image.dtype == np.uint8 else image.astype(np.float32)
     return to_tensor(values)[None].to(model.device)

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctma.errors import CheckpointError, UnknownNameError
-from ctma.inference.tiles import windows
-from ctma.models.base import ChangeNetwork, check_logits
+from ctma.data.dataset import to_unit_range
+from ctma.data.tiles import windows
+from ctma.errors import UnknownNameError
+from ctma.models.base import ChangeNetwork, check_logits, check_numbers
 
 WINDOW = 256
 STRIDE = 64
@@ -55,19 +56,6 @@ def whole(network: ChangeNetwork, before: Tensor, after: Tensor) -> Tensor:
     return check_numbers(network.probability(logits.fine[..., :height, :width]))
 
 
-def check_numbers(found: Tensor) -> Tensor:
-    """What a network gave, if these are numbers.
-
-    Raises:
-        CheckpointError: If some are not.
-    """
-    if not bool(found.isfinite().all()):
-        raise CheckpointError(
-            "the network gives values that are no numbers: its weights are damaged, or diverged"
-        )
-    return found
-
-
 @torch.no_grad()
 def crops(network: ChangeNetwork, before: Tensor, after: Tensor, window: int = WINDOW) -> Tensor:
     """Squares seen alone; of a window that was moved back only its new pixels count."""
@@ -95,16 +83,6 @@ def sliding(
 
 
 PROTOCOLS: dict[str, Protocol] = {"crops": crops, "whole": whole, "sliding": sliding}
-
-
-def to_unit_range(image: Tensor, scaling: float) -> Tensor:
-    """8-bit values to [0, 1]; other values as they are.
-
-    Args:
-        image: Any shape.
-        scaling: The stored value that stands for 1; larger ones become 1 too.
-    """
-    return (image / scaling).clamp(max=1) if image.dtype == torch.uint8 else image
 
 
 def _over_windows(

@@ -2,42 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctma.models.base import ChangeLogits, ChangeNetwork, check_network
+from ctma.models.base import ChangeLogits, ChangeNetwork, View
 
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
-
-
-class View(ChangeNetwork):
-    """A network behind another way of looking; how it is to be used stays its own.
-
-    Args:
-        network: The network that looks.
-    """
-
-    def __init__(self, network: ChangeNetwork):
-        super().__init__()
-        self.network = network
-        self.bands = network.bands
-        self.usage = network.usage
-        self.train(network.training)
-
-    # Properties: numbers set on a network are part of its fingerprint, by which runs are resumed.
-    @property
-    def stride(self) -> int:  # type: ignore[override]
-        """That of the network."""
-        return self.network.stride
-
-    @property
-    def minimum_size(self) -> int:  # type: ignore[override]
-        """That of the network."""
-        return self.network.minimum_size
 
 
 class FlipAverage(View):
@@ -68,23 +41,6 @@ class Resized(View):
         """Logits at the size of the inputs; inputs as the network's."""
         pair = (enlarge(images, self.enlargement, self.network) for images in (before, after))
         return ChangeLogits(resize(self.network(*pair).fine.float(), before.shape[-2:]))
-
-
-@contextmanager
-def evaluating(model: ChangeNetwork) -> Iterator[None]:
-    """Lets a network look in evaluation mode, and leaves it in the mode it was in.
-
-    Raises:
-        SettingError: If it is no network of ctma.
-    """
-    check_network(model)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def look_as(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
 import torch.nn.functional as F
+from timm.layers.conv2d_same import Conv2dSame
 from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 
 from ctma.errors import CtmaError, SettingError
+from ctma.models.layers import DepthwiseConv
 from ctma.models.pretrained import create_backbone, register_scale
 
 STRIDE = 8
@@ -124,6 +126,7 @@ class Pyramid(nn.Module):
         if isinstance(self.body, EfficientNetFeatures):
             # timm leaves in what comes after the last of the features.
             del self.body.blocks[self.body.feature_info.get_dicts()[-1]["stage"] :]
+        _give_training_forms(self.body)
         self.channels: list[int] = self.body.feature_info.channels()
         register_scale(self, self.body.pretrained_cfg, bands)
 
@@ -133,6 +136,53 @@ class Pyramid(nn.Module):
         filled = F.pad(image, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
         features: list[Tensor] = self.body((filled - self.mean) / self.std)
         return features
+
+    def settle_padding(self) -> None:
+        """Sets how much TensorFlow's "same" convolutions pad, which they else find out each time.
+
+        Inputs are filled up to multiples of the coarsest stride, so the padding is the same at
+        every size.
+        """
+        for module, name, conv in _find_convs(self, Conv2dSame):
+            missing = [k - s for k, s in zip(conv.kernel_size, conv.stride, strict=True)]
+            (top, left), (rows, columns) = [length // 2 for length in missing], missing
+            pad = nn.ZeroPad2d((left, columns - left, top, rows - top))
+            setattr(module, name, nn.Sequential(pad, _copy_as(nn.Conv2d, conv, padding=0)))
+
+
+class DepthwiseConvSame(DepthwiseConv, Conv2dSame):
+    """A convolution of each channel alone with TensorFlow's "same" padding."""
+
+
+def _give_training_forms(body: nn.Module) -> None:
+    """Replaces convolutions whose gradients are slow in bf16: wide or strided depthwise ones."""
+    for module, name, conv in _find_convs(body, nn.Conv2d):
+        is_depthwise = conv.groups == conv.in_channels > 1
+        if is_depthwise and (max(conv.kernel_size) > 3 or max(conv.stride) > 1):
+            kind = DepthwiseConvSame if isinstance(conv, Conv2dSame) else DepthwiseConv
+            setattr(module, name, _copy_as(kind, conv, padding=conv.padding))
+
+
+def _find_convs(
+    body: nn.Module, kind: type[nn.Conv2d]
+) -> Iterator[tuple[nn.Module, str, nn.Conv2d]]:
+    """Convolutions of a kind, each with what holds it and its name there."""
+    for module in [*body.modules()]:
+        for name, child in [*module.named_children()]:
+            if isinstance(child, kind):
+                yield module, name, child
+
+
+def _copy_as(kind: type[nn.Conv2d], conv: nn.Conv2d, padding: Any) -> nn.Conv2d:
+    """A convolution of another kind with the same weights."""
+    with torch.device("meta"):  # no weights are drawn that nobody would use
+        copy = kind(
+            conv.in_channels, conv.out_channels, cast(Any, conv.kernel_size),
+            cast(Any, conv.stride), padding, cast(Any, conv.dilation), conv.groups,
+            bias=conv.bias is not None,
+        ).train(conv.training)  # fmt: skip
+    copy.weight, copy.bias = conv.weight, conv.bias
+    return copy
 
 
 def _find_levels(name: str, strides: Sequence[int]) -> list[int]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ctma.errors import SettingError
-from ctma.settings import check_distance, check_threshold, settle
-from ctma.types import IMAGE_BANDS, MINIMUM_SIZE, name_bands
+from ctma.errors import CheckpointError, SettingError
+from ctma.models.usage import Usage
+from ctma.types import MINIMUM_SIZE, name_bands
 
 
 class ChangeLogits(NamedTuple):
@@ -34,37 +36,30 @@ class ChangeLogits(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Usage:
-    """How a network is to be used: what its checkpoint knows beside the weights.
+class Released:
+    """What a network was called in its released implementation.
 
     Attributes:
-        threshold: Change is where the probability exceeds it, in [0, 1].
-        temperature: What logits are divided by before they become probabilities, above 0.
-        offset: What is added to them then.
-        scaling: The stored value that stands for 1.0 at the network's input, above 0.
-        bands: Names of the input bands of one date, in order.
-        ground_sample_distance: Metres a pixel of the training data, above 0, ``None`` if not known.
-
-    Raises:
-        SettingError: If a value is out of its range.
+        names: Pairs (pattern, replacement) for ``re.sub``, applied in turn, that make the released
+            weight names out of ours.
+        unsaid: Arguments that released files do not say and weights do not show, with a hint of
+            what they may be.
+        arguments: Arguments that the released implementation has, where they are not ours by
+            default.
+        twice: How names begin in released files of weights that these hold once more under
+            another beginning.
     """
 
-    threshold: float = 0.5
-    temperature: float = 1.0
-    offset: float = 0.0
-    scaling: float = 255.0
-    bands: tuple[str, ...] = IMAGE_BANDS
-    ground_sample_distance: float | None = None
+    names: tuple[tuple[str, str], ...]
+    unsaid: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    twice: tuple[str, str] | None = None
 
-    def __post_init__(self) -> None:
-        settle(self)
-        check_threshold(self.threshold)
-        check_distance(self.ground_sample_distance)
-        for name in ("temperature", "scaling"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise SettingError(f"`{name}` {getattr(self, name)}: above 0 and finite")
-        if not math.isfinite(self.offset):
-            raise SettingError(f"`offset` {self.offset}: must be finite")
+    def rename(self, name: str) -> str:
+        """The released name of one of our weights."""
+        for pattern, replacement in self.names:
+            name = re.sub(pattern, replacement, name)
+        return name
 
 
 class ChangeNetwork(nn.Module):
@@ -82,15 +77,7 @@ class ChangeNetwork(nn.Module):
         minimum_size: The smallest height and width, in pixels, that it takes.
         backbone_part: How the names of the weights begin that may start from ImageNet; empty
             where none may.
-        released_names: Pairs (pattern, replacement) for ``re.sub``, applied in turn, that
-            make the released implementation's weight names out of ours; empty where
-            there is none.
-        released_unsaid: Arguments that its released files do not say and weights do not show,
-            with a hint of what they may be.
-        released_arguments: Arguments that its released implementation has, where they are not
-            ours by default.
-        released_twice: How names begin in its released files of weights that these hold once
-            more under another beginning.
+        released: What it was called elsewhere; ``None`` where there is no released implementation.
     """
 
     bands: int
@@ -98,10 +85,7 @@ class ChangeNetwork(nn.Module):
     stride: int = 8
     minimum_size: int = MINIMUM_SIZE
     backbone_part: str = ""
-    released_names: tuple[tuple[str, str], ...] = ()
-    released_unsaid: ClassVar[dict[str, str]] = {}
-    released_arguments: ClassVar[dict[str, Any]] = {}
-    released_twice: tuple[str, str] | None = None
+    released: ClassVar[Released | None] = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,6 +153,70 @@ class ChangeNetwork(nn.Module):
             )
 
 
+class Fingerprint:
+    """The fingerprint of a network, taken once, when it is first asked for.
+
+    Args:
+        network: Must not change.
+    """
+
+    def __init__(self, network: ChangeNetwork):
+        self.network = network
+        self._value: str | None = None
+
+    def __call__(self) -> str:
+        """A hash of all that outputs depend on."""
+        if self._value is None:
+            self._value = self.network.fingerprint()
+        return self._value
+
+
+class View(ChangeNetwork):
+    """A network behind another way of looking; how it is to be used stays its own.
+
+    Args:
+        network: The network that looks.
+    """
+
+    def __init__(self, network: ChangeNetwork):
+        super().__init__()
+        self.network = network
+        self.bands = network.bands
+        self.training = network.training
+
+    @property
+    def usage(self) -> Usage:
+        """That of the network."""
+        return self.network.usage
+
+    @usage.setter
+    def usage(self, usage: Usage) -> None:
+        self.network.usage = usage
+
+    # Properties: numbers set on a network are part of its fingerprint.
+    @property
+    def stride(self) -> int:  # type: ignore[override]
+        """That of the network."""
+        return self.network.stride
+
+    @property
+    def minimum_size(self) -> int:  # type: ignore[override]
+        """That of the network."""
+        return self.network.minimum_size
+
+
+@contextmanager
+def evaluating(model: ChangeNetwork) -> Iterator[None]:
+    """Lets a network look in evaluation mode, and leaves it in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def check_network(model: object) -> None:
     """Refuses what is no network of ctma.
 
@@ -177,9 +225,10 @@ def check_network(model: object) -> None:
             not in float32.
     """
     if not isinstance(model, ChangeNetwork):
-        advice = f"; see ctma.load_model({str(model)!r})" if isinstance(model, str | Path) else ""
+        advice = f"; see ctma.load({str(model)!r})" if isinstance(model, str | Path) else ""
         raise SettingError(
-            f"`model` is a {type(model).__name__}, expected a network as from load_model{advice}"
+            f"`model` is a {type(model).__name__}, expected a predictor as from ctma.load or a "
+            f"network as from load_model{advice}"
         )
     for name, weight in model.named_parameters():
         if weight.dtype != torch.float32:
@@ -206,7 +255,20 @@ def check_logits(network: ChangeNetwork, logits: object, images: Tensor) -> None
         found = f"fine logits of {tuple(logits.fine.shape)}"
     else:
         return
-    while isinstance(inner := getattr(network, "network", None), ChangeNetwork):
-        network = inner  # behind views and engines
+    while isinstance(network, View):
+        network = network.network
     kind = type(network).__name__
     raise SettingError(f"{kind}: gave {found}, expected ChangeLogits of {expected}")
+
+
+def check_numbers(values: Tensor) -> Tensor:
+    """What a network gave, if all values are numbers.
+
+    Raises:
+        CheckpointError: If some are not.
+    """
+    if not bool(values.isfinite().all()):
+        raise CheckpointError(
+            "the network gives values that are no numbers: its weights are damaged, or diverged"
+        )
+    return values

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ctma.models.backbones import ResNetFeatures
-from ctma.models.base import ChangeLogits, ChangeNetwork
+from ctma.models.base import ChangeLogits, ChangeNetwork, Released
 from ctma.models.layers import conv_bn
 
 CHANNELS, HEADS, MLP = 32, 8, 64
@@ -33,7 +33,7 @@ class BIT(ChangeNetwork):
     """
 
     backbone_part = "backbone."
-    released_names = (
+    released = Released((
         (r"^positions$", "enc_pos_embedding"),
         (r"^project\.", "backbone.conv_out.seq.1."),
         (r"^tokenizer\.", "conv_att.seq.0."),
@@ -50,7 +50,7 @@ class BIT(ChangeNetwork):
         (r"^classifier\.0\.0\.", "classifier.0.seq.1."),
         (r"^classifier\.0\.1\.", "classifier.0.seq.2."),
         (r"^classifier\.2\.", "classifier.1.seq.1."),
-    )
+    ))  # fmt: skip
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ctma.models.base import ChangeLogits, ChangeNetwork
+from ctma.models.base import ChangeLogits, ChangeNetwork, Released
 from ctma.models.layers import conv_bn
 
 LEVELS, WIDTH, KERNEL = 4, 64, 7
@@ -25,11 +25,11 @@ class CDNet(ChangeNetwork):
     """
 
     stride = 16
-    released_names = (
+    released = Released((
         *((rf"^down\.{i}\.{j}\.", f"conv{i + 1}.seq.{j + 1}.") for i in range(4) for j in (0, 1)),
         *((rf"^up\.{i}\.{j}\.", f"conv{i + 5}.seq.{j + 1}.") for i in range(4) for j in (0, 1)),
         (r"^out\.", "conv_out.seq.1."),
-    )
+    ))  # fmt: skip
 
     def __init__(self, bands: int = 3):
         super().__init__()

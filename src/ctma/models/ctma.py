@@ -8,17 +8,19 @@ Shapes are given for images of H x W, B pairs and N frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ctma.models.backbones import Backbone, find_backbone
-from ctma.models.base import ChangeLogits, ChangeNetwork
-from ctma.models.layers import JoinConv, conv_bn, halves, mean_and_maximum, resize_as
+from ctma.models.backbones import find_backbone
+from ctma.models.base import ChangeLogits, ChangeNetwork, Released
+from ctma.models.difference import DifferencePath
+from ctma.models.layers import JoinConv, conv_bn, resize_as
+from ctma.models.video import Stem, TemporalAggregation
 
 
 class Stages(NamedTuple):
@@ -90,8 +92,9 @@ class CTMA(ChangeNetwork):
     """
 
     backbone_part = "difference_path.backbone."
-    released_names = RELEASED_NAMES
-    released_unsaid: ClassVar = {"fusion": "0.5 for SVCD, 0.67 for LEVIR-CD, 0.7 for WHU-CD"}
+    released = Released(
+        RELEASED_NAMES, unsaid={"fusion": "0.5 for SVCD, 0.67 for LEVIR-CD, 0.7 for WHU-CD"}
+    )
 
     def __init__(
         self,
@@ -200,36 +203,6 @@ def ctma_s(
     )
 
 
-def pseudo_video(before: Tensor, after: Tensor, frames: int) -> Tensor:
-    """Frames that lead from one image to the other in equal steps.
-
-    Args:
-        before: (B, C, H, W).
-        after: The same shape.
-        frames: How many, N; the first is ``before``, the last ``after``.
-
-    Returns:
-        (B, C, N, H, W).
-    """
-    steps = torch.arange(frames, device=before.device, dtype=before.dtype) / (frames - 1)
-    return before.unsqueeze(2) + steps.view(-1, 1, 1) * (after - before).unsqueeze(2)
-
-
-class Stem(nn.Sequential):
-    """T-Block I: a convolution over space and time, which sees the pseudo-video."""
-
-    def __init__(self, bands: int, width: int):
-        super().__init__(
-            nn.Conv3d(bands, width, (3, 9, 9), (1, 4, 4), (1, 4, 4), bias=False),
-            nn.BatchNorm3d(width),
-            nn.ReLU(inplace=True),
-        )
-
-    def forward(self, before: Tensor, after: Tensor, frames: int) -> Tensor:  # type: ignore
-        """Two (B, bands, H, W) to (B, width, N, H/4, W/4)."""
-        return super().forward(pseudo_video(before, after, frames))
-
-
 class TemporalEncoder(nn.Module):
     """T-Block I and two T-Blocks II over the pseudo-video."""
 
@@ -272,19 +245,6 @@ class Bottleneck3d(nn.Module):
         return F.relu(self.expand(out) + self.shortcut(x), inplace=True)
 
 
-class TemporalAggregation(nn.Module):
-    """TAM: mean and maximum over time, mixed by a 1 x 1 convolution."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.mix = conv_bn(2 * channels, channels, kernel=1)
-
-    def forward(self, video: Tensor) -> Tensor:
-        """(B, C, T, h, w) to (B, C, h, w)."""
-        summary = torch.cat(mean_and_maximum(video), dim=1)
-        return F.relu(self.mix(summary), inplace=True)
-
-
 class SBlock(nn.Module):
     """S-Block I (two convolutions) or S-Block II (three): residual around the first one."""
 
@@ -321,31 +281,6 @@ class SpatialBranch(nn.Module):
         level2 = F.max_pool2d(self.levels[1](level1, motion[0]), 2)
         level3 = F.max_pool2d(self.levels[2](level2, motion[1]), 2)
         return [pair, level1, level2, level3]
-
-
-class DifferencePath(nn.Module):
-    """Difference features F: what a shared backbone sees differently in the two dates."""
-
-    def __init__(self, backbone: Backbone, out_channels: int, joint_statistics: bool):
-        super().__init__()
-        self.backbone = backbone
-        self.project = nn.Conv2d(backbone.channels, out_channels, 3, padding=1)
-        self.joint_statistics = joint_statistics
-
-    def forward(self, before: Tensor, after: Tensor) -> Tensor:
-        """Two (B, bands, H, W) to (B, C, 2 ceil(H/8), 2 ceil(W/8))."""
-        first, second = self.of_both(self._features, before, after)
-        return (first - second).abs()
-
-    def of_both(self, see: Callable[[Tensor], Tensor], *dates: Tensor) -> tuple[Tensor, Tensor]:
-        """What is seen in each of two dates, in training by batch statistics of its own."""
-        if self.training and not self.joint_statistics:
-            return see(dates[0]), see(dates[1])
-        return halves(see(torch.cat(dates)))
-
-    def _features(self, image: Tensor) -> Tensor:
-        features = F.interpolate(self.backbone(image), scale_factor=2, mode="nearest")
-        return self.project(features)
 
 
 class Decoder(nn.Module):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ctma.models.backbones import Pyramid
 from ctma.models.base import ChangeLogits, ChangeNetwork
-from ctma.models.layers import JoinConv, conv_bn, halves, resize_as
+from ctma.models.layers import DepthwiseConv, JoinConv, conv_bn, halves, resize_as
 
 STRIDES = (2, 4, 8, 16)
 """Of the features, from fine to coarse; the video is made at 4, the coarse mask at 8."""
@@ -166,8 +166,10 @@ class TBlock(nn.Module):
 
     def __init__(self, width: int, stride: int):
         super().__init__()
-        self.own = nn.Conv2d(width, width, 3, stride, 1, groups=width, bias=False)
-        self.near = nn.Conv2d(width, width, 3, stride, 1, groups=width, bias=False)
+        # Its gradients are slow in bf16 where it has a stride.
+        depthwise = DepthwiseConv if stride > 1 else nn.Conv2d
+        self.own = depthwise(width, width, 3, stride, 1, groups=width, bias=False)
+        self.near = depthwise(width, width, 3, stride, 1, groups=width, bias=False)
         self.mix = conv_bn(width, width, kernel=1)
 
     def forward(self, video: Tensor, frames: int) -> Tensor:

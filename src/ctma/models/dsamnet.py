@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ctma.models.backbones import ResNetLevels
-from ctma.models.base import ChangeLogits, ChangeNetwork
+from ctma.models.base import ChangeLogits, ChangeNetwork, Released
 from ctma.models.layers import ChannelAttention, SpatialAttention
 from ctma.models.stanet import EXTRACTOR_NAMES, Gather, distance
 
@@ -33,7 +33,7 @@ class DSAMNet(ChangeNetwork):
 
     stride = 16
     backbone_part = "backbone."
-    released_names = (
+    released = Released((
         (r"^gather\.", "decoder."),
         *EXTRACTOR_NAMES,
         (r"^attention\.0\.", "cbam1."),
@@ -43,7 +43,7 @@ class DSAMNet(ChangeNetwork):
         (r"\.places\.conv\.", ".sa.conv.seq.1."),
         (r"^early\.0\.", "dsl2."),
         (r"^early\.1\.", "dsl3."),
-    )
+    ))  # fmt: skip
 
     def __init__(
         self,

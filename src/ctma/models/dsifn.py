@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ctma.models.base import ChangeLogits, ChangeNetwork
+from ctma.models.base import ChangeLogits, ChangeNetwork, Released
 from ctma.models.layers import ChannelAttention, SpatialAttention, fill_as
 from ctma.models.pretrained import create_backbone, register_scale
 
@@ -38,7 +38,7 @@ class DSIFN(ChangeNetwork):
 
     stride = 16
     backbone_part = "encoder."
-    released_names = (
+    released = Released((
         (r"^encoder\.", "encoder2.features."),
         *((rf"^levels\.{i}\.channels\.fc\.0\.", f"ca{i + 1}.fc1.seq.0.") for i in range(5)),
         *((rf"^levels\.{i}\.channels\.fc\.2\.", f"ca{i + 1}.fc2.seq.0.") for i in range(5)),
@@ -49,8 +49,7 @@ class DSIFN(ChangeNetwork):
         *((rf"^levels\.{i}\.norm\.", f"bn_sa{i + 1}.") for i in range(5)),
         *((rf"^levels\.{i}\.out\.", f"o{i + 1}_conv{len(WIDTHS[i]) + 1}.seq.0.") for i in range(5)),
         *((rf"^levels\.{i}\.up\.", f"trans_conv{i}.") for i in range(1, 5)),
-    )  # fmt: skip
-    released_twice = ("encoder2.", "encoder1.")
+    ), twice=("encoder2.", "encoder1."))  # fmt: skip
 
     mean: Tensor
     std: Tensor

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ctma.models.base import ChangeLogits, ChangeNetwork
+from ctma.models.base import ChangeLogits, ChangeNetwork, Released
 from ctma.models.layers import ConvStack, fill_as
 
 WIDTHS, CONVS = (16, 32, 64, 128), (2, 2, 3, 3)
@@ -44,7 +44,7 @@ class FC(ChangeNetwork):
     """
 
     stride = 16
-    released_names = _released_names()
+    released = Released(_released_names())
 
     def __init__(
         self, join: Literal["early", "conc", "diff"], bands: int = 3, dropout: float = 0.2

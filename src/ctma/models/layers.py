@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +21,92 @@ def channels_last(network: Module) -> Module:
         elif isinstance(module, nn.Conv3d):
             module.to(memory_format=torch.channels_last_3d)
     return network
+
+
+class Rewriting(NamedTuple):
+    """How a network is rewritten for inference.
+
+    A layer with a method ``for_inference(rewriting)`` gives the module that computes in its place,
+    or itself. The method is called on a copy in evaluation mode whose batch norms are folded.
+
+    Attributes:
+        joins: Whether convolutions over joined maps are taken apart: fewer multiplications, but
+            more passes over memory.
+        tiles: Whether wide convolutions are done by transformed tiles: for float32 on a CPU. The
+            libraries of GPUs do so themselves, and bf16 is too coarse.
+    """
+
+    joins: bool = True
+    tiles: bool = False
+
+
+class TrainingForm:
+    """For layers with a form for training on CPUs: the same values to rounding, in less time.
+
+    Attributes:
+        may_take_form: Whether the form was asked for, see :func:`take_training_forms`.
+    """
+
+    training: bool
+    may_take_form: bool = False
+
+    def learns_on_cpu(self, images: Tensor) -> bool:
+        """Whether the form for training is the one to take."""
+        return self.may_take_form and self.training and images.device.type == "cpu"
+
+
+def take_training_forms(network: nn.Module, *, take: bool = True) -> None:
+    """Lets layers that have a form for training on CPUs take it, or no more."""
+    for module in network.modules():
+        if isinstance(module, TrainingForm):
+            module.may_take_form = take
+
+
+class Conv3d(TrainingForm, nn.Conv3d):
+    """A convolution over a video."""
+
+    def forward(self, video: Tensor) -> Tensor:
+        """(B, C, T, H, W) to (B, out, t, h, w)."""
+        if self.learns_on_cpu(video):
+            if {*self.kernel_size, *self.stride, self.groups} == {1}:
+                return self._frame_by_frame(video)
+            if video.shape[2] < self.kernel_size[0]:
+                return self._padded(video)
+        return super().forward(video)
+
+    def _frame_by_frame(self, video: Tensor) -> Tensor:
+        """A convolution of 1 x 1 x 1, frames below each other.
+
+        The gradient in three dimensions never comes to an end in bf16 for some sizes (torch 2.15:
+        512 channels of 4 x 32 x 32 values to 128).
+        """
+        frames = F.conv2d(video.flatten(2, 3), self.weight[:, :, 0], self.bias)
+        return frames.unflatten(2, video.shape[2:4])
+
+    def _padded(self, video: Tensor) -> Tensor:
+        """A convolution over a video that is shorter than the kernel, padded beforehand.
+
+        Else gradients hold memory that was never written in bf16 on CPUs, at times no numbers
+        (oneDNN in torch 2.15: 3 x 3 x 3 over two frames).
+        """
+        assert not isinstance(self.padding, str)
+        frames, *sides = self.padding
+        video = F.pad(video, (0, 0, 0, 0, frames, frames))
+        return F.conv3d(
+            video, self.weight, self.bias, self.stride, (0, *sides), self.dilation, self.groups
+        )
+
+
+class DepthwiseConv(TrainingForm, nn.Conv2d):
+    """A convolution of each channel alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, h, w)."""
+        if not self.learns_on_cpu(x):
+            return super().forward(x)
+        # In bf16 gradients take four to eight times as long as in float32.
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.to(self.weight.dtype))
 
 
 def conv_bn(
@@ -44,7 +129,7 @@ def conv_bn(
     """
     layers: dict[int, tuple[Any, Any]] = {
         2: (nn.Conv2d, nn.BatchNorm2d),
-        3: (nn.Conv3d, nn.BatchNorm3d),
+        3: (Conv3d, nn.BatchNorm3d),
     }
     conv, norm = layers[dims]
     return nn.Sequential(
@@ -72,6 +157,45 @@ class JoinConv(nn.Sequential):
             # Mixed types would be joined in the wider one, which the convolution narrows again.
             x = torch.cat([x.to(other.dtype), resize_as(other, x)], dim=1)
         return super().forward(x)
+
+    def for_inference(self, rewriting: Rewriting) -> nn.Module:
+        """Taken apart, where there are two features to join."""
+        return SplitJoin(self) if rewriting.joins and self.parts[1] else self
+
+
+class SplitJoin(nn.Module):
+    """A convolution over joined maps, taken apart: one over each, and their sum.
+
+    A 3 x 3 convolution over a map enlarged twice sees each value four times: it is a transposed
+    convolution of the map itself, at 4/9 of the work.
+    """
+
+    def __init__(self, join: JoinConv):
+        super().__init__()
+        self.join = join
+        conv: Any = join[0]
+        channels, joined = join.parts
+        kernel = conv.weight[:, channels:]
+        self.own = nn.Conv2d(channels, conv.out_channels, 3, padding=1)
+        self.own.weight = nn.Parameter(conv.weight[:, :channels])
+        self.own.bias = conv.bias
+        self.enlarged = nn.ConvTranspose2d(joined, conv.out_channels, 4, 2, 1, bias=False)
+        self.enlarged.weight = nn.Parameter(_over_enlarged(kernel))
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        """As the layer; taken apart where the other map is half as large."""
+        if x.shape[-2] == 2 * other.shape[-2] and x.shape[-1] == 2 * other.shape[-1]:
+            return self.own(x) + self.enlarged(other)
+        return self.join(x, other)
+
+
+def _over_enlarged(kernel: Tensor) -> Tensor:
+    """The transposed kernel (in, out, 4, 4) that does over a map what (out, in, 3, 3) does over
+    the map enlarged twice.
+    """
+    flipped = kernel.flip(2, 3).flatten(0, 1)[:, None]
+    spread = F.conv2d(flipped, torch.ones_like(flipped[:1, :, :2, :2]), padding=1)
+    return spread.view(*kernel.shape[:2], 4, 4).transpose(0, 1).contiguous()
 
 
 class ConvStack(nn.Sequential):
@@ -136,14 +260,6 @@ def halves(x: Tensor) -> tuple[Tensor, Tensor]:
     """The first and the second half of a batch, such as both dates of what was seen at once."""
     middle = x.shape[0] // 2
     return x[:middle], x[middle:]
-
-
-def mean_and_maximum(video: Tensor) -> tuple[Tensor, Tensor]:
-    """Over time, of (B, C, T, h, w): two (B, C, h, w)."""
-    # Frame by frame: faster than reducing over the strided time axis, and the same to the last
-    # bit on any number of threads.
-    frames = video.unbind(dim=2)
-    return reduce(torch.add, frames) / len(frames), reduce(torch.maximum, frames)
 
 
 def fill_as(x: Tensor, like: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ctma.models.base import ChangeLogits, ChangeNetwork
+from ctma.models.base import ChangeLogits, ChangeNetwork, Released
 from ctma.models.layers import ConvStack, conv_bn, fill_as
 
 WIDTHS = (16, 32, 64, 128, 256)
@@ -25,7 +25,7 @@ class LUNet(ChangeNetwork):
     """
 
     stride = 2 ** (len(WIDTHS) - 1)
-    released_names = (
+    released = Released((
         (r"^levels\.0\.convs\.(\d)\.0\.", r"block1.seq.\1.seq.1."),
         (r"^levels\.0\.convs\.(\d)\.1\.", r"block1.seq.\1.seq.2."),
         *((rf"^levels\.{i}\.convs\.(\d)\.{j}\.", rf"block{i + 1}.seq.1.\1.seq.{j + 1}.")
@@ -35,7 +35,7 @@ class LUNet(ChangeNetwork):
         *((rf"^joins\.{i}\.(\d)\.{j}\.", rf"conv{5 - i}d.\1.seq.{j + 1}.")
           for i in range(4) for j in (0, 1)),
         (r"^out\.", "conv_out.seq.0."),
-    )  # fmt: skip
+    ))  # fmt: skip
 
     def __init__(self, bands: int = 3):
         super().__init__()

@@ -10,14 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ctma.models.base import ChangeLogits, ChangeNetwork
-from ctma.models.ctma import (
-    RELEASED_NAMES,
-    Decoder,
-    SpatialBranch,
-    TemporalAggregation,
-    TemporalEncoder,
-)
+from ctma.models.base import ChangeLogits, ChangeNetwork, Released
+from ctma.models.ctma import RELEASED_NAMES, Decoder, SpatialBranch, TemporalEncoder
+from ctma.models.video import TemporalAggregation
 
 TEMPORAL_WIDTH, SPATIAL_WIDTHS = 64, (32, 64, 128)
 
@@ -30,12 +25,12 @@ class P2V(ChangeNetwork):
         video_len: Frames N of the pseudo-video, at least 2.
     """
 
-    released_names = (
+    released = Released((
         (r"^branch\.levels\.0\.", "encoder_p.conv1."),
         (r"^branch\.levels\.1\.", "encoder_p.conv2."),
         (r"^branch\.levels\.2\.", "encoder_p.conv3."),
         *RELEASED_NAMES,
-    )
+    ))  # fmt: skip
 
     def __init__(self, bands: int = 3, video_len: int = 8):
         super().__init__()

@@ -134,8 +134,8 @@ def model_hints(name: str) -> dict[str, Any]:
 
 def released_arguments(name: str) -> dict[str, Any]:
     """Arguments that a network's released implementation has, where they are not its defaults."""
-    found: dict[str, Any] = getattr(_find(name), "released_arguments", {})
-    return found
+    released = getattr(_find(name), "released", None)
+    return {} if released is None else dict(released.arguments)
 
 
 def released_network(weights: Mapping[str, Tensor]) -> str | None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ctma.models.base import ChangeLogits, ChangeNetwork
+from ctma.models.base import ChangeLogits, ChangeNetwork, Released
 from ctma.models.layers import ChannelAttention, conv_bn
 
 DEPTH = 4
@@ -25,7 +25,7 @@ class SNUNet(ChangeNetwork):
     """
 
     stride = 2**DEPTH
-    released_names = (
+    released = Released((
         (r"^nodes\.(\w+)\.conv1\.", r"conv\1.conv1."),
         (r"^nodes\.(\w+)\.norm1\.", r"conv\1.bn1."),
         (r"^nodes\.(\w+)\.conv2\.0\.", r"conv\1.conv2."),
@@ -35,7 +35,7 @@ class SNUNet(ChangeNetwork):
         (r"^between\.fc\.0\.", "ca_inter.fc1.seq.0."),
         (r"^between\.fc\.2\.", "ca_inter.fc2.seq.0."),
         (r"^out\.", "conv_out.seq.0."),
-    )
+    ))  # fmt: skip
 
     def __init__(self, bands: int = 3, width: int = 32):
         super().__init__()

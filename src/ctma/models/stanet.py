@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ctma.models.backbones import ResNetLevels
-from ctma.models.base import ChangeLogits, ChangeNetwork
+from ctma.models.base import ChangeLogits, ChangeNetwork, Released
 from ctma.models.layers import conv_bn
 
 NARROW, WIDE = 96, 256
@@ -51,7 +51,7 @@ class STANet(ChangeNetwork):
 
     stride = 32
     backbone_part = "backbone."
-    released_names = (
+    released = Released((
         (r"^backbone\.", "extract.0."),
         (r"^gather\.", "extract.1."),
         *EXTRACTOR_NAMES,
@@ -60,7 +60,7 @@ class STANet(ChangeNetwork):
         (r"conv_query\.", "conv_q."),
         (r"conv_key\.", "conv_k."),
         (r"^attention\.out\.", "attend.att.conv_out.seq.0."),
-    )
+    ))  # fmt: skip
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ Segmentation", arXiv 1505.04597, 2015. Siamese with concatenation it is the rele
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import timm
 import torch
@@ -17,7 +17,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from ctma.errors import UnknownNameError, extras
-from ctma.models.base import ChangeLogits, ChangeNetwork
+from ctma.models.base import ChangeLogits, ChangeNetwork, Released
 from ctma.models.pretrained import begin_with_weights, find_repository, register_scale
 
 WIDTHS = (256, 128, 64, 32, 16)
@@ -47,8 +47,7 @@ class UNet(ChangeNetwork):
 
     stride = 32
     backbone_part = "encoder."
-    released_names = ((r"^head\.", "segmentation_head.0."),)
-    released_arguments: ClassVar[dict[str, Any]] = {"normalised": False}
+    released = Released(((r"^head\.", "segmentation_head.0."),), arguments={"normalised": False})
 
     mean: Tensor
     std: Tensor

@@ -16,10 +16,9 @@ import xarray
 from numpy.typing import NDArray
 
 from ctma.errors import SceneError
-from ctma.inference.engines.choice import prepare
+from ctma.inference.predictor import Model, as_predictor
 from ctma.inference.resolution import check_given_distance, find_enlargement
-from ctma.inference.views import evaluating, look_as
-from ctma.models.base import ChangeNetwork, check_network
+from ctma.models.base import ChangeNetwork
 from ctma.scene.blending import Axis, Tiling, add_window, axis
 from ctma.scene.grid import Grid, measure_distance
 from ctma.scene.plan import Images
@@ -33,16 +32,12 @@ from ctma.types import IMAGE_BANDS
 def predict_xarray(
     before: xarray.DataArray,
     after: xarray.DataArray,
-    model: ChangeNetwork,
+    model: Model,
     *,
     bands: tuple[int, ...] | tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     scale: tuple[float, float] | None = None,
     tiling: Tiling | None = None,
-    tta: bool = False,
     ground_sample_distance: float | None = None,
-    engine: str = "auto",
-    precision: str = "auto",
-    cache: bool = True,
 ) -> xarray.DataArray:
     """The change probability of two georeferenced arrays, on the grid of the first.
 
@@ -53,15 +48,12 @@ def predict_xarray(
     Args:
         before: (band, y, x) with a CRS, as from ``rioxarray.open_rasterio``.
         after: The same; warped where its grid is another.
-        model: A network, as from ``load_model``.
+        model: A predictor, as from ``ctma.load``, a network in memory, or a checkpoint by name or
+            path.
         bands: Which, counted from 1, of both arrays or of each; the first ones by default.
         scale: Stored values that become 0 and 1; found for each date by default.
         tiling: How windows lie, in pixels that the network sees.
-        tta: Average over flipped views.
         ground_sample_distance: Metres a pixel, by default as the first array has it.
-        engine: What runs the network; this and the next two: see :func:`ctma.prepare`.
-        precision: In which.
-        cache: Whether what is prepared is kept on disk.
 
     Returns:
         (y, x) float32 in [0, 1], NaN where a date has no data; ``attrs`` hold ``threshold`` and
@@ -71,27 +63,27 @@ def predict_xarray(
         SceneError: If the arrays cannot be compared.
         SettingError: If the scale is out of order, or the distance out of range.
     """
-    settings = SceneSettings(bands, scale, tiling=tiling, tta=tta)
-    check_given_distance(model, ground_sample_distance)
-    check_network(model)
+    settings = SceneSettings(bands=bands, scale=scale, tiling=tiling)
+    predictor = as_predictor(model)
+    network = predictor.network
+    check_given_distance(network, ground_sample_distance)
     _check_arrays(before, after)
     flipped = _flipped(before)
-    before = _north_up(_choose(before, settings.bands_by_date[0], model, "before"))
-    after = _north_up(_choose(after, settings.bands_by_date[1], model, "after"))
+    before = _north_up(_choose(before, settings.bands_by_date[0], network, "before"))
+    after = _north_up(_choose(after, settings.bands_by_date[1], network, "after"))
     lazy = any(dask.is_dask_collection(date) for date in (before, after))
-    images = [_scaled(date, before, scale, model.usage.scaling) for date in (before, after)]
-    ratio = find_enlargement(model, ground_sample_distance or _measure(before))
+    images = [_scaled(date, before, scale, network.usage.scaling) for date in (before, after)]
+    ratio = find_enlargement(network, ground_sample_distance or _measure(before))
     kept = [name for name in (*before.dims[1:], "spatial_ref") if name in before.coords]
-    with evaluating(model):
-        prepared = prepare(model, engine, precision, streams=torch.get_num_threads(), keep=cache)
-        seen = look_as(deepcopy(prepared), enlargement=ratio, tta=tta)
-        blended = _blend(images, seen, settings.tiling_at(ratio))
+    with predictor.looking(ratio, streams=torch.get_num_threads()) as seen:
+        # A copy: what is lazy is computed when the network may have changed.
+        blended = _blend(images, deepcopy(seen), settings.tiling_at(ratio))
     probability = xarray.DataArray(
         blended,
         dims=before.dims[1:],
         coords={name: before.coords[name] for name in kept},
         name="probability",
-        attrs={"threshold": model.usage.threshold, "enlargement": ratio},
+        attrs={"threshold": network.usage.threshold, "enlargement": ratio},
     )
     placed = probability.rio.write_crs(before.rio.crs)
     return _turn(placed if lazy else placed.compute(), flipped)
@@ -228,7 +220,7 @@ def _blend(images: list[Any], model: ChangeNetwork, tiling: Tiling) -> Any:
     return dask.array.block(cells)
 
 
-def _look(model: ChangeNetwork, before: NDArray, after: NDArray) -> NDArray[np.float32]:
+def _look(model: ChangeNetwork, before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float32]:
     valid = np.isfinite(before).all(axis=0) & np.isfinite(after).all(axis=0)
     before, after = (np.where(valid, image, 0).astype(np.float32) for image in (before, after))
     return look(model, Images(before, after, valid))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+import pydantic
 from numpy.typing import NDArray
 
 from ctma.errors import SettingError
-from ctma.settings import check_count, settle
+from ctma.settings import Settings, check_count
 from ctma.types import Plane
 
 
-@dataclass(frozen=True)
-class Tiling:
+class Tiling(Settings):
     """How windows lie over a scene.
 
     Attributes:
@@ -27,12 +28,13 @@ class Tiling:
     margin: int = 16
     ramp: int = 32
 
-    def __post_init__(self) -> None:
-        settle(self)
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
         for name in ("margin", "ramp"):
             check_count(name, getattr(self, name), least=0)
         if self.stride <= 0:
             raise SettingError(f"`tiling` of size {self.size}: too small for its margin and ramp")
+        return self
 
     @property
     def stride(self) -> int:
@@ -42,7 +44,7 @@ class Tiling:
     def shrink(self, ratio: float) -> Tiling:
         """The tiling of a scene whose windows reach these sizes when they are enlarged."""
         margin, ramp = (int(pixels / ratio) for pixels in (self.margin, self.ramp))
-        return Tiling(math.ceil(self.size / ratio), margin, ramp)
+        return Tiling(size=math.ceil(self.size / ratio), margin=margin, ramp=ramp)
 
 
 @dataclass(frozen=True)

@@ -4,56 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ctma.files import fingerprint
-from ctma.inference.engines.engine import Engine
-from ctma.models.base import ChangeNetwork
+from ctma.inference.predictor import Predictor
 from ctma.scene.plan import Plan
 from ctma.scene.rasters import files_beside
 from ctma.scene.settings import PolygonSettings, SceneSettings
 
 
-class Identity(NamedTuple):
-    """The fingerprint of a run.
+def identify(plan: Plan, predictor: Predictor, polygons: PolygonSettings) -> str:
+    """The fingerprint of a run; equal runs may be resumed.
 
-    Attributes:
-        now: Of inputs with all files that they consist of, plan, polygons and network, and of
-            what computes: device, engine, precision and versions.
-        before: What ctma called the same run when it did not look at what computes; such runs
-            can still be resumed.
-    """
-
-    now: str
-    before: str
-
-
-def identify(
-    plan: Plan, network: ChangeNetwork, engine: Engine, polygons: PolygonSettings
-) -> Identity:
-    """The identity of a run.
+    Of inputs with all files that they consist of, plan, polygons and network, and of what
+    computes: device, engine, precision, flips and versions.
 
     Args:
         plan: The plan.
-        network: As it looks at windows, but for the engine.
-        engine: What runs it.
+        predictor: The network, and how it runs.
         polygons: How polygons are written.
     """
-    stamps = [_stamp(date.path) for date in (plan.before, plan.after)]
-    before = fingerprint([repr(plan), repr(polygons), *stamps, network.fingerprint()])
-    computing = engine.describe()
-    beside = [file for date in (plan.before, plan.after) for file in files_beside(date.path)]
-    nodata = [] if plan.nodata is None else [f"nodata {plan.nodata}"]
-    now = fingerprint([before, *nodata, *map(_stamp, beside), *computing.values()])
-    # Runs that said nothing of what computes were torch's, in float32 or bf16 as the plan says.
-    return Identity(now, before if engine.engine == "eager" else now)
+    paths = [date.path for date in (plan.before, plan.after)]
+    files = [*paths, *(str(file) for path in paths for file in files_beside(path))]
+    computing = predictor.prepared.engine.describe()
+    return fingerprint(
+        [
+            repr(plan),
+            repr(polygons),
+            *map(_stamp, files),
+            predictor.fingerprint,
+            f"tta {predictor.running.tta}",
+            *computing.values(),
+        ]
+    )
 
 
-def describe_run(settings: SceneSettings, engine: Engine, plan: Plan) -> dict[str, str]:
+def describe_run(settings: SceneSettings, predictor: Predictor, plan: Plan) -> dict[str, str]:
     """Settings and what computes, by name, for those who ask what differs from another run."""
-    told = vars(settings) | {"threshold": plan.threshold} | engine.describe()
-    # On these no byte depends, or it is told by others.
-    for name in ("cache", "units"):
+    told = dict(settings) | {"threshold": plan.threshold, "tta": predictor.running.tta}
+    told |= predictor.prepared.engine.describe()
+    # On these no byte of the map depends, or it is told by others.
+    for name in ("picture", "units"):
         told.pop(name)
     return {name: str(value) for name, value in told.items()}
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from ctma.devices import TRAINER_PRECISIONS
 from ctma.errors import SceneError
-from ctma.inference.engines.choice import choose
 from ctma.inference.resolution import find_enlargement
 from ctma.models.base import ChangeNetwork
 from ctma.scene.bands import choose_bands
@@ -71,7 +69,6 @@ class Plan:
         after: The date after.
         tiling: How windows lie.
         enlargement: How much larger the network sees them.
-        precision: ``"32-true"`` or ``"bf16-mixed"``, as the first resumable runs called them.
         threshold: Change is where the probability exceeds it.
         stride: Pixels of the network's coarsest features; sides of windows are its multiples.
         nodata: The stored value that means none, in bands that do not say theirs.
@@ -81,11 +78,9 @@ class Plan:
     after: Date
     tiling: Tiling
     enlargement: float
-    precision: str
     threshold: float
-    # What was settled later than the first resumable runs is not part of how a plan is written.
-    stride: int = field(repr=False)
-    nodata: float | None = field(default=None, repr=False)
+    stride: int
+    nodata: float | None = None
 
     @property
     def grid(self) -> Grid:
@@ -179,7 +174,6 @@ def make_plan(
         second,
         settings.tiling_at(ratio),
         ratio,
-        _name_former(choose(model, settings.engine, settings.precision).precision),
         usage.threshold if settings.threshold is None else settings.threshold,
         model.stride,
         settings.nodata,
@@ -200,10 +194,6 @@ def _picture(source: Source, scaling: Scaling) -> Pixels:
     scaled = scaling.apply(values) * valid
     bands = scaled[:3] if len(scaled) >= 3 else scaled[:1].repeat(3, axis=0)
     return (255 * bands).astype(np.uint8).transpose(1, 2, 0)
-
-
-def _name_former(precision: str) -> str:
-    return TRAINER_PRECISIONS.get(precision, precision)
 
 
 class Reader:

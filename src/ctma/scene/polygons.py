@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import shapely
@@ -69,7 +70,7 @@ class Tracer:
         self.above = np.zeros(grid.width, np.int64)
         self.open: dict[int, Change] = {}
 
-    def add(self, mask: NDArray[np.uint8], probability: NDArray) -> Iterator[Change]:
+    def add(self, mask: NDArray[np.uint8], probability: NDArray[Any]) -> Iterator[Change]:
         """Takes the next strip; gives the changes that it closes.
 
         Args:
@@ -97,7 +98,7 @@ class Tracer:
         self.open = {}
 
     def _trace(
-        self, mask: NDArray[np.uint8], probability: NDArray
+        self, mask: NDArray[np.uint8], probability: NDArray[Any]
     ) -> tuple[NDArray[np.int32], dict[int, Change]]:
         labels = np.zeros(mask.shape, np.int32)
         inside = mask.astype(bool)

@@ -9,21 +9,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import rasterio
 import torch
 
 from ctma._version import __version__
-from ctma.errors import CtmaError, SettingError, first_line
+from ctma.errors import CtmaError, SettingError, first_line, warn
 from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
-from ctma.inference.engines.choice import prepare
-from ctma.inference.engines.engine import Engine
+from ctma.inference.predictor import Model, Predictor, as_predictor
 from ctma.inference.resolution import check_given_distance, coarseness_warning
-from ctma.inference.views import evaluating, look_as
 from ctma.models.base import ChangeNetwork
 from ctma.scene.grid import Grid, metres_a_unit
-from ctma.scene.identity import Identity, describe_run, find_differences, identify
+from ctma.scene.identity import describe_run, find_differences, identify
 from ctma.scene.overview import draw_overview
 from ctma.scene.plan import Date, Findings, Plan, make_plan
 from ctma.scene.rasters import raster_settings
@@ -33,8 +31,8 @@ from ctma.scene.store import Store, discard, holds
 from ctma.scene.strips import blend
 from ctma.scene.windows import Cluster, Local, ahead, connect
 from ctma.scene.writing import PICTURE, RASTERS, SUMMARY, check_format, check_outputs, write_scene
-from ctma.settings import change_settings, check_count
-from ctma.types import Pixels, Progress, Say, ignore
+from ctma.settings import check_count, check_kind
+from ctma.types import Pixels, Progress, ignore
 
 
 @dataclass(frozen=True)
@@ -61,28 +59,28 @@ class SceneResult:
 def predict_scene(
     before: str | Path,
     after: str | Path,
-    model: ChangeNetwork,
+    model: Model,
     output: str | Path,
     settings: SceneSettings | None = None,
     *,
     workers: int | None = None,
     cluster: str | None = None,
     resume: bool = False,
-    picture: bool = True,
     overwrite: bool = False,
     on_progress: Progress = ignore,
-    on_warning: Say = ignore,
-    **changes: Any,
 ) -> SceneResult:
     """Finds what changed between two georeferenced rasters.
 
     Both are warped on the fly onto one grid over their intersection, scaled by one scaling
-    a date, seen in overlapping windows, and blended by weights that sum to one.
+    a date, seen in overlapping windows, and blended by weights that sum to one. Warns where the
+    dates are clearly shifted, pixels are too coarse for the network, or the CRS is of no place on
+    Earth.
 
     Args:
         before: A raster: a file, a URL of a COG, or a ``/vsi…`` path.
         after: A raster that overlaps it, in any CRS and resolution.
-        model: A network, as from ``load_model``; it runs on the device it is on.
+        model: A predictor, as from ``ctma.load``, a network in memory, or a checkpoint by name or
+            path.
         output: A folder; gets ``probability.tif``, ``mask.tif``, ``changes.*``,
             ``summary.json`` and ``overview.png``.
         settings: How; the defaults if none are given.
@@ -90,37 +88,66 @@ def predict_scene(
         cluster: Share the work with a running dask cluster: its scheduler's address. The
             workers must see the rasters under the same paths.
         resume: Go on where an interrupted run into this folder stopped.
-        picture: Whether to draw ``overview.png``.
         overwrite: Replace the map of another pair in this folder.
         on_progress: Called after every window with how many are done, and of how many.
-        on_warning: Called with a line where the dates are clearly shifted, pixels are too
-            coarse for the network, or the CRS is of no place on Earth.
-        **changes: Fields of :class:`SceneSettings`, such as ``min_area=20``, that take the
-            place of those in ``settings``.
 
     Raises:
         SceneError: If the rasters cannot be compared or read.
         SettingError: If a setting is out of range, or another run is to be resumed.
         OutputError: If the folder cannot be written, or holds an input or another pair's map.
     """
-    settings = change_settings(SceneSettings, settings, changes)
-    check_given_distance(model, settings.ground_sample_distance)
-    _check_workers(workers, cluster)
+    settings = settings or SceneSettings()
+    check_kind(settings, SceneSettings)
+    sharing = Sharing(workers, cluster)
+    sharing.check()
     sources = _address(before), _address(after)
     check_outputs(Path(output), sources, overwrite)
     check_format(settings.polygon_format)
-    with evaluating(model), raster_settings(), ThreadPoolExecutor(2) as threads:
+    predictor = as_predictor(model)
+    check_given_distance(predictor.network, settings.ground_sample_distance)
+    with raster_settings(), ThreadPoolExecutor(2) as threads:
         prints = [threads.submit(_input_fingerprint, source) for source in sources]
-        engine = _prepare(model, settings, alone=workers is not None or cluster is not None)
-        plan, findings = make_plan(*sources, engine, settings)
-        for line in _warnings(model, settings, findings):
-            on_warning(line)
-        run = _Run.of(plan, model, engine, settings, Path(output))
+        plan, findings = make_plan(*sources, predictor.network, settings)
+        for line in _warnings(predictor.network, settings, findings):
+            warn(line)
+        run = _Run.of(plan, predictor, settings, Path(output))
         summary = run.read_finished() if resume else None
         if summary is None:
-            found = _describe(plan, findings, prints)
-            summary = run.do(found, workers, cluster, resume, on_progress)
-    return run.result(summary, findings.pictures if picture else None, on_warning)
+            known = _describe(plan, findings, prints)
+            summary = run.do(known, sharing, resume, on_progress)
+    return run.result(summary, findings.pictures)
+
+
+class Sharing(NamedTuple):
+    """Who does the work.
+
+    Attributes:
+        workers: How many processes, started here; ``None``: this process alone.
+        cluster: The scheduler of a running dask cluster.
+    """
+
+    workers: int | None
+    cluster: str | None
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process does all."""
+        return self.workers is None and self.cluster is None
+
+    @property
+    def streams(self) -> int:
+        """How many threads look at once: each of a worker is alone, here as many as torch uses."""
+        return torch.get_num_threads() if self.alone else 1
+
+    def check(self) -> None:
+        """Refuses what cannot be meant.
+
+        Raises:
+            SettingError: If both are given, or a number is none.
+        """
+        check_count("workers", self.workers)
+        if self.workers is not None and self.cluster is not None:
+            raise SettingError("`workers` starts a cluster, `cluster` uses a running one: give one")
 
 
 @dataclass(frozen=True)
@@ -128,32 +155,20 @@ class _Run:
     """One run over a scene, from its plan on."""
 
     plan: Plan
-    engine: Engine
-    network: ChangeNetwork
+    predictor: Predictor
     settings: SceneSettings
     output: Path
-    identity: Identity
+    identity: str
 
     @classmethod
-    def of(
-        cls,
-        plan: Plan,
-        model: ChangeNetwork,
-        engine: Engine,
-        settings: SceneSettings,
-        output: Path,
-    ) -> _Run:
-        """A run of a network behind an engine."""
-        bare = model.network if isinstance(model, Engine) else model
-        seen, network = (
-            look_as(one, enlargement=plan.enlargement, tta=settings.tta) for one in (bare, engine)
-        )
-        identity = identify(plan, seen, engine, settings.polygons)
-        return cls(plan, engine, network, settings, output, identity)
+    def of(cls, plan: Plan, predictor: Predictor, settings: SceneSettings, output: Path) -> _Run:
+        """A run of a predictor."""
+        identity = identify(plan, predictor, settings.polygons)
+        return cls(plan, predictor, settings, output, identity)
 
     @property
     def described(self) -> dict[str, str]:
-        return describe_run(self.settings, self.engine, self.plan)
+        return describe_run(self.settings, self.predictor, self.plan)
 
     @property
     def polygons(self) -> Path:
@@ -172,7 +187,7 @@ class _Run:
             summary = json.loads(path.read_text())
         except ValueError:
             return None
-        if summary.get("identity") in self.identity:
+        if summary.get("identity") == self.identity:
             if not self.polygons.is_file():
                 return None
             discard(self.output, self.identity)
@@ -187,44 +202,39 @@ class _Run:
 
     def do(
         self,
-        found: dict[str, Any],
-        workers: int | None,
-        cluster: str | None,
+        known: dict[str, Any],
+        sharing: Sharing,
         resume: bool,
         on_progress: Progress,
     ) -> dict[str, Any]:
-        """Writes all files; gives the summary, which begins with what was found before."""
+        """Writes all files; gives the summary, which begins with what is known before."""
         start = time.monotonic()
         check_writable(self.output / SUMMARY)
         with sole_run(self.output):
             sources = self.plan.before.path, self.plan.after.path
             store = Store(self.output, self.identity, self.described, sources, resume)
-            counts = self._map(store, workers, cluster, on_progress)
-            seconds = found.pop("seconds") | {"run": round(time.monotonic() - start, 2)}
+            counts = self._map(store, sharing, on_progress)
+            seconds = known.pop("seconds") | {"run": round(time.monotonic() - start, 2)}
             summary = {
-                **found,
+                **known,
                 "coregistered": self.settings.coregister,
                 "threshold": self.plan.threshold,
                 **counts,
                 "seconds": seconds,
-                "engine": self.engine.engine,
-                "precision": self.engine.precision,
-                "engine_why": self.engine.why,
+                **self.predictor.describe(),
                 "settings": self.described,
-                "versions": _versions() | self.engine.versions(),
-                "identity": self.identity.now,
+                "versions": _versions() | self.predictor.prepared.engine.versions(),
+                "identity": self.identity,
             }
             write_json(self.output / SUMMARY, summary)
             store.remove()
         return summary
 
-    def result(
-        self, summary: dict[str, Any], pictures: tuple[Pixels, Pixels] | None, on_warning: Say
-    ) -> SceneResult:
+    def result(self, summary: dict[str, Any], pictures: tuple[Pixels, Pixels]) -> SceneResult:
         """What is in the folder, with a picture of it if it is asked for and can be drawn."""
         probability, mask = (self.output / name for name in RASTERS)
         result = SceneResult(probability, mask, self.polygons, summary, self.plan, None)
-        if pictures is None:
+        if not self.settings.picture:
             return result
         drawn = self.output / PICTURE
         title = " and ".join(Path(date.path).name for date in (self.plan.before, self.plan.after))
@@ -234,20 +244,21 @@ class _Run:
             )
         except Exception as error:  # noqa: BLE001
             # Whatever hinders a picture, the map is whole.
-            on_warning(f"{drawn}: could not be drawn ({first_line(error)})")
+            warn(f"{drawn}: could not be drawn ({first_line(error)})")
             return result
         return replace(result, picture=drawn)
 
-    def _map(
-        self, store: Store, workers: int | None, cluster: str | None, on_progress: Progress
-    ) -> dict[str, Any]:
+    def _map(self, store: Store, sharing: Sharing, on_progress: Progress) -> dict[str, Any]:
         try:
             with ExitStack() as stack:
-                predictor: Local | Cluster = Local(self.plan, self.network)
-                if workers is not None or cluster is not None:
-                    client = stack.enter_context(connect(workers, cluster))
-                    predictor = Cluster(self.plan, self.network, client)
-                blended = blend(self.plan, store, predictor, on_progress)
+                network = stack.enter_context(
+                    self.predictor.looking(self.plan.enlargement, sharing.streams)
+                )
+                windows: Local | Cluster = Local(self.plan, network)
+                if not sharing.alone:
+                    client = stack.enter_context(connect(*sharing))
+                    windows = Cluster(self.plan, network, client)
+                blended = blend(self.plan, store, windows, on_progress)
                 blended = stack.enter_context(closing(blended))
                 strips = stack.enter_context(closing(ahead(blended)))
                 return write_scene(
@@ -256,18 +267,6 @@ class _Run:
         except CtmaError as error:
             _add_advice(error, store)
             raise
-
-
-def _prepare(model: ChangeNetwork, settings: SceneSettings, alone: bool) -> Engine:
-    """The engine; each thread of a worker is alone, here as many look as torch may use."""
-    streams = 1 if alone else torch.get_num_threads()
-    return prepare(model, settings.engine, settings.precision, streams=streams, keep=settings.cache)
-
-
-def _check_workers(workers: int | None, cluster: str | None) -> None:
-    check_count("workers", workers)
-    if workers is not None and cluster is not None:
-        raise SettingError("`workers` starts a cluster, `cluster` uses a running one: give one")
 
 
 def _warnings(model: ChangeNetwork, settings: SceneSettings, findings: Findings) -> Iterator[str]:

@@ -8,7 +8,7 @@ only where one shift stands out among all that are plausible.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,7 @@ def estimate_shift(before: Source, after: Source) -> Shift | None:
 
 
 def find_shift(
-    before: tuple[NDArray, NDArray[np.bool_]], after: tuple[NDArray, NDArray[np.bool_]]
+    before: tuple[NDArray[Any], NDArray[np.bool_]], after: tuple[NDArray[Any], NDArray[np.bool_]]
 ) -> Shift | None:
     """The shift between two images, in their pixels; ``None`` where none stands out.
 
@@ -95,7 +95,7 @@ def find_shift(
     return Shift(column + right - reach, row + down - reach)
 
 
-def _stands_out(surface: NDArray, row: int, column: int) -> bool:
+def _stands_out(surface: NDArray[Any], row: int, column: int) -> bool:
     others = surface.copy()
     around = (slice(max(0, place - BESIDE), place + BESIDE + 1) for place in (row, column))
     others[tuple(around)] = np.nan
@@ -110,7 +110,7 @@ def _vertex(left: float, middle: float, right: float) -> float:
     return float((left - right) / (2 * bend)) if bend else 0.0
 
 
-def _edges(values: NDArray, valid: NDArray[np.bool_]) -> NDArray[np.complex64]:
+def _edges(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.complex64]:
     """Directions of the mean band's gradient, as complex numbers as long as the edge is strong."""
     grey = values.mean(axis=0, dtype=np.float32)
     grey = np.where(valid, grey, np.median(grey[valid]) if valid.any() else 0.0)

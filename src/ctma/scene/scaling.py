@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ class Scaling:
     low: tuple[float, ...]
     high: tuple[float, ...]
 
-    def apply(self, values: NDArray) -> NDArray[np.float32]:
+    def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """(bands, H, W) stored values to [0, 1], clipped."""
         low = np.array(self.low, np.float32)[:, None, None]
         high = np.array(self.high, np.float32)[:, None, None]
@@ -57,7 +58,7 @@ def unit_scaling(bands: int, full_scale: float) -> Scaling:
     return Scaling((0.0,) * bands, (float(full_scale),) * bands)
 
 
-def percentile_scaling(values: NDArray) -> Scaling:
+def percentile_scaling(values: NDArray[Any]) -> Scaling:
     """From the 1st to the 99th percentile of each band of valid values, (bands, N)."""
     low, high = np.percentile(values.astype(np.float64), PERCENTILES, axis=1)
     high = np.where(high > low, high, low + 1)

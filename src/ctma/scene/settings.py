@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Self
 
-from ctma.devices import read_precision
+import pydantic
+
 from ctma.errors import SettingError, UnknownNameError
-from ctma.inference.engines.choice import check_engine
 from ctma.scene.blending import Tiling
 from ctma.scene.grid import GRIDS
-from ctma.settings import check_distance, check_threshold, settle
+from ctma.settings import Settings, check_distance, check_threshold
 
 POLYGON_DRIVERS = {
     "gpkg": "GPKG",
@@ -21,8 +21,7 @@ POLYGON_DRIVERS = {
 """Polygon formats; each is also its file's suffix."""
 
 
-@dataclass(frozen=True)
-class PolygonSettings:
+class PolygonSettings(Settings):
     """How polygons are written.
 
     Attributes:
@@ -36,9 +35,8 @@ class PolygonSettings:
     form: str = "gpkg"
 
 
-@dataclass(frozen=True)
-class SceneSettings:
-    """How two rasters become a change map.
+class SceneSettings(Settings):
+    """How two rasters become a change map; on which engine says the predictor.
 
     Attributes:
         bands: Band numbers from 1, for both dates, or one list for each; by default those that
@@ -52,19 +50,17 @@ class SceneSettings:
         polygon_format: ``gpkg``, ``geojson``, ``fgb`` or ``parquet``.
         tiling: How windows lie, in pixels that the network sees.
         coregister: Take out the shift between the dates.
-        tta: Average over flipped views; takes four times as long.
         ground_sample_distance: Metres a pixel, by default as the grid has it. The network
             sees the scene enlarged or reduced to the distance it was trained at.
-        precision: ``"float32"``, ``"bf16"``, or ``"auto"``, see :func:`ctma.prepare`.
-        engine: What runs the network, see there.
-        cache: Whether what was prepared is kept on disk for the next start.
+        picture: Whether ``overview.png`` is drawn.
 
     Raises:
         SettingError: If a value is out of its range.
-        UnknownNameError: If there is no such grid, format, engine or precision.
+        UnknownNameError: If there is no such grid or format.
     """
 
     bands: tuple[int, ...] | tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    nodata: float | None = None
     scale: tuple[float, float] | None = None
     grid: str = "before"
     threshold: float | None = None
@@ -73,15 +69,11 @@ class SceneSettings:
     polygon_format: str = "gpkg"
     tiling: Tiling | None = None
     coregister: bool = False
-    tta: bool = False
     ground_sample_distance: float | None = None
-    precision: str = "auto"
-    nodata: float | None = None
-    engine: str = "auto"
-    cache: bool = True
+    picture: bool = True
 
-    def __post_init__(self) -> None:
-        settle(self)
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
         for kind, name, known in (
             ("polygon format", self.polygon_format, POLYGON_DRIVERS),
             ("grid", self.grid, GRIDS),
@@ -96,13 +88,12 @@ class SceneSettings:
                 f"`scale` {self.scale[0]},{self.scale[1]}: the first must be below the second, "
                 "both finite"
             )
-        read_precision(self.precision)
-        check_engine(self.engine)
         check_threshold(self.threshold)
         for name in ("min_area", "simplify"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingError(f"`{name}` {getattr(self, name)}: finite, and not below 0")
         check_distance(self.ground_sample_distance)
+        return self
 
     @property
     def bands_by_date(self) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
@@ -120,4 +111,6 @@ class SceneSettings:
     @property
     def polygons(self) -> PolygonSettings:
         """How polygons are written."""
-        return PolygonSettings(self.min_area, self.simplify, self.polygon_format)
+        return PolygonSettings(
+            min_area=self.min_area, simplify=self.simplify, form=self.polygon_format
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,7 @@ class Source:
                 for nodata in views
             ]
 
-    def read(self, window: Window) -> tuple[NDArray, NDArray[np.bool_]]:
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Stored values (bands, H, W) of a window, and where they are valid (H, W).
 
         Raises:
@@ -100,7 +101,7 @@ class Source:
         return self._read(window)
 
     @cached_property
-    def overview(self) -> tuple[NDArray, NDArray[np.bool_]]:
+    def overview(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """A decimated read of the whole grid, at most ``OVERVIEW_SIDE`` long; as :meth:`read`."""
         height, width = self.grid.height, self.grid.width
         factor = max(1.0, max(width, height) / OVERVIEW_SIDE)
@@ -128,7 +129,7 @@ class Source:
 
     def _read(
         self, window: Window, shape: tuple[int, int] | None = None
-    ) -> tuple[NDArray, NDArray[np.bool_]]:
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         window = Window(
             window.col_off + self.left, window.row_off + self.top, window.width, window.height
         )
@@ -142,14 +143,16 @@ class Source:
             values = colours[..., :3].transpose(2, 0, 1)
         return values if valid.all() else np.where(valid, values, 0), valid
 
-    def _stored(self, window: Window, shape: tuple[int, int]) -> NDArray:
+    def _stored(self, window: Window, shape: tuple[int, int]) -> NDArray[Any]:
         if len(self.views) == 1:
             whole = (len(self.bands), *shape)
             return self.views[0].read(self.bands, window=window, out_shape=whole)
         pairs = zip(self.views, self.bands, strict=True)
         return np.stack([view.read(band, window=window, out_shape=shape) for view, band in pairs])
 
-    def _valid(self, values: NDArray, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    def _valid(
+        self, values: NDArray[Any], window: Window, shape: tuple[int, int]
+    ) -> NDArray[np.bool_]:
         valid = np.ones(shape, bool)
         if not self.solid:
             views = self.views * (len(self.bands) // len(self.views))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ctma.errors import OutputError, SettingError
 from ctma.files import whole_file, write_json
-from ctma.scene.identity import Identity, find_differences
+from ctma.scene.identity import find_differences
 from ctma.scene.plan import WindowIndex
 
 FOLDER = ".ctma-unfinished"
@@ -38,7 +38,7 @@ class Store:
     def __init__(
         self,
         output: Path,
-        identity: Identity,
+        identity: str,
         settings: Mapping[str, str],
         sources: tuple[str, str],
         resume: bool,
@@ -46,14 +46,14 @@ class Store:
         self.folder = output / FOLDER
         mark = self.folder / _MARK
         former = mark.read_text() if mark.is_file() else None
-        if resume and former is not None and former not in identity:
+        if resume and former is not None and former != identity:
             raise SettingError(
                 f"{output}: holds the unfinished run of other inputs or settings"
                 f"{find_differences(_read_json(self.folder / _SETTINGS, dict) or {}, settings)}; "
                 "repeat those, or start anew without `resume`"
             )
         try:
-            if former not in identity or not resume:
+            if former != identity or not resume:
                 discard(output)
             self.folder.mkdir(parents=True, exist_ok=True)
             for part in self.folder.glob(".part-*"):
@@ -63,7 +63,7 @@ class Store:
         write_json(self.folder / _SOURCES, sources)
         write_json(self.folder / _SETTINGS, settings)
         with whole_file(mark) as part:
-            part.write_text(identity.now)
+            part.write_text(identity)
 
     @property
     def empty(self) -> bool:
@@ -115,10 +115,10 @@ class Store:
         return self.folder / f"strip-{row}.npy"
 
 
-def holds(output: Path, identity: Identity) -> bool:
+def holds(output: Path, identity: str) -> bool:
     """Whether an output folder holds what an interrupted run has left."""
     mark = output / FOLDER / _MARK
-    return mark.is_file() and mark.read_text() in identity
+    return mark.is_file() and mark.read_text() == identity
 
 
 def unfinished_sources(output: Path) -> tuple[str, str] | None:
@@ -130,7 +130,7 @@ def unfinished_sources(output: Path) -> tuple[str, str] | None:
     return (sources[0], sources[1]) if sources and len(sources) == 2 else None
 
 
-def discard(output: Path, identity: Identity | None = None) -> None:
+def discard(output: Path, identity: str | None = None) -> None:
     """Removes what an interrupted run, or only the one named, has left in an output folder."""
     if identity is None or holds(output, identity):
         shutil.rmtree(output / FOLDER, ignore_errors=True)
@@ -145,7 +145,7 @@ def _read_json(path: Path, kind: type) -> Any:
     return content if isinstance(content, kind) else None
 
 
-def _load(path: Path) -> NDArray | None:
+def _load(path: Path) -> NDArray[Any] | None:
     """A finished piece; one that a power cut left without its content is none."""
     try:
         return np.load(path, allow_pickle=False)
@@ -153,7 +153,7 @@ def _load(path: Path) -> NDArray | None:
         return None
 
 
-def _save(path: Path, content: NDArray) -> None:
+def _save(path: Path, content: NDArray[Any]) -> None:
     # Not by numpy.save, which hides why a disk refused.
     with whole_file(path) as part, part.open("wb") as file:
         np.lib.format.write_array_header_1_0(

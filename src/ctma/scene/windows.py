@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from ctma.devices import find_device
+from ctma.engines.prepared import Prepared
+from ctma.engines.sessions import SessionEngine
 from ctma.errors import SettingError, extras, first_line
-from ctma.inference.engines.sessions import SessionEngine
 from ctma.inference.protocols import whole
 from ctma.models.base import ChangeNetwork
 from ctma.scene.plan import Images, Plan, Reader, WindowIndex
@@ -237,7 +238,8 @@ def _settle(parcel: _Parcel, device: str) -> _Parcel:
 
 
 def _runs_in_sessions(model: ChangeNetwork) -> bool:
-    return any(isinstance(module, SessionEngine) for module in model.modules())
+    prepared = (module for module in model.modules() if isinstance(module, Prepared))
+    return any(isinstance(one.engine, SessionEngine) for one in prepared)
 
 
 _worker = threading.local()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ctma.checkpoints.store import load_model
 from ctma.checkpoints.weights import load_weights
+from ctma.data.dataset import to_unit_range
 from ctma.errors import CheckpointError
 from ctma.files import file_fingerprint
-from ctma.inference.protocols import to_unit_range
 from ctma.models.base import ChangeNetwork
 from ctma.models.growth import grow
 from ctma.models.layers import channels_last
@@ -33,7 +32,7 @@ def create_network(recipe: Recipe, *, pretrained: bool) -> ChangeNetwork:
         arguments.pop("pretrained", None)
     network = channels_last(create_model(recipe.network, **arguments))
     distance = recipe.data.ground_sample_distance
-    network.usage = replace(network.usage, ground_sample_distance=distance)
+    network.usage = network.usage.replace(ground_sample_distance=distance)
     return network
 
 
@@ -57,7 +56,7 @@ def load_initial(
     """
     initial = load_model(path)
     bands, scaling = initial.usage.bands, initial.usage.scaling
-    network.usage = replace(network.usage, bands=bands, scaling=scaling)
+    network.usage = network.usage.replace(bands=bands, scaling=scaling)
     if _shapes(initial) == _shapes(network):
         load_weights(network, initial.state_dict(), path)
     else:

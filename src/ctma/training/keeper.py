@@ -16,8 +16,10 @@ from ctma.data.pairs import find_label_scale
 from ctma.data.readers import data_fingerprint
 from ctma.errors import SettingError
 from ctma.evaluation.metrics import Scores
-from ctma.evaluation.scoring import Scoring, record_score
+from ctma.evaluation.records import ScoreRecord
+from ctma.evaluation.scoring import Scoring, tell_how
 from ctma.files import whole_file
+from ctma.inference.predictor import Predictor, Running
 from ctma.training.loaders import TrainingPairs
 from ctma.training.module import ChangeModule
 from ctma.training.settings import Recipe
@@ -146,21 +148,17 @@ class CheckpointKeeper(Checkpoint):
                 )
 
     def _record(self, module: ChangeModule, scores: Scores) -> dict[str, Any]:
-        return record_score(
-            module.kept,
+        running = Running(engine="eager", precision=self.recipe.trainer.precision)
+        how = tell_how(
+            Predictor(module.kept, running),
             self.pairs.validation,
-            Scoring(
-                "crops",
-                module.validation_threshold,
-                precision=self.recipe.trainer.precision,
-                engine="eager",
-            ),
-            scores.as_dict(),
+            Scoring(threshold=module.validation_threshold),
             split=self.recipe.data.validation_split,
             data_name=self.pairs.validation_name,
             data=self.validation_data,
             label_scale=self.label_scale,
-        ).as_dict()
+        )
+        return ScoreRecord(how, scores).as_dict()
 
     def _save_latest(self, trainer: pl.Trainer) -> None:
         """Every process takes part in the saving; the first one writes."""

@@ -75,21 +75,21 @@ def find_training_pairs(root: Path, settings: DataSettings) -> TrainingPairs:
         DataError: If a folder or split is not there or not whole.
     """
     training = []
-    layout: dict[str, Any] = {"subset": settings.subset, "folders": settings.folders}
+    folders = settings.folders
     for source in settings.sources:
         folder = root / source.folder
         if source.single:
             pairs = find_pairs(folder, "all", folders=SINGLE_DATES)
         else:
-            pairs = find_pairs(folder, settings.training_split, **layout)
+            pairs = find_pairs(folder, settings.training_split, folders=folders)
         if source.exclude is not None:
             pairs = [pair for pair in pairs if not fnmatch(pair.name, source.exclude)]
         if not pairs:
             raise DataError(f"{folder}: every training pair is left out by {source.exclude!r}")
         training.append(pairs)
-    folders = [root / source.folder for source in settings.sources]
-    validation = find_pairs(folders[0], settings.validation_split, **layout)
-    names = [*dict.fromkeys(folder.resolve().name for folder in folders)]
+    places = [root / source.folder for source in settings.sources]
+    validation = find_pairs(places[0], settings.validation_split, folders=folders)
+    names = [*dict.fromkeys(place.resolve().name for place in places)]
     return TrainingPairs(" + ".join(names), names[0], training, validation)
 
 
@@ -127,11 +127,11 @@ class PairsModule(pl.LightningDataModule):
         draws = islice(self._training_sampler(), self.settings.batch_size)
         return collate([self.training[draw] for draw in draws])
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Cropped and augmented batches, drawn as a function of seed and epoch."""
         return self._loader(self.training, self._training_sampler(), collate)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Every validation pair once over all processes."""
         sampler = ShareSampler(len(self.validation), *self._share())
         return self._loader(self.validation, sampler, collate_by_size)
@@ -163,7 +163,9 @@ class PairsModule(pl.LightningDataModule):
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
-    def _loader(self, dataset: PairDataset | Mixture, sampler: Any, collate_fn: Any) -> DataLoader:
+    def _loader(
+        self, dataset: PairDataset | Mixture, sampler: Any, collate_fn: Any
+    ) -> DataLoader[Any]:
         workers = self.settings.workers
         return DataLoader(
             dataset,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,9 +22,14 @@ from ctma.data.dataset import Batch
 from ctma.errors import extras
 from ctma.training.settings import Recipe
 from ctma.training.table import FOLDER, read_table
+from ctma.types import Say, ignore
 
 SHOWN_PAIRS, SHOWN_SIDE = 3, 192
 """How many validation pairs TensorBoard shows after each epoch, and how large, pixels."""
+
+
+LINE_SECONDS = 55
+"""After how many seconds without a line a training says where it is."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,42 @@ class Logs:
     def callbacks(self) -> list[Callback]:
         """What looks at a training for them."""
         return [Pictures()] if self.tables and self.tensorboard else []
+
+
+class Lines(Callback):
+    """Says how far a training is where no progress bar can be seen: in a pipe or a file.
+
+    Args:
+        say: Called with a line after each epoch, and at least once a minute.
+    """
+
+    def __init__(self, say: Say):
+        self.say = say if not sys.stdout.isatty() else ignore
+        self.last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Says the step, where the last line was a minute ago."""
+        if time.monotonic() - self.last > LINE_SECONDS:
+            steps = trainer.num_training_batches
+            self._say(trainer, f"step {trainer.fit_loop.batch_idx + 1}/{steps}", "train_loss_step")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Says what the epoch brought."""
+        self._say(trainer, "done", "train_loss_epoch", "val_f1")
+
+    def _say(self, trainer: pl.Trainer, where: str, *names: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        known = trainer.callback_metrics
+        told = [f"{_NAMES[name]} {float(known[name]):.4f}" for name in names if name in known]
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.say(", ".join([f"{epoch} {where}", *told]))
+        self.last = time.monotonic()
+
+
+_NAMES = {"train_loss_step": "loss", "train_loss_epoch": "loss", "val_f1": "val F1"}
 
 
 class Table(CSVLogger):

@@ -15,12 +15,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ctma.data.dataset import Batch
+from ctma.data.dataset import Batch, to_unit_range
 from ctma.errors import CheckpointError, SettingError
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
-from ctma.inference.protocols import crops, to_unit_range
+from ctma.inference.protocols import crops
+from ctma.memory import keep_memory
 from ctma.models.base import ChangeNetwork, check_logits
-from ctma.training.arithmetic import as_written, speed_up
+from ctma.models.layers import take_training_forms
 from ctma.training.losses import change_loss
 from ctma.training.settings import OptimizerSettings, Recipe, ScheduleSettings
 
@@ -68,15 +69,17 @@ class ChangeModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Counts the epochs of a former training as done; computes as is fastest here."""
-        speed_up(self.network)
+        take_training_forms(self.network)
+        if self.network.device.type == "cpu":
+            keep_memory()
         if self.start.epoch:
             progress = self.trainer.fit_loop.epoch_progress.current
             for count in ("ready", "started", "processed", "completed"):
                 setattr(progress, count, self.start.epoch)
 
     def on_fit_end(self) -> None:
-        """Leaves the network as it is written, such as for graphs of any size."""
-        as_written(self.network)
+        """Leaves the network as it is written."""
+        take_training_forms(self.network, take=False)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""

@@ -82,8 +82,7 @@ def show_recipe(name: str) -> dict[str, Any]:
 def check_recipe(content: dict[str, Any]) -> Recipe:
     """Makes a recipe of plain values; errors as in :func:`load_recipe`."""
     recipe = _validate(content)
-    recipe.model = _check_model(recipe.model)
-    return recipe
+    return recipe.model_copy(update={"model": _check_model(recipe.model)})
 
 
 def _validate(content: dict[str, Any]) -> Recipe:

@@ -11,17 +11,17 @@ import torch.distributed
 from lightning.pytorch.callbacks import Callback
 
 from ctma.checkpoints.header import find_checkpoint
-from ctma.devices import TRAINER_PRECISIONS, describe_computing, find_device, find_precision
+from ctma.devices import describe_computing, find_device, find_precision
+from ctma.engines.eager import Eager
 from ctma.files import sole_run
-from ctma.inference.engines.eager import Eager
 from ctma.inference.images import check_takes_images
 from ctma.training.initial import create_network, load_initial
 from ctma.training.keeper import RECIPE, CheckpointKeeper, TrainingResult
-from ctma.training.loaders import PairsModule, find_training_pairs
-from ctma.training.logs import Logs
+from ctma.training.loaders import PairsModule, TrainingPairs, find_training_pairs
+from ctma.training.logs import Lines, Logs
 from ctma.training.module import ChangeModule
 from ctma.training.recipes import check_recipe, load_kept, load_recipe
-from ctma.training.resume import check_latest, find_latest
+from ctma.training.resume import Former, check_latest, find_latest
 from ctma.training.settings import Recipe
 from ctma.training.trainer import Hardware, create_trainer, quiet_lightning
 from ctma.types import Say, ignore
@@ -58,8 +58,8 @@ def train(
         init: A checkpoint whose weights are where training starts, for fine-tuning; one of a
             smaller CTMA is grown.
         callbacks: Further callbacks for the trainer.
-        on_note: Called with a line on what was found in the data, on what ``init`` knows
-            and the recipe does not, and where there is nothing to resume.
+        on_note: Called with lines on data, ``init`` and ``resume``; where standard output is no
+            terminal, also after each epoch and at least every minute.
 
     Raises:
         CheckpointError: If the weights of ``init`` do not fit the recipe's network.
@@ -76,7 +76,7 @@ def train(
     latest = find_latest(output, recipe, resume=resume, init=init)
     seed_everything(recipe.seed)
     network = create_network(recipe, pretrained=latest is None and init is None)
-    computing = describe_computing(find_device(device), Eager.engine)
+    computing = describe_computing(find_device(device), Eager.name)
     former = check_latest(latest, network, recipe, computing)
     pairs = PairsModule(found, recipe.data, recipe.seed, former.epoch)
     initial: dict[str, str] = {}
@@ -88,9 +88,9 @@ def train(
         keeper.load_state_dict(former.kept)
         return keeper.result()
     _tell_begin(on_note, pairs, resume and latest is None)
-    logs = Logs(interval=_log_interval(recipe, found.count), done=former.epoch)
-    module = ChangeModule(network, recipe)
-    fit(module, pairs, output, [keeper, *callbacks], hardware, logs, latest, keeper.begin)
+    logs, module = _log(recipe, found, former), ChangeModule(network, recipe)
+    callbacks = [keeper, Lines(on_note), *callbacks]
+    fit(module, pairs, output, callbacks, hardware, logs, latest, keeper.begin)
     return keeper.result()
 
 
@@ -169,8 +169,8 @@ def _settle(
     if precision == "auto" and kept is not None and kept.exists():
         content["trainer"]["precision"] = load_kept(kept).trainer.precision
     else:
-        found = find_precision(precision, find_device(hardware.device))
-        content["trainer"]["precision"] = TRAINER_PRECISIONS[found]
+        device = find_device(hardware.device)
+        content["trainer"]["precision"] = find_precision(precision, device)
     return check_recipe(content)
 
 
@@ -181,7 +181,7 @@ def _tell_begin(on_note: Say, pairs: PairsModule, nothing_to_resume: bool) -> No
     on_note(f"{splits}: {pairs.training.note}; {pairs.validation.note}")
 
 
-def _log_interval(recipe: Recipe, pairs: int) -> int:
-    """Ten steps, or an epoch where it has fewer."""
-    drawn = recipe.data.draws or pairs * recipe.data.repeats
-    return max(1, min(10, drawn // recipe.data.batch_size))
+def _log(recipe: Recipe, pairs: TrainingPairs, former: Former) -> Logs:
+    """A line every ten steps, or every epoch where it has fewer."""
+    drawn = recipe.data.draws or pairs.count * recipe.data.repeats
+    return Logs(interval=max(1, min(10, drawn // recipe.data.batch_size)), done=former.epoch)

@@ -6,14 +6,12 @@ import typing
 from typing import Any, Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import Field, PositiveFloat
+
+from ctma.settings import Form
 
 
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class SourceSettings(Settings):
+class SourceSettings(Form):
     """One folder of training pairs.
 
     Attributes:
@@ -40,12 +38,11 @@ class SourceSettings(Settings):
         return zoom
 
 
-class DataSettings(Settings):
+class DataSettings(Form):
     """What is drawn in an epoch.
 
     Attributes:
         sources: Where the training pairs are; the validation pairs are the first one's.
-        subset: For SVCD, ``real``, ``with_shift`` or ``without_shift``.
         folders: Of another layout, ``before=X,after=Y,change=Z``: what its folders are called.
         training_split: The split that is trained on; never ``test``.
         validation_split: The split that the best checkpoint is picked on; never ``test``.
@@ -63,7 +60,6 @@ class DataSettings(Settings):
     """
 
     sources: list[SourceSettings] = Field(default_factory=lambda: [SourceSettings()], min_length=1)
-    subset: Literal["real", "with_shift", "without_shift"] = "real"
     folders: str | None = None
     training_split: Literal["train", "val"] = "train"
     validation_split: Literal["train", "val", "test"] = "val"
@@ -74,7 +70,7 @@ class DataSettings(Settings):
     focus: float = Field(0.0, ge=0, le=1)
     paste: float = Field(0.0, ge=0, le=1)
     augmentation: str = "paper"
-    without: list[str] = []
+    without: list[str] = Field(default_factory=list)
     workers: int = Field(2, ge=0)
     ground_sample_distance: float | None = Field(None, gt=0)
 
@@ -86,7 +82,7 @@ class DataSettings(Settings):
         return sources
 
 
-class OptimizerSettings(Settings):
+class OptimizerSettings(Form):
     """The optimizer: Adam, or AdamW with decoupled weight decay.
 
     Attributes:
@@ -102,7 +98,7 @@ class OptimizerSettings(Settings):
     weight_decay: float = Field(0.0, ge=0)
 
 
-class ScheduleSettings(Settings):
+class ScheduleSettings(Form):
     """How the learning rate falls.
 
     Attributes:
@@ -121,7 +117,7 @@ class ScheduleSettings(Settings):
     warmup: float = Field(0.1, gt=0, lt=1)
 
 
-class BCESettings(Settings):
+class BCESettings(Form):
     """Binary cross-entropy, with parts for a coarse mask and for overlap: the paper's loss.
 
     Attributes:
@@ -139,7 +135,7 @@ class BCESettings(Settings):
     coarse_dice: float = Field(0.0, ge=0)
 
 
-class NLLSettings(Settings):
+class NLLSettings(Form):
     """Negative log-likelihood of the right class, of networks without further outputs.
 
     Attributes:
@@ -152,7 +148,7 @@ class NLLSettings(Settings):
     class_weights: tuple[PositiveFloat, PositiveFloat] = (0.5, 0.5)
 
 
-class ContrastiveSettings(Settings):
+class ContrastiveSettings(Form):
     """Contrastive loss of a distance, balanced over the batch; logits are it less the margin.
 
     Attributes:
@@ -167,7 +163,7 @@ class ContrastiveSettings(Settings):
     auxiliary: float = Field(0.1, ge=0)
 
 
-class DeepSettings(Settings):
+class DeepSettings(Form):
     """Binary cross-entropy and Dice of every output alike, added up.
 
     Attributes:
@@ -186,12 +182,12 @@ LOSSES = tuple(form.model_fields["name"].default for form in typing.get_args(Los
 """Their names."""
 
 
-class TrainerSettings(Settings):
+class TrainerSettings(Form):
     """The engine.
 
     Attributes:
         epochs: Passes over the (repeated) training list.
-        precision: ``32-true`` or ``bf16-mixed``.
+        precision: ``float32`` or ``bf16``.
         accumulate: Batches whose gradients are added up for one step.
         patience: Epochs without a better validation F1 after which to stop, or ``null``.
         clip: Largest gradient norm, or ``null``.
@@ -200,14 +196,14 @@ class TrainerSettings(Settings):
     """
 
     epochs: int = Field(30, ge=1)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["float32", "bf16"] = "float32"
     accumulate: int = Field(1, ge=1)
     patience: int | None = Field(None, ge=1)
     clip: float | None = Field(None, gt=0)
     average: float | None = Field(None, gt=0, lt=1)
 
 
-class Recipe(Settings):
+class Recipe(Form):
     """A named training configuration.
 
     Attributes:

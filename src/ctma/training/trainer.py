@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from ctma.devices import find_device
+from ctma.devices import TRAINER_PRECISIONS, find_device
 from ctma.errors import SettingError, first_line
 from ctma.settings import check_count
 from ctma.training.logs import Logs
@@ -89,7 +89,7 @@ def create_trainer(
     try:
         return pl.Trainer(
             **hardware.lightning(),
-            precision=settings.precision,
+            precision=cast(Any, TRAINER_PRECISIONS[settings.precision]),
             max_epochs=settings.epochs,
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.clip,

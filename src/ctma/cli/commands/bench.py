@@ -34,13 +34,13 @@ def bench(
 ) -> None:
     """Time every engine here, each in a process of its own, and see how far they agree."""
     from ctma.devices import describe_processor
-    from ctma.evaluation.speed import find_ways, measure_speed
+    from ctma.evaluation.speed import bench as run
 
-    ways = find_ways(model or [BEST_SHIPPED], engine.split(",") if engine else [])
     with progress("Timing") as on_progress:
-        timings = measure_speed(
-            ways,
+        timings = run(
+            model or [BEST_SHIPPED],
             _sizes(size),
+            engine.split(",") if engine else [],
             data=data,
             rounds=rounds,
             cache=not no_cache,

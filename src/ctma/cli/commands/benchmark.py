@@ -13,10 +13,9 @@ from ctma.cli.commands.options import (
     Folders,
     Json,
     Protocol,
-    Subset,
     TrainingPrecision,
 )
-from ctma.cli.output import print_json, progress, say, show, warn
+from ctma.cli.output import print_json, progress, say, show
 from ctma.errors import SettingError
 from ctma.types import counted, ignore
 
@@ -80,7 +79,6 @@ def benchmark(
     from_scratch: FromScratch = False,
     protocol: Protocol = "crops",
     precision: TrainingPrecision = "float32",
-    subset: Subset = "real",
     folders: Folders = None,
     device: Device = "auto",
     devices: Devices = 1,
@@ -108,7 +106,6 @@ def benchmark(
         pretrained=not from_scratch,
         protocol=protocol,
         precision=precision,
-        subset=subset,
         folders=folders,
         devices=devices,
     )
@@ -163,7 +160,7 @@ def report(
 
     from ctma.benchmark.report import TABLES, write_report
 
-    files = write_report(folder, others=others or (), on_warning=warn)
+    files = write_report(folder, others=others or ())
     if as_json:
         print_json(json.loads((folder / TABLES[1]).read_bytes()))
         return

@@ -42,35 +42,36 @@ def calibrate(
     """Make probabilities mean what they say: temperature, offset, best threshold, found on val."""
     from ctma.checkpoints.header import read_header
     from ctma.evaluation.calibration import calibrate as run
+    from ctma.inference.predictor import load
 
+    predictor = load(
+        checkpoint, engine=engine, precision=precision, device=device, cache=not no_cache
+    )
     with progress("Calibrating") as on_progress:
-        found = run(
-            checkpoint,
+        calibration = run(
+            predictor,
             data,
             output,
             split=split,
             folders=folders,
             protocol=protocol,
-            device=device,
-            engine=engine,
-            precision=precision,
-            cache=not no_cache,
             overwrite=overwrite,
             on_progress=on_progress,
         )
     if as_json:
-        print_json(asdict(found) | {"record": read_header(output).calibration})
+        print_json(asdict(calibration) | {"record": read_header(output).calibration})
         return
     say(
-        f"temperature {found.temperature:.3f}, offset {found.offset:+.3f}, "
-        f"threshold {found.threshold:.2f}"
+        f"temperature {calibration.temperature:.3f}, offset {calibration.offset:+.3f}, "
+        f"threshold {calibration.threshold:.2f}"
     )
     say(
-        f"expected calibration error {100 * found.error_before:.2f} % before, "
-        f"{100 * found.error_by_temperature:.2f} % by temperature alone, "
-        f"{100 * found.error_after:.2f} % after"
+        f"expected calibration error {100 * calibration.error_before:.2f} % before, "
+        f"{100 * calibration.error_by_temperature:.2f} % by temperature alone, "
+        f"{100 * calibration.error_after:.2f} % after"
     )
-    say(f"F1 {100 * found.f1_before:.2f} at 0.5 before, {100 * found.f1_after:.2f} after")
-    for way, share in found.agreement.items():
+    before, after = 100 * calibration.f1_before, 100 * calibration.f1_after
+    say(f"F1 {before:.2f} at 0.5 before, {after:.2f} after")
+    for way, share in calibration.agreement.items():
         say(f"{way}: the mask of float32 on {100 * share:.3f} % of the pixels")
     say(f"wrote {output}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from ctma.cli.commands.options import Folders, Json, Subset
+from ctma.cli.commands.options import Folders, Json
 from ctma.cli.output import print_json, progress, say, show
 from ctma.types import counted
 
@@ -21,15 +21,14 @@ SHOWN = 20
 
 def check(
     data: Annotated[Path, typer.Argument(help="A data folder.")],
-    subset: Subset = "real",
     folders: Folders = None,
     as_json: Json = False,
 ) -> None:
     """Examine a data folder; exit code 1 when something would hurt a training."""
-    from ctma.data.doctor import examine
+    from ctma.data.doctor import check as run
 
     with progress("Examining") as on_progress:
-        diagnosis = examine(data, subset=subset, folders=folders, on_progress=on_progress)
+        diagnosis = run(data, folders=folders, on_progress=on_progress)
     if as_json:
         print_json(asdict(diagnosis))
     else:

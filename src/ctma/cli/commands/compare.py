@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from ctma.cli.commands.options import Json, ReplaceFile
-from ctma.cli.output import print_json, say, show, warn
+from ctma.cli.output import print_json, say, show
+
+if TYPE_CHECKING:
+    from ctma.evaluation.records import KeptScore
 
 
 def compare(
@@ -24,35 +27,33 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Put the scores of runs, checkpoints and score files side by side."""
-    from ctma.evaluation.comparison import differences, read_scores
+    from ctma.evaluation.comparison import compare as run
     from ctma.files import refuse_existing
 
     if output is not None:
         refuse_existing(output, overwrite)
-    records = [
-        {"source": str(source), **record} for source in sources for record in read_scores(source)
-    ]
+    scores = run(sources)
     if output is not None:
         _draw(output, sources)
     if as_json:
-        print_json(records)
+        print_json([score.as_dict() for score in scores])
         return
-    _print(records)
-    for line in differences(records):
-        warn(line)
+    _print(scores)
     if output is not None:
         say(f"wrote {output}")
 
 
-def _print(records: list[dict[str, Any]]) -> None:
+def _print(scores: list[KeptScore]) -> None:
     table = Table("source", "network", "data", "split", "protocol")
     for name in ("threshold", "F1", "precision", "recall", "IoU", "epoch"):
         table.add_column(name, justify="right")
-    for record in records:
-        told = ("source", "network", "data_name", "split", "protocol", "threshold")
-        ratios = (f"{100 * record[name]:.2f}" for name in ("f1", "precision", "recall", "iou"))
-        epoch = record.get("epoch") or ""
-        table.add_row(*(str(record.get(name, "")) for name in told), *ratios, str(epoch))
+    for score in scores:
+        told = (score.source, score.network, score.data_name, score.split, score.protocol)
+        threshold = "" if score.threshold is None else str(score.threshold)
+        ratios = (
+            f"{100 * one:.2f}" for one in (score.f1, score.precision, score.recall, score.iou)
+        )
+        table.add_row(*told, threshold, *ratios, str(score.epoch or ""))
     show(table)
 
 

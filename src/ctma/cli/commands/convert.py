@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ctma.cli.commands.options import ReplaceFile, VideoLength, keep_given
-from ctma.cli.output import say, warn
+from ctma.cli.commands.options import ReplaceFile
+from ctma.cli.output import say
 
 
 def convert(
@@ -20,7 +20,10 @@ def convert(
             min=0, max=1, help="Of a .pth, which does not say it: see the recipe it was trained by."
         ),
     ] = None,
-    video_len: VideoLength = None,
+    video_len: Annotated[
+        int | None,
+        typer.Option("--video-len", min=2, help="Of a .pth: frames.", show_default="8"),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,27 +46,30 @@ def convert(
         float | None, typer.Option(help="For its header: as ctma calibrate found it.")
     ] = None,
     half: Annotated[
-        bool, typer.Option("--half", help="Keep kernels in float16: half the size.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--half/--full",
+            help="Keep kernels in float16, half the size, or in float32.",
+            show_default="as in SOURCE",
+        ),
+    ] = None,
     overwrite: ReplaceFile = False,
 ) -> None:
     """Convert weights of the released implementation to ours, or back; or ours to half size."""
-    from ctma.checkpoints.conversion import convert_weights
+    from ctma.checkpoints.conversion import convert as run
     from ctma.settings import read_setting
 
-    network = convert_weights(
+    said = {"fusion": fusion, "video_len": video_len}
+    given = {name: value for name, value in said.items() if value is not None}
+    network = run(
         source,
         target,
-        arguments=dict(map(read_setting, settings or ()))
-        | keep_given(fusion=fusion, video_len=video_len),
+        arguments=dict(map(read_setting, settings or ())) | given,
         half=half,
+        ground_sample_distance=ground_sample_distance,
+        threshold=threshold,
+        temperature=temperature,
+        offset=offset,
         overwrite=overwrite,
-        on_note=warn,
-        **keep_given(
-            ground_sample_distance=ground_sample_distance,
-            threshold=threshold,
-            temperature=temperature,
-            offset=offset,
-        ),
     )
     say(f"wrote {target}: {network.name} {network.arguments}")

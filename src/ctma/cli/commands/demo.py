@@ -23,7 +23,8 @@ def demo(
     with progress("Drawing synthetic pairs") as on_progress:
         run = run_demo(output or _free_folder(), on_progress)
     print_scores(run.record)
-    say(f"F1        {100 * run.record['f1']:.2f} % on held-out pairs ({run.seconds:.0f} s in all)")
+    f1 = 100 * run.record.scores.f1
+    say(f"F1        {f1:.2f} % on held-out pairs ({run.seconds:.0f} s in all)")
     say(f"checkpoint {run.checkpoint}")
     say(f"mask       {run.mask}")
     say(f"pictures   {run.sheet}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,20 +13,16 @@ from ctma.cli.commands.options import (
     Engine,
     FlipViews,
     Folders,
-    Fusion,
     GroundSampleDistance,
     Json,
     NoCache,
     Overwrite,
     Precision,
     Protocol,
-    Subset,
     Threshold,
-    VideoLength,
-    keep_given,
     refuse_options,
 )
-from ctma.cli.output import print_json, print_scores, progress, say, warn
+from ctma.cli.output import print_json, print_scores, progress, say
 from ctma.errors import SettingError
 
 Checkpoint = Annotated[Path | None, typer.Argument(help="A checkpoint.")]
@@ -46,7 +42,7 @@ ScoresFile = Annotated[
     ),
 ]
 
-OF_MASKS = {"data", "masks", "split", "output", "overwrite", "subset", "folders", "as_json"}
+OF_MASKS = {"data", "masks", "split", "output", "overwrite", "folders", "as_json"}
 """What can be said of masks."""
 
 
@@ -64,12 +60,9 @@ def evaluate(
     figures: Figures = None,
     output: ScoresFile = None,
     overwrite: Overwrite = False,
-    subset: Subset = "real",
     folders: Folders = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
-    fusion: Fusion = None,
-    video_len: VideoLength = None,
     device: Device = "auto",
     engine: Engine = "auto",
     precision: Precision = "auto",
@@ -77,70 +70,59 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a checkpoint, or masks, on a split, and save the score with how it was taken."""
-    from ctma.evaluation.report import evaluate as run
-    from ctma.evaluation.scoring import Scoring
-
     if (checkpoint is None) == (masks is None):
         raise SettingError("give a checkpoint, or `masks`, and not both")
     if masks is not None:
         others = context.params.keys() - OF_MASKS
         refuse_options(context, others, "is for checkpoints; `masks` are scored as they are")
-        _score_masks(masks, data, split, subset, folders, output, overwrite, as_json)
+        _score_masks(masks, context.params)
         return
+    from ctma.evaluation.report import evaluate as run
+    from ctma.evaluation.scoring import Scoring
+    from ctma.inference.predictor import load
+
     assert checkpoint is not None
-    scoring = Scoring(protocol, threshold, tta, gsd, precision, engine, cache=not no_cache)
+    scoring = Scoring(
+        protocol=protocol,
+        threshold=threshold,
+        ground_sample_distance=gsd,
+        batch_size=batch_size,
+        workers=workers,
+    )
+    predictor = load(
+        checkpoint, engine=engine, precision=precision, device=device, tta=tta, cache=not no_cache
+    )
     with progress("Scoring") as on_progress:
-        report = run(
-            checkpoint,
+        result = run(
+            predictor,
             data,
             split,
             scoring,
-            subset=subset,
             folders=folders,
             masks=save_masks,
             figures=figures,
             output=output,
             overwrite=overwrite,
-            batch_size=batch_size,
-            workers=workers,
-            device=device,
-            arguments=keep_given(fusion=fusion, video_len=video_len),
             on_progress=on_progress,
-            on_warning=warn,
         )
     if as_json:
-        print_json(report.record)
+        print_json(result.record.as_dict())
         return
-    print_scores(report.record)
-    for path in report.files:
+    print_scores(result.record)
+    for path in result.files:
         say(f"wrote {path}")
 
 
-def _score_masks(
-    masks: Path,
-    data: Path,
-    split: str,
-    subset: str,
-    folders: str | None,
-    output: Path | None,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    from ctma.evaluation.masks import save_mask_scores
+def _score_masks(masks: Path, options: dict[str, Any]) -> None:
+    from ctma.evaluation.masks import evaluate_masks
 
+    alike = ("data", "split", "folders", "output", "overwrite")
     with progress("Scoring") as on_progress:
-        path, record = save_mask_scores(
-            masks,
-            data,
-            split,
-            subset=subset,
-            folders=folders,
-            output=output,
-            overwrite=overwrite,
-            on_progress=on_progress,
+        scores = evaluate_masks(
+            masks, **{name: options[name] for name in alike}, on_progress=on_progress
         )
-    if as_json:
-        print_json(record)
+    if options["as_json"]:
+        print_json(scores.as_dict())
         return
-    print_scores(record)
-    say(f"wrote {path}")
+    print_scores(scores.record)
+    say(f"wrote {scores.file}")

@@ -16,9 +16,9 @@ def info(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint.")], as_json: Json = False
 ) -> None:
     """Say what is in a checkpoint."""
-    from ctma.checkpoints.description import describe
+    from ctma.inference.info import info as run
 
-    description = describe(checkpoint)
+    description = run(checkpoint)
     if as_json:
         print_json(description)
     else:

@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
+from ctma.engines.listing import engine_names
 from ctma.errors import SettingError
+
+RASTERS = "For rasters with a CRS"
+"""The panel of the help that names options which images do not have."""
+
+ENGINES = "What runs the network"
+"""The panel of the help for engines."""
+
+SHARING = "Sharing the work, and resuming"
+"""The panel of the help for long runs over rasters."""
 
 Data = Annotated[Path, typer.Option("--data", help="A data folder.", metavar="DIR")]
 Checkpoint = Annotated[
@@ -20,22 +30,31 @@ Checkpoint = Annotated[
         metavar="FILE",
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=ENGINES)]
 Engine = Annotated[
     str,
     typer.Option(
-        help="auto (the fastest that is known to agree), eager, exact, compile, openvino or onnx."
+        help=f"auto (the fastest that is known to agree), {', '.join(engine_names())}.",
+        rich_help_panel=ENGINES,
     ),
 ]
 Precision = Annotated[
     str,
-    typer.Option(help="float32, bf16, or auto: bf16 where the checkpoint records that it agrees."),
+    typer.Option(
+        help="float32, bf16, or auto: bf16 where the checkpoint records that it agrees.",
+        rich_help_panel=ENGINES,
+    ),
 ]
 TrainingPrecision = Annotated[
     str, typer.Option(help="float32, bf16, or auto: bf16 where the hardware multiplies it.")
 ]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Keep no prepared engine on disk, and take none.")
+    bool,
+    typer.Option(
+        "--no-cache",
+        help="Keep no prepared engine on disk, and take none.",
+        rich_help_panel=ENGINES,
+    ),
 ]
 Protocol = Annotated[str, typer.Option(help="crops, whole or sliding.")]
 Threshold = Annotated[
@@ -54,26 +73,12 @@ GroundSampleDistance = Annotated[
         metavar="METRES",
     ),
 ]
-Subset = Annotated[str, typer.Option(help="For SVCD: real, with_shift or without_shift.")]
 Folders = Annotated[
     str | None,
     typer.Option(
         help="What the folders of another layout are called.",
         metavar="before=X,after=Y,change=Z",
     ),
-]
-Fusion = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        max=1,
-        help="For an original .pth, which does not say it: 0.5 SVCD, 0.67 LEVIR-CD, 0.7 WHU-CD.",
-        show_default="0.5, with a warning",
-    ),
-]
-VideoLength = Annotated[
-    int | None,
-    typer.Option("--video-len", min=2, help="For an original .pth: frames.", show_default="8"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable output.")]
 
@@ -84,9 +89,6 @@ Overwrite = Annotated[
 ReplaceFile = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output if it is there.")
 ]
-
-RASTERS = "For rasters with a CRS"
-"""The part of the help that names options which images do not have."""
 
 Bands = Annotated[
     str | None,
@@ -125,17 +127,17 @@ Coregister = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Share the work among processes.", rich_help_panel=RASTERS),
+    typer.Option(min=1, help="Share the work among processes.", rich_help_panel=SHARING),
 ]
 Cluster = Annotated[
     str | None,
     typer.Option(
-        help="A running dask scheduler.", metavar="tcp://HOST:PORT", rich_help_panel=RASTERS
+        help="A running dask scheduler.", metavar="tcp://HOST:PORT", rich_help_panel=SHARING
     ),
 ]
 ResumeScene = Annotated[
     bool,
-    typer.Option("--resume", help="Go on where a run into DIR stopped.", rich_help_panel=RASTERS),
+    typer.Option("--resume", help="Go on where a run into DIR stopped.", rich_help_panel=SHARING),
 ]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ctma.cli.commands.options import (
     RASTERS,
+    SHARING,
     Bands,
     Checkpoint,
     Cluster,
@@ -17,7 +17,6 @@ from ctma.cli.commands.options import (
     Device,
     Engine,
     FlipViews,
-    Fusion,
     Grid,
     GroundSampleDistance,
     Json,
@@ -31,18 +30,17 @@ from ctma.cli.commands.options import (
     Scale,
     Simplify,
     Threshold,
-    VideoLength,
     Workers,
-    keep_given,
     refuse_options,
 )
-from ctma.cli.output import print_json, progress, say, warn
+from ctma.cli.output import print_json, progress, say
 from ctma.errors import SettingError
-from ctma.types import BEST_SHIPPED, IMAGE_BANDS, counted
+from ctma.types import BEST_SHIPPED, counted
 
 if TYPE_CHECKING:
-    from ctma.inference.engines.engine import Engine as Prepared
-    from ctma.models.base import ChangeNetwork
+    from ctma.inference.batch import FilePrediction
+    from ctma.inference.predictor import Predictor
+    from ctma.scene.files import Scene
     from ctma.scene.predict import SceneResult
     from ctma.scene.settings import SceneSettings
 
@@ -61,8 +59,6 @@ def predict(
     ] = "auto",
     tta: FlipViews = False,
     gsd: GroundSampleDistance = None,
-    fusion: Fusion = None,
-    video_len: VideoLength = None,
     device: Device = "auto",
     engine: Engine = "auto",
     precision: Precision = "auto",
@@ -85,29 +81,33 @@ def predict(
 
     Rasters with a CRS give a map and polygons instead, those of folders one a pair.
     """
+    from ctma.scene.files import find_scenes
+
     # Before torch, which takes seconds to load: what is not there is said at once.
-    scenes = _find_scenes(before, after)
+    scenes = find_scenes(before, after)
+    _check_options(context, bool(scenes), before)
+    # Older versions of typer give paths as texts there.
+    options = context.params | {"output": Path(output), "cache": not no_cache}
     try:
-        from ctma.checkpoints.store import load_telling
+        predictor = _load(checkpoint, options)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        _predict_without_torch(context, bool(scenes))
+        _predict_without_torch(context, options, scenes)
         return
-    from ctma.devices import find_device
-    from ctma.inference.engines.choice import prepare
-
-    _check_options(context, bool(scenes), before)
-    arguments = keep_given(fusion=fusion, video_len=video_len)
-    model = load_telling(checkpoint, arguments, warn).to(find_device(device))
-    # Older versions of typer give paths as texts there.
-    options = context.params | {"output": output, "cache": not no_cache}
     if not as_json:
-        say(_describe_engine(prepare(model, engine, precision, keep=not no_cache)))
+        say(str(predictor))
     if scenes:
-        _predict_scenes(model, scenes, options)
+        _predict_scenes(predictor, scenes, options)
     else:
-        _predict_images(model, options)
+        _predict_images(predictor, options)
+
+
+def _load(checkpoint: Path, options: dict[str, Any]) -> Predictor:
+    from ctma.inference.predictor import load
+
+    known = {name: options[name] for name in ("engine", "precision", "device", "tta", "cache")}
+    return load(checkpoint, **known)
 
 
 def _check_options(context: typer.Context, of_scenes: bool, before: Any) -> None:
@@ -117,7 +117,7 @@ def _check_options(context: typer.Context, of_scenes: bool, before: Any) -> None
     of_rasters = {
         parameter.name
         for parameter in context.command.params
-        if getattr(parameter, "rich_help_panel", None) == RASTERS
+        if getattr(parameter, "rich_help_panel", None) in (RASTERS, SHARING)
     }
     refuse_options(context, of_rasters, f"is for rasters, and {before} is none with a CRS")
 
@@ -128,52 +128,36 @@ _WITHOUT_TORCH = {
 """What can be said where torch is not installed."""
 
 
-def _predict_without_torch(context: typer.Context, of_scenes: bool) -> None:
-    from ctma.inference.batch import predict_pairs
-    from ctma.inference.exported import is_exported, predict_exported, read_exported
+def _predict_without_torch(
+    context: typer.Context, options: dict[str, Any], scenes: list[Scene]
+) -> None:
+    from ctma.exports.exported import is_exported
+    from ctma.inference.without_torch import predict_files_without_torch
 
-    options = context.params | {"output": Path(context.params["output"])}
     if not is_exported(options["checkpoint"]):
         raise SettingError("torch is not installed: only an exported .onnx or .xml runs without it")
-    refuse_options(context, options.keys() - _WITHOUT_TORCH, "needs torch, which is not installed")
-    if of_scenes:
+    others = context.params.keys() - _WITHOUT_TORCH
+    refuse_options(context, others, "needs torch, which is not installed")
+    if scenes:
         raise SettingError(f"{options['before']}: a map of rasters needs torch")
-    model = read_exported(options["checkpoint"])
-    if model.description.bands != IMAGE_BANDS:
-        raise SettingError(f"the model takes {', '.join(model.description.bands)}, no images")
-    run = partial(
-        predict_exported,
-        model=model,
-        session=model.open()(),
-        threshold=options["threshold"],
-        protocol=options["protocol"],
-    )
     with progress("Predicting") as on_progress:
-        results = predict_pairs(
+        results = predict_files_without_torch(
             Path(options["before"]),
             Path(options["after"]),
+            Path(options["checkpoint"]),
             options["output"],
-            run,
-            {
-                "engine": model.runtime,
-                "precision": model.description.precision,
-                "engine_why": model.why,
-            },
+            threshold=options["threshold"],
+            protocol=options["protocol"],
             overwrite=options["overwrite"],
-            on_done=on_progress,
+            on_progress=on_progress,
         )
     _print_results(results, options)
 
 
-def _describe_engine(prepared: Prepared) -> str:
-    why = f": {prepared.why}" if prepared.why else ""
-    return f"engine {prepared.engine}, {prepared.precision}{why}"
-
-
-def _predict_scenes(model: ChangeNetwork, scenes: list[Scene], options: dict[str, Any]) -> None:
+def _predict_scenes(predictor: Predictor, scenes: list[Scene], options: dict[str, Any]) -> None:
     results = []
     for scene in scenes:
-        result = _predict_scene(model, scene, options)
+        result = _predict_scene(predictor, scene, options)
         results.append({"name": scene.name, **result.summary})
         if options["as_json"]:
             continue
@@ -188,14 +172,14 @@ def _predict_scenes(model: ChangeNetwork, scenes: list[Scene], options: dict[str
         print_json(results if scenes[0].name else result.summary)
 
 
-def _predict_scene(model: ChangeNetwork, scene: Scene, options: dict[str, Any]) -> SceneResult:
+def _predict_scene(predictor: Predictor, scene: Scene, options: dict[str, Any]) -> SceneResult:
     from ctma.scene.predict import predict_scene
 
     with progress(f"Predicting {scene.name}".rstrip()) as on_progress:
         return predict_scene(
             scene.before,
             scene.after,
-            model,
+            predictor,
             options["output"] / scene.name,
             _scene_settings(options),
             workers=options["workers"],
@@ -203,7 +187,6 @@ def _predict_scene(model: ChangeNetwork, scene: Scene, options: dict[str, Any]) 
             resume=options["resume"],
             overwrite=options["overwrite"],
             on_progress=on_progress,
-            on_warning=warn,
         )
 
 
@@ -212,7 +195,6 @@ def _scene_settings(options: dict[str, Any]) -> SceneSettings:
 
     alike = (
         "nodata", "grid", "threshold", "min_area", "simplify", "polygon_format", "coregister",
-        "tta", "engine", "precision", "cache",
     )  # fmt: skip
     return SceneSettings(
         bands=_bands(options["bands"]),
@@ -222,95 +204,32 @@ def _scene_settings(options: dict[str, Any]) -> SceneSettings:
     )
 
 
-def _predict_images(model: ChangeNetwork, options: dict[str, Any]) -> None:
+def _predict_images(predictor: Predictor, options: dict[str, Any]) -> None:
     from ctma.inference.images import predict_files
-    from ctma.inference.resolution import coarseness_warning
 
-    if line := coarseness_warning(model, options["gsd"]):
-        warn(line)
-    alike = ("threshold", "protocol", "tta", "engine", "precision", "cache")
     with progress("Predicting") as on_progress:
         results = predict_files(
-            Path(options["before"]),
-            Path(options["after"]),
-            model,
+            options["before"],
+            options["after"],
+            predictor,
             options["output"],
-            overwrite=options["overwrite"],
-            on_done=on_progress,
+            threshold=options["threshold"],
+            protocol=options["protocol"],
             ground_sample_distance=options["gsd"],
-            **{name: options[name] for name in alike},
+            overwrite=options["overwrite"],
+            on_progress=on_progress,
         )
     _print_results(results, options)
 
 
-def _print_results(results: list[dict[str, Any]], options: dict[str, Any]) -> None:
+def _print_results(results: list[FilePrediction], options: dict[str, Any]) -> None:
     if options["as_json"]:
-        print_json(results)
+        print_json([result.as_dict() for result in results])
         return
-    for one in results[:SHOWN]:
-        say(f"{one['mask']}: {100 * one['changed_share']:.2f} % changed")
+    for result in results[:SHOWN]:
+        say(f"{result.mask}: {100 * result.changed_share:.2f} % changed")
     folders = (options["output"] / kind for kind in ("mask", "probability"))
     say("{} in {}, probabilities in {}".format(counted(len(results), "mask"), *folders))
-
-
-PLAIN = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
-"""Images that know their place only by a file beside them."""
-
-REMOTE = ("/vsi", "http://", "https://", "s3://")
-"""How rasters begin that are elsewhere than on disk, or in an archive."""
-
-
-class Scene(NamedTuple):
-    """Two rasters; those of folders have their name, which is their output's folder too."""
-
-    name: str
-    before: str
-    after: str
-
-
-def _find_scenes(before: str, after: str) -> list[Scene]:
-    """The rasters to be mapped; none where the inputs are images."""
-    from ctma.inference.batch import check_there, find_partners
-
-    local = [Path(path) for path in (before, after) if not path.startswith(REMOTE)]
-    if len(local) < 2:
-        check_there(*local)
-        return [Scene("", before, after)]
-    pairs = find_partners(Path(before), Path(after))
-    if not Path(before).is_dir():
-        return [Scene("", before, after)] if _are_scenes(before, after) else []
-    found = [Scene(pair.name, str(pair.before), str(pair.after)) for pair in pairs]
-    scenes = [scene for scene in found if _are_scenes(scene.before, scene.after)]
-    if scenes and len(scenes) < len(found):
-        (odd, *_) = (scene for scene in found if scene not in scenes)
-        raise SettingError(
-            f"{odd.before}: has no CRS, but {scenes[0].before} has one; give images and rasters "
-            "apart"
-        )
-    return scenes
-
-
-def _are_scenes(before: str, after: str) -> bool:
-    """Whether at least one of two files has a CRS."""
-    asked = [path for path in (before, after) if not _is_plain(Path(path))]
-    if not asked:
-        return False
-    try:
-        from ctma.scene.georeference import find_georeference
-    except ImportError:
-        return False
-    found = {path: find_georeference(path) for path in asked}
-    if any(one.scene for one in found.values()):
-        return True
-    for path, one in found.items():
-        if one.lost:
-            warn(f"{path}: has {one.lost}, which the outputs will not have; gdalwarp makes a map")
-    return False
-
-
-def _is_plain(path: Path) -> bool:
-    beside = (path.with_name(f"{path.name}.aux.xml"), *path.parent.glob(f"{path.stem}.?[gp]w"))
-    return path.suffix.lower() in PLAIN and not any(file.is_file() for file in beside)
 
 
 def _scale(text: str) -> tuple[float, float] | None:

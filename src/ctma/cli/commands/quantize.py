@@ -27,7 +27,7 @@ def quantize(
     """Turn a checkpoint to 8 bits, if it stays as good on val: scales come from train."""
     from ctma.evaluation.quantization import quantize as run
 
-    found = run(
+    quantization = run(
         checkpoint,
         data,
         output,
@@ -37,7 +37,8 @@ def quantize(
         on_note=ignore if as_json else say,
     )
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(quantization))
         return
-    say(f"F1 on val {100 * found.f1_before:.2f} in float32, {100 * found.f1_after:.2f} in 8 bits")
+    before, after = 100 * quantization.f1_before, 100 * quantization.f1_after
+    say(f"F1 on val {before:.2f} in float32, {after:.2f} in 8 bits")
     say(f"wrote {output} and {output.with_suffix('.bin')}")

@@ -34,7 +34,6 @@ def train(
     folders: Folders = None,
     devices: Annotated[int, typer.Option(min=1, help="Processes, one a device.")] = 1,
     device: Device = "auto",
-    accelerator: Annotated[str | None, typer.Option(hidden=True)] = None,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -57,8 +56,6 @@ def train(
 
     from ctma.training.run import train as run
 
-    if accelerator is not None:  # as --device was called here before
-        device = "cuda" if accelerator == "gpu" else accelerator
     tell = rank_zero_only(say)
     settings = [*(settings or ()), *([f"data.folders={folders}"] if folders else [])]
     chosen = _choose(recipe, settings, output if resume else None)

@@ -1,0 +1,88 @@
+"""What engines have in common that turn a network into a graph once."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ctma.engines import cache
+from ctma.engines.runtimes import Run
+from ctma.engines.sessions import SessionEngine, Shape
+
+if TYPE_CHECKING:
+    from ctma.models.base import ChangeNetwork
+
+
+class GraphEngine(SessionEngine):
+    """Runs the graph of a network.
+
+    There are two: one of the rewritten network for sizes that are multiples of its stride, and
+    one of the network as it is for all others.
+
+    Raises:
+        SettingError: If the network cannot be turned into a graph.
+        MissingExtraError: If the runtime is not installed.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self._graphs: dict[str, bytes] = {}
+        self._keys: dict[str, str] = {}
+        form = self.form_for((self.network.stride,))
+        if not (self.cache and cache.holds(self.key(form))):
+            self._graph(form)
+
+    def form_for(self, shape: Shape) -> str:
+        """One of the two graphs."""
+        from ctma.engines.graphs import AS_IS, REWRITTEN
+
+        fits = not any(length % self.network.stride for length in shape[-2:])
+        return REWRITTEN if fits else AS_IS
+
+    def computed(self) -> ChangeNetwork:
+        """That of the graph for sizes that are multiples of the stride."""
+        from ctma.engines.graphs import FORMS
+
+        return FORMS[self.form_for((self.network.stride,))](self.network)
+
+    @abstractmethod
+    def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
+        """As :meth:`open`, of a graph."""
+
+    def open(self, form: str, shape: Shape | None) -> Callable[[], Run]:
+        """Of the form's graph."""
+        return self.open_graph(self._graph(form), shape)
+
+    def key(self, form: str) -> str:
+        """Under which a form's graph is kept."""
+        from ctma.engines.graphs import find_source
+
+        if form not in self._keys:
+            parts = [self.fingerprint(), find_source(self.network), form]
+            self._keys[form] = digest_of([*parts, *self.describe().values()])
+        return self._keys[form]
+
+    def _graph(self, form: str) -> bytes:
+        if form not in self._graphs:
+            graph = cache.read(self.key(form)) if self.cache else None
+            self._graphs[form] = self._make(form) if graph is None else graph
+        return self._graphs[form]
+
+    def _make(self, form: str) -> bytes:
+        from ctma.engines.graphs import make_graph
+
+        def opened(graph: bytes) -> Run:
+            return self.open_graph(graph, None)()
+
+        graph = make_graph(self.network, form, self.name, self.precision, opened)
+        # Weights that were changed since would be kept under the fingerprint of the former ones.
+        if self.cache and self.network.fingerprint() == self.fingerprint():
+            cache.write(self.key(form), graph)
+        return graph
+
+
+def digest_of(parts: Sequence[str]) -> str:
+    """A key of what differs in any of some lines."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,25 @@
+"""ONNX Runtime: the graph on whatever processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from ctma.engines.graph import GraphEngine
+from ctma.engines.runtimes import Run, open_onnx
+from ctma.engines.sessions import Shape
+
+
+class Onnx(GraphEngine):
+    """Runs the graph with ONNX Runtime."""
+
+    name = "onnx"
+    summary = "the rewritten network as a graph in ONNX Runtime"
+    packages = ("onnxruntime", "onnx")
+    rank: ClassVar = {"float32": 50}
+
+    def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
+        """Starts a session, which takes inputs of any shape."""
+        import torch
+
+        return open_onnx(graph, threads=torch.get_num_threads(), streams=self.streams)

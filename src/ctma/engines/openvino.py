@@ -1,0 +1,65 @@
+"""OpenVINO: the graph, compiled for this processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from ctma.engines import cache
+from ctma.engines.graph import GraphEngine, digest_of
+from ctma.engines.runtimes import Run, compile_openvino, open_compiled, open_openvino
+from ctma.engines.sessions import Shape
+
+
+class OpenVino(GraphEngine):
+    """Runs the graph with OpenVINO."""
+
+    name = "openvino"
+    summary = "the rewritten network as a graph, compiled for this processor by OpenVINO"
+    precisions = ("float32", "bf16")
+    packages = ("openvino", "onnx")
+    rank: ClassVar = {"bf16": 10, "float32": 30}
+    measured = ("bf16",)
+    shapes = 4
+
+    def form_for(self, shape: Shape) -> str:
+        """In bf16, in which transposed convolutions are slow, joined maps stay joined; in float32
+        wide convolutions are done in tiles.
+        """
+        from ctma.engines.graphs import JOINED, REWRITTEN, TILED
+
+        form = super().form_for(shape)
+        if form != REWRITTEN:
+            return form
+        return JOINED if self.precision == "bf16" else TILED
+
+    def open(self, form: str, shape: Shape | None) -> Callable[[], Run]:
+        """Of the form's graph, or of what was compiled of it for this shape before."""
+        if shape is None or not self.cache:
+            return super().open(form, shape)
+        settings, key = self._settings(), self._compiled_key(form, shape)
+        if compiled := cache.read(key):
+            # OpenVINO refuses what another build of its version compiled.
+            with suppress(RuntimeError):
+                return open_compiled(compiled, **settings)
+        compiled = compile_openvino(self._graph(form), shape, **settings)
+        cache.write(key, compiled)
+        return open_compiled(compiled, **settings)
+
+    def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
+        """Compiles a graph; each thread gets a request of its own."""
+        return open_openvino(graph, shape=shape, **self._settings())
+
+    def _compiled_key(self, form: str, shape: Shape) -> str:
+        """By the graph's own, so that what is kept is of the weights that it was made of."""
+        from ctma.devices import find_processor, find_units
+
+        more = (shape, self._settings(), find_processor(), find_units())
+        return digest_of([self.key(form), *map(str, more)])
+
+    def _settings(self) -> dict[str, Any]:
+        import torch
+
+        threads = torch.get_num_threads()
+        return {"precision": self.precision, "threads": threads, "streams": self.streams}

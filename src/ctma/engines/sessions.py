@@ -1,0 +1,95 @@
+"""What engines have in common that run outside of torch, in sessions."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ctma.engines.engine import Engine
+from ctma.engines.runtimes import Run
+from ctma.errors import SettingError, first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+class SessionEngine(Engine):
+    """Runs on the CPU in sessions, one for each thread that calls.
+
+    Attributes:
+        streams: How many threads call it at once, each then computing alone, so that bits do
+            not depend on how many there are; ``None``: one does, and all cores compute.
+        shapes: For how many shapes of inputs a session is opened that is faster than one for any.
+    """
+
+    devices = ("cpu",)
+    shapes: ClassVar[int] = 0
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self.streams: int | None = None
+        self._forget_sessions()
+
+    @abstractmethod
+    def open(self, form: str, shape: Shape | None) -> Callable[[], Run]:
+        """Prepares a form of the network for inputs of one shape, or of any; gives what makes a
+        session of it for each thread.
+        """
+
+    def form_for(self, shape: Shape) -> str:
+        """The form of the network that takes inputs of a shape."""
+        return ""
+
+    def run(self, before: Tensor, after: Tensor) -> Tensor:
+        """What a session gives for two (B, bands, H, W)."""
+        import torch
+
+        self.network.check_inputs(before, after)
+        inputs = (np.ascontiguousarray(date.float().numpy()) for date in (before, after))
+        try:
+            return torch.from_numpy(self._session(before.shape)(*inputs))
+        except RuntimeError as error:
+            raise SettingError(
+                f"engine {self.name}: cannot take {tuple(before.shape)} ({first_line(error)})"
+            ) from error
+
+    def with_streams(self, streams: int | None) -> Engine:
+        """The same engine with sessions of its own, for another number of callers."""
+        if streams is None:
+            return self
+        other = copy.copy(self)
+        other.streams = streams
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what lives in this process."""
+        here = {"_lock", "_open", "_local"}
+        return {name: value for name, value in vars(self).items() if name not in here}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget_sessions()
+
+    def _forget_sessions(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[tuple[str, Shape | None], Callable[[], Run]] = {}
+        self._local = threading.local()
+
+    def _session(self, shape: Shape) -> Run:
+        form = self.form_for(shape)
+        mine: dict[Any, Run] = vars(self._local).setdefault("sessions", {})
+        with self._lock:
+            has_room = (form, shape) in self._open or len(self._open) < self.shapes
+            key = form, tuple(shape) if has_room else None
+            if key not in self._open:
+                self._open[key] = self.open(*key)
+        if key not in mine:
+            mine[key] = self._open[key]()
+        return mine[key]

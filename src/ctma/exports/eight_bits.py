@@ -1,0 +1,127 @@
+"""A network as an OpenVINO model in 8 bits, by NNCF.
+
+Scales are taken from training pairs; layers that lose too much are kept in higher precision, the
+layer that loses most first, until the rest is within a limit on validation pairs.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctma.data.dataset import PairDataset, to_tensor, to_unit_range
+from ctma.data.pairs import Pair, find_label_scale
+from ctma.data.tiles import windows
+from ctma.engines.runtimes import INPUTS
+from ctma.errors import extras
+from ctma.exports.graphs import trace_probability
+from ctma.models.base import ChangeNetwork
+from ctma.types import Pixels, Plane
+
+WINDOW = 256
+"""Side of the crops, pixels."""
+
+SAMPLES = 128
+"""Crops of training pairs from which scales are taken."""
+
+LOOKS, RANKED = 10, 64
+"""How many layers are given back their precision at most, and crops on which they are ranked."""
+
+EXACT = (
+    "Interpolate", "Select", "Equal", "Sigmoid", "Divide", "Subtract", "ReduceLogicalAnd",
+    "Add", "GroupConvolution",
+)  # fmt: skip
+"""Operations that stay as they are: logits pass through the first, which take next to no time; sums
+of maps lose most in 8 bits, and depthwise convolutions are slower in them."""
+
+
+Judge = Callable[[Iterator[tuple[Plane, Pixels]]], float]
+"""Gives a score of probabilities, each with its label in 0/1."""
+
+
+def quantise(
+    network: ChangeNetwork, train: Sequence[Pair], val: Sequence[Pair], most: float, judge: Judge
+) -> Any:
+    """An OpenVINO model in 8 bits.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        train: Pairs from which scales are taken.
+        val: Pairs on which layers are chosen that stay in higher precision.
+        most: By how much the score on them may be less.
+        judge: Gives that score.
+
+    Raises:
+        MissingExtraError: If NNCF or OpenVINO is not installed.
+    """
+    with extras():
+        import nncf
+        import openvino
+
+    scaling = network.usage.scaling
+
+    def score(model: Any, crops: Any) -> float:
+        request = model.create_infer_request()
+        return judge((np.array(request.infer(_inputs(crop))[0]), crop["change"]) for crop in crops)
+
+    nncf.set_log_level(logging.ERROR)
+    model = openvino.Core().read_model(trace_probability(network, "openvino"))
+    # Its bars would stand among what is printed for programs.
+    with redirect_stdout(sys.stderr):
+        return nncf.quantize_with_accuracy_control(
+            model,
+            calibration_dataset=nncf.Dataset([*_sample(train, scaling)], _inputs),
+            validation_dataset=nncf.Dataset(_Crops(val, scaling)),
+            validation_fn=score,
+            max_drop=most,
+            drop_type=nncf.DropType.ABSOLUTE,
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=SAMPLES,
+            ignored_scope=nncf.IgnoredScope(types=[*EXACT], validate=False),
+            advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
+                max_num_iterations=LOOKS, ranking_subset_size=RANKED
+            ),
+        )
+
+
+Crop = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Crops:
+    """Crops of labelled pairs, read anew each time they are gone through."""
+
+    pairs: Sequence[Pair]
+    scaling: float
+    chosen: int | None = None
+
+    def __iter__(self) -> Iterator[Crop]:
+        dataset = PairDataset(self.pairs, find_label_scale(self.pairs))
+        for number, pair in enumerate(self.pairs):
+            images = [to_tensor(image)[None] for image in dataset.read(number)]
+            height, width = images[0].shape[-2:]
+            places = windows(height, width, WINDOW, WINDOW)
+            if self.chosen is not None:
+                places = random.Random(pair.name).sample(places, min(self.chosen, len(places)))
+            for place in places:
+                before, after, change = (image[..., *place.area].contiguous() for image in images)
+                scaled = (to_unit_range(image, self.scaling).numpy() for image in (before, after))
+                yield dict(zip((*INPUTS, "change"), (*scaled, change.numpy()), strict=True))
+
+
+def _sample(pairs: Sequence[Pair], scaling: float) -> _Crops:
+    """Crops from all over the training pairs, always the same ones."""
+    chosen = pairs[:: max(1, len(pairs) // SAMPLES)][:SAMPLES]
+    return _Crops(chosen, scaling, -(-SAMPLES // len(chosen)))
+
+
+def _inputs(crop: Crop) -> Crop:
+    return {name: crop[name] for name in INPUTS}

@@ -1,0 +1,64 @@
+"""How a network is to be used: what its checkpoint knows beside the weights."""
+
+from __future__ import annotations
+
+import math
+
+import pydantic
+
+from ctma.errors import SettingError
+from ctma.settings import Settings, check_distance, check_threshold
+from ctma.types import IMAGE_BANDS
+
+
+class Usage(Settings):
+    """How a network is to be used.
+
+    Attributes:
+        threshold: Change is where the probability exceeds it, in [0, 1].
+        temperature: What logits are divided by before they become probabilities, above 0.
+        offset: What is added to them then.
+        scaling: The stored value that stands for 1.0 at the network's input, above 0.
+        bands: Names of the input bands of one date, in order.
+        ground_sample_distance: Metres a pixel of the training data, above 0, ``None`` if not known.
+
+    Raises:
+        SettingError: If a value is out of its range.
+    """
+
+    threshold: float = 0.5
+    temperature: float = 1.0
+    offset: float = 0.0
+    scaling: float = 255.0
+    bands: tuple[str, ...] = IMAGE_BANDS
+    ground_sample_distance: float | None = None
+
+    @pydantic.field_validator("threshold")
+    @classmethod
+    def _check_threshold(cls, threshold: float) -> float:
+        check_threshold(threshold)
+        return threshold
+
+    @pydantic.field_validator("ground_sample_distance")
+    @classmethod
+    def _check_distance(cls, distance: float | None) -> float | None:
+        check_distance(distance)
+        return distance
+
+    @pydantic.field_validator("temperature", "scaling")
+    @classmethod
+    def _check_positive(cls, value: float, info: pydantic.ValidationInfo) -> float:
+        if not 0 < value < math.inf:
+            raise SettingError(f"`{info.field_name}` {value}: above 0 and finite")
+        return value
+
+    @pydantic.field_validator("offset")
+    @classmethod
+    def _check_offset(cls, offset: float) -> float:
+        if not math.isfinite(offset):
+            raise SettingError(f"`offset` {offset}: must be finite")
+        return offset
+
+    def only(self) -> Usage:
+        """The same without what a subclass adds."""
+        return Usage(**{name: getattr(self, name) for name in Usage.model_fields})
