@@ -79,8 +79,3 @@ def golden_file(golden_weights, tmp_path_factory):
     state = {"epoch": 3, "state_dict": golden_weights, "optimizer": {}, "max_acc": (0.9, 2)}
     torch.save(state, path)
     return path
-
-
-def pytest_collection_modifyitems(items):
-    """The demo's own test takes as long as many others: begun first, it never runs alone."""
-    items.sort(key=lambda item: "test_demo" not in item.nodeid)

@@ -9,11 +9,15 @@ import torch
 from PIL import Image
 
 import ctma
+from ctma.cli.app import app
 from ctma.data.images import read_image
 from ctma.errors import CtmaError, ImageError
 from support.images import random_image
 
 PUBLIC = [
+    "BenchmarkEstimate",
+    "BenchmarkPlan",
+    "BenchmarkResult",
     "Calibration",
     "ChangeLogits",
     "ChangeNetwork",
@@ -21,6 +25,7 @@ PUBLIC = [
     "CtmaError",
     "CtmaWarning",
     "DataError",
+    "DemoResult",
     "Diagnosis",
     "Engine",
     "EvaluationResult",
@@ -34,6 +39,7 @@ PUBLIC = [
     "Pair",
     "Prediction",
     "Predictor",
+    "PreparedData",
     "Quantization",
     "Recipe",
     "Running",
@@ -57,6 +63,7 @@ PUBLIC = [
     "compare",
     "convert",
     "create_model",
+    "estimate_benchmark",
     "evaluate",
     "evaluate_masks",
     "explain",
@@ -81,6 +88,7 @@ PUBLIC = [
     "run_demo",
     "save_model",
     "train",
+    "write_benchmark_report",
 ]
 
 
@@ -103,6 +111,34 @@ def test_type_checkers_see_every_name_where_it_is_loaded_from():
     lines = re.findall(r"^    from (\S+) import (.+)$", inspect.getsource(ctma), re.MULTILINE)
     seen = {name.split(" as ")[0]: module for module, names in lines for name in names.split(", ")}
     assert seen == ctma._PUBLIC
+
+
+FUNCTIONS = {
+    "demo": "run_demo", "eval": "evaluate", "recipes": "list_recipes", "engines": "list_engines",
+    "benchmark": "run_benchmark",
+}  # fmt: skip
+"""Functions that are not called like their command."""
+
+
+def test_every_command_has_its_function():
+    commands = {command.name for command in app.registered_commands}
+    commands |= {group.name for group in app.registered_groups}
+    assert len(commands) == 17
+    missing = {name for name in commands if FUNCTIONS.get(name, name) not in PUBLIC}
+    assert missing == set()
+
+
+def test_public_functions_have_their_options_as_keywords_of_their_own():
+    functions = [getattr(ctma, name) for name in PUBLIC if inspect.isfunction(getattr(ctma, name))]
+    assert len(functions) > 25
+    open_ended = {
+        function.__name__
+        for function in functions
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    }
+    # A network's own arguments, and the fields of a header.
+    assert open_ended == {"create_model", "save_model"}
 
 
 @pytest.fixture(scope="module")

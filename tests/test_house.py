@@ -13,7 +13,8 @@ FLOORS = [
 ]  # fmt: skip
 """From the top; below them is the ground, which holds nothing of other rooms."""
 
-LONGEST_MODULE, LONGEST_FUNCTION = 370, 65
+LONGEST_MODULE, LONGEST_FUNCTION = 370, 50
+"""Lines; of a function those of its body, without signature and docstring."""
 
 
 def module_of(path):
@@ -22,6 +23,12 @@ def module_of(path):
 
 
 MODULES = {module_of(path): path for path in FILES}
+
+
+def code_lines(function):
+    """Lines of a function's body, without the docstring."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return function.end_lineno - body[0].lineno + 1 if body else 0
 
 
 def imports(path):
@@ -60,7 +67,7 @@ def test_nothing_is_too_long_to_read():
     modules = {path: len(path.read_text().splitlines()) for path in FILES}
     assert {path for path, lines in modules.items() if lines > LONGEST_MODULE} == set()
     functions = {
-        f"{path.name}: {node.name}": node.end_lineno - node.lineno + 1
+        f"{path.name}: {node.name}": code_lines(node)
         for path in FILES
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef)

@@ -1,6 +1,6 @@
 """ctma finds what changed between two images of the same place.
 
-Every public name is loaded when it is first asked for, so that ``import ctma`` costs nothing.
+Python loads each public name at its first use, so ``import ctma`` costs nothing.
 """
 
 from importlib import import_module
@@ -10,7 +10,12 @@ from ctma._version import __version__ as __version__
 from ctma.errors import extras
 
 if TYPE_CHECKING:
+    from ctma.benchmark.matrix import BenchmarkEstimate as BenchmarkEstimate
+    from ctma.benchmark.matrix import BenchmarkResult as BenchmarkResult
+    from ctma.benchmark.matrix import estimate_benchmark as estimate_benchmark
     from ctma.benchmark.matrix import run_benchmark as run_benchmark
+    from ctma.benchmark.plan import BenchmarkPlan as BenchmarkPlan
+    from ctma.benchmark.report import write_benchmark_report as write_benchmark_report
     from ctma.checkpoints.conversion import convert as convert
     from ctma.checkpoints.header import read_header as read_header
     from ctma.checkpoints.store import load_model as load_model
@@ -18,7 +23,9 @@ if TYPE_CHECKING:
     from ctma.data.doctor import Diagnosis as Diagnosis
     from ctma.data.doctor import check as check
     from ctma.data.pairs import Pair as Pair
+    from ctma.data.preparation import PreparedData as PreparedData
     from ctma.data.preparation import prepare as prepare
+    from ctma.demo import DemoResult as DemoResult
     from ctma.demo import run_demo as run_demo
     from ctma.engines.engine import Engine as Engine
     from ctma.engines.listing import list_engines as list_engines
@@ -79,6 +86,9 @@ if TYPE_CHECKING:
 
 
 _PUBLIC = {
+    "BenchmarkEstimate": "ctma.benchmark.matrix",
+    "BenchmarkPlan": "ctma.benchmark.plan",
+    "BenchmarkResult": "ctma.benchmark.matrix",
     "Calibration": "ctma.evaluation.calibration",
     "ChangeLogits": "ctma.models.base",
     "ChangeNetwork": "ctma.models.base",
@@ -86,6 +96,7 @@ _PUBLIC = {
     "CtmaError": "ctma.errors",
     "CtmaWarning": "ctma.errors",
     "DataError": "ctma.errors",
+    "DemoResult": "ctma.demo",
     "Diagnosis": "ctma.data.doctor",
     "Engine": "ctma.engines.engine",
     "EvaluationResult": "ctma.evaluation.report",
@@ -99,6 +110,7 @@ _PUBLIC = {
     "Pair": "ctma.data.pairs",
     "Prediction": "ctma.inference.batch",
     "Predictor": "ctma.inference.predictor",
+    "PreparedData": "ctma.data.preparation",
     "Quantization": "ctma.evaluation.quantization",
     "Recipe": "ctma.training.settings",
     "Running": "ctma.inference.predictor",
@@ -121,6 +133,7 @@ _PUBLIC = {
     "compare": "ctma.evaluation.comparison",
     "convert": "ctma.checkpoints.conversion",
     "create_model": "ctma.models.registry",
+    "estimate_benchmark": "ctma.benchmark.matrix",
     "evaluate": "ctma.evaluation.report",
     "evaluate_masks": "ctma.evaluation.masks",
     "explain": "ctma.figures.explain",
@@ -145,6 +158,7 @@ _PUBLIC = {
     "run_demo": "ctma.demo",
     "save_model": "ctma.checkpoints.store",
     "train": "ctma.training.run",
+    "write_benchmark_report": "ctma.benchmark.report",
 }
 """Every public name and where it stands."""
 
@@ -152,7 +166,7 @@ __all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Loads a public name; where it needs an extra that is not installed, the error names it."""
+    """Loads a public name; the error names the extra, if the name needs one that is missing."""
     if name not in _PUBLIC:
         raise AttributeError(f"module 'ctma' has no attribute {name!r}")
     with extras():

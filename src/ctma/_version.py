@@ -1,3 +1,3 @@
-"""The version, for the build and for everything that is written down with it."""
+"""The version of ctma, for the build and for all records that name the version."""
 
 __version__ = "0.1.0"

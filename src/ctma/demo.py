@@ -1,4 +1,4 @@
-"""The whole path on synthetic pairs, in a few minutes."""
+"""A demo on synthetic pairs in a few minutes: train, score, predict and draw."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ COUNTS = {"train": 320, "val": 24, "test": 48}
 SIZE = 128
 SCENE_SIZE, SCENE_SEED = 512, 1
 SCENE_PIXEL = 0.5
-"""Metres."""
+"""Side of a pixel, in metres."""
 
 
 @dataclass(frozen=True)
-class DemoRun:
-    """What a demo leaves behind.
+class DemoResult:
+    """The results of a demo.
 
     Attributes:
         record: The score on held-out pairs.
         checkpoint: The trained weights.
         mask: The mask of one held-out pair.
         sheet: Pictures of held-out pairs.
-        seconds: How long everything took.
-        scene: What the shipped weights found in a georeferenced pair; ``None`` where the
+        seconds: Seconds that the whole demo took.
+        scene: The results of the shipped weights on a georeferenced pair; ``None`` where the
             extra ``scene`` is not installed.
     """
 
@@ -46,13 +46,13 @@ class DemoRun:
 
 @dataclass(frozen=True)
 class DemoScene:
-    """What the demo's georeferenced pair leaves behind.
+    """The demo's results on a georeferenced pair.
 
     Attributes:
         folder: GeoTIFFs, polygons and summary.
         picture: Both dates, probability and polygons.
-        changes: How many polygons.
-        found: Share of the changed pixels that they hold.
+        changes: Number of polygons.
+        found: Share of the truly changed pixels that the mask marks as change, in [0, 1].
     """
 
     folder: Path
@@ -61,14 +61,14 @@ class DemoScene:
     found: float
 
 
-def run_demo(output: str | Path, on_progress: Progress = ignore) -> DemoRun:
-    """Draws synthetic pairs, trains CTMA-S on them, scores it, predicts and draws.
+def run_demo(output: str | Path, on_progress: Progress = ignore) -> DemoResult:
+    """Makes synthetic pairs, trains CTMA-S on them, scores the result, predicts and draws.
 
-    At the end the shipped weights look at a georeferenced pair of the same kind.
+    At the end, the shipped weights predict a georeferenced synthetic pair.
 
     Args:
         output: A folder that does not exist yet.
-        on_progress: Called while the pairs are drawn.
+        on_progress: Called while the synthetic pairs are written.
 
     Raises:
         OutputError: If the folder exists or cannot be written.
@@ -89,7 +89,7 @@ def run_demo(output: str | Path, on_progress: Progress = ignore) -> DemoRun:
         trained.best,
         output / "prediction",
     )
-    return DemoRun(
+    return DemoResult(
         record=result.record,
         checkpoint=trained.best,
         mask=predicted[0].mask,
@@ -119,6 +119,6 @@ def _predict_scene(folder: Path) -> DemoScene | None:
             raster.write(image.transpose(2, 0, 1))
     result = predict_scene(paths[0], paths[1], BEST_SHIPPED, folder / "found")
     with rasterio.open(result.mask) as raster:
-        found = float((raster.read(1)[change == 1] == 1).mean())
+        recall = float((raster.read(1)[change == 1] == 1).mean())
     assert result.picture is not None
-    return DemoScene(folder / "found", result.picture, result.summary["changes"], found)
+    return DemoScene(folder / "found", result.picture, result.summary["changes"], recall)

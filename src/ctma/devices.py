@@ -1,4 +1,4 @@
-"""Which device does the work, and in which precision."""
+"""Finds the device that computes, and the precision."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def find_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # Asked, not tried: a trial would take room on the GPU in every process of a training.
+    # List the devices, but do not try them: a trial would take GPU memory in every process of a
+    # training.
     here = ["cpu"]
     if torch.cuda.is_available():
         here += ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
@@ -37,11 +38,11 @@ def find_device(name: str) -> torch.device:
 
 
 def find_precision(name: str, device: torch.device) -> str:
-    """A precision of training by name; ``"auto"`` is bf16 where the device multiplies it.
+    """A training precision by name; ``"auto"`` is bf16 on devices that multiply bf16.
 
     Raises:
         UnknownNameError: If there is no such precision.
-        SettingError: If nothing is trained in it.
+        SettingError: If networks cannot be trained in this precision.
     """
     check_precision(name)
     if name == "auto":
@@ -52,13 +53,13 @@ def find_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """The context that runs a network in a precision; errors as in :func:`find_precision`."""
-    found = find_precision(precision, device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=found == "bf16")
+    """The context that runs a network in a precision; errors as in ``find_precision``."""
+    actual_precision = find_precision(precision, device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=actual_precision == "bf16")
 
 
 def describe_computing(device: torch.device, engine: str) -> dict[str, str]:
-    """What computes, as far as bits depend on it: versions, kind of device, engine."""
+    """The versions, kind of device and engine that the exact bits of the output depend on."""
     return {
         "ctma": __version__,
         "torch": str(torch.__version__),
@@ -68,7 +69,7 @@ def describe_computing(device: torch.device, engine: str) -> dict[str, str]:
 
 
 def find_processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The processor's name, as far as the system reports the name."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():
@@ -78,7 +79,7 @@ def find_processor() -> str:
 
 
 def describe_processor() -> dict[str, Any]:
-    """The processor: its name, threads that torch uses, and units that small numbers want."""
+    """The processor: its name, the threads that torch uses, and its units for bf16 and int8."""
     return {
         "name": find_processor(),
         "threads": torch.get_num_threads(),
@@ -87,11 +88,11 @@ def describe_processor() -> dict[str, Any]:
 
 
 def find_units() -> list[str]:
-    """The processor's units that small numbers want."""
-    # Older releases of torch do not tell.
+    """The processor's units for bf16 and int8 arithmetic."""
+    # Older releases of torch do not have this function.
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    known = ("avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-    return [unit for unit in known if capabilities.get(unit, False)]
+    units = ("avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+    return [unit for unit in units if capabilities.get(unit, False)]
 
 
 def multiplies_bf16(device: torch.device) -> bool:

@@ -1,8 +1,8 @@
-"""The exceptions that ctma raises for mistakes a user can mend.
+"""The exceptions that ctma raises for mistakes that a user can correct.
 
-Every message is one line: what is wrong, where, and what to do. Arguments stand in it in
-backticks, as Python callers know them; the command line turns them into its options,
-prints the line and exits with code 2.
+Every message is one line: what is wrong, where, and what to do. Messages name arguments of
+Python in backticks. The command line replaces these names with its options, prints the line
+and exits with code 2.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from contextlib import contextmanager
 from typing import Any
 
 MOST_NAMES = 10
-"""How many names are suggested where none is near."""
+"""Number of suggested names where no existing name is similar."""
 
 
 class CtmaError(Exception):
-    """Base of all errors that a user can mend."""
+    """Base class of all errors that a user can correct."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """So that they come whole from other processes, whatever they are made of."""
+        """Lets other processes send the error complete, whatever arguments its class takes."""
         return _restore, (type(self), self.args)
 
 
 class CtmaWarning(UserWarning):
-    """What a user should know of, although the work goes on."""
+    """A warning to the user; the work continues."""
 
 
 def warn(line: str) -> None:
-    """Warns of what a user should know, by one line; the command line prints it."""
+    """Warns the user with one line; the command line prints this line."""
     warnings.warn(line, CtmaWarning, stacklevel=3)
 
 
@@ -44,12 +44,12 @@ class UnknownNameError(CtmaError, ValueError):
     """A network, recipe, key or protocol that does not exist."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
-        """Says which names come nearest.
+        """Suggests the most similar names.
 
         Args:
-            kind: What was looked up, such as ``"network"``.
-            name: The name that was given.
-            known: All names that exist.
+            kind: The kind of name, such as ``"network"``.
+            name: The unknown name.
+            known: All existing names of this kind.
         """
         known, name = sorted(set(known)), str(name)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:MOST_NAMES]
@@ -66,7 +66,7 @@ class ImageError(CtmaError, ValueError):
 
 
 class DataError(CtmaError, ValueError):
-    """A data folder that does not hold what is needed."""
+    """A data folder that lacks needed files, or holds wrong ones."""
 
 
 class CheckpointError(CtmaError, ValueError):
@@ -78,10 +78,10 @@ class OutputError(CtmaError, OSError):
 
 
 class MissingExtraError(CtmaError, ImportError):
-    """A part that is installed only with an extra."""
+    """A missing package, which an extra of ctma may install."""
 
     def __init__(self, package: str, extra: str | None):
-        """Names the package that is missing and the extra of ctma that brings it, if one does."""
+        """Names the missing package, and the extra of ctma that installs the package, if any."""
         what = package if extra is None else f"'ctma[{extra}]'"
         super().__init__(f"{package} is not installed: pip install {what}")
 
@@ -99,7 +99,7 @@ EXTRAS = (
     | dict.fromkeys(_ENCODERS, "unet")
     | {"openvino": "openvino", "onnx": "onnx", "onnxruntime": "onnx", "nncf": "quantize"}
 )
-"""The extra that brings each package which is not always installed."""
+"""The extra that installs each optional package."""
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def extras() -> Iterator[None]:
     """Turns the absence of an optional package into an error that names its extra.
 
     Raises:
-        MissingExtraError: Instead of ``ModuleNotFoundError``, where an extra would help.
+        MissingExtraError: Instead of ``ModuleNotFoundError``, where an extra installs the package.
     """
     try:
         yield
@@ -123,18 +123,20 @@ class SceneError(CtmaError, ValueError):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message that says something, shortened."""
+    """The first informative line of an error's message, at most 160 characters."""
     lines = (line.strip() for line in str(error).splitlines())
-    # OpenVINO says first where in its own source that was.
-    told = [line for line in lines if line and not line.startswith(("Exception from ", "Check '"))]
-    return (told or [type(error).__name__])[0][:160]
+    # OpenVINO's messages begin with places in OpenVINO's source code.
+    message_lines = [
+        line for line in lines if line and not line.startswith(("Exception from ", "Check '"))
+    ]
+    return (message_lines or [type(error).__name__])[0][:160]
 
 
 def one_line(error: CtmaError) -> str:
     """An error's message on one line.
 
-    An error from a loader's process comes wrapped in that process's traceback, whose last
-    line is the message.
+    An error from a data loader's process contains the traceback of that process. The last line
+    of the traceback is the message.
     """
     message = str(error)
     if "Traceback" in message:

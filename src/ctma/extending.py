@@ -1,4 +1,4 @@
-"""Networks, data readers and engines of one's own, known by name everywhere."""
+"""Registers the user's own networks, data readers and engines under names."""
 
 from __future__ import annotations
 
@@ -19,38 +19,40 @@ def register(
     reader: Callable[..., Any] | None = None,
     engine: type[Engine] | None = None,
 ) -> None:
-    """Makes a network, a data reader or an engine of one's own known by name.
+    """Registers your own network, data reader or engine under a name.
 
-    An installed package can do the same without being imported: by an entry point of the group
-    ``ctma.networks``, ``ctma.readers`` or ``ctma.engines`` with the name, and the place of what
-    would be given here::
+    An installed package can register without an import, by an entry point of the group
+    ``ctma.networks``, ``ctma.readers`` or ``ctma.engines``. The entry point consists of the name
+    and the place of the class or function::
 
         [project.entry-points."ctma.networks"]
         mine = "my_package.networks:Mine"
 
     Args:
-        name: A network's name for ``create_model``, recipes and checkpoints; a reader's for
-            its errors; an engine's for ``ctma.load``, which must be its ``name``.
-        network: A subclass of ``ctma.ChangeNetwork``, or a function that makes one. Its
-            arguments are those of ``create_model`` and of ``model.…`` in recipes, so each needs
-            a type and a default; ``bands`` and ``pretrained`` mean the same everywhere.
+        name: The new name. ``create_model``, recipes and checkpoints use a network's name. Error
+            messages use a reader's name. ``ctma.load`` uses an engine's name, which must equal
+            the engine's ``name``.
+        network: A subclass of ``ctma.ChangeNetwork``, or a function that returns a network.
+            ``create_model``, and ``model.…`` in recipes, set its arguments, so each argument
+            needs a type and a default. ``bands`` and ``pretrained`` mean the same in all networks.
         reader: A function that takes a data folder (``pathlib.Path``) and the name of a split
-            and returns its pairs (a list of ``ctma.Pair``), or ``None`` if the folder is not
-            of its kind or has no such split. Own readers are asked before those of ctma.
+            and returns the split's pairs (a list of ``ctma.Pair``). It returns ``None`` if the
+            folder has another layout or no such split. ctma tries registered readers before its
+            own readers.
         engine: A subclass of ``ctma.Engine``.
 
     Raises:
-        SettingError: If not exactly one of the three is given, it cannot be called, or the name
-            is taken or is none.
+        SettingError: If not exactly one of ``network``, ``reader`` and ``engine`` is given, if
+            the extension cannot be called, or if the name is taken or invalid.
     """
-    given = {
+    extensions = {
         kind: extension
         for kind, extension in (("network", network), ("reader", reader), ("engine", engine))
         if extension is not None
     }
-    if len(given) != 1:
+    if len(extensions) != 1:
         raise SettingError(f"register {name!r}: give one of `network`, `reader` and `engine`")
-    ((kind, extension),) = given.items()
+    ((kind, extension),) = extensions.items()
     if not callable(extension):
         raise SettingError(f"register {name!r}: give a class or a function")
     if engine is not None and not (isinstance(engine, type) and issubclass(engine, Engine)):
@@ -70,4 +72,4 @@ _GROUPS: dict[str, tuple[str, Callable[[], Iterable[str]]]] = {
     "reader": (READERS, lambda: find_extensions(READERS)),
     "engine": (ENGINES, engine_names),
 }
-"""Where extensions of each kind are kept, and which names are taken."""
+"""For each kind of extension, its group, and a function that returns the names in use."""

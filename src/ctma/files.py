@@ -1,4 +1,4 @@
-"""Writing files so that they are whole or not there."""
+"""Writes files completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from filelock import FileLock, Timeout
 from ctma.errors import OutputError
 
 SPREAD_PIECES = 64
-"""Pieces of 1 MiB that the fingerprint of a large raster is taken from."""
+"""Number of pieces of 1 MiB that the fingerprint of a large raster covers."""
 
 LOCK = ".ctma-lock"
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary path beside ``path`` that takes its name once the block succeeds.
+    """Gives a temporary path beside ``path``; renames the file once the block succeeds.
 
     Args:
-        path: Where the file shall stand; missing folders are made.
+        path: The path of the finished file; missing folders are created.
 
     Yields:
-        The path to write to; it has the same suffix. When the block fails it is removed.
+        The temporary path, with the same suffix. If the block fails, the file is removed.
 
     Raises:
         OutputError: If the folder or the file cannot be written.
@@ -57,7 +57,7 @@ def check_writable(path: str | Path) -> None:
     """Finds out early whether a file can be written.
 
     Raises:
-        OutputError: If it cannot.
+        OutputError: If the file cannot be written.
     """
     path = Path(path)
     try:
@@ -68,10 +68,10 @@ def check_writable(path: str | Path) -> None:
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Refuses to replace a file that nobody has said to replace.
+    """Refuses to replace an existing file without ``overwrite``.
 
     Raises:
-        OutputError: If it is there, or is a folder.
+        OutputError: If the file exists and ``overwrite`` is not set, or if the path is a folder.
     """
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; name a file")
@@ -80,14 +80,14 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 
 def refuse_inputs(inputs: Iterable[str | Path], outputs: Iterable[Path]) -> None:
-    """Finds out before any work whether an output would replace an input.
+    """Checks before any work that no output would replace an input.
 
     Args:
-        inputs: What is read; what is no file on disk cannot be replaced.
-        outputs: What will be written.
+        inputs: The paths to read; paths that are no files on disk are ignored.
+        outputs: The paths to write.
 
     Raises:
-        OutputError: If one is the other, also by another path or link.
+        OutputError: If an output is an input, also under another path or through a link.
     """
     read = [Path(path) for path in inputs if Path(path).is_file()]
     places = {path.resolve() for path in read} | {_node(path) for path in read}
@@ -97,14 +97,14 @@ def refuse_inputs(inputs: Iterable[str | Path], outputs: Iterable[Path]) -> None
 
 
 def _node(path: Path) -> tuple[int, int]:
-    """What two links to one file have in common."""
+    """The device and inode of a file, which are equal for all links to the file."""
     state = path.stat()
     return state.st_dev, state.st_ino
 
 
 @contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary folder that takes its name ``path`` once the block succeeds.
+    """Gives a temporary folder; renames the folder to ``path`` once the block succeeds.
 
     Raises:
         OutputError: If ``path`` exists already, or cannot be written.
@@ -145,9 +145,9 @@ def sha256(path: str | Path) -> str:
 
 
 def spread_fingerprint(path: str | Path) -> str:
-    """A fingerprint of a file that may be huge: of its size and of pieces all over it.
+    """A fingerprint of a large file, from its size and from pieces spread over the file.
 
-    Files up to ``SPREAD_PIECES`` pieces of 1 MiB have their :func:`file_fingerprint`.
+    Files of at most ``SPREAD_PIECES`` MiB have the same fingerprint as ``file_fingerprint``.
     """
     piece = 2**20
     size = os.path.getsize(path)
@@ -165,13 +165,13 @@ def fingerprint(parts: Iterable[str]) -> str:
     """First 16 hexadecimal digits of the SHA-256 of some texts, in order."""
     digest = hashlib.sha256()
     for part in parts:
-        # Names of files may be of any bytes.
+        # File names may contain any bytes.
         digest.update(part.encode(errors="surrogateescape") + b"\0")
     return digest.hexdigest()[:16]
 
 
 def _umask() -> int:
-    """The process's umask; it can only be read by setting it, which threads must not see."""
+    """The process's umask. To read it means to set it, so call this before threads start."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -182,10 +182,10 @@ _UMASK = _umask()
 
 @contextmanager
 def sole_run(output: Path) -> Iterator[None]:
-    """Keeps other runs out of an output folder; a run that was killed keeps nobody out.
+    """Locks an output folder for one run; the lock of a killed run does not block others.
 
     Raises:
-        OutputError: If another run is at work there.
+        OutputError: If another run is writing to the folder.
     """
     lock = FileLock(output / LOCK)
     try:

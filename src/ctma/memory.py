@@ -1,4 +1,4 @@
-"""Memory that a process keeps from layer to layer."""
+"""Keeps freed memory in the process, for the next layer of a network."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ import sys
 from functools import cache
 
 KEEP_MEMORY = "CTMA_KEEP_MEMORY"
-"""The command lines set it to 1; anything else leaves the allocator as it is."""
+"""Environment variable. The command lines set it to 1; other values change nothing."""
 
 # Settings of glibc's allocator, as mallopt(3) numbers them.
 _MAPPINGS, _FREE_AT_THE_END = -4, -1
 
 
 def keep_by_default() -> None:
-    """For processes that are a command's own: memory is kept where the user says nothing else."""
+    """Sets ``CTMA_KEEP_MEMORY`` to 1 for a command's own process, unless the user has set it."""
     os.environ.setdefault(KEEP_MEMORY, "1")
 
 
 def keep_memory() -> None:
-    """Has this process keep memory that it frees, where ``KEEP_MEMORY`` says so, under glibc.
+    """Makes glibc keep the memory that this process frees, where ``CTMA_KEEP_MEMORY`` is 1.
 
-    Else the maps of each layer go back to the system, which clears every page of the next one's
-    again: up to half of the time of a network on a CPU. For the rest of the process, and for all
-    that it allocates: what is freed below memory still in use stays with it, which suits a command
-    better than a program that computes other things too.
+    Without this, the memory of each layer's maps goes back to the system. The system then clears
+    every page again for the next layer: up to half of a network's time on a CPU.
+
+    The setting holds for the rest of the process and for all its allocations. The process keeps
+    freed memory that lies below memory in use. This suits a command better than a program that
+    also computes other things.
     """
     if os.environ.get(KEEP_MEMORY) == "1":
         _set_allocator()

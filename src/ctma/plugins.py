@@ -1,4 +1,4 @@
-"""What others have added: networks, data readers, engines by name, from calls and entry points."""
+"""Networks, data readers and engines that calls and entry points have registered by name."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ _registered: dict[str, dict[str, Callable[..., Any]]] = {NETWORKS: {}, READERS: 
 
 
 def add_extension(group: str, name: str, extension: Callable[..., Any]) -> None:
-    """Adds what is known by a name from now on in this process."""
+    """Registers an extension under a name, for this process."""
     _registered[group][name] = extension
 
 
 def find_extensions(group: str) -> dict[str, Callable[[], Callable[..., Any]]]:
-    """What is registered in a group: by name, a function that gives it.
+    """The extensions of a group: by name, a function that returns the extension.
 
-    Only then is the module of an entry point imported; a SettingError names one that fails.
+    An entry point's module is imported only when that function is called. A SettingError names
+    an entry point that fails.
     """
     installed = {point.name: partial(_load, point) for point in entry_points(group=group)}
     return installed | {
@@ -32,13 +33,13 @@ def find_extensions(group: str) -> dict[str, Callable[[], Callable[..., Any]]]:
 
 def _load(point: EntryPoint) -> Callable[..., Any]:
     try:
-        found = point.load()
+        extension = point.load()
     except Exception as error:
-        # Whatever another package raises where it is imported.
+        # The import of another package may raise any exception.
         raise SettingError(f"{_describe(point)}: cannot be imported ({error})") from error
-    if not callable(found):
+    if not callable(extension):
         raise SettingError(f"{_describe(point)}: is no class and no function")
-    return found
+    return extension
 
 
 def _describe(point: EntryPoint) -> str:

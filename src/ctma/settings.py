@@ -1,4 +1,4 @@
-"""Settings as values: frozen, checked where they are made, changed by making another."""
+"""Settings as frozen values: checked at creation, changed only by making a copy."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ctma.types import PRECISIONS
 
 
 class Form(BaseModel):
-    """Base of all that is checked field by field; a value that never changes."""
+    """Base class of frozen values whose fields are checked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Settings(Form):
-    """Base of settings that users make.
+    """Base class of settings that users create.
 
     Raises:
         UnknownNameError: If there is no such field.
-        SettingError: If a value is of another type or out of its range; it names the field.
+        SettingError: If a value has the wrong type or is out of range; the message names the field.
     """
 
     if not TYPE_CHECKING:  # type checkers and editors see the fields
@@ -38,7 +38,7 @@ class Settings(Form):
     @pydantic.field_validator("*", mode="before")
     @classmethod
     def _of_the_right_kind(cls, value: Any, info: ValidationInfo) -> Any:
-        """Pydantic would make numbers of texts, and truth values of both."""
+        """Refuses values of another type that pydantic would convert, such as text for a number."""
         hint = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) != (hint is bool):
             raise ValueError(f"expected {_words(hint)}")
@@ -49,22 +49,22 @@ class Settings(Form):
         return float(value) if _is_numpy_number(value) else value
 
     def replace(self, **changes: Any) -> Self:
-        """Settings of the same kind with some fields changed; errors as of the class."""
+        """A copy of the settings with some fields changed; raises the errors of the class."""
         return type(self)(**{name: getattr(self, name) for name in self.model_fields_set} | changes)
 
 
 def check_kind(settings: object, kind: type[Settings]) -> None:
-    """Refuses settings of another kind.
+    """Refuses settings of another class.
 
     Raises:
-        SettingError: If they are something else.
+        SettingError: If the settings are no instance of ``kind``.
     """
     if not isinstance(settings, kind):
         raise SettingError(f"settings {settings!r}: expected {kind.__name__}(…)")
 
 
 def first_invalid(error: ValidationError) -> str:
-    """The first value that cannot be: its field, what it is, and why not."""
+    """The first invalid value: its field, the value, and the reason."""
     (first, *_) = error.errors()
     return f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg'].lower()}"
 
@@ -73,7 +73,7 @@ def read_setting(setting: str) -> tuple[str, Any]:
     """The key and the value of ``key=value``, the value as YAML.
 
     Raises:
-        SettingError: If it is something else.
+        SettingError: If the text has no key or no ``=``, or the value is not YAML.
     """
     import yaml
 
@@ -87,7 +87,7 @@ def read_setting(setting: str) -> tuple[str, Any]:
 
 
 def check_precision(name: str) -> None:
-    """Refuses what is no precision.
+    """Refuses an unknown precision.
 
     Raises:
         UnknownNameError: If there is no such precision.
@@ -97,7 +97,7 @@ def check_precision(name: str) -> None:
 
 
 def check_threshold(threshold: float | None) -> None:
-    """Refuses what no probability can be compared with.
+    """Refuses a threshold that is no probability.
 
     Raises:
         SettingError: If a threshold is given and is not between 0 and 1.
@@ -107,7 +107,7 @@ def check_threshold(threshold: float | None) -> None:
 
 
 def check_distance(ground_sample_distance: float | None) -> None:
-    """Refuses what is no length.
+    """Refuses a ground sample distance that is no length.
 
     Raises:
         SettingError: If a distance is given and is not above 0 and finite.
@@ -120,17 +120,17 @@ def check_distance(ground_sample_distance: float | None) -> None:
 
 
 def check_count(name: str, count: int | None, least: int = 1) -> None:
-    """Refuses what is no number of things.
+    """Refuses a count that is no whole number or is too small.
 
     Raises:
-        SettingError: If a number is given and is not whole or below the least.
+        SettingError: If a count is given and is not whole, or is below ``least``.
     """
     if count is not None and not (isinstance(count, int) and count >= least):
         raise SettingError(f"`{name}` {count}: a whole number, at least {least}")
 
 
 def _refusal(kind: type[Settings], error: ValidationError) -> CtmaError:
-    """One line for the first mistake that pydantic found."""
+    """The one-line error for the first mistake that pydantic found."""
     (first, *_) = error.errors()
     reason = first.get("ctx", {}).get("error")
     if isinstance(reason, CtmaError):

@@ -1,4 +1,4 @@
-"""Types, sizes and names that all rooms share."""
+"""Types, sizes and names that all subpackages share."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Plane = NDArray[np.float32]
 """(H, W), such as a probability in [0, 1]."""
 
 Progress = Callable[[int, int], None]
-"""Told how many of how many are done."""
+"""A function that takes the number of finished items and the total number."""
 
 Say = Callable[[str], None]
-"""Told one line for people."""
+"""A function that takes one line of text for the user."""
 
 PRECISIONS = ("float32", "bf16", "int8")
 """From the most exact to the fastest; a network is trained in the first two."""
@@ -29,20 +29,20 @@ IMAGE_BANDS = ("red", "green", "blue")
 """Bands of the images that the readers give."""
 
 BEST_SHIPPED = "ctma-lite"
-"""The shipped checkpoint that is taken where none is named."""
+"""The shipped checkpoint that ctma takes where the user names none."""
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun, in the plural unless it is one."""
+    """A number with its noun; the noun is plural unless the number is 1."""
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def name_bands(count: int) -> tuple[str, ...]:
-    """Names for bands of which only the number is known: three are taken for colours."""
+    """Names for a number of bands: red, green and blue for three bands, else numbers."""
     if count == len(IMAGE_BANDS):
         return IMAGE_BANDS
     return tuple(f"band {number}" for number in range(1, count + 1))
 
 
 def ignore(*_: object) -> None:
-    """The default for whoever wants to be told nothing."""
+    """Does nothing; the default for functions that report progress."""

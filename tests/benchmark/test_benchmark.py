@@ -11,8 +11,8 @@ import time
 import pytest
 from PIL import Image
 
-from ctma.benchmark.plan import Cell, Plan
-from ctma.benchmark.report import write_report
+from ctma.benchmark.plan import BenchmarkPlan, Cell
+from ctma.benchmark.report import write_benchmark_report
 from ctma.errors import DataError
 from support.commands import refused
 
@@ -125,7 +125,7 @@ def test_what_cannot_be_trusted_enters_no_table(done, tmp_path):
     ):
         path.write_text(json.dumps(record | change))
         with pytest.raises(DataError, match=expected):
-            write_report(folder)
+            write_benchmark_report(folder)
 
 
 def test_what_is_kept_and_damaged_is_told_in_a_line(done, tmp_path):
@@ -133,14 +133,14 @@ def test_what_is_kept_and_damaged_is_told_in_a_line(done, tmp_path):
         folder = shutil.copytree(done, tmp_path / kept.replace("/", "-"))
         (folder / kept).write_text('{"')
         with pytest.raises(DataError, match="is damaged"):
-            write_report(folder)
+            write_benchmark_report(folder)
     folder = shutil.copytree(done, tmp_path / "failures")
     (folder / "failures/p2v-0.json").write_text('{"network": null}')
     with pytest.raises(DataError, match="does not say network"):
-        write_report(folder)
+        write_benchmark_report(folder)
     folder = shutil.copytree(done, tmp_path / "masks")
     next((folder / "masks/snunet").iterdir()).unlink()
-    assert folder / "masks.jpg" in write_report(folder)
+    assert folder / "masks.jpg" in write_benchmark_report(folder)
 
 
 def test_two_versions_of_a_network_of_ones_own_share_no_row(done, tmp_path):
@@ -149,7 +149,7 @@ def test_two_versions_of_a_network_of_ones_own_share_no_row(done, tmp_path):
     later = record | {"seed": 1, "network_code": "another"}
     (folder / "records/snunet-1.json").write_text(json.dumps(later))
     with pytest.raises(DataError, match="code of its network"):
-        write_report(folder)
+        write_benchmark_report(folder)
 
 
 def test_what_would_fail_late_is_told_before_any_training(tiny_data, ctma, tmp_path):
@@ -176,7 +176,7 @@ def test_a_training_may_be_shared_by_processes(tiny_data, ctma, tmp_path):
 
 def test_recipes_are_those_of_svcds_labels_or_of_the_folders_name(tiny_data, tmp_path):
     data = shutil.copytree(tiny_data, tmp_path / "OUT/whu-cd")
-    plan, cell = Plan(data=str(data), models=("ctma",), recipe="released"), Cell("ctma", 0)
+    plan, cell = BenchmarkPlan(data=str(data), models=("ctma",), recipe="released"), Cell("ctma", 0)
     assert plan.recipe_for(cell).name == "whu-cd/ctma"
     for split in ("train", "val", "test"):
         for kind, name in (("A", "A"), ("B", "B"), ("label", "OUT")):

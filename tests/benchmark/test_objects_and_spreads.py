@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ctma.benchmark.plan import Budget, Cell, Plan
+from ctma.benchmark.plan import BenchmarkPlan, Budget, Cell
 from ctma.benchmark.table import difference, make_rows
 from ctma.data.dataset import TrainingSampler
 from ctma.errors import SettingError, UnknownNameError
@@ -112,12 +112,12 @@ def test_the_best_stands_first_with_the_spread_of_the_others_behind_it():
 def test_plans_that_cannot_be_meant_are_refused(changes, expected):
     plain = {"data": "D", "models": ("bit",), "budget": "600x16x128"}
     with pytest.raises((SettingError, UnknownNameError), match=expected):
-        Plan(**plain | changes)
+        BenchmarkPlan(**plain | changes)
 
 
 def test_a_budget_is_the_same_for_all_and_the_loss_a_networks_own(tiny_data):
     ours = {"data": str(tiny_data), "models": ("stanet", "bit")}
-    plan = Plan(**ours, budget="60x8x64", settings=("bit:optimizer.lr=0.5",))
+    plan = BenchmarkPlan(**ours, budget="60x8x64", settings=("bit:optimizer.lr=0.5",))
     stanet, bit = (plan.recipe_for(Cell(name, 3)) for name in plan.models)
     assert stanet.data == bit.data
     assert (bit.data.draws, bit.data.batch_size, bit.data.crop_size) == (80, 8, 64)
@@ -126,8 +126,13 @@ def test_a_budget_is_the_same_for_all_and_the_loss_a_networks_own(tiny_data):
     assert (stanet.optimizer.lr, bit.optimizer.lr) == (1e-3, 0.5)
     assert bit.seed == stanet.seed == 3
     assert bit.arguments["pretrained"]
-    assert Plan(**ours, budget="60x8x64", devices=2).recipe_for(Cell("bit", 0)).data.batch_size == 4
-    scratch = Plan(**ours, budget="60x8x64", pretrained=False).recipe_for(Cell("bit", 0))
+    assert (
+        BenchmarkPlan(**ours, budget="60x8x64", devices=2)
+        .recipe_for(Cell("bit", 0))
+        .data.batch_size
+        == 4
+    )
+    scratch = BenchmarkPlan(**ours, budget="60x8x64", pretrained=False).recipe_for(Cell("bit", 0))
     assert not scratch.arguments["pretrained"]
     assert Budget(7, 8, 64).evaluations == 1
 
@@ -144,7 +149,9 @@ def test_a_budget_is_the_same_for_all_and_the_loss_a_networks_own(tiny_data):
     ],
 )
 def test_settings_that_would_make_it_no_comparison_are_refused(tiny_data, setting, expected):
-    plan = Plan(data=str(tiny_data), models=("bit",), budget="60x8x64", settings=(setting,))
+    plan = BenchmarkPlan(
+        data=str(tiny_data), models=("bit",), budget="60x8x64", settings=(setting,)
+    )
     with pytest.raises((SettingError, UnknownNameError), match=expected):
         plan.recipe_for(Cell("bit", 0))
 
@@ -160,12 +167,12 @@ def test_released_recipes_are_those_of_the_data(tmp_path, tiny_data):
         for folder, own in (("A", "A"), ("B", "B"), ("OUT", "label")):
             source = tiny_data / split / own
             shutil.copytree(source, tmp_path / "Real/subset" / split / folder)
-    plan = Plan(data=str(tmp_path), models=("snunet",), recipe="released")
+    plan = BenchmarkPlan(data=str(tmp_path), models=("snunet",), recipe="released")
     assert plan.recipe_for(Cell("snunet", 0)).name == "svcd/snunet"
-    plan = Plan(data=str(tmp_path), models=("snunet",), recipe="released/whu-cd")
+    plan = BenchmarkPlan(data=str(tmp_path), models=("snunet",), recipe="released/whu-cd")
     assert plan.recipe_for(Cell("snunet", 0)).optimizer.lr == 2e-4
     assert (
-        Plan(data=str(tiny_data), models=("ctma",), budget="6x1x64")
+        BenchmarkPlan(data=str(tiny_data), models=("ctma",), budget="6x1x64")
         .recipe_for(Cell("ctma", 0))
         .arguments["fusion"]
         == 0.67

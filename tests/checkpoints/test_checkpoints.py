@@ -275,8 +275,9 @@ def test_convert_writes_what_a_header_lacks(ctma, tiny_model, tmp_path):
     known = tmp_path / "known.safetensors"
     ctma("convert", tiny_model, known, "--gsd", "0.25")
     assert read_header(known).ground_sample_distance == 0.25
+    found = load_model(known).state_dict()
     for name, weight in load_model(tiny_model).state_dict().items():
-        torch.testing.assert_close(load_model(known).state_dict()[name], weight, rtol=0, atol=0)
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=0)
 
 
 def test_convert_refuses_what_it_cannot_do(tiny_model, tmp_path):

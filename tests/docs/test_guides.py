@@ -28,7 +28,7 @@ def inputs(tmp_path_factory):
     from support.scenes import write_raster
 
     folder = tmp_path_factory.mktemp("guides")
-    write_synthetic(folder / "DATA", {"train": 8, "val": 2, "test": 2}, size=256)
+    write_synthetic(folder / "DATA", {"train": 4, "val": 1, "test": 1}, size=256)
     for name, pixels in zip(("before", "after"), synthetic_pair(128, seed=3), strict=False):
         Image.fromarray(pixels).save(folder / f"{name}.png")
         write_raster(folder / f"{name}.tif", pixels.transpose(2, 0, 1), photometric="RGB")

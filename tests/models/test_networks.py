@@ -15,6 +15,9 @@ from ctma.models.video import pseudo_video
 from support import ROOT
 from support.network_tester import NetworkTester, check_trained, live_in
 
+LARGE = ((128, 96), (65, 91))
+"""Sizes of engines' checks for networks that take seconds to compile."""
+
 # Of the two dates' features only the difference is used.
 CANCELS = frozenset({"difference_path.project.bias"})
 VGG = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
@@ -24,6 +27,7 @@ VGG = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 @pytest.mark.slow
 class TestCTMA(NetworkTester):
     name = "ctma"
+    engine_sizes = LARGE
     arguments = {"video_len": 3}  # noqa: RUF012
     idle = CANCELS
 
@@ -60,6 +64,7 @@ class TestCDNet(NetworkTester):
 @pytest.mark.slow
 class TestLUNet(NetworkTester):
     name = "lunet"
+    engine_sizes = LARGE
 
 
 @pytest.mark.slow
@@ -71,17 +76,20 @@ class TestSNUNet(NetworkTester):
 @pytest.mark.slow
 class TestSTANet(NetworkTester):
     name = "stanet"
+    engine_sizes = LARGE
     graphs = ("onnx",)
 
 
 @pytest.mark.slow
 class TestDSAMNet(NetworkTester):
     name = "dsamnet"
+    engine_sizes = LARGE
 
 
 @pytest.mark.slow
 class TestDSIFN(NetworkTester):
     name = "dsifn"
+    engine_sizes = LARGE
     idle = frozenset(
         {
             *(f"encoder.{n}.{part}" for n in VGG for part in ("weight", "bias")),
@@ -94,6 +102,7 @@ class TestDSIFN(NetworkTester):
 @pytest.mark.slow
 class TestBIT(NetworkTester):
     name = "bit"
+    engine_sizes = LARGE
     idle = frozenset({"decoder.7.mlp.4.bias"})  # the same for both dates, whose difference is taken
 
 
@@ -106,11 +115,13 @@ class TestP2V(NetworkTester):
 @pytest.mark.slow
 class TestUNet(NetworkTester):
     name = "unet"
+    engine_sizes = LARGE
 
 
 @pytest.mark.slow
 class TestUNetOfStackedDates(NetworkTester):
     name = "unet"
+    engine_sizes = LARGE
     arguments = {"dates": "early", "backbone": "tu-tf_efficientnet_lite0"}  # noqa: RUF012
 
 

@@ -46,6 +46,8 @@ class NetworkTester:
     name: str
     arguments: dict = {}  # noqa: RUF012
     sizes = ((64, 64), (65, 91), (130, 71))
+    engine_sizes = (*sizes, (128, 96))
+    """Sizes at which engines are checked; fewer where a network is large."""
     graphs = ("onnx", "openvino")
     """Runtimes that take it as a graph of any size."""
     idle: frozenset = frozenset()
@@ -143,7 +145,7 @@ class NetworkTester:
     def check_engine(self, engine):
         network = live_in(create_model(self.name, **self.arguments))
         prepared = run_as(network, engine, "float32").prepared
-        for size in (*self.sizes, (128, 96)):
+        for size in self.engine_sizes:
             inputs = self.pair(2, *size)
             with torch.no_grad():
                 expected = network(*inputs).fine

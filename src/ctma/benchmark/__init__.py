@@ -1,1 +1,1 @@
-"""Networks × seeds on one data set, under one protocol: trained, scored once, put in a table."""
+"""Trains networks × seeds on one data set, scores each once by one protocol, writes a table."""

@@ -1,6 +1,6 @@
-"""One run of a benchmark in a process of its own: ``python -m ctma.benchmark.cell``.
+"""Runs one training of a benchmark in its own process: ``python -m ctma.benchmark.cell``.
 
-A training that dies takes nothing with it, and nothing else disturbs what is timed.
+A training that crashes does not stop the benchmark, and no other work disturbs the timing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from ctma.benchmark.plan import Cell, Plan, read_code, read_plan
+from ctma.benchmark.plan import BenchmarkPlan, Cell, read_code, read_plan
 from ctma.benchmark.record import RECORDS, code_fingerprint, describe_machine, outside_code
 from ctma.checkpoints.header import read_header
 from ctma.checkpoints.store import load_model
@@ -44,16 +44,16 @@ from ctma.training.settings import Recipe
 RUNS, MASKS, SECONDS = "runs", "masks", "seconds.json"
 SPLIT = "test"
 SHOWN = 4
-"""Pairs of which pictures are shown, those with the most change."""
+"""Number of pairs whose pictures are shown: the pairs with the most change."""
 
 SIDE, ROUNDS = 256, 7
 
 
 class Clock(Callback):
-    """Adds up what a training takes, over all its interruptions.
+    """Sums the seconds of a training, over all its interruptions.
 
     Args:
-        path: Where the sum is kept.
+        path: The file of the sum.
     """
 
     def __init__(self, path: Path):
@@ -61,19 +61,19 @@ class Clock(Callback):
         self.last = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Adds what this epoch took."""
+        """Adds the seconds of this epoch."""
         now = time.monotonic()
         if trainer.is_global_zero:
             write_json(self.path, round(self.read() + now - self.last, 1))
         self.last = now
 
     def read(self) -> float:
-        """Seconds so far."""
+        """The sum of seconds so far."""
         return float(json.loads(self.path.read_bytes())) if self.path.is_file() else 0.0
 
 
 def run_cell(folder: Path, cell: Cell, device: str) -> None:
-    """Trains, picks the checkpoint on validation, and looks at the test split once."""
+    """Trains, chooses the checkpoint on validation, and scores the test split once."""
     plan, code = read_plan(folder), read_code(folder)
     assert plan is not None
     if code_fingerprint() != code:
@@ -94,7 +94,7 @@ def run_cell(folder: Path, cell: Cell, device: str) -> None:
     if int(os.environ.get("LOCAL_RANK", 0)):
         return
     header = read_header(result.best)
-    known = {
+    details = {
         "seed": cell.seed,
         "budget": plan.budget,
         "recipe": recipe.model_dump(mode="json"),
@@ -108,17 +108,17 @@ def run_cell(folder: Path, cell: Cell, device: str) -> None:
     }
     masks = None if cell.seed else folder / MASKS / cell.network
     record = judge(plan, result.best, device, masks)
-    write_json(folder / RECORDS / f"{cell}.json", record | known)
+    write_json(folder / RECORDS / f"{cell}.json", record | details)
 
 
-def judge(plan: Plan, checkpoint: Path, device: str, masks: Path | None) -> dict[str, Any]:
+def judge(plan: BenchmarkPlan, checkpoint: Path, device: str, masks: Path | None) -> dict[str, Any]:
     """Scores a checkpoint on the test split.
 
     Args:
-        plan: Says how.
+        plan: The plan, which determines how to score.
         checkpoint: The checkpoint.
-        device: Where.
-        masks: Where masks go of the pairs that are shown, if anywhere.
+        device: The device.
+        masks: A folder for the masks of the shown pairs, if any.
     """
     pairs = plan.pairs(SPLIT)
     network = load_model(checkpoint).to(find_device(device))
@@ -135,7 +135,7 @@ def judge(plan: Plan, checkpoint: Path, device: str, masks: Path | None) -> dict
     scores = score_pairs(predictor, pairs, scoring, on_pair=on_pair)
     name = Path(plan.data).resolve().name
     how = tell_how(predictor, pairs, scoring, split=SPLIT, data_name=name)
-    # All are called alike; their folders tell them apart.
+    # All checkpoints have the same file name, so the name of the folder is recorded.
     how = how.model_copy(update={"checkpoint_name": checkpoint.parent.name})
     made = {
         "machine": describe_machine(network.device),
@@ -144,13 +144,13 @@ def judge(plan: Plan, checkpoint: Path, device: str, masks: Path | None) -> dict
     return ScoreRecord(how, scores).as_dict() | tally.as_dict() | made
 
 
-def measure(plan: Plan, network: str, device: str) -> dict[str, Any]:
-    """What a network costs: weights, arithmetic, seconds a training step and a pair.
+def measure(plan: BenchmarkPlan, network: str, device: str) -> dict[str, Any]:
+    """Measures a network's costs: parameters, GMAC, seconds per training step and per pair.
 
     Args:
-        plan: Says the size of a step.
-        network: Its name.
-        device: Where.
+        plan: The plan, which determines the size of a step.
+        network: The network's name.
+        device: The device.
     """
     recipe = plan.replace(pretrained=False).recipe_for(Cell(network, 0))
     model = create_model(recipe.network, **recipe.arguments).to(find_device(device))
@@ -173,7 +173,7 @@ def measure(plan: Plan, network: str, device: str) -> dict[str, Any]:
 
 
 def most_changed(pairs: list[Pair]) -> list[Pair]:
-    """The pairs with the most change, from the most on."""
+    """The pairs with the most change, the most changed pair first."""
     scale = find_label_scale(pairs)
 
     def changed(pair: Pair) -> int:
@@ -196,7 +196,7 @@ def _learn(model: Any, recipe: Recipe, precision: str) -> None:
 
 
 def _seconds(act: Any, device: torch.device, rounds: int) -> float:
-    """The median of some rounds after a first one."""
+    """The median seconds of ``rounds`` runs, after an untimed first run."""
     times = []
     for _ in range(rounds + 1):
         start = time.perf_counter()
@@ -208,14 +208,14 @@ def _seconds(act: Any, device: torch.device, rounds: int) -> float:
 
 
 def _end_with_parent() -> None:
-    """Ends this process when the one that began it is gone, whatever ended it."""
+    """Ends this process when its parent process has ended, for any reason."""
     while os.read(0, 1):
         pass
     os._exit(1)
 
 
 def main() -> None:
-    """Runs what the command line says; errors go out as one last line."""
+    """Runs the command line; prints an error as one last line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=("train", "measure"))
     parser.add_argument("--folder", type=Path)
@@ -228,8 +228,10 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         if options.task == "measure":
-            found = measure(Plan(**json.loads(options.plan)), options.network, options.device)
-            write_json(options.costs, found)
+            costs = measure(
+                BenchmarkPlan(**json.loads(options.plan)), options.network, options.device
+            )
+            write_json(options.costs, costs)
         else:
             cell = Cell(options.network, options.seed)
             run_cell(options.folder, cell, options.device)

@@ -1,11 +1,11 @@
-"""Whether data can be trusted with a benchmark; what was found is kept in its folder."""
+"""Checks the data of a benchmark; the benchmark's folder stores the findings."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ctma.benchmark.cell import SPLIT
-from ctma.benchmark.plan import Budget, Plan
+from ctma.benchmark.plan import BenchmarkPlan, Budget
 from ctma.benchmark.record import read_kept
 from ctma.data.doctor import check
 from ctma.data.images import read_shorter_side
@@ -17,11 +17,11 @@ from ctma.types import MINIMUM_SIZE, counted
 HEALTH = "health.json"
 
 FATAL = ("unreadable", "unequal sizes", "label values", "unvaried")
-"""What the doctor finds that would end a training, or worse, the score after it."""
+"""Kinds of findings that would stop a training, or worse, the scoring after the training."""
 
 
-def check_crops(plan: Plan) -> None:
-    """Refuses crops larger than an image: less would be seen than the budget says.
+def check_crops(plan: BenchmarkPlan) -> None:
+    """Refuses crops larger than an image: the training would see less than its budget.
 
     Raises:
         SettingError: If an image of the training split is smaller.
@@ -38,42 +38,43 @@ def check_crops(plan: Plan) -> None:
         raise SettingError(f"`budget` {plan.budget}: {path} has {least} pixels; {advice}")
 
 
-def check_health(plan: Plan, output: Path, allow_leak: str | None) -> None:
-    """Refuses data with which no score would mean what a table says.
+def check_health(plan: BenchmarkPlan, output: Path, allow_leak: str | None) -> None:
+    """Refuses data on which scores would be misleading.
 
     Args:
-        plan: Says which data.
-        output: The benchmark's folder, which keeps what was found.
+        plan: The plan, which names the data.
+        output: The benchmark's folder, which stores the findings.
         allow_leak: The name of the data folder, if splits may show scenes of the test split.
 
     Raises:
-        DataError: If they changed since the benchmark was begun, a training or its score would
-            stumble over them, a split is without any change, or shows scenes of the test split.
+        DataError: If the data changed since the start of the benchmark, if they would stop a
+            training or its scoring, or if a split has no change or shows scenes of the test
+            split.
     """
     data, path = Path(plan.data), output / HEALTH
     splits = {split: data_fingerprint(plan.pairs(split)) for split in ("train", "val", SPLIT)}
-    known = read_kept(path)
-    if known and known["splits"] != splits:
-        changed = [split for split in splits if known["splits"].get(split) != splits[split]]
+    health = read_kept(path)
+    if health and health["splits"] != splits:
+        changed = [split for split in splits if health["splits"].get(split) != splits[split]]
         raise DataError(
             f"{data}: {', '.join(changed)} changed since {output} was begun; name a new folder"
         )
     if splits["val"] == splits[SPLIT]:
         raise DataError(f"{data}: val and {SPLIT} are the same pairs; pick on others than test")
-    if not known:
-        known = {"data": data.name, "splits": splits, "leaks": _find_leaks(plan)}
-    for split, leaks in known["leaks"].items():
+    if not health:
+        health = {"data": data.name, "splits": splits, "leaks": _find_leaks(plan)}
+    for split, leaks in health["leaks"].items():
         if leaks and allow_leak != data.name:
             raise DataError(
                 f"{data}: {split} shows scenes of {SPLIT} ({counted(len(leaks), 'case')}, such as "
                 f"{leaks[0]}), so no score there means anything; to go on anyway, name it: "
                 f"`allow_leak` {data.name}"
             )
-    write_json(path, known)
+    write_json(path, health)
 
 
-def _find_leaks(plan: Plan) -> dict[str, list[str]]:
-    """Where training and validation show scenes of the test split; what is fatal is refused."""
+def _find_leaks(plan: BenchmarkPlan) -> dict[str, list[str]]:
+    """Finds scenes of the test split in training and validation; refuses fatal findings."""
     findings = check(plan.data, folders=plan.folders).findings
     for one in findings:
         if one.kind in FATAL and one.where.partition("/")[0] in ("train", "val", SPLIT):

@@ -16,7 +16,7 @@ from typing import Any
 
 from ctma.benchmark.cell import SIDE, SPLIT
 from ctma.benchmark.health import check_crops, check_health
-from ctma.benchmark.plan import PLAN, Cell, Plan, read_code, read_plan
+from ctma.benchmark.plan import PLAN, BenchmarkPlan, Cell, read_code, read_plan
 from ctma.benchmark.record import (
     FAILURES,
     RECORDS,
@@ -38,22 +38,22 @@ COSTS, LOGS = "costs.json", "logs"
 MAY_GROW = ("models", "seeds")
 
 TRACEBACK = "Traceback (most recent call last):"
-"""How a traceback's first line ends; that of a loader's process stands within another."""
+"""The end of a traceback's first line; a loader process's traceback is inside another one."""
 
 RANK = re.compile(r"^\[rank\d+\]: ?")
-"""What stands before lines of processes that share a training."""
+"""The prefix of lines from processes that share a training."""
 
 LOOK = 0.2
-"""Seconds between two looks at which trainings have ended."""
+"""Seconds between two checks for finished trainings."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a benchmark has come to.
+class BenchmarkResult:
+    """The result of a benchmark.
 
     Attributes:
         done: Trainings with a record.
-        failed: Those that failed, with the reason.
+        failed: Failed trainings, each with the reason.
     """
 
     done: list[Cell]
@@ -61,16 +61,16 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a training will take.
+class BenchmarkEstimate:
+    """The estimated time of a network's trainings.
 
     Attributes:
-        network: Its name.
-        trainings: How many are to be done.
-        steps: Of the optimizer, each.
-        seconds: Each takes, for steps, validations and the test, from those that were timed.
-        costs: What was measured, see ``cell.measure``.
-        failure: Why it could not be timed, if so.
+        network: The network's name.
+        trainings: Number of trainings to do.
+        steps: Optimizer steps of each training.
+        seconds: Estimated seconds of each training, for its steps, validations and the test.
+        costs: The measured costs, see ``cell.measure``.
+        failure: The reason if the network could not be timed, else empty.
     """
 
     network: str
@@ -81,21 +81,25 @@ class Estimate:
     failure: str = ""
 
 
-def estimate(
-    plan: Plan, output: Path | None = None, *, device: str = "auto", on_progress: Progress = ignore
-) -> list[Estimate]:
-    """Times a step of every network, each alone, and says what a training of it will take.
+def estimate_benchmark(
+    plan: BenchmarkPlan,
+    output: Path | None = None,
+    *,
+    device: str = "auto",
+    on_progress: Progress = ignore,
+) -> list[BenchmarkEstimate]:
+    """Times a step of every network, each alone, and estimates the time of its trainings.
 
-    Nothing is written, and the health of the data is not looked at.
+    Writes no file and does not check the health of the data.
 
     Args:
-        plan: What is compared, and how.
-        output: The benchmark's folder, whose records are not made again.
-        device: Where.
-        on_progress: Told how many networks were timed, and of how many.
+        plan: The networks to compare, and how.
+        output: The benchmark's folder; trainings with a record there are not estimated.
+        device: The device.
+        on_progress: Called with the number of timed networks and the total.
 
     Raises:
-        CtmaError: As of :func:`run_benchmark` where a recipe, the crops or the folder are wrong.
+        CtmaError: As in ``run_benchmark``, if a recipe, the crops or the folder are wrong.
     """
     Hardware(device, plan.devices).check()
     recipes = plan.recipes()
@@ -106,7 +110,7 @@ def estimate(
         cell for cell in plan.cells() if output is None or not _record(output, cell).exists()
     ]
     test = _windows(plan.pairs(SPLIT))
-    found = []
+    estimates = []
     for name in plan.models:
         recipe = recipes[name]
         pairs = find_training_pairs(Path(plan.data), recipe.data)
@@ -116,19 +120,19 @@ def estimate(
         looks = recipe.trainer.epochs * _windows(pairs.validation) + test
         seconds = steps * costs.get("step_seconds", 0) + looks * costs.get("pair_seconds", 0)
         trainings = sum(cell.network == name for cell in missing)
-        found.append(Estimate(name, trainings, steps, seconds, costs, failure))
-        on_progress(len(found), len(plan.models))
-    return found
+        estimates.append(BenchmarkEstimate(name, trainings, steps, seconds, costs, failure))
+        on_progress(len(estimates), len(plan.models))
+    return estimates
 
 
 def _windows(pairs: Sequence[Pair]) -> int:
-    """How many windows of the size that is timed pairs have, each taken to be like the first."""
+    """The number of windows of the timed size in all pairs, if all have the size of the first."""
     height, width = read_pair(pairs[0])[0].shape[:2]
     return len(pairs) * -(-height // SIDE) * -(-width // SIDE)
 
 
 def run_benchmark(
-    plan: Plan,
+    plan: BenchmarkPlan,
     output: str | Path,
     *,
     resume: bool = False,
@@ -137,30 +141,33 @@ def run_benchmark(
     jobs: int = 1,
     on_progress: Progress = ignore,
     on_note: Say = ignore,
-) -> Outcome:
+) -> BenchmarkResult:
     """Trains and scores every network of a plan with every seed.
 
     A training that fails is recorded with its reason, and the others go on.
 
     Args:
-        plan: What is compared, and how.
-        output: The benchmark's folder: records, runs, and what each network costs.
-        resume: Go on where it stopped; what failed is tried again. Networks and seeds may be
-            added.
+        plan: The networks to compare, and how.
+        output: The benchmark's folder, for records, runs and the costs of each network.
+        resume: Continue a stopped benchmark and repeat failed trainings. The plan may add
+            networks and seeds.
         allow_leak: The name of the data folder, if it may be used although another split
             shows scenes of its test split.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"cuda:1"``.
-        jobs: How many trainings run side by side, as on a GPU that small networks leave idle.
-        on_progress: Told how many trainings are done, and of how many.
-        on_note: Told a line after each.
+        jobs: Number of trainings that run in parallel, for a GPU that small networks leave idle.
+        on_progress: Called with the number of trainings done and the total.
+        on_note: Called with a line of text after each training.
+
+    Returns:
+        The trainings with a record, and the failed trainings.
 
     Raises:
-        DataError: If the data is not there, is damaged, changed, holds a split without any change,
-            or shows scenes of the test split in another.
+        DataError: If the data are missing, damaged or changed, or if a split has no change or
+            shows scenes of the test split.
         OutputError: If the folder holds a benchmark already, or cannot be written.
-        SettingError: If a recipe cannot be meant, crops are larger than images, it is to be resumed
-            by another plan or by other code, or trainings that are spread over devices are to run
-            side by side.
+        SettingError: If a recipe is not valid, if crops are larger than images, if the benchmark
+            began with another plan or other code, or if both ``jobs`` and the plan's ``devices``
+            are more than 1.
     """
     output, code = Path(output), code_fingerprint()
     Hardware(device, plan.devices).check()
@@ -188,20 +195,20 @@ def run_benchmark(
             on_note(f"{cell}: {failure or 'done'}")
             done += 1
             on_progress(done, len(cells))
-    return Outcome([cell for cell in cells if cell not in failed], failed)
+    return BenchmarkResult([cell for cell in cells if cell not in failed], failed)
 
 
-def _check_former(plan: Plan, output: Path, code: str, *, resume: bool) -> None:
-    """Refuses a folder whose benchmark is of another plan or code, or is not to be gone on with."""
-    former = read_plan(output)
-    if former is None:
+def _check_former(plan: BenchmarkPlan, output: Path, code: str, *, resume: bool) -> None:
+    """Refuses a folder whose benchmark has another plan or code, or is not to be resumed."""
+    old_plan = read_plan(output)
+    if old_plan is None:
         if recorded_networks(output):
             raise OutputError(f"{output}: holds records, but their plan ({PLAN}) is gone")
         return
     if not resume:
         raise OutputError(f"{output}: holds a benchmark already; go on with it by `resume`")
-    for name in Plan.model_fields:
-        before, now = getattr(former, name), getattr(plan, name)
+    for name in BenchmarkPlan.model_fields:
+        before, now = getattr(old_plan, name), getattr(plan, name)
         if before != now and name not in MAY_GROW:
             raise SettingError(f"`{name}` {now}: {output} was begun with {before}")
     if (begun := read_code(output)) != code:
@@ -212,8 +219,8 @@ def _check_former(plan: Plan, output: Path, code: str, *, resume: bool) -> None:
     _check_own_code(plan, output)
 
 
-def _check_own_code(plan: Plan, output: Path) -> None:
-    """Refuses networks from outside the package that changed since they were trained here."""
+def _check_own_code(plan: BenchmarkPlan, output: Path) -> None:
+    """Refuses networks from outside the package whose code changed since their training."""
     for name, paths in recorded_networks(output).items():
         if name in ENTRIES or name not in plan.models:
             continue
@@ -226,12 +233,12 @@ def _check_own_code(plan: Plan, output: Path) -> None:
                 )
 
 
-def _take_costs(plan: Plan, output: Path, device: str, on_note: Say) -> None:
-    """Measures what the networks cost, all of them in one go."""
+def _take_costs(plan: BenchmarkPlan, output: Path, device: str, on_note: Say) -> None:
+    """Measures the costs of all networks in one go."""
     path = output / COSTS
     names = [*dict.fromkeys([*plan.models, *sorted(recorded_networks(output))])]
-    known = read_kept(path)
-    if all(known.get(name) for name in names):
+    old_costs = read_kept(path)
+    if all(old_costs.get(name) for name in names):
         return
     costs = {}
     for name in names:
@@ -241,12 +248,12 @@ def _take_costs(plan: Plan, output: Path, device: str, on_note: Say) -> None:
     write_json(path, costs)
 
 
-def _measure(plan: Plan, network: str, device: str) -> tuple[dict[str, Any], str]:
-    """What a network costs, and why that is not known, if so."""
+def _measure(plan: BenchmarkPlan, network: str, device: str) -> tuple[dict[str, Any], str]:
+    """The costs of a network, and the reason if they could not be measured."""
     with TemporaryDirectory() as folder:
         costs, log = Path(folder, "costs.json"), Path(folder, "log.txt")
-        asked = ["--plan", plan.model_dump_json(), "--costs", str(costs), "--device", device]
-        child = _begin(["measure", "--network", network, *asked], log)
+        options = ["--plan", plan.model_dump_json(), "--costs", str(costs), "--device", device]
+        child = _begin(["measure", "--network", network, *options], log)
         try:
             code = child.wait()
         finally:
@@ -257,16 +264,16 @@ def _measure(plan: Plan, network: str, device: str) -> tuple[dict[str, Any], str
 def _run_all(
     output: Path, cells: Sequence[Cell], device: str, jobs: int
 ) -> Iterator[tuple[Cell, str]]:
-    """Trains and scores in other processes, so many at once; gives each with why it failed."""
+    """Trains and scores in ``jobs`` processes at a time; yields each cell and its failure."""
     waiting = deque(cells)
     running: dict[Cell, subprocess.Popen[bytes]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 cell = waiting.popleft()
-                asked = ["train", "--network", cell.network, "--seed", str(cell.seed)]
-                asked += ["--folder", str(output), "--device", device]
-                running[cell] = _begin(asked, _log(output, cell))
+                arguments = ["train", "--network", cell.network, "--seed", str(cell.seed)]
+                arguments += ["--folder", str(output), "--device", device]
+                running[cell] = _begin(arguments, _log(output, cell))
             time.sleep(LOOK)
             for cell, child in [*running.items()]:
                 if child.poll() is not None:
@@ -278,7 +285,7 @@ def _run_all(
 
 
 def _settle(output: Path, cell: Cell, code: int) -> str:
-    """Why a training failed, empty where it did not; kept for the report."""
+    """The reason why a training failed, else empty; saved for the report."""
     failure = output / FAILURES / f"{cell}.json"
     if not code and _record(output, cell).exists():
         failure.unlink(missing_ok=True)
@@ -289,7 +296,7 @@ def _settle(output: Path, cell: Cell, code: int) -> str:
 
 
 def _begin(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """Begins a cell; its standard input ends when this process does, and then so does it."""
+    """Starts a cell; the end of this process closes the cell's standard input and ends the cell."""
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "ctma.benchmark.cell", *arguments]
     with log.open("w") as file:
@@ -299,7 +306,7 @@ def _begin(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
 
 
 def _end(child: subprocess.Popen[bytes]) -> int:
-    """Ends a cell that has not ended by itself; gives its exit code."""
+    """Ends a cell that is still running; returns the cell's exit code."""
     with child:
         assert child.stdin is not None
         child.stdin.close()
@@ -307,7 +314,7 @@ def _end(child: subprocess.Popen[bytes]) -> int:
 
 
 def _reason(code: int, log: Path) -> str:
-    """Why a process failed: what was raised, else its last line."""
+    """The reason why a process failed: the raised error, else the last line of the log."""
     ended = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
     lines = [RANK.sub("", line) for line in log.read_text(errors="replace").splitlines()]
     lines = [line for line in lines if line.strip()]
@@ -316,7 +323,7 @@ def _reason(code: int, log: Path) -> str:
     begun = [number for number, line in enumerate(lines) if line.endswith(TRACEBACK)]
     raised = []
     if begun and code == 1:
-        # Of several lines the first says what it is.
+        # The first of several lines names the error.
         raised = [line for line in lines[begun[-1] + 1 :] if not line.startswith(" ")]
     return f"{(raised or lines[-1:])[0].strip()[:300]} ({ended})"
 

@@ -1,4 +1,4 @@
-"""What a benchmark compares, and how: its matrix of networks and seeds."""
+"""The plan of a benchmark: its matrix of networks and seeds, and its settings."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ from ctma.training.settings import Recipe
 
 PLAN, CODE = "benchmark.json", "code"
 MOST_EVALUATIONS = 6
-"""How often, at most, a training by a budget is validated."""
+"""Largest number of validations of a training with a budget."""
 
 EQUAL = {
     "optimizer": {"name": "adam", "lr": 1e-3, "weight_decay": 0.0},
     "schedule": {"name": "one-cycle", "warmup": 0.1},
 }
-"""What every network gets under a budget; loss and arguments stay its own."""
+"""Settings of every network under a budget; each network keeps its own loss and arguments."""
 
 PLAIN = "levir-cd"
-"""Whose recipes stand in where the data are of no published set."""
+"""The data set whose recipes are used if the data belong to no published set."""
 
 KEPT = ("model.name", "seed", "data.folders", "data.training_split",
         "data.validation_split", "data.sources")  # fmt: skip
-"""Keys that no setting changes: what is compared, and on what."""
+"""Keys that no setting may change, because they define the comparison."""
 
 EVEN = ("data.draws", "data.repeats", "data.batch_size", "data.crop_size", "trainer.epochs",
         "trainer.accumulate", "trainer.patience")  # fmt: skip
-"""Keys that a budget says."""
+"""Keys that a budget sets."""
 
 NO_MATTER = "data.workers"
 """The key of data that may differ between networks under a budget."""
 
 
 class Budget(NamedTuple):
-    """How much every network learns from.
+    """The amount of training that every network gets.
 
     Attributes:
-        steps: Of the optimizer.
-        batch: Pairs a step.
+        steps: Optimizer steps.
+        batch: Pairs per step.
         crop: Side of the crops in pixels.
     """
 
@@ -68,7 +68,7 @@ class Budget(NamedTuple):
         """Reads ``STEPSxBATCHxCROP``.
 
         Raises:
-            SettingError: If it is something else.
+            SettingError: If the text has another form.
         """
         if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){2}", text):
             raise SettingError(f"`budget` {text}: expected STEPSxBATCHxCROP, such as 600x16x128")
@@ -81,11 +81,11 @@ class Budget(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """How many are seen in a training."""
+        """Number of pixels that a training sees."""
         return self.steps * self.batch * self.crop**2
 
     def __str__(self) -> str:
-        """As it was given."""
+        """The budget as ``STEPSxBATCHxCROP``."""
         return "x".join(map(str, self))
 
 
@@ -96,32 +96,32 @@ class Cell(NamedTuple):
     seed: int
 
     def __str__(self) -> str:
-        """As its files are called."""
+        """The name of the cell's files."""
         return f"{self.network}-{self.seed}"
 
 
-class Plan(Settings):
+class BenchmarkPlan(Settings):
     """Everything that a benchmark's results depend on.
 
     Attributes:
         data: The data folder.
         models: Names of networks.
-        seeds: How many trainings of each.
-        budget: ``STEPSxBATCHxCROP``, the same for all; of released recipes none.
-        recipe: ``budget``, or ``released``: each network's own recipe for these data, as SVCD's
-            folder of labels or the data folder's name tells; ``budget/DATA`` and
-            ``released/DATA`` say which data.
+        seeds: Number of trainings of each network.
+        budget: ``STEPSxBATCHxCROP``, the same for all networks; ``None`` with released recipes.
+        recipe: ``budget``, or ``released`` for each network's own recipe for these data. SVCD's
+            folder of labels or the data folder's name determines the data set. ``budget/DATA``
+            and ``released/DATA`` name the data set.
         settings: Changes to the recipes: ``key=value`` for all, ``NETWORK:key=value`` for one.
-        pretrained: Whether networks that can begin with ImageNet weights do.
+        pretrained: Whether networks start with ImageNet weights, if they can.
         protocol: How networks are run over the images of the test split.
-        precision: Of training and scoring: ``float32``, ``bf16``, or ``auto``, which is bf16
-            where the hardware multiplies it.
-        folders: Of another layout, ``before=X,after=Y,change=Z``: what its folders are called.
-        devices: How many processes share a training, one a device, and so the batch of a
-            budget; a released batch is that of each.
+        precision: Precision of training and scoring: ``float32``, ``bf16`` or ``auto``. ``auto``
+            is bf16 where the hardware can multiply bf16.
+        folders: The folder names of another layout, as ``before=X,after=Y,change=Z``.
+        devices: Number of processes of a training, one per device. All processes share the batch
+            of a budget; with released recipes, each process has a full batch.
 
     Raises:
-        SettingError: If a value cannot be meant.
+        SettingError: If a value is not valid.
         UnknownNameError: If there is no such network, protocol or precision.
     """
 
@@ -169,11 +169,11 @@ class Plan(Settings):
         return Scoring(protocol=self.protocol, threshold=0.5)
 
     def running_on(self, device: torch.device) -> Running:
-        """How networks run there: each as it is written."""
+        """How networks run on a device: with the eager engine."""
         return Running(engine="eager", precision=find_precision(self.precision, device))
 
     def cells(self) -> list[Cell]:
-        """Every training, seed by seed, so that a table is there early."""
+        """Every training, seed by seed, so that a first table is available early."""
         return [Cell(name, seed) for seed in range(self.seeds) for name in self.models]
 
     def recipe_for(self, cell: Cell) -> Recipe:
@@ -202,19 +202,19 @@ class Plan(Settings):
         return make_recipe(content, settings)
 
     def recipes(self) -> dict[str, Recipe]:
-        """The recipe of every network, those included that settings alone name.
+        """The recipe of every network, also of networks that only settings name.
 
-        They may have been in the benchmark when it was begun. Errors as of :meth:`recipe_for`.
+        The benchmark may have begun with such networks. Errors as in ``recipe_for``.
         """
         named = {setting.partition(":")[0] for setting in self.settings} & {*list_models()}
         return {name: self.recipe_for(Cell(name, 0)) for name in sorted({*self.models, *named})}
 
     def pairs(self, split: str) -> list[Pair]:
-        """The pairs of one split of its data; errors as of ``find_pairs``."""
+        """The pairs of one split of the data; errors as in ``find_pairs``."""
         return find_pairs(self.data, split, folders=self.folders)
 
     def write(self, folder: Path, code: str) -> None:
-        """Keeps the plan in the benchmark's folder, with the code that it is carried out by."""
+        """Saves the plan in the benchmark's folder, with the fingerprint of the code."""
         write_json(folder / PLAN, self.model_dump(mode="json") | {CODE: code})
 
     def _own_settings(self, network: str) -> Iterator[str]:
@@ -230,7 +230,7 @@ class Plan(Settings):
                 yield rest
 
     def _check(self, setting: str, change: str, *, single: bool) -> None:
-        """Refuses what would make a comparison none."""
+        """Refuses settings that would make the comparison invalid."""
         key = change.partition("=")[0]
         if key in KEPT:
             raise SettingError(f"`settings` {setting}: {key} is the benchmark's own")
@@ -241,7 +241,7 @@ class Plan(Settings):
             raise SettingError(f"`settings` {setting}: under a budget {key} is the same for all")
 
     def _published_data(self) -> str:
-        """Whose recipes are taken: as named, else as labels or the data folder's name tell."""
+        """The data set whose recipes are used: as named, else by label or data folder."""
         if given := self.recipe.partition("/")[2]:
             return given
         first = self.pairs("train")[0]
@@ -252,15 +252,15 @@ class Plan(Settings):
 
 
 def read_code(folder: Path) -> str:
-    """The code that a benchmark is carried out by; errors as of :func:`read_plan`."""
+    """The fingerprint of the code that runs a benchmark; errors as in ``read_plan``."""
     return str(_read(folder / PLAN).get(CODE))
 
 
-def read_plan(folder: Path) -> Plan | None:
-    """The plan that a benchmark's folder keeps, ``None`` if it is none.
+def read_plan(folder: Path) -> BenchmarkPlan | None:
+    """Reads the plan of a benchmark's folder; ``None`` if the folder has no plan.
 
     Raises:
-        SettingError: If it cannot be read.
+        SettingError: If the plan cannot be read.
     """
     path = folder / PLAN
     if not path.is_file():
@@ -268,7 +268,7 @@ def read_plan(folder: Path) -> Plan | None:
     content = _read(path)
     content.pop(CODE, None)
     try:
-        return Plan(**content)
+        return BenchmarkPlan(**content)
     except SettingError as error:
         raise SettingError(f"{path}: is no plan of a benchmark ({error})") from error
 

@@ -1,4 +1,4 @@
-"""What the papers' table says, to stand beside what is measured here.
+"""Published scores, for comparison with the scores measured here.
 
 F1 of the change class in percent (Wang et al. 2024, arXiv 2408.08078, table of comparisons).
 """
@@ -24,25 +24,25 @@ F1 = {
 }  # fmt: skip
 
 PAIRS = {"svcd": 10_000, "levir-cd": 21_805}
-"""Training pairs of 256 x 256 behind them; of LEVIR-CD 445 scenes in 49 tiles each."""
+"""Number of training pairs of 256 x 256 behind ``F1``; LEVIR-CD has 445 scenes of 49 tiles."""
 
 DRAWS = {"svcd": 7 * 30, "levir-cd": 2 * 40}
-"""How often each is drawn in CTMA's released recipe."""
+"""How often CTMA's released recipe draws each pair: repeats times epochs."""
 
 
 ALIASES = {
     "cdd": "svcd", "levir": "levir-cd", "levircd": "levir-cd", "whu": "whu-cd", "whucd": "whu-cd",
 }  # fmt: skip
-"""What else folders of the published data sets are called."""
+"""Other folder names of the published data sets."""
 
 
 def find_published(data_name: str) -> str | None:
-    """Which published data set a data folder holds, as far as its name tells.
+    """The published data set of a data folder, judged by the folder's name.
 
     Args:
         data_name: The folder's name, such as ``LEVIR-CD``, ``WHU`` or ``levir_cd_05m``.
     """
     name = data_name.lower().replace("_", "-")
     name = ALIASES.get(name, name)
-    found = [data for data in F1 if name == data or name.startswith(f"{data}-")]
-    return found[0] if found else None
+    matches = [data for data in F1 if name == data or name.startswith(f"{data}-")]
+    return matches[0] if matches else None

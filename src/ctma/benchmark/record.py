@@ -1,4 +1,4 @@
-"""What a run of a benchmark leaves behind: one record, without which it is in no table."""
+"""The record of a training in a benchmark; a table needs this record."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PICKED_ON = "val"
 
 COUNTS = ("true_positive", "false_positive", "false_negative")
 ROUNDING = 1e-6
-"""By how much a score may differ from that of its counts."""
+"""Largest allowed difference between a score and the score computed from its counts."""
 
 ALIKE = (
     "data", "split", "protocol", "threshold", "tta", "enlargement", "arithmetic", "budget", "code",
     "training_data", "validation_data",
 )  # fmt: skip
-"""What records of one table have in common."""
+"""The fields that must be equal in all records of one table."""
 
 
 class _Form(BaseModel):
@@ -58,7 +58,7 @@ class _Pair(_Objects):
 
 
 class _Score(_Form):
-    """What must be known of every score."""
+    """The fields that every score must have."""
 
     network: str
     data_name: str
@@ -80,7 +80,7 @@ class _Score(_Form):
 
     @model_validator(mode="after")
     def _add_up(self) -> Self:
-        """Counts of the pairs are those of the score."""
+        """Checks that the counts of the pairs add up to the score."""
         counts = {key: sum(getattr(pair, key) for pair in self.per_pair) for key in COUNTS}
         summed = Scores(**counts, true_negative=0)
         for name in ("precision", "recall", "f1", "iou"):
@@ -107,7 +107,7 @@ class _Recipe(_Form):
 
 
 class _Trained(_Score):
-    """What must be known of the training behind one."""
+    """The fields that the score of a training must have."""
 
     seed: int
     recipe: _Recipe
@@ -129,20 +129,20 @@ class _Failure(_Form):
 
 
 def code_fingerprint() -> str:
-    """A hash of the package's modules: what a version number alone does not tell."""
+    """A hash of the package's modules, which is more exact than the version number."""
     root = Path(__file__).parents[1]
     files = sorted(root.rglob("*.py"))
     return fingerprint(f"{path.relative_to(root)} {file_fingerprint(path)}" for path in files)
 
 
 def outside_code(kind: type) -> str:
-    """A hash of the file of a network from outside the package, empty of one of ours."""
+    """A hash of the file of a network from outside the package; empty for ctma's networks."""
     file = None if kind.__module__.startswith("ctma.") else inspect.getsourcefile(kind)
     return "" if file is None else file_fingerprint(file)
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """What computed: processor, its threads, the device, versions."""
+    """The machine of a run: GPU or processor, threads, system, versions."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else find_processor()
     return {
         "device": name,
@@ -154,10 +154,10 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """The records of a benchmark's folder, each whole, all comparable.
+    """Reads the records of a benchmark's folder; all are complete and comparable.
 
     Raises:
-        DataError: If there is none, or one cannot stand in a table.
+        DataError: If there is no record, or a record is not valid for a table.
     """
     paths = _whole_files(folder / RECORDS)
     records = [read_record(path, own=True) for path in paths]
@@ -172,14 +172,16 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_record(path: Path, *, own: bool) -> dict[str, Any]:
-    """One record, if it can stand in a table.
+    """Reads one record, if it is valid for a table.
 
     Args:
-        path: Its file.
-        own: Whether it must be of a benchmark's training, or else of masks that others made.
+        path: The record's file.
+        own: Whether the record must be of a benchmark's training. If not, it must be of masks
+            that others made.
 
     Raises:
-        DataError: If it is none, something is not known, or its checkpoint was picked on test.
+        DataError: If the file is no record, a field is missing, or the checkpoint was chosen on
+            test.
     """
     try:
         record: dict[str, Any] = json.loads(path.read_bytes())
@@ -193,38 +195,38 @@ def read_record(path: Path, *, own: bool) -> dict[str, Any]:
     ):
         raise DataError(f"{path}: its checkpoint was picked on what it is scored on; refused")
     if own and record["picked_on"] != PICKED_ON:
-        found = record["picked_on"]
-        raise DataError(f"{path}: its checkpoint was picked on {found}, not {PICKED_ON}; refused")
+        split = record["picked_on"]
+        raise DataError(f"{path}: its checkpoint was picked on {split}, not {PICKED_ON}; refused")
     return record
 
 
 def add_others(records: list[dict[str, Any]], others: Iterable[Path]) -> list[dict[str, Any]]:
-    """Records with those of masks that others made.
+    """Adds the records of masks that others made.
 
     Raises:
-        DataError: If one is none, is of other pairs, or is called as another one is.
+        DataError: If a file is no record, has other pairs, or has the name of another record.
     """
-    known = {record["network"] for record in records}
+    networks = {record["network"] for record in records}
     added = []
     for path in others:
         record = read_record(path, own=False)
         for name in ("data", "split"):
             if record[name] != records[0][name]:
-                was, wanted = record[name], records[0][name]
-                raise DataError(f"{path}: was scored on {name} {was}, not {wanted}")
+                was, reference = record[name], records[0][name]
+                raise DataError(f"{path}: was scored on {name} {was}, not {reference}")
         _require_same_pairs(path, record, records[0])
-        if record["network"] in known:
+        if record["network"] in networks:
             raise DataError(
                 f"{path}: {record['network']} is in the table already; give the folder of masks "
                 "another name and score it again"
             )
-        known.add(record["network"])
+        networks.add(record["network"])
         added.append(record)
     return [*records, *added]
 
 
 def failures(folder: Path) -> Iterator[dict[str, Any]]:
-    """What failed in a benchmark and was not mended, each with its reason."""
+    """The failed trainings of a benchmark that have no record, each with its reason."""
     for path in _whole_files(folder / FAILURES):
         if not (folder / RECORDS / path.name).exists():
             failure = read_kept(path)
@@ -233,35 +235,35 @@ def failures(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def recorded_networks(folder: Path) -> dict[str, list[Path]]:
-    """Networks of which there are records, with these."""
-    found: dict[str, list[Path]] = {}
+    """The networks that have records, with the files of the records."""
+    networks: dict[str, list[Path]] = {}
     for path in _whole_files(folder / RECORDS):
-        found.setdefault(path.stem.rpartition("-")[0], []).append(path)
-    return found
+        networks.setdefault(path.stem.rpartition("-")[0], []).append(path)
+    return networks
 
 
 def read_kept(path: Path) -> dict[str, Any]:
-    """What a benchmark keeps in a file of JSON, empty where there is none yet.
+    """Reads a JSON file of a benchmark; empty if the file does not exist yet.
 
     Raises:
         DataError: If the file is damaged.
     """
     try:
-        kept = json.loads(path.read_bytes()) if path.is_file() else {}
+        content = json.loads(path.read_bytes()) if path.is_file() else {}
     except ValueError:
-        kept = None
-    if not isinstance(kept, dict):
+        content = None
+    if not isinstance(content, dict):
         raise DataError(f"{path}: is damaged; remove it, ctma benchmark --resume makes it anew")
-    return kept
+    return content
 
 
 def _whole_files(folder: Path) -> list[Path]:
-    """Files that were written to their end; what a kill left of others begins with a dot."""
+    """The complete files; the name of an incomplete file begins with a dot."""
     return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
 
 
 def _require(form: type[_Form], content: Any, path: Path) -> None:
-    """Refuses what does not say all that its form asks for."""
+    """Refuses content that does not have all fields of its form."""
     try:
         form.model_validate(content)
     except ValidationError as error:
@@ -291,7 +293,7 @@ def _require_same_pairs(path: Path, record: dict[str, Any], other: dict[str, Any
 
 
 def _require_one_code(found: Iterable[tuple[Path, dict[str, Any]]]) -> None:
-    """Refuses records of two versions of one network, which an outside one can have."""
+    """Refuses records of one network, from outside the package, in two versions of its code."""
     first: dict[str, tuple[Path, Any]] = {}
     for path, record in found:
         code = record.get("network_code")

@@ -1,4 +1,4 @@
-"""A benchmark's records as a table for people, for programs, and with pictures."""
+"""Writes a benchmark's records as tables: Markdown, JSON, and HTML with pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ctma.benchmark import published
 from ctma.benchmark.cell import MASKS, most_changed
 from ctma.benchmark.health import HEALTH
 from ctma.benchmark.matrix import COSTS
-from ctma.benchmark.plan import PLAN, Budget, Plan, read_plan
+from ctma.benchmark.plan import PLAN, BenchmarkPlan, Budget, read_plan
 from ctma.benchmark.published import find_published
 from ctma.benchmark.record import PICKED_ON, add_others, failures, read_kept, read_records
 from ctma.benchmark.table import OBJECTS, SCORES, Row, Spread, make_rows, scene_of
@@ -32,10 +32,10 @@ TABLES = ("table.md", "table.json", "table.html")
 CURVES, SHEET = "curves.png", "masks.jpg"
 
 FEW_SEEDS, FEW_SCENES = 5, 20
-"""Below which a bootstrap is too sure."""
+"""Numbers of seeds and scenes below which a bootstrap's range is too narrow."""
 
 
-def write_report(folder: str | Path, *, others: Sequence[str | Path] = ()) -> list[Path]:
+def write_benchmark_report(folder: str | Path, *, others: Sequence[str | Path] = ()) -> list[Path]:
     """Writes ``table.md``, ``table.json`` and ``table.html`` of a benchmark.
 
     Args:
@@ -43,10 +43,10 @@ def write_report(folder: str | Path, *, others: Sequence[str | Path] = ()) -> li
         others: Scores of masks that others made, see ``evaluate_masks``, for the same table.
 
     Returns:
-        What was written.
+        The written files.
 
     Raises:
-        DataError: If there are no records, or some cannot stand in one table.
+        DataError: If there are no records, or the records are not comparable.
     """
     folder = Path(folder)
     records = add_others(read_records(folder), map(Path, others))
@@ -78,14 +78,14 @@ def failure_notes(folder: Path) -> list[str]:
 
 
 def pixel_table(rows: Sequence[Row]) -> list[list[str]]:
-    """Scores of pixels in percent and costs; the first line says what the columns are."""
+    """Scores of pixels in percent, and costs; the first line has the names of the columns."""
     head = ["network", "seeds", "precision", "recall", "F1", "IoU", "parameters", "GMAC",
             "pairs/s", "behind the best", "published F1", "here less published"]  # fmt: skip
     return [head, *map(_pixel_line, rows)]
 
 
 def object_table(rows: Sequence[Row]) -> list[list[str]]:
-    """Scores of whole objects, such as buildings; the first line says what the columns are."""
+    """Scores of whole objects, such as buildings; the first line has the names of the columns."""
     head = ["network", "objects found", "missed", "false", "F1 of objects"]
     return [
         head,
@@ -118,8 +118,10 @@ def _pixel_line(row: Row) -> list[str]:
     return [row.network, str(row.seeds or "masks"), *shown, *costs, behind, *figures]
 
 
-def _how(plan: Plan, records: Sequence[Mapping[str, Any]], health: Mapping[str, Any]) -> list[str]:
-    """What must be known to read the table."""
+def _how(
+    plan: BenchmarkPlan, records: Sequence[Mapping[str, Any]], health: Mapping[str, Any]
+) -> list[str]:
+    """Notes that explain the table."""
     first = records[0]
     trained = [record for record in records if "seed" in record]
     scenes = {scene_of(pair["name"]) for pair in first["per_pair"]}
@@ -152,7 +154,7 @@ def _how(plan: Plan, records: Sequence[Mapping[str, Any]], health: Mapping[str, 
     return lines
 
 
-def _recipes(plan: Plan, trained: Sequence[Mapping[str, Any]]) -> str:
+def _recipes(plan: BenchmarkPlan, trained: Sequence[Mapping[str, Any]]) -> str:
     names = ", ".join(dict.fromkeys(record["recipe"]["name"] for record in trained))
     budget = f", {plan.budget}" if plan.budget else ""
     changed = f", changed by {', '.join(plan.settings)}" if plan.settings else ""
@@ -163,16 +165,16 @@ def _recipes(plan: Plan, trained: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _machines(records: Sequence[Mapping[str, Any]]) -> str:
-    found = dict.fromkeys(
+    machines = dict.fromkeys(
         f"{record['machine']['device']}, {counted(record['machine']['threads'], 'thread')}, torch "
         f"{record['machine']['torch']}"
         for record in records
     )
-    return "; ".join(found)
+    return "; ".join(machines)
 
 
-def _differences(plan: Plan, rows: Sequence[Row], record: Mapping[str, Any]) -> list[str]:
-    """Why figures here and published ones may differ."""
+def _differences(plan: BenchmarkPlan, rows: Sequence[Row], record: Mapping[str, Any]) -> list[str]:
+    """Notes on why scores here and published scores may differ."""
     data = find_published(record["data_name"])
     if data is None or not any(row.published for row in rows):
         return []
@@ -198,9 +200,9 @@ def _differences(plan: Plan, rows: Sequence[Row], record: Mapping[str, Any]) -> 
 
 
 def _draw_masks(
-    folder: Path, plan: Plan, record: Mapping[str, Any], rows: Sequence[Row]
+    folder: Path, plan: BenchmarkPlan, record: Mapping[str, Any], rows: Sequence[Row]
 ) -> list[Path]:
-    """A sheet of the pairs with the most change and of everybody's masks, where data is there."""
+    """A sheet of the pairs with the most change and all networks' masks, if the data are there."""
     try:
         pairs = plan.pairs(record["split"])
     except DataError as error:
@@ -212,7 +214,7 @@ def _draw_masks(
     scale = find_label_scale(pairs)
     shown = most_changed(pairs)
     names = [pair.name for pair in shown]
-    # A line for each network: of many networks a line a pair would be too wide to be looked at.
+    # One line per network: with many networks, one line per pair would be too wide to read.
     lines: dict[str, dict[str, Any]] = {"before": {}, "after": {}, "label": {}}
     for pair in shown:
         tiles = zip(lines, read_sample(pair, scale), strict=True)
@@ -238,7 +240,7 @@ def _as_list(notes: Sequence[str]) -> str:
 def _as_page(
     tables: Sequence[Sequence[Sequence[str]]], notes: Sequence[str], pictures: Sequence[Path]
 ) -> str:
-    """One file that needs nothing else."""
+    """The report as one HTML file, with embedded pictures."""
     out = io.StringIO()
     out.write("<!doctype html><meta charset=utf-8><title>ctma benchmark</title><style>")
     out.write("body{font:15px sans-serif;margin:2em}td,th{padding:.3em .7em;text-align:right}")

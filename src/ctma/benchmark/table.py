@@ -1,4 +1,4 @@
-"""Records to a table: means over seeds, spreads over seeds and scenes, published figures."""
+"""Makes table rows of records: means over seeds, spreads over seeds and scenes, published F1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ctma.benchmark.record import COUNTS
 
 RESAMPLINGS = 2000
 SURE = 0.95
-"""Share of the resamplings that a difference must survive to be called one."""
+"""Share of the resamplings inside the range of a difference."""
 
 SCORES = ("precision", "recall", "f1", "iou")
 OBJECTS = ("found", "missed", "false")
@@ -23,14 +23,14 @@ OBJECTS = ("found", "missed", "false")
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean over seeds, and their standard deviation, ``None`` of a single one."""
+    """The mean and the standard deviation over seeds, ``None`` for a single seed."""
 
     mean: float
     deviation: float | None
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of some values."""
+        """The spread of some values."""
         return cls(mean(values), stdev(values) if len(values) > 1 else None)
 
 
@@ -39,15 +39,15 @@ class Row:
     """One network of a table.
 
     Attributes:
-        network: Its name.
-        seeds: How many trainings; 0 of masks that others made.
-        scores: Of pixels by name, ratios.
-        object_scores: Of objects by name: ratios, and counts over the split.
-        costs: Parameters, GMAC, pairs a second; empty for masks.
-        published: F1 in percent, where it was published for these data.
-        behind: F1 of the best one less this one's: the mean, and the range of 95 % of the
-            resamplings of scenes and seeds; ``None`` for the best one itself.
-        curve: Recall and precision of the first seed; of masks one point.
+        network: The network's name.
+        seeds: Number of trainings; 0 for masks that others made.
+        scores: Scores of pixels by name, ratios.
+        object_scores: Scores of objects by name: ratios, and counts over the split.
+        costs: Parameters, GMAC, pairs per second; empty for masks.
+        published: Published F1 for these data in percent, if any.
+        behind: F1 of the best network minus F1 of this network: the mean, and the range of 95 %
+            of the resamplings of scenes and seeds. ``None`` for the best network.
+        curve: Recall and precision of the first seed; for masks one point.
     """
 
     network: str
@@ -61,7 +61,7 @@ class Row:
 
     @property
     def as_good_as_the_best(self) -> bool:
-        """Whether scenes and seeds leave open that it is."""
+        """Whether the network may be as good as the best: its range behind the best reaches 0."""
         return self.behind is None or self.behind[1] <= 0
 
 
@@ -71,14 +71,14 @@ def make_rows(
     """The rows of a table, the best F1 first.
 
     Args:
-        records: Comparable ones.
-        costs: What was measured of each network.
-        data: Which published data set these data are of, if any.
+        records: Comparable records.
+        costs: The measured costs of each network.
+        data: The published data set of these data, if any.
     """
     names = dict.fromkeys(record["network"] for record in records)
     by_name = {name: [record for record in records if record["network"] == name] for name in names}
     order = sorted(names, key=lambda name: -mean(record["f1"] for record in by_name[name]))
-    counts = {name: _counts(own) for name, own in by_name.items()}
+    counts = {name: _counts(network_records) for name, network_records in by_name.items()}
     figures = published.F1.get(data or "", {})
     return [
         Row(
@@ -99,32 +99,32 @@ def make_rows(
 
 
 def difference(better: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[float, float, float]:
-    """How much higher one F1 is than another: the mean, and the range that 95 % fall in.
+    """The difference of two F1: the mean, and the range of 95 % of the resamplings.
 
-    A paired bootstrap: scenes are drawn again with replacement, the same for both, and so are
-    the seeds of each, so that the range knows what other scenes and other seeds would do. What
-    seeds do is stretched by the root of n / (n - 1), as drawing n of n shows too little of it.
-    Drawings in which no scene has change are left out.
+    A paired bootstrap draws scenes with replacement, the same scenes for both networks, and the
+    seeds of each network. The range therefore includes the effect of other scenes and seeds. The
+    effect of seeds is stretched by the root of n / (n - 1), because drawing n of n
+    underestimates it. Resamplings in which no scene has change are left out.
 
     Args:
-        better: (seeds, scenes, 3): found, claimed wrongly, missed.
-        other: Of the same scenes.
+        better: Counts of pixels (seeds, scenes, 3): found, claimed wrongly, missed.
+        other: Counts of the other network, for the same scenes.
     """
     rng = np.random.default_rng(0)
     scenes = rng.integers(better.shape[1], size=(RESAMPLINGS, better.shape[1]))
-    # Where no scene has change there is nothing to find, and no F1.
+    # F1 is undefined if no scene has change.
     changed = better[0][:, [0, 2]].sum(axis=1) > 0
     if not changed.any():
         return 0.0, 0.0, 0.0
     scenes = scenes[changed[scenes].any(axis=1)]
     drawn = [
-        _mean_f1(own, rng.integers(len(own), size=(len(scenes), len(own))), scenes)
-        for own in (better, other)
+        _mean_f1(counts, rng.integers(len(counts), size=(len(scenes), len(counts))), scenes)
+        for counts in (better, other)
     ]
-    # Stretched, an F1 may lie outside of 0 to 1.
+    # After the stretch, an F1 may lie outside of 0 to 1.
     apart = np.clip(drawn[0] - drawn[1], -1, 1)
     low, high = np.quantile(apart, [(1 - SURE) / 2, (1 + SURE) / 2])
-    plain = [_f1(own.sum(axis=1)).mean() for own in (better, other)]
+    plain = [_f1(counts.sum(axis=1)).mean() for counts in (better, other)]
     return float(plain[0] - plain[1]), float(low), float(high)
 
 
@@ -132,7 +132,7 @@ def _mean_f1(
     counts: NDArray[np.int64], seeds: NDArray[np.int64], scenes: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """F1 of each resampling, the mean over its seeds."""
-    weights = np.stack([np.bincount(own, minlength=counts.shape[1]) for own in scenes])
+    weights = np.stack([np.bincount(draw, minlength=counts.shape[1]) for draw in scenes])
     by_seed = _f1(np.einsum("rs,nsk->rnk", weights, counts))
     plain, drawn = by_seed.mean(axis=1), np.take_along_axis(by_seed, seeds, axis=1).mean(axis=1)
     stretch = np.sqrt(len(counts) / max(len(counts) - 1, 1))
@@ -145,26 +145,26 @@ def _f1(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def scene_of(name: str) -> str:
-    """The scene that a pair is of: pairs in one folder of a split are tiles of one scene."""
+    """The scene of a pair: pairs in one folder of a split are tiles of one scene."""
     return name.rpartition("/")[0] or name
 
 
 def _counts(records: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
-    """Counts of each scene by each seed, (seeds, scenes, 3)."""
+    """Counts for each seed and scene, (seeds, scenes, 3)."""
     scenes = sorted({scene_of(pair["name"]) for pair in records[0]["per_pair"]})
     places = {scene: place for place, scene in enumerate(scenes)}
     counts = np.zeros((len(records), len(scenes), len(COUNTS)), np.int64)
-    for own, record in zip(counts, records, strict=True):
+    for seed_counts, record in zip(counts, records, strict=True):
         for pair in record["per_pair"]:
-            own[places[scene_of(pair["name"])]] += [pair[key] for key in COUNTS]
+            seed_counts[places[scene_of(pair["name"])]] += [pair[key] for key in COUNTS]
     return counts
 
 
 def _curve(record: Mapping[str, Any]) -> Sequence[tuple[float, float]]:
-    found: Sequence[tuple[float, float]] = record.get("curve") or [
+    points: Sequence[tuple[float, float]] = record.get("curve") or [
         (record["recall"], record["precision"])
     ]
-    return found
+    return points
 
 
 def _costs(measured: Mapping[str, Any] | None) -> dict[str, float]:

@@ -54,7 +54,7 @@ def save_model(
             them, its ``usage``, and where it comes from.
         half: Keep kernels in float16, for a file of half the size; they are loaded as
             float32. Vectors, batch statistics among them, stay as they are.
-        **provenance: Fields of :class:`Header` that take the place of the network's own
+        **provenance: Fields of ``Header`` that take the place of the network's own
             ``provenance``, such as ``scores``. What its ``usage`` says is set there.
 
     Raises:
@@ -129,7 +129,7 @@ def load_model(path: str | Path, arguments: Mapping[str, Any] | None = None) -> 
 
 
 def load_telling(path: Path) -> ChangeNetwork:
-    """As :func:`load_model`, with a warning for each argument that was taken by default."""
+    """As ``load_model``, with a warning for each argument that was taken by default."""
     network = load_model(path)
     for name, hint in find_unsaid(path, network, ()).items():
         warn(

@@ -77,19 +77,19 @@ def _options(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; a mistake of the user ends it with one line and exit code 2.
+    """Runs the command line; a user's mistake ends the run with one line and exit code 2.
 
     Args:
-        arguments: Those of the process by default.
+        arguments: The arguments of the command line; by default those of the process.
     """
     if arguments is None:
         arguments = sys.argv[1:]
         keep_by_default()
     if "" in arguments:
         _fail("an argument is empty; where a script gives it, look at its variables")
-    # --debug is taken anywhere, so that it can be added to the end of a failed command.
-    kept = [argument for argument in arguments if argument != "--debug"]
-    run_guarded(lambda: app(kept, prog_name="ctma"), debug=len(kept) < len(arguments))
+    # Take --debug anywhere, so that users can add --debug to the end of a failed command.
+    rest = [argument for argument in arguments if argument != "--debug"]
+    run_guarded(lambda: app(rest, prog_name="ctma"), debug=len(rest) < len(arguments))
 
 
 def run_guarded(
@@ -100,7 +100,7 @@ def run_guarded(
     Args:
         command: The command.
         debug: Whether to show the traceback instead.
-        naming: The option of an argument that an error names.
+        naming: Returns the option for an argument that an error names.
     """
     take_any_name()
     try:
@@ -123,7 +123,7 @@ def run_guarded(
         _say_interrupted()
         raise SystemExit(INTERRUPTED) from None
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # as typer makes it of Ctrl-C
+        if end.code == INTERRUPTED:  # typer raises this after Ctrl-C
             _say_interrupted()
         raise
 

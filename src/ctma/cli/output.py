@@ -1,4 +1,4 @@
-"""What the commands print: progress, tables, JSON."""
+"""Prints the output of the commands: progress, tables, JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ctma.evaluation.records import ScoreRecord
 
 LINE_SECONDS = 55.0
-"""After how many seconds progress is said again where no bar can be seen."""
+"""Seconds between two lines of progress where no bar can be shown."""
 
 console = Console(soft_wrap=True, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -34,7 +34,7 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False)
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on standard error; gives a function to call with done and total.
 
-    Elsewhere than on a terminal a line at least every minute.
+    Where standard error is no terminal, a line at least every minute replaces the bar.
     """
     if not errors.is_terminal:
         with _lines(what) as on_progress:
@@ -52,7 +52,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def _lines(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Progress as lines, from a thread, as what is waited for may say nothing for long."""
+    """Progress as lines from a thread, because the work may report nothing for a long time."""
     start, state, over = time.monotonic(), "", threading.Event()
 
     def on_progress(done: int, total: int) -> None:
@@ -79,13 +79,13 @@ def say(line: str) -> None:
 
 
 def show(table: Table) -> None:
-    """Prints a table; elsewhere than on a terminal as wide as it is."""
+    """Prints a table, at full width where the output is no terminal."""
     wide = console if console.is_terminal else Console(width=10_000, highlight=False)
     wide.print(table)
 
 
 def take_any_name() -> None:
-    """Lets consoles of any encoding print names of any signs: what they lack becomes ``?``."""
+    """Makes consoles print ``?`` for characters that their encoding does not have."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -98,16 +98,16 @@ _OPTIONS = {
     "pretrained": "--set model.pretrained",
     "settings": "--set",
 }
-"""Options that are spelled otherwise than the arguments of Python that they stand for."""
+"""Options whose spelling differs from their Python arguments."""
 
 
 def as_option(argument: str) -> str:
-    """The option of ``ctma`` that stands for an argument of Python."""
+    """The command-line option for a Python argument."""
     return _OPTIONS.get(argument, f"--{argument.replace('_', '-')}")
 
 
 def name_options(line: str, naming: Callable[[str], str] = as_option) -> str:
-    """A line for Python callers in the command line's words: arguments in backticks as options."""
+    """Replaces the Python arguments in a line, in backticks, with command-line options."""
     return re.sub(r"`(\w+)`", lambda found: naming(found[1]), line)
 
 
@@ -117,7 +117,7 @@ def print_json(content: Any) -> None:
 
 
 def print_scores(record: ScoreRecord) -> None:
-    """Prints a score with how it was taken."""
+    """Prints scores, and how they were measured."""
     how, scores = record.how, record.scores
     table = Table(title=f"{how.split}, {how.protocol}, threshold {how.threshold}")
     for name in ("F1", "precision", "recall", "IoU", "accuracy", "kappa"):
@@ -134,7 +134,7 @@ def print_scores(record: ScoreRecord) -> None:
 
 @contextmanager
 def warnings_as_lines(naming: Callable[[str], str]) -> Iterator[None]:
-    """Prints what the library warns of as lines, each time, with options for arguments."""
+    """Prints every warning of ctma as one line, with options in place of Python arguments."""
     others = warnings.showwarning
 
     def show_warning(

@@ -1,7 +1,7 @@
 """The released implementation's command line, word for word.
 
-``train.py train|eval --exp_config FILE [--resume FILE] [--KEY VALUE …]``, where every key
-of the configuration can be given as an option; keys that switch something are flags.
+``train.py train|eval --exp_config FILE [--resume FILE] [--KEY VALUE …]``: every key of the
+configuration is an option; keys that are true or false are flags.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ def main() -> None:
 
 
 def naming(key: str) -> str:
-    """The option of a key, which is spelled as it is."""
+    """The option of a key, with the spelling of the key."""
     return f"--{key}"
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    given = {
+    overrides = {
         key: value
         for key, value in vars(arguments).items()
         if value is not None and key not in {"command", "exp_config"}
     }
-    config = load_config(arguments.exp_config, {key: _value(given[key]) for key in given})
+    config = load_config(arguments.exp_config, {key: _value(overrides[key]) for key in overrides})
     if arguments.command == "train":
         result = train_released(config, on_note=say)
         say(f"best: {result.best}, epoch {result.epoch}, F1 {100 * result.f1:.2f} on val")

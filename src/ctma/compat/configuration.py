@@ -1,4 +1,4 @@
-"""The released implementation's configuration files; the keys mean what they mean there."""
+"""Configuration files of the released implementation; the keys keep their meaning."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StepLR(Keys):
 
 
 class Plateau(Keys):
-    """A learning rate that falls where the validation F1 rises no more."""
+    """A learning rate that falls when the validation F1 no longer rises."""
 
     name: Literal["ReduceLROnPlateau"]
     mode: Literal["max"] = "max"
@@ -51,14 +51,14 @@ class Plateau(Keys):
 
 
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-"""Mean and deviation of its colours, of 255."""
+"""Mean and standard deviation of ImageNet's colours, on a scale from 0 to 255."""
 
 
 class ReleasedConfig(Keys):
     """The released configuration keys.
 
     Attributes:
-        dataset: ``SVCD``, ``LEVIR`` or ``WHU``, looked for in ``$CTMA_DATA``, else at home.
+        dataset: ``SVCD``, ``LEVIR`` or ``WHU``: a folder in ``$CTMA_DATA``, else at home.
         num_workers: Loader processes.
         repeats: How often the train list is repeated in an epoch.
         subset: The split that ``eval`` scores.
@@ -69,8 +69,8 @@ class ReleasedConfig(Keys):
         load_optim: Take the optimizer's state from ``resume``.
         save_optim: Keep the optimizer's state in checkpoints.
         sched_on: Whether the schedule is used.
-        schedulers: At most one.
-        batch_size: Pairs a step.
+        schedulers: Learning rate schedules, at most one.
+        batch_size: Pairs per step.
         num_epochs: Epochs.
         resume: A torch file to continue from or to score.
         anew: Take only the weights from ``resume``, and start at the first epoch.
@@ -87,9 +87,9 @@ class ReleasedConfig(Keys):
         suffix_off: Leave the suffix off the outputs' names.
         save_on: Write masks in ``eval``.
         out_dir: Where masks go; ``exp_dir/out`` by default.
-        criterion: ``WBCE``, weighted binary cross-entropy; ``WNLL``, ``BC`` or ``WBCE+Dice``: that
-            of the model.
-        weights: Weights of stillness and change.
+        criterion: The model's loss: ``WBCE`` (weighted binary cross-entropy), ``WNLL``, ``BC`` or
+            ``WBCE+Dice``.
+        weights: Weights of no change and change.
         model: One of :data:`~ctma.compat.methods.METHODS`; ``P2V`` is the released name of CTMA.
         out_type: What the model returns: ``logits``, ``logits2`` or ``dist``.
         p2v_model: Arguments of CTMA.
@@ -97,15 +97,15 @@ class ReleasedConfig(Keys):
         stanet_model: Arguments of STANet.
         dsamnet_model: Arguments of DSAMNet.
         cdp_model: Arguments of CDP.
-        threshold: The distance that is change, of STANet and DSAMNet.
-        lambda_: ``lambda``, the weight of DSAMNet's further outputs.
-        aux_critn: Their loss.
-        mu: ImageNet's mean, of 255, where the model wants inputs scaled.
-        sigma: Its deviation.
-        mix_coeffs: Of IFN, which weighs its outputs alike: 1.
-        cmb_coeffs: Of CTMA, weights of the unmasked and the masked branch; of IFN 1.
-        pretrained: ImageNet weights for the backbone: true, false or a file. Ours; the
-            released implementation always downloads them.
+        threshold: For STANet and DSAMNet: the distance from which a pixel is change.
+        lambda_: ``lambda``, the weight of DSAMNet's auxiliary outputs.
+        aux_critn: The loss of DSAMNet's auxiliary outputs.
+        mu: ImageNet's mean, on a scale from 0 to 255, if the model needs scaled inputs.
+        sigma: ImageNet's standard deviation, on the same scale.
+        mix_coeffs: For IFN: 1, because all its outputs have equal weight.
+        cmb_coeffs: For CTMA: weights of the unmasked and the masked branch. For IFN: 1.
+        pretrained: ImageNet weights for the backbone: true, false or a file. The released
+            implementation has no such key and always downloads the weights.
     """
 
     dataset: Literal["SVCD", "LEVIR", "WHU"]
@@ -157,7 +157,7 @@ class ReleasedConfig(Keys):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Arguments of our network."""
+        """Arguments of the ctma network."""
         if self.model == "P2V":
             fusion = 1.0 if self.cmb_coeffs == 1 else self.cmb_coeffs[0]
             video = self.p2v_model
@@ -166,17 +166,17 @@ class ReleasedConfig(Keys):
             bit = self.bit_model
             return {"bands": bit.in_ch, "tokens": bit.token_len, "decoder_depth": bit.dec_depth}
         if self.model in ("STANet", "DSAMNet"):
-            own = self.stanet_model if self.model == "STANet" else self.dsamnet_model
-            return {"bands": own.in_ch, "width": own.width, "margin": self.threshold}
+            settings = self.stanet_model if self.model == "STANet" else self.dsamnet_model
+            return {"bands": settings.in_ch, "width": settings.width, "margin": self.threshold}
         if self.model == "CDP":
             cdp = self.cdp_model
-            given = {"bands": cdp.in_channels, "backbone": cdp.encoder_name, "normalised": False}
-            return given if cdp.encoder_weights else given | {"pretrained": False}
+            values = {"bands": cdp.in_channels, "backbone": cdp.encoder_name, "normalised": False}
+            return values if cdp.encoder_weights else values | {"pretrained": False}
         return {}
 
     @property
     def loss(self) -> dict[str, Any]:
-        """The loss of our recipes."""
+        """The loss as in ctma's recipes."""
         losses: dict[str, dict[str, Any]] = {
             "WBCE": {"name": "bce", "class_weights": self.weights},
             "WNLL": {"name": "nll", "class_weights": self.weights},
@@ -196,21 +196,21 @@ class ReleasedConfig(Keys):
 
     @property
     def _ending(self) -> str:
-        """Tells the outputs of methods apart, which share the folder of an experiment."""
+        """The ending that distinguishes the outputs of methods in the folder of an experiment."""
         suffix = self.suffix or self.tag
         return f"_{suffix}" if suffix and not self.suffix_off else ""
 
 
 def boolean_keys() -> set[str]:
-    """Keys that switch something."""
+    """The keys whose value is true or false."""
     return {key for key, field in ReleasedConfig.model_fields.items() if field.annotation is bool}
 
 
 def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> ReleasedConfig:
-    """Reads a configuration over its base in the same folder, then applies overrides.
+    """Reads a base configuration, then the configuration over it, then applies overrides.
 
     Args:
-        path: ``config_DATASET_TAG.yaml``; its base is ``config_DATASET.yaml``.
+        path: ``config_DATASET_TAG.yaml``; its base is ``config_DATASET.yaml`` in the same folder.
         overrides: Values by key.
 
     Raises:
@@ -221,13 +221,13 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Re
     overrides = overrides or {}
     if not path.is_file():
         raise SettingError(f"`exp_config` {path}: no such file")
-    own = read_yaml(path.read_text(errors="replace"), str(path))
+    settings = read_yaml(path.read_text(errors="replace"), str(path))
     base, tag = _find_base(path)
     inherited: dict[str, Any] = {}
-    if base is not None and not (own | overrides).get("inherit_off"):
+    if base is not None and not (settings | overrides).get("inherit_off"):
         inherited = read_yaml(base.read_text(errors="replace"), str(base))
     content = {
-        key: value for key, value in (inherited | own | overrides).items() if value is not None
+        key: value for key, value in (inherited | settings | overrides).items() if value is not None
     }
     content["tag"] = content.get("tag") or tag
     try:
@@ -239,7 +239,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Re
 
 
 def _find_base(path: Path) -> tuple[Path | None, str]:
-    """What ``config_DATASET_TAG.yaml`` stands on, if that is there, and its tag."""
+    """The base file of ``config_DATASET_TAG.yaml``, if the base exists, and the tag."""
     words = path.stem.split("_")
     for length in range(len(words) - 1, 1, -1):
         base = path.with_name("_".join(words[:length]) + path.suffix)
@@ -249,13 +249,13 @@ def _find_base(path: Path) -> tuple[Path | None, str]:
 
 
 def _check(config: ReleasedConfig) -> None:
-    """Refuses what the released code would do and ours does not."""
+    """Refuses settings that the released code supports and ctma does not."""
     if config.model not in METHODS:
         raise UnknownNameError("model", config.model, METHODS)
     for key in ("criterion", "out_type"):
-        own, given = getattr(METHODS[config.model], key), getattr(config, key)
-        if given not in ("", own):
-            raise SettingError(f"{key}: {given}, that of {config.model} is {own}")
+        default, value = getattr(METHODS[config.model], key), getattr(config, key)
+        if value not in ("", default):
+            raise SettingError(f"{key}: {value}, that of {config.model} is {default}")
     if "class_weights" not in config.loss and config.weights != (0.5, 0.5):
         raise SettingError(f"weights: leave it out, the loss of {config.model} has none")
     if config.cmb_coeffs != 1 and abs(sum(config.cmb_coeffs) - 1) > 1e-6:
@@ -265,7 +265,7 @@ def _check(config: ReleasedConfig) -> None:
 
 
 def to_recipe(config: ReleasedConfig) -> Recipe:
-    """A released configuration as a recipe of ours.
+    """Converts a released configuration to a ctma recipe.
 
     Raises:
         SettingError: If a value has no counterpart.
@@ -294,10 +294,10 @@ def to_recipe(config: ReleasedConfig) -> Recipe:
 
 
 def find_data(config: ReleasedConfig) -> Path:
-    """The data folder of a configuration: in ``$CTMA_DATA``, else at home.
+    """The data folder of a configuration: in ``$CTMA_DATA``, else in the home folder.
 
     Raises:
-        DataError: If there is none.
+        DataError: If the folder does not exist.
     """
     home = os.environ.get("CTMA_DATA")
     folder = (Path(home) if home else Path.home()) / config.dataset

@@ -1,4 +1,4 @@
-"""The released methods: their names, their arguments, and which networks of ours they are."""
+"""The released methods: their names, their arguments, and the matching ctma networks."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Keys(BaseModel):
-    """Keys of a configuration file; others are refused."""
+    """Keys of a configuration file; other keys are refused."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
 
 class P2VModel(Keys):
-    """Arguments of the network: input bands and video length."""
+    """Arguments of CTMA: input bands and video length."""
 
     in_ch: int = Field(3, ge=1)
     video_len: int = Field(8, ge=2)
 
 
 class BITModel(Keys):
-    """Arguments of BIT; what has one value only is not to be chosen here."""
+    """Arguments of BIT; keys with a single allowed value cannot be changed."""
 
     in_ch: int = Field(3, ge=1)
     out_ch: Literal[2] = 2
@@ -70,9 +70,9 @@ class Method(NamedTuple):
     """A released model.
 
     Attributes:
-        network: Our name of it.
-        criterion: Its loss, by the released name.
-        out_type: What it returns, by the released name.
+        network: The name of the ctma network.
+        criterion: The model's loss, by the released name.
+        out_type: The type of the model's output, by the released name.
     """
 
     network: str

@@ -1,4 +1,4 @@
-"""Runs released configurations with our engine; checkpoints are torch files of the same form."""
+"""Runs released configurations with ctma; checkpoints are torch files in the released form."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from ctma.types import Progress, Say, ignore
 
 
 class ReleasedResult(NamedTuple):
-    """What a training leaves behind.
+    """The result of a training: its best checkpoint.
 
     Attributes:
         best: The checkpoint with the highest validation F1.
-        f1: That F1.
-        epoch: Its epoch, counted from 0.
+        f1: The validation F1 of the best checkpoint.
+        epoch: The epoch of the best checkpoint, counted from 0.
     """
 
     best: Path
@@ -44,17 +44,17 @@ def train_released(config: ReleasedConfig, on_note: Say = ignore) -> ReleasedRes
 
     Args:
         config: The configuration.
-        on_note: Called with a line after each epoch where no progress bar can be seen.
+        on_note: Called with a line of text after each epoch where no progress bar is visible.
 
     Raises:
-        DataError: If the data is not there.
+        DataError: If the data are missing.
         CheckpointError: If ``resume`` cannot be read.
         OutputError: If the experiment's folder cannot be written.
     """
     recipe = to_recipe(config)
     hardware = Hardware(config.device)
     hardware.check()
-    found = find_training_pairs(find_data(config), recipe.data)
+    training_pairs = find_training_pairs(find_data(config), recipe.data)
     resumed = Path(config.resume) if config.resume else None
     if resumed is not None and not resumed.exists():
         warn(f"`resume` {resumed}: does not exist yet, starting a new training")
@@ -69,7 +69,7 @@ def train_released(config: ReleasedConfig, on_note: Say = ignore) -> ReleasedRes
         start, best = Start(), (0.0, 0)
     keeper = ReleasedKeeper(config, best)
     module = ChangeModule(network, recipe, start)
-    pairs = PairsModule(found, recipe.data, recipe.seed, start.epoch)
+    pairs = PairsModule(training_pairs, recipe.data, recipe.seed, start.epoch)
     logs = Logs(not config.log_off, config.tb_on, config.tb_intvl, start.epoch)
     fit(module, pairs, config.exp_dir, [keeper, Lines(on_note)], hardware, logs, alone=False)
     return ReleasedResult(config.output("model_best"), *keeper.best)
@@ -79,8 +79,8 @@ def evaluate_released(config: ReleasedConfig, on_progress: Progress = ignore) ->
     """Scores ``resume`` on ``subset`` with windows of 256 at stride 64, as released.
 
     Raises:
-        CheckpointError: If there is no such checkpoint, or it cannot be read.
-        DataError: If the data is not there.
+        CheckpointError: If the checkpoint does not exist or cannot be read.
+        DataError: If the data are missing.
     """
     if not config.resume:
         raise CheckpointError("eval scores a checkpoint: name it as `resume`")
@@ -102,7 +102,7 @@ class ReleasedKeeper(Checkpoint):
     """Writes ``checkpoint_latest`` and ``model_best`` as the released implementation does.
 
     Args:
-        config: Says where to and how often.
+        config: The configuration, with the folder and the interval of the checkpoints.
         best: Best validation F1 so far and its epoch, counted from 0.
     """
 
@@ -111,7 +111,7 @@ class ReleasedKeeper(Checkpoint):
         self.best = best
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keeps what this epoch brought."""
+        """Saves the checkpoints of this epoch."""
         assert isinstance(pl_module, ChangeModule)
         scores = pl_module.validation_scores
         assert scores is not None
@@ -135,7 +135,7 @@ class ReleasedKeeper(Checkpoint):
 
 
 def _resume(content: dict[str, Any], config: ReleasedConfig) -> tuple[Start, tuple[float, int]]:
-    """Where a torch file says that training stopped: its ``epoch`` counts from 0."""
+    """The start and the best F1 that a torch file holds; its ``epoch`` counts from 0."""
     if config.anew:
         return Start(), (0.0, 0)
     optimizer = content.get("optimizer") if config.load_optim else None

@@ -29,7 +29,7 @@ def augmentation(name: str, without: Collection[str] = ()) -> Augmentation:
     """An augmentation by name.
 
     Args:
-        name: ``"paper"`` (:func:`paper`), ``"mild"``, a gentle policy that a network can start
+        name: ``"paper"`` (``paper``), ``"mild"``, a gentle policy that a network can start
             on, ``"strong"``, a wide one for small data sets and robust weights, or ``"none"``.
         without: Parts of it that are left out, of those in :data:`AUGMENTATIONS`.
 
@@ -141,7 +141,7 @@ _EXACT: dict[str, Callable[[Pixels], Pixels]] = {
     "identity": lambda image: image,
 }
 PAPER_CHOICES = (*_EXACT, "shift")
-"""The seven of :func:`paper`."""
+"""The seven of ``paper``."""
 
 
 def _each(sample: Sample, alter: Callable[[Pixels], Pixels]) -> Sample:

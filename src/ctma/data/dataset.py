@@ -45,7 +45,7 @@ class Draw:
 class PairDataset(Dataset[Any]):
     """Labelled pairs as 8-bit tensors.
 
-    An item asked for by a plain index comes as it is on disk; by a :class:`Draw` it comes
+    An item asked for by a plain index comes as it is on disk; by a ``Draw`` it comes
     cropped and augmented, as a function of the draw's seed alone.
 
     Args:
@@ -111,7 +111,7 @@ class PairDataset(Dataset[Any]):
         return random_crop(sample, self.crop_size, rng, self.zoom, focus)
 
     def read(self, index: int) -> Sample:
-        """One pair as it is on disk; see :func:`ctma.data.pairs.read_sample`.
+        """One pair as it is on disk; see ``ctma.data.pairs.read_sample``.
 
         Raises:
             ImageError: If it is too small to be cropped.

@@ -63,7 +63,7 @@ def read_shorter_side(path: str | Path) -> int:
 
 
 def take_picture(image: Image.Image) -> NDArray[np.uint8]:
-    """A picture of Pillow's as :func:`read_image` gives it, (H, W, 3).
+    """A picture of Pillow's as ``read_image`` gives it, (H, W, 3).
 
     Raises:
         ImageError: If it is not of 8 bits, in memory or in the file that it was opened from.
@@ -75,7 +75,7 @@ def read_label(path: str | Path) -> NDArray[np.uint8]:
     """Reads a label image as it is stored, (H, W); of a palette image, the indices.
 
     Raises:
-        ImageError: As :func:`read_image`, and if the label is coloured, see-through, or a palette
+        ImageError: As ``read_image``, and if the label is coloured, see-through, or a palette
             whose first colour is the brighter one.
     """
     return _read(path, "L")
@@ -87,7 +87,7 @@ def save_image(path: str | Path, pixels: NDArray[np.uint8], owner: str = "") -> 
     Args:
         path: Where to.
         pixels: The picture.
-        owner: Of a PNG: what it was made from, for :func:`read_owner`.
+        owner: Of a PNG: what it was made from, for ``read_owner``.
     """
     options: dict[str, Any] = {}
     if owner:

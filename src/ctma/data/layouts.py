@@ -72,7 +72,7 @@ class Layout(NamedTuple):
     """How to look for pairs.
 
     Attributes:
-        folders: Names of folders, as :func:`parse_folders` reads them; those known by default.
+        folders: Names of folders, as ``parse_folders`` reads them; those known by default.
     """
 
     folders: str | None = None

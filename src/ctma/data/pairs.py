@@ -55,7 +55,7 @@ def read_sample(pair: Pair, label_scale: int) -> Sample:
 
     Args:
         pair: A labelled pair.
-        label_scale: The stored value of change, 1 or 255; see :func:`find_label_scale`.
+        label_scale: The stored value of change, 1 or 255; see ``find_label_scale``.
 
     Raises:
         ImageError: If a file is unreadable or the sizes differ.

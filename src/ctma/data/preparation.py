@@ -25,7 +25,7 @@ WHU_SPLITS = ("spatial", "random")
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedData:
     """What was written.
 
     Attributes:
@@ -45,7 +45,7 @@ def prepare(
     split: str | None = None,
     seed: int = 0,
     on_progress: Progress = ignore,
-) -> Prepared:
+) -> PreparedData:
     """Cuts a published data set into patches of 256 pixels, as published.
 
     Args:
@@ -75,7 +75,7 @@ def prepare(
 
 def prepare_levir_cd(
     source: str | Path, target: str | Path, on_progress: Progress = ignore
-) -> Prepared:
+) -> PreparedData:
     """Cuts LEVIR-CD's scenes into 256-pixel patches, row by row.
 
     Train is cut with stride 128 (49 patches of a 1024-pixel scene), val and test with
@@ -112,7 +112,7 @@ def prepare_levir_cd(
         for number, (split, patches) in enumerate(done, start=1):
             counts[split] += patches
             on_progress(number, len(scenes))
-    return Prepared(Path(target), counts)
+    return PreparedData(Path(target), counts)
 
 
 def prepare_whu_cd(
@@ -122,7 +122,7 @@ def prepare_whu_cd(
     *,
     seed: int = 0,
     on_progress: Progress = ignore,
-) -> Prepared:
+) -> PreparedData:
     """Cuts WHU-CD's one large scene by one of the two published splits.
 
     ``spatial``: the columns left of 70 % are train and val, cut at stride 128; crops whose
@@ -167,7 +167,7 @@ def prepare_whu_cd(
         for number, part in enumerate(pool.map(lambda patch: save(folder, patch), patches), 1):
             counts[part] += 1
             on_progress(number, len(patches))
-    return Prepared(Path(target), counts)
+    return PreparedData(Path(target), counts)
 
 
 class _Patch(NamedTuple):

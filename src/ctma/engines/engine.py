@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Engine(ABC):
-    """Runs a network; a subclass says what it is and implements :meth:`run`.
+    """Runs a network; a subclass says what it is and implements ``run``.
 
     Args:
         network: In evaluation mode, on the device that does the work.

@@ -49,7 +49,7 @@ class GraphEngine(SessionEngine):
 
     @abstractmethod
     def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
-        """As :meth:`open`, of a graph."""
+        """As ``open``, of a graph."""
 
     def open(self, form: str, shape: Shape | None) -> Callable[[], Run]:
         """Of the form's graph."""

@@ -1,8 +1,8 @@
 """A network rewritten for inference: the same function to rounding, with fewer multiplications.
 
 Batch norms are folded into convolutions. Then each layer is asked for its own form for inference
-(:class:`ctma.models.layers.Rewriting`), which a network from outside the package can offer too.
-Wide convolutions of 3 x 3 become products of transformed tiles (:mod:`.winograd`).
+(``ctma.models.layers.Rewriting``), which a network from outside the package can offer too.
+Wide convolutions of 3 x 3 become products of transformed tiles (``.winograd``).
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def compile_openvino(
     threads: int | None = None,
     streams: int | None = None,
 ) -> bytes:
-    """What :func:`open_compiled` takes, of a graph; arguments as of :func:`open_openvino`."""
+    """What ``open_compiled`` takes, of a graph; arguments as of ``open_openvino``."""
     content = _compile(graph, shape, _configuration(precision, threads, streams)).export_model()
     return bytes(content.getvalue())
 

@@ -32,7 +32,7 @@ _OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, 
 
 
 def is_wide(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
-    """Whether a layer is a convolution that :class:`Winograd` does, and is worth it."""
+    """Whether a layer is a convolution that ``Winograd`` does, and is worth it."""
     return (
         type(conv) is nn.Conv2d
         and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS
@@ -45,7 +45,7 @@ class Winograd(nn.Conv2d):
     """The same as a convolution, to rounding; its weights stay for networks that read them.
 
     Args:
-        conv: One that :func:`is_wide`.
+        conv: One that ``is_wide``.
     """
 
     def __init__(self, conv: nn.Conv2d):

@@ -1,9 +1,9 @@
-"""Makes a checkpoint's probability mean what it says.
+"""Calibrates a checkpoint's probability by Platt scaling.
 
-Platt scaling: the logits are divided by a temperature, and an offset is added, the two that
-make the labels of a validation split most likely (J. Platt, "Probabilistic Outputs for Support
-Vector Machines", 1999). A temperature alone (C. Guo et al., "On Calibration of Modern Neural
-Networks", 2017) cannot mend what training brings in that shows more change than there is.
+Platt scaling divides the logits by a temperature and adds an offset. Temperature and offset make
+the labels of a validation split most likely (J. Platt, "Probabilistic Outputs for Support Vector
+Machines", 1999). A temperature alone (C. Guo et al., "On Calibration of Modern Neural Networks",
+2017) cannot correct the bias of a training that shows more change than there is.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from ctma.models.usage import Usage
 from ctma.types import Pixels, Progress, ignore
 
 LIMIT = 16.0
-"""Largest logit that is told apart; float32 probabilities know no larger one."""
+"""Largest logit of the histogram; float32 probabilities have no larger logits."""
 
 BINS = 3200
 CONFIDENCE_BINS = 15
-"""As in the paper."""
+"""Number of bins of the calibration error, as in the paper."""
 
 LARGEST_TEMPERATURE = 5.0
-"""Its inverse is the least."""
+"""Largest temperature; the smallest temperature is its inverse."""
 
 LARGEST_OFFSET = 8.0
 
@@ -51,19 +51,19 @@ THRESHOLDS = np.arange(5, 96) / 100
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibrating a checkpoint found.
+    """The result of a calibration.
 
     Attributes:
-        temperature: What logits are divided by.
-        offset: What is added then.
-        threshold: Of all hundredths, the one with the highest F1 after that.
+        temperature: The divisor of the logits.
+        offset: Added to the logits after the division.
+        threshold: The threshold with the highest F1 after calibration, in hundredths.
         error_before: Expected calibration error of the probability of change, in [0, 1].
-        error_by_temperature: The same after scaling by the best temperature without an offset.
-        error_after: The same after both.
-        f1_before: F1 at 0.5.
-        f1_after: F1 at the threshold.
-        agreement: For each faster engine and precision that is here, the share of pixels whose
-            mask is that of float32.
+        error_by_temperature: Calibration error after the best temperature without an offset.
+        error_after: Calibration error after temperature and offset.
+        f1_before: F1 at a threshold of 0.5, before calibration.
+        f1_after: F1 at ``threshold``, after calibration.
+        agreement: For each faster engine and precision available here, the share of pixels with
+            the same mask as in float32.
     """
 
     temperature: float
@@ -77,14 +77,14 @@ class Calibration:
     agreement: dict[str, float] = field(default_factory=dict)
 
     def put_into(self, usage: Usage) -> Usage:
-        """How a network is used, with temperature, offset and threshold as found."""
+        """A copy of ``usage`` with this temperature, offset and threshold."""
         return usage.replace(
             temperature=self.temperature, offset=self.offset, threshold=self.threshold
         )
 
 
 class LogitHistogram:
-    """Logits of still and of changed pixels, counted in fine bins; any number of pixels fit."""
+    """A histogram of the logits of unchanged and of changed pixels, for any number of pixels."""
 
     def __init__(self) -> None:
         edges = np.linspace(-LIMIT, LIMIT, BINS + 1)
@@ -100,7 +100,7 @@ class LogitHistogram:
             self.counts[kind] += np.bincount(bins[change == kind], minlength=BINS)
 
     def scaling(self, *, with_offset: bool = True) -> tuple[float, float]:
-        """The temperature and offset, of those allowed, under which the labels are most likely."""
+        """The temperature and offset within the limits that make the labels most likely."""
         logits = torch.from_numpy(self.centres)
         still, changed = torch.from_numpy(self.counts / self.counts.sum())
         used = torch.tensor([1, with_offset], dtype=torch.float64)
@@ -130,7 +130,7 @@ class LogitHistogram:
         return temperature.item(), offset.item()
 
     def calibration_error(self, temperature: float = 1.0, offset: float = 0.0) -> float:
-        """Mean distance of probability and share of change, over bins of probability."""
+        """Mean difference of probability and share of change, over bins of probability."""
         probability = self._probability(temperature, offset)
         bins = np.minimum((probability * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
         everything = self.counts.sum(axis=0)
@@ -139,14 +139,14 @@ class LogitHistogram:
         return float(np.abs(claimed - changed).sum() / everything.sum())
 
     def f1(self, threshold: float, temperature: float = 1.0, offset: float = 0.0) -> float:
-        """F1 where the probability exceeds a threshold."""
-        found = self._probability(temperature, offset) > threshold
+        """F1 of the mask where the probability exceeds a threshold."""
+        mask = self._probability(temperature, offset) > threshold
         still, changed = self.counts.astype(int)
         return Scores(
-            true_positive=int(changed[found].sum()),
-            false_positive=int(still[found].sum()),
-            false_negative=int(changed[~found].sum()),
-            true_negative=int(still[~found].sum()),
+            true_positive=int(changed[mask].sum()),
+            false_positive=int(still[mask].sum()),
+            false_negative=int(changed[~mask].sum()),
+            true_negative=int(still[~mask].sum()),
         ).f1
 
     def _probability(self, temperature: float, offset: float) -> NDArray[np.float64]:
@@ -157,7 +157,7 @@ def fit_calibration(histogram: LogitHistogram) -> Calibration:
     """Finds temperature, offset and threshold from the logits of a validation split.
 
     Raises:
-        DataError: If nothing changed in it, or everything.
+        DataError: If the split has no changed pixels, or no unchanged pixels.
     """
     if not histogram.counts.sum(axis=1).all():
         raise DataError("calibration needs changed and unchanged pixels, the labels have one kind")
@@ -188,26 +188,27 @@ def calibrate(
     overwrite: bool = False,
     on_progress: Progress = ignore,
 ) -> Calibration:
-    """Puts temperature, offset and best threshold into a checkpoint's header.
+    """Saves a checkpoint with temperature, offset and best threshold in its header.
 
-    With them goes how far the masks of faster engines and precisions agree with those of
-    float32, by which ``auto`` chooses.
+    The header also gets the agreement of faster engines and precisions with float32: the share of
+    pixels with the same mask. ``auto`` chooses by this agreement.
 
     Args:
-        model: A predictor, a network in memory, or a checkpoint by name or path; the network is
-            left as it is. Where the precision is ``auto``, float32 is taken.
-        data: A data folder, or several; their pairs are taken together, each folder once.
+        model: A predictor, a network in memory, or a checkpoint by name or path. The network does
+            not change. The precision ``auto`` means float32 here.
+        data: One or more data folders; the pairs of all folders are used, each folder once.
         output: Where the calibrated checkpoint goes, a ``.safetensors``.
         split: ``"val"`` or ``"train"``; never ``"test"``.
-        folders: As in ``evaluate``.
-        protocol: How the network is run.
-        overwrite: Replace the output if it is there.
-        on_progress: Called after every pair, once for each measurement, with how many are done.
+        folders: The folder names of another layout, see ``evaluate``.
+        protocol: How the network runs over the images, see ``Scoring``.
+        overwrite: Replace the output if it exists.
+        on_progress: Called after every pair of each measurement, with the number of pairs done and
+            the total.
 
     Raises:
-        SettingError: If the split is another, or a file is none of ours by its suffix.
-        DataError: If there is no data, or nothing changed in it.
-        CtmaError: If checkpoint or data cannot be read, or the output not be written.
+        SettingError: If the split is not allowed, or a file has a wrong suffix.
+        DataError: If there are no data, or no pixel changed.
+        CtmaError: If the checkpoint or the data cannot be read, or the output cannot be written.
     """
     scoring = Scoring(protocol=protocol)
     _check_split(split)
@@ -242,7 +243,7 @@ def calibrate(
 
 @contextmanager
 def _as_trained(network: ChangeNetwork) -> Iterator[Usage]:
-    """A network without calibration for the while; gives how it is used otherwise."""
+    """Removes a network's calibration for the ``with`` block; gives the original usage."""
     usage = network.usage
     network.usage = usage.replace(temperature=1.0, offset=0.0, threshold=0.5)
     try:
@@ -252,13 +253,13 @@ def _as_trained(network: ChangeNetwork) -> Iterator[Usage]:
 
 
 class _Looking:
-    """What a network says of validation pairs, by one engine after the other.
+    """Runs a network on validation pairs, by one engine after the other.
 
     Args:
         predictor: The network, and how it runs.
-        folders: Pairs of each data folder, which may store change in its own way.
-        scoring: How.
-        on_progress: Called after every pair with how many are done, and of how many.
+        folders: The pairs of each data folder; label values may differ between folders.
+        scoring: How to score.
+        on_progress: Called after every pair with the number of pairs done and the total.
     """
 
     def __init__(
@@ -278,13 +279,13 @@ class _Looking:
         self.done = 0
 
     def count_logits(self) -> LogitHistogram:
-        """The logits of all pixels."""
+        """A histogram of the logits of all pixels."""
         histogram = LogitHistogram()
         self._judge(self.predictor, lambda judged: histogram.add(judged.probability, judged.change))
         return histogram
 
     def measure_agreement(self) -> dict[str, float]:
-        """The share of pixels with the mask of float32, by engine and precision."""
+        """The share of pixels with the same mask as in float32, by engine and precision."""
         if not self.ways:
             return {}
         exact = self._masks("exact", "float32")
@@ -312,7 +313,7 @@ class _Looking:
 
 
 def _share_equal(masks: Sequence[Pixels], others: Sequence[Pixels]) -> float:
-    """Of masks packed into bits, whose last bytes may hold bits of no pixel, which are equal."""
+    """The share of equal bits of packed masks; padding bits in last bytes count as equal."""
     different = sum(
         int(np.bitwise_count(one ^ other).sum()) for one, other in zip(masks, others, strict=True)
     )
@@ -331,7 +332,7 @@ def _check_split(split: str) -> None:
 
 
 def _check_output(model: Model, output: Path, overwrite: bool) -> None:
-    """Refuses what cannot be calibrated, and outputs that would be lost or no checkpoint."""
+    """Refuses models without a header, and outputs that exist already or are no checkpoint."""
     source = model.source if isinstance(model, Predictor) else None
     if isinstance(model, str | Path):
         source = find_checkpoint(model)

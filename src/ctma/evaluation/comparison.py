@@ -1,4 +1,4 @@
-"""Scores side by side, from wherever they are kept."""
+"""Reads scores from runs, checkpoints and files, and compares them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ctma.errors import DataError, warn
 from ctma.evaluation.records import KeptScore
 
 SAME = ("data", "split", "protocol", "tta", "enlargement")
-"""What two scores must have in common so that they compare."""
+"""The fields that must be equal in comparable scores."""
 
 
 def compare(sources: Sequence[str | Path]) -> list[KeptScore]:
-    """The scores of runs, checkpoints and score files, to be put side by side.
+    """Reads the scores of runs, checkpoints and score files for a comparison.
 
-    Warns of each thing that keeps the scores from being compared.
+    Warns about each field that makes the scores not comparable.
 
     Args:
-        sources: Each a ``scores-….json``, a checkpoint of ours, the name of a shipped one, or the
-            folder of a run, whose best checkpoint is taken.
+        sources: Each source is a ``scores-….json`` file, a ctma checkpoint, the name of a shipped
+            checkpoint, or the folder of a run. A run's best checkpoint is used.
 
     Raises:
-        DataError: If one holds no scores.
-        CheckpointError: If one is no checkpoint and no score file.
+        DataError: If a source holds no scores.
+        CheckpointError: If a source is no checkpoint and no score file.
     """
     scores = [score for source in sources for score in read_scores(source)]
     for line in _differences(scores):
@@ -36,7 +36,7 @@ def compare(sources: Sequence[str | Path]) -> list[KeptScore]:
 
 
 def read_scores(source: str | Path) -> list[KeptScore]:
-    """The scores of one source; see :func:`compare`."""
+    """The scores of one source; see ``compare``."""
     path = Path(source)
     if path.suffix == ".json":
         try:
@@ -50,15 +50,15 @@ def read_scores(source: str | Path) -> list[KeptScore]:
     header = read_header(source)
     if not header.scores:
         raise DataError(f"{path}: its header holds no scores; ctma eval takes some")
-    known = {"source": str(source), "epoch": header.epoch}
+    origin = {"source": str(source), "epoch": header.epoch}
     return [
-        KeptScore.model_validate({"network": header.network, **score, **known})
+        KeptScore.model_validate({"network": header.network, **score, **origin})
         for score in header.scores
     ]
 
 
 def _differences(scores: Sequence[KeptScore]) -> Iterator[str]:
-    """A line for each thing that keeps scores from being compared."""
+    """Yields a line for each field that makes the scores not comparable."""
     for name in SAME:
         values = {json.dumps(getattr(one, name)) for one in scores if name in one.model_fields_set}
         if len(values) > 1:

@@ -1,4 +1,4 @@
-"""Scores of masks that anybody made, by the rules that networks are scored by."""
+"""Scores masks from any source by the same rules as networks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ctma.files import (
 from ctma.types import Progress, ignore
 
 PROTOCOL = "masks"
-"""How a score is taken whose maker alone knows how its masks were made."""
+"""The protocol, engine and precision in records of masks from an unknown source."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class MaskScores:
     """Scores of masks, pair by pair.
 
     Attributes:
-        record: The score over all pixels, with how it was taken.
+        record: The scores over all pixels, and how they were computed.
         pairs: The counts of each pair.
-        file: Where they were written, if anywhere.
+        file: The file with the scores, if any.
     """
 
     record: ScoreRecord
@@ -58,19 +58,20 @@ def evaluate_masks(
     """Scores masks against the labels of one split, and saves the score.
 
     Args:
-        masks: A folder of images, one a pair and called like it; 0 is stillness, and change is
-            1 or 255.
+        masks: A folder with one image per pair, named like the pair. 0 is no change; 1 or 255 is
+            change.
         data: A data folder.
-        split: Which split.
-        folders: As in ``evaluate``.
-        output: Where the scores go, by default ``scores-MASKS-DATA-SPLIT-masks.json`` here.
-        overwrite: Replace what is there.
-        on_progress: Called after every pair with how many are done, and of how many.
+        split: The split to score.
+        folders: The folder names of another layout, see ``evaluate``.
+        output: The file for the scores. The default is ``scores-MASKS-DATA-SPLIT-masks.json`` in
+            the working folder.
+        overwrite: Replace an existing file.
+        on_progress: Called after every pair with the number of pairs done and the total.
 
     Raises:
-        DataError: If a mask is missing, of another size, or holds other values.
+        DataError: If a mask is missing, has another size, or holds other values.
         ImageError: If an image is unreadable.
-        OutputError: If the file cannot be written, or is there already.
+        OutputError: If the file cannot be written, or exists already.
     """
     masks = Path(masks)
     names = "-".join([masks.resolve().name, Path(data).resolve().name, split, PROTOCOL])

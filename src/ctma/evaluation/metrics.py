@@ -12,13 +12,13 @@ from torchmetrics.classification import BinaryConfusionMatrix
 
 @dataclass(frozen=True)
 class Scores:
-    """Counts of pixels and what follows from them; a ratio with nothing below it is 0.
+    """Counts of pixels and their scores; a ratio with a denominator of 0 is 0.
 
     Attributes:
         true_positive: Change found.
         false_positive: Change claimed where there is none.
         false_negative: Change missed.
-        true_negative: Stillness found.
+        true_negative: No change, and none claimed.
     """
 
     true_positive: int
@@ -50,12 +50,12 @@ class Scores:
 
     @property
     def accuracy(self) -> float:
-        """Overall accuracy: share of pixels that are right."""
+        """Overall accuracy: share of correctly classified pixels."""
         return ratio(self.true_positive + self.true_negative, self.pixels)
 
     @property
     def kappa(self) -> float:
-        """Cohen's kappa: agreement beyond what chance gives."""
+        """Cohen's kappa: agreement beyond chance."""
         claimed = self.true_positive + self.false_positive
         true = self.true_positive + self.false_negative
         by_chance = claimed * true + (self.pixels - claimed) * (self.pixels - true)
@@ -76,7 +76,7 @@ class Scores:
 
 
 def sum_scores(scores: Iterable[Scores]) -> Scores:
-    """Those over all pixels of several."""
+    """The scores over all pixels of several scores."""
     counts = [asdict(one) for one in scores]
     return Scores(
         **{field.name: sum(one[field.name] for one in counts) for field in fields(Scores)}
@@ -87,16 +87,16 @@ class ConfusionMatrix(BinaryConfusionMatrix):
     """The confusion matrix over all pixels, summed over processes when scores are taken.
 
     Args:
-        threshold: Change is where the probability exceeds it.
+        threshold: A pixel is change if its probability exceeds the threshold.
     """
 
     def __init__(self, threshold: float):
-        # The caller thresholds by itself, so that every protocol does it in the same way.
+        # This class applies the threshold itself, so that all protocols threshold alike.
         super().__init__(validate_args=False)
         self.change_threshold = threshold
 
     def update(self, probability: Tensor, change: Tensor) -> None:
-        """Counts pixels; both of one shape, probability in [0, 1], change 0 or 1."""
+        """Counts pixels: probability in [0, 1] and change, 0 or 1, of the same shape."""
         super().update((probability > self.change_threshold).int(), change.int())
 
     def scores(self) -> Scores:
@@ -107,5 +107,5 @@ class ConfusionMatrix(BinaryConfusionMatrix):
 
 
 def ratio(above: int, below: int) -> float:
-    """A share; 0 where there is nothing below."""
+    """The quotient of two counts; 0 if the denominator is 0."""
     return above / below if below else 0.0

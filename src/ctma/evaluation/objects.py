@@ -11,16 +11,16 @@ from ctma.evaluation.metrics import ratio
 from ctma.types import Pixels
 
 LEAST_OVERLAP = 0.5
-"""Intersection over union from which two objects are one and the same."""
+"""Least intersection over union at which two objects count as the same."""
 
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """Counts of objects, regions of change whose pixels share edges, and what follows from them.
+    """Counts of objects and their scores; objects are regions of change joined by pixel edges.
 
     Attributes:
         found: Objects of the label that the mask shows.
-        missed: Objects of the label that it does not.
+        missed: Objects of the label that the mask does not show.
         false: Objects of the mask that the label does not have.
     """
 
@@ -29,7 +29,7 @@ class ObjectScores:
     false: int = 0
 
     def __add__(self, other: ObjectScores) -> ObjectScores:
-        """Those of both."""
+        """The sum of both counts."""
         return ObjectScores(
             self.found + other.found, self.missed + other.missed, self.false + other.false
         )
@@ -66,6 +66,7 @@ def score_objects(mask: Pixels, change: Pixels) -> ObjectScores:
     pairs, shared = np.unique(np.stack([true.ravel(), claimed.ravel()]), axis=1, return_counts=True)
     sizes = np.bincount(true.ravel()), np.bincount(claimed.ravel())
     either = sizes[0][pairs[0]] + sizes[1][pairs[1]] - shared
-    # No two share half with one: they would fill it, touch, and so be one.
+    # Each object matches at most one other: two matches would fill the object, touch each
+    # other, and so be one object.
     found = int((pairs.all(axis=0) & (shared / either >= LEAST_OVERLAP)).sum())
     return ObjectScores(found, truths - found, claims - found)

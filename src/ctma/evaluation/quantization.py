@@ -1,4 +1,4 @@
-"""The gate of 8 bits: written only where validation shows that they cost next to nothing."""
+"""Writes an 8-bit model only if the loss of F1 on validation is small."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ctma.types import Pixels, Plane, Say, ignore
 
 @dataclass(frozen=True)
 class Quantization:
-    """What quantising a checkpoint gave.
+    """The result of a quantisation.
 
     Attributes:
         f1_before: F1 on validation in float32, in [0, 1].
-        f1_after: In 8 bits.
-        most: By how many points of 100 it may be less.
+        f1_after: F1 on validation in 8 bits, in [0, 1].
+        most: Largest allowed loss of F1, in points of 100.
     """
 
     f1_before: float
@@ -38,7 +38,7 @@ class Quantization:
 
     @property
     def lost(self) -> float:
-        """Points of 100."""
+        """The loss of F1, in points of 100."""
         return 100 * (self.f1_before - self.f1_after)
 
 
@@ -52,25 +52,25 @@ def quantize(
     overwrite: bool = False,
     on_note: Say = ignore,
 ) -> Quantization:
-    """Writes a checkpoint as an OpenVINO model in 8 bits, if it stays as good.
+    """Writes a checkpoint as an OpenVINO model in 8 bits, if the loss of F1 is small.
 
     Args:
         model: A predictor, a network in memory, or a checkpoint by name or path.
-        data: A data folder: scales come from its training pairs, scores from validation.
-        output: An ``.xml``; its weights go beside it, as ``.bin``.
-        most: Points of F1, of 100, that may be lost on validation.
-        folders: As in ``evaluate``.
-        overwrite: Replace the output if it is there.
-        on_note: Told what is being done.
+        data: A data folder: its training pairs give the scales, its validation pairs the scores.
+        output: An ``.xml`` file; the weights go into a ``.bin`` file beside it.
+        most: Largest allowed loss of F1 on validation, in points of 100.
+        folders: The folder names of another layout, see ``evaluate``.
+        overwrite: Replace the output if it exists.
+        on_note: Called with a line of text about each step.
 
     Returns:
-        Both scores; they stand in the file's description too.
+        Both scores, which the file's description also holds.
 
     Raises:
-        SettingError: If it loses more; nothing is written then.
-        DataError: If validation holds pairs that scales are taken from.
+        SettingError: If the loss of F1 is larger than ``most``; then no file is written.
+        DataError: If training and validation have a pair in common.
         MissingExtraError: If NNCF or OpenVINO is not installed.
-        CtmaError: If checkpoint or data cannot be read, or the output not be written.
+        CtmaError: If the checkpoint or the data cannot be read, or the output cannot be written.
     """
     with extras():
         import nncf  # noqa: F401
@@ -98,8 +98,8 @@ def quantize(
         )
     how = tell_how(exact, val, Scoring(), split="val", data_name=Path(data).resolve().name)
     scores = {"f1_float32": before.f1, "f1_int8": after.f1, "most": most}
-    told = describe_network(network, precision="int8", scores=how.as_dict() | scores)
-    save_openvino(quantised, output, told)
+    description = describe_network(network, precision="int8", scores=how.as_dict() | scores)
+    save_openvino(quantised, output, description)
     return quantization
 
 
@@ -123,11 +123,11 @@ def _check(output: Path, most: float, overwrite: bool) -> None:
 
 
 def _find_apart(data: str | Path, folders: str | None) -> tuple[list[Pair], list[Pair]]:
-    """Training and validation, if no pair is in both."""
+    """The training and validation pairs, if no pair is in both."""
     train, val = (find_pairs(data, split, folders=folders) for split in ("train", "val"))
-    known = {_images(pair): pair for pair in train}
+    training_pairs = {_images(pair): pair for pair in train}
     for pair in val:
-        if (same := known.get(_images(pair))) is not None:
+        if (same := training_pairs.get(_images(pair))) is not None:
             raise DataError(
                 f"{data}: {pair.name} of val is {same.name} of train, so its score says nothing "
                 "of 8 bits; ctma check shows all such pairs"

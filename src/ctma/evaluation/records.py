@@ -1,4 +1,4 @@
-"""The record of a score: the score with how it was taken, without which it means nothing."""
+"""The record of a score: the score, and how it was computed."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ def _today() -> str:
 
 
 class HowScored(Form):
-    """How a score was taken.
+    """How a score was computed.
 
     Attributes:
-        network: Its name.
-        arguments: Those it was made with.
-        checkpoint_name: The checkpoint's file, ``None`` where there is none, as in a training.
-        checkpoint: Its fingerprint.
-        data_name: The data folder.
-        data: Its fingerprint.
-        pairs: How many were scored.
-        labels: How they are stored, ``"0/1"`` or ``"0/255"``.
-        split: Which split.
+        network: The network's name.
+        arguments: The network's arguments.
+        checkpoint_name: The checkpoint's file name, ``None`` without a file, as in a training.
+        checkpoint: The checkpoint's fingerprint.
+        data_name: The name of the data folder.
+        data: The fingerprint of the pairs.
+        pairs: Number of scored pairs.
+        labels: Label values on disk, ``"0/1"`` or ``"0/255"``.
+        split: The split that was scored.
         protocol: How the network was run over the images.
-        threshold: Change is where the probability exceeds it.
+        threshold: A pixel is change if its probability exceeds the threshold.
         tta: Whether flipped views were averaged.
-        ground_sample_distance: Metres a pixel, where it was told.
-        enlargement: How much larger the network saw the images.
+        ground_sample_distance: Metres per pixel of the images, if specified.
+        enlargement: Factor by which the images were enlarged for the network.
         arithmetic: The precision, such as ``"float32"``.
         engine: What ran the network.
-        ctma_version: The version that took the score.
+        ctma_version: The version of ctma that computed the score.
         date: The day, in UTC.
     """
 
@@ -67,11 +67,11 @@ class HowScored(Form):
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """A score with how it was taken.
+    """A score, and how it was computed.
 
     Attributes:
-        how: How it was taken.
-        scores: What came out.
+        how: How the score was computed.
+        scores: The scores.
     """
 
     how: HowScored
@@ -83,20 +83,20 @@ class ScoreRecord:
 
 
 class KeptScore(Form):
-    """A score as a file or a checkpoint keeps it, of whichever version of ctma.
+    """A score as stored in a file or a checkpoint, by any version of ctma.
 
     Attributes:
-        source: Where it was found.
+        source: The file, checkpoint or run that the score was read from.
         network: The network's name.
-        epoch: The epoch that a checkpoint was kept after.
-        data_name: The data folder.
+        epoch: The epoch after which the checkpoint was saved.
+        data_name: The name of the data folder.
         data: The fingerprint of the pairs.
-        split: Which split.
+        split: The split that was scored.
         protocol: How the network was run over the images.
         tta: Whether flipped views were averaged.
-        enlargement: How much larger the network saw the images.
-        threshold: Change is where the probability exceeds it.
-        f1: In [0, 1], as the other ratios.
+        enlargement: Factor by which the images were enlarged for the network.
+        threshold: A pixel is change if its probability exceeds the threshold.
+        f1: F1 in [0, 1], as the other ratios.
         precision: Share of the claimed change that is change.
         recall: Share of the change that was found.
         iou: Intersection over union.
@@ -120,5 +120,5 @@ class KeptScore(Form):
     iou: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values by name, those that the file holds."""
+        """Plain values by name, only those that the source holds."""
         return self.model_dump(mode="json", exclude_unset=True)

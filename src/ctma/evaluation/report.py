@@ -29,11 +29,11 @@ SHEET_PAIRS = 6
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation gave.
+    """The result of an evaluation.
 
     Attributes:
-        record: The scores with how they were taken.
-        files: What was written.
+        record: The scores, and how they were computed.
+        files: The files and folders that were written.
     """
 
     record: ScoreRecord
@@ -59,19 +59,20 @@ def evaluate(
         model: A predictor, as from ``ctma.load``, a network in memory, or a checkpoint by name or
             path.
         data: A data folder.
-        split: Which split.
-        scoring: How; the defaults if none is given.
-        folders: Of another layout, ``before=X,after=Y,change=Z``: what its folders are called.
-        masks: A folder for masks, 0/255, one PNG a pair.
+        split: The split to score.
+        scoring: How to score; the default settings if ``None``.
+        folders: The folder names of another layout, as ``before=X,after=Y,change=Z``.
+        masks: A folder for masks, 0/255, one PNG per pair.
         figures: A folder for a sheet of the pairs with the most change or error.
-        output: Where the scores go, by default ``scores-CHECKPOINT-DATA-SPLIT-PROTOCOL.json``
-            beside the checkpoint, or here for a shipped one, with whatever is not the default; of a
-            network in memory nothing is written by default.
-        overwrite: Replace scores of other checkpoints or data, or what is there by that name.
-        on_progress: Called after every pair with how many are done, and of how many.
+        output: The file for the scores. The default is beside the checkpoint, or in the working
+            folder for a shipped checkpoint: ``scores-CHECKPOINT-DATA-SPLIT-PROTOCOL.json``,
+            where settings other than the defaults follow PROTOCOL. A network in memory has no
+            default file.
+        overwrite: Replace scores of other checkpoints or data, or scores in ``output``.
+        on_progress: Called after every pair with the number of pairs done and the total.
 
     Raises:
-        CtmaError: For anything that a user can mend.
+        CtmaError: For any problem that a user can solve.
     """
     scoring = scoring or Scoring()
     check_kind(scoring, Scoring)
@@ -100,7 +101,7 @@ def evaluate(
 
 
 def _default_output(predictor: Predictor, way: str) -> Path | None:
-    """Beside the checkpoint, or here for a shipped one; nowhere for a network in memory."""
+    """A file beside the checkpoint; here if shipped; ``None`` for a network in memory."""
     source = predictor.source
     if source is None:
         return None
@@ -109,25 +110,25 @@ def _default_output(predictor: Predictor, way: str) -> Path | None:
 
 
 SAME = ("checkpoint_name", "checkpoint", "data_name", "data", "arguments")
-"""What scores have in common that may replace each other unasked."""
+"""The fields that must be equal if scores replace others without ``overwrite``."""
 
 
 def _choose_output(
     output: str | Path | None, default: Path | None, how: HowScored, overwrite: bool
 ) -> Path | None:
-    """Where scores go, if nothing is lost there.
+    """The file for the scores, if no other content is lost.
 
-    Only the default may be there already, with scores of the same checkpoint and data; and only
-    scores are replaced.
+    Without ``overwrite``, only the default file may exist, with scores of the same checkpoint and
+    data. A file without scores is never replaced.
     """
     path = default if output is None else Path(output)
     if path is None or not path.exists():
         return path
-    former = _read_record(path)
-    if former is None:
+    old_record = _read_record(path)
+    if old_record is None:
         raise OutputError(f"{path}: is there already and holds no scores; name another `output`")
-    known = how.as_dict()
-    same = output is None and all(former.get(name) == known[name] for name in SAME)
+    new_record = how.as_dict()
+    same = output is None and all(old_record.get(name) == new_record[name] for name in SAME)
     if not overwrite and not same:
         raise OutputError(
             f"{path}: holds scores already; name another file as `output`, or replace them with "
@@ -137,7 +138,7 @@ def _choose_output(
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
-    """The scores in a file, if it holds some."""
+    """The scores in a file, ``None`` if the file holds no scores."""
     try:
         record = json.loads(path.read_bytes())
     except (ValueError, OSError):
@@ -150,7 +151,7 @@ def _name_of(data: str | Path) -> str:
 
 
 def _name_way(data: str | Path, split: str, scoring: Scoring, predictor: Predictor) -> str:
-    """What tells this score from others in the name of its file: all that is not the default."""
+    """The part of the file name that lists data, split, protocol and non-default settings."""
     threshold, distance = scoring.threshold, scoring.ground_sample_distance
     running = predictor.running
     parts = (
@@ -166,12 +167,12 @@ def _name_way(data: str | Path, split: str, scoring: Scoring, predictor: Predict
 
 
 class _Judge:
-    """Saves masks; keeps the pairs with the most change found and the most pixels wrong.
+    """Saves masks; keeps the pairs with the most change found and with the most wrong pixels.
 
     Args:
-        pairs: Those that will come.
-        masks: Where masks go, if anywhere.
-        on_progress: Told how many are done.
+        pairs: The pairs to judge.
+        masks: A folder for masks, if any.
+        on_progress: Called with the number of pairs done and the total.
 
     Raises:
         OutputError: If a mask would replace an image or a label.
@@ -199,7 +200,7 @@ class _Judge:
         self.on_progress(self.done, self.total)
 
     def save_examples(self, path: Path, title: str) -> list[Path]:
-        """Draws a sheet, if it can be drawn; gives what was written."""
+        """Draws a sheet and returns the written files; warns if drawing fails."""
         half = SHEET_PAIRS // 2
         chosen = [judged for _, judged in self.found[:half]]
         names = {judged.pair.name for judged in chosen}
@@ -218,7 +219,7 @@ class _Judge:
         try:
             save_sheet(path, rows, title, [judged.pair.name for judged in chosen])
         except Exception as error:  # noqa: BLE001
-            # Whatever hinders a picture, the score is taken.
+            # The score is valid even if the picture fails.
             warn(f"{path}: could not be drawn ({first_line(error)})")
             return []
         return [path]

@@ -1,4 +1,4 @@
-"""How a score is taken, and the scores of a network."""
+"""Scores a network on labelled pairs."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ from ctma.types import Pixels, Plane, ignore
 
 
 class Scoring(Settings):
-    """How a score is taken; on which engine says the predictor.
+    """How to score; the predictor determines the engine.
 
     Attributes:
         protocol: ``"crops"``, ``"whole"`` or ``"sliding"``.
-        threshold: Change is where the probability exceeds it; the checkpoint's by default.
-        ground_sample_distance: Metres a pixel of the images; where given, the network sees
-            them enlarged or reduced to the distance it was trained at.
-        batch_size: Pairs at a time.
+        threshold: A pixel is change if its probability exceeds the threshold. The default is the
+            checkpoint's threshold.
+        ground_sample_distance: Metres per pixel of the images. If given, the images are enlarged
+            or reduced to the network's training distance.
+        batch_size: Pairs per batch.
         workers: Loader processes.
 
     Raises:
@@ -58,13 +59,13 @@ class Scoring(Settings):
         return self
 
     def threshold_for(self, network: ChangeNetwork) -> float:
-        """The threshold, that of the network where none is given."""
+        """The threshold; by default the network's threshold."""
         return network.usage.threshold if self.threshold is None else self.threshold
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One pair with what the network says of it.
+    """One pair with the network's probability and mask.
 
     Attributes:
         pair: The pair on disk.
@@ -90,17 +91,17 @@ def score_pairs(
     *,
     on_pair: Callable[[Judged], None] = ignore,
 ) -> Scores:
-    """Scores over all pixels of some labelled pairs.
+    """Computes the scores over all pixels of labelled pairs.
 
     Args:
         predictor: The network, and how it runs.
         pairs: Labelled pairs.
-        scoring: How; the defaults if none is given.
-        on_pair: Called with every pair once it is judged.
+        scoring: How to score; the default settings if ``None``.
+        on_pair: Called with every judged pair.
 
     Raises:
-        SettingError: If the network takes other bands, or does not know its own distance
-            where one is given.
+        SettingError: If the network takes other bands, or if a ground sample distance is given
+            and the network has none.
         ImageError: If an image is unreadable or sizes differ.
     """
     scoring = scoring or Scoring()
@@ -137,16 +138,16 @@ def tell_how(
     data: str | None = None,
     label_scale: int | None = None,
 ) -> HowScored:
-    """How a score was taken.
+    """Describes how a score was computed.
 
     Args:
-        predictor: What was scored, and how it ran.
-        pairs: What it was scored on.
-        scoring: How.
-        split: Which split the pairs are.
+        predictor: The scored network, and how it ran.
+        pairs: The scored pairs.
+        scoring: How the pairs were scored.
+        split: The split of the pairs.
         data_name: The data folder's name.
-        data: The fingerprint of the pairs, if it is known already.
-        label_scale: The stored value of change, if it is known already.
+        data: The fingerprint of the pairs, if already known.
+        label_scale: The stored value of change, if already known.
     """
     network, source = predictor.network, predictor.source
     return HowScored(

@@ -1,4 +1,4 @@
-"""How fast engines run a network here, and how far they agree with it as it is written."""
+"""Times the engines on this machine, and measures their agreement with eager float32."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ from ctma.settings import check_count
 from ctma.types import MINIMUM_SIZE, Pixels, Progress, ignore
 
 ROUNDS = 9
-"""Runs that count, of each engine at each size."""
+"""Timed runs of each engine at each size."""
 
 MOST_PAIRS = 8
-"""Of a data set, on which agreement is measured."""
+"""Largest number of pairs of a data set on which agreement is measured."""
 
 PAUSE = 0.1
-"""Seconds between two engines' turns, in which the threads of the former go to sleep."""
+"""Seconds between two engines' turns, so that the threads of the first engine go to sleep."""
 
 _MIB = 1024 if sys.platform == "linux" else 1024**2
-"""What the system counts peak memory in, of a MiB."""
+"""The system's units of peak memory per MiB."""
 
 
 class Way(NamedTuple):
-    """What is timed.
+    """The model, engine and precision to time.
 
     Attributes:
         model: A checkpoint.
-        engine: One of ``ENGINES``; of an exported model what runs it.
-        precision: One of the engine's.
+        engine: One of ``ENGINES``; for an exported model, the engine that runs it.
+        precision: One of the engine's precisions.
     """
 
     model: str
@@ -61,20 +61,23 @@ class Way(NamedTuple):
 
 @dataclass(frozen=True)
 class Timing:
-    """What a way takes for a pair of one size.
+    """The speed, agreement and memory of a way (model, engine, precision) at one image size.
 
     Attributes:
         model: A checkpoint.
-        engine: What ran it.
-        precision: In which.
+        engine: The engine that ran the model.
+        precision: The precision of the run.
         size: Height and width, pixels.
-        milliseconds: Median for one pair.
-        ratio: How many times as fast as the same model eager in float32, ``None`` without it.
-        ratio_to_first: How many times as fast as the first way.
-        logit_difference: The largest, from the same model eager in float32; ``None`` without it.
-        agreement: The share of pixels with the same mask as that, or as the first way.
-        memory_mib: Peak of its process.
-        gmac: Multiplications that it executes, in 1e9; ``None`` where they cannot be counted.
+        milliseconds: Median time for one pair.
+        ratio: Speed relative to the same model in eager float32; ``None`` if eager float32 was
+            not timed.
+        ratio_to_first: Speed relative to the first way.
+        logit_difference: Largest difference from the logits in eager float32; ``None`` if eager
+            float32 was not timed.
+        agreement: The share of pixels with the same mask as in eager float32. If eager float32
+            was not timed, the comparison is with the first way.
+        memory_mib: Peak memory of the process, MiB.
+        gmac: Executed multiplications, in 1e9; ``None`` if they cannot be counted.
     """
 
     model: str
@@ -101,27 +104,27 @@ def bench(
     cache: bool = True,
     on_progress: Progress = ignore,
 ) -> list[Timing]:
-    """Times every engine here, each in a process of its own, and sees how far they agree.
+    """Times engines on this machine, each in its own process, and measures their agreement.
 
     Args:
-        models: Checkpoints; exported ones are run by what runs them.
+        models: Checkpoints; an exported model runs on its own engine.
         sizes: Heights and widths, pixels.
-        engines: Names; all that are installed where none is given, but ``compile``, which takes
-            minutes.
-        data: A data folder, on whose validation pairs agreement is measured; drawn pairs
-            by default.
-        rounds: Turns of each.
-        threads: How many compute; as many as torch takes by default.
-        cache: Whether what an engine prepares is kept on disk.
-        on_progress: Called after every turn with how many are done, and of how many.
+        engines: Names of engines. The default is all installed engines except ``compile``, which
+            takes minutes.
+        data: A data folder; its validation pairs are used to measure agreement. The default is a
+            synthetic pair.
+        rounds: Timed runs of each engine.
+        threads: Number of threads; by default as many as torch uses.
+        cache: Whether the files that an engine prepares are kept on disk.
+        on_progress: Called after every run with the number of runs done and the total.
 
     Returns:
         A timing for each size, model, engine and precision.
 
     Raises:
         UnknownNameError: If there is no such engine.
-        MissingExtraError: If one that was asked for is not installed.
-        SettingError: If `rounds` is below 1, or a size below what the network takes.
+        MissingExtraError: If a named engine is not installed.
+        SettingError: If ``rounds`` is below 1, or a size is too small for the networks.
         DataError: If the pairs are smaller than a size.
         CtmaError: If an engine cannot run a model.
     """
@@ -151,8 +154,8 @@ def _find_ways(models: Sequence[str], engines: Sequence[str]) -> list[Way]:
     """Every engine in each of its precisions, of each model."""
     for name in engines:
         find_engine(name).check_installed()
-    known = [find_engine(name) for name in engines or engine_names()]
-    wanted = [kind for kind in known if engines or (not kind.missing() and kind.name != "compile")]
+    kinds = [find_engine(name) for name in engines or engine_names()]
+    choice = [kind for kind in kinds if engines or (not kind.missing() and kind.name != "compile")]
     ways = []
     for model in dict.fromkeys(models):
         if is_exported(model):
@@ -162,7 +165,7 @@ def _find_ways(models: Sequence[str], engines: Sequence[str]) -> list[Way]:
         ways.append(Way(model, "eager", "float32"))
         ways += [
             Way(model, kind.name, precision)
-            for kind in wanted
+            for kind in choice
             for precision in kind.precisions
             if (kind.name, precision) != ("eager", "float32")
         ]
@@ -211,13 +214,13 @@ Planes = list[NDArray[np.float32]]
 
 
 class Answer(NamedTuple):
-    """What a worker tells of its way.
+    """The results that a worker process sends.
 
     Attributes:
-        logits: Of each pair.
-        masks: Of each pair.
-        memory_mib: Peak of its process.
-        gmac: Multiplications, in 1e9; ``None`` where they cannot be counted.
+        logits: The logits of each pair.
+        masks: The mask of each pair.
+        memory_mib: Peak memory of the process, MiB.
+        gmac: Multiplications, in 1e9; ``None`` if they cannot be counted.
     """
 
     logits: Planes
@@ -237,7 +240,7 @@ def _share(masks: Sequence[Pixels], others: Sequence[Pixels]) -> float:
 
 
 def _find_images(data: Path | None, size: int) -> list[tuple[Pixels, Pixels]]:
-    """Pairs of a size, cut from the middle of those of a data set, or drawn."""
+    """Pairs of one size: cut from the middle of a data set's pairs, or a synthetic pair."""
     if data is None:
         before, after, _ = synthetic_pair(size, seed=0)
         return [(before, after)]
@@ -258,7 +261,7 @@ def _middle(image: Pixels, size: int) -> Pixels:
 def _workers(
     ways: Sequence[Way], pairs: list[tuple[Pixels, Pixels]], threads: int, cache: bool
 ) -> Iterator[list[Connection]]:
-    # New processes: what torch did in this one would be in their memory.
+    # Spawned processes: forked ones would inherit the memory that torch used in this process.
     context = multiprocessing.get_context("spawn")
     started: list[tuple[Any, Connection]] = []
     try:
@@ -268,7 +271,7 @@ def _workers(
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             started.append((process, here))
-            _ask(here, "prepare")  # one after the other
+            _ask(here, "prepare")  # one worker after the other
         yield [here for _, here in started]
     finally:
         for process, _ in started:
@@ -294,7 +297,7 @@ def _work(
     threads: int,
     cache: bool,
 ) -> None:
-    """One way in a process of its own: prepares, runs, tells, each when it is asked."""
+    """Runs one way in its own process: prepares, runs and answers, each on request."""
     torch.set_num_threads(threads)
     connection.recv()
     try:
@@ -309,20 +312,20 @@ def _work(
     limit = network.usage.threshold
     masks = [(network.probability(one) > limit).numpy() for one in logits]
     connection.send(None)
-    while (asked := connection.recv()) == "run":
+    while (request := connection.recv()) == "run":
         with torch.inference_mode():
-            network(*inputs[0])  # what the others left in the caches is not what is timed
+            network(*inputs[0])  # not timed: other workers have used the caches
             start = time.perf_counter()
             network(*inputs[0])
             connection.send(time.perf_counter() - start)
-    assert asked == "tell"
+    assert request == "tell"
     computed = network.engine.computed()
     gmac = None if computed is None else count_gmac(computed, *inputs[0])
     connection.send(Answer([one.numpy() for one in logits], masks, memory, gmac))
 
 
 def _peak_mib() -> float:
-    """Peak memory of this process; on Linux of it alone, which getrusage does not tell."""
+    """Peak memory in MiB; on Linux of this process alone, which getrusage cannot tell."""
     status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text().splitlines():
@@ -350,7 +353,7 @@ def _prepare(
 
 
 def count_gmac(network: ChangeNetwork, before: torch.Tensor, after: torch.Tensor) -> float:
-    """Multiplications that a network does for images (B, bands, H, W), in 1e9."""
+    """Counts a network's multiplications for images (B, bands, H, W), in 1e9."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(before, after)
     return counter.get_total_flops() / 2e9

@@ -1,4 +1,4 @@
-"""Scores pair by pair: what a spread over scenes, objects and whole curves are made of."""
+"""Scores pair by pair, for spreads over scenes, object scores and precision-recall curves."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ CURVE_POINTS = 161
 
 @dataclass(frozen=True)
 class PairScore:
-    """One pair's counts.
+    """The counts of one pair.
 
     Attributes:
-        name: The pair's.
+        name: The pair's name.
         pixels: Counts of pixels.
         objects: Counts of objects.
     """
@@ -34,12 +34,12 @@ class PairScore:
     @classmethod
     def of(cls, name: str, mask: Pixels, change: Pixels) -> PairScore:
         """Scores a mask, (H, W), 0 or 1, against a label of the same form."""
-        found, true = mask.astype(bool), change.astype(bool)
+        claimed, true = mask.astype(bool), change.astype(bool)
         pixels = Scores(
-            true_positive=int((found & true).sum()),
-            false_positive=int((found & ~true).sum()),
-            false_negative=int((~found & true).sum()),
-            true_negative=int((~found & ~true).sum()),
+            true_positive=int((claimed & true).sum()),
+            false_positive=int((claimed & ~true).sum()),
+            false_negative=int((~claimed & true).sum()),
+            true_negative=int((~claimed & ~true).sum()),
         )
         return cls(name, pixels, score_objects(mask, change))
 
@@ -49,14 +49,14 @@ class PairScore:
 
 
 class Tally:
-    """Counts every pair that is judged; for ``score_pairs(on_pair=…)``."""
+    """Counts every judged pair; for ``score_pairs(on_pair=…)``."""
 
     def __init__(self) -> None:
         self.pairs: list[PairScore] = []
         self.histogram = LogitHistogram()
 
     def __call__(self, judged: Judged) -> None:
-        """Counts one."""
+        """Counts one pair."""
         self.pairs.append(PairScore.of(judged.pair.name, judged.mask, judged.change))
         self.histogram.add(judged.probability, judged.change)
 
@@ -70,10 +70,10 @@ class Tally:
         if not changed[0]:
             return []
         recall = changed / changed[0]
-        wanted = np.linspace(1, 0, CURVE_POINTS)
-        first = np.searchsorted(-recall, -wanted)
-        # Of one recall, the threshold that claims most and the one that claims least.
-        places = np.concatenate([first, np.searchsorted(-recall, -wanted, side="right") - 1])
+        levels = np.linspace(1, 0, CURVE_POINTS)
+        first = np.searchsorted(-recall, -levels)
+        # For each recall, the thresholds with the most and with the fewest claimed pixels.
+        places = np.concatenate([first, np.searchsorted(-recall, -levels, side="right") - 1])
         return [
             (float(recall[place]), float(changed[place] / claimed))
             for place in np.unique(places[places < len(recall)])
@@ -82,7 +82,7 @@ class Tally:
 
 
 def describe(pairs: Sequence[PairScore]) -> dict[str, Any]:
-    """Scores of some pairs as records hold them: objects over all, and each pair's counts."""
+    """The scores of pairs for a record: object scores over all pairs, and each pair's counts."""
     objects = sum((pair.objects for pair in pairs), ObjectScores())
     ratios = {name: getattr(objects, name) for name in ("precision", "recall", "f1")}
     return {

@@ -81,7 +81,7 @@ class ExportedModel:
         threads: int | None = None,
         streams: int | None = None,
     ) -> Callable[[], Run]:
-        """What makes sessions; arguments as of :func:`open_openvino`.
+        """What makes sessions; arguments as of ``open_openvino``.
 
         Sessions raise a CheckpointError where the model gives no probability of each pixel.
         """
@@ -132,7 +132,7 @@ def read_exported(path: str | Path) -> ExportedModel:
 
 
 def read_description(path: str | Path) -> ExportedModel:
-    """As :func:`read_exported`, but a file of ours may have another signature, as QGIS wants it."""
+    """As ``read_exported``, but a file of ours may have another signature, as QGIS wants it."""
     model, signature = _read(Path(path).absolute())
     if signature.told is None:
         _check_signature(model, signature)

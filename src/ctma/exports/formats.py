@@ -107,7 +107,7 @@ def describe_network(network: ChangeNetwork, **known: Any) -> Description:
 
     Args:
         network: What is exported.
-        **known: Further fields of :class:`Description`.
+        **known: Further fields of ``Description``.
     """
     return Description(
         network=network.name,

@@ -55,7 +55,7 @@ class Exported(SessionEngine):
     """Runs an exported model.
 
     Args:
-        model: As from :func:`read_exported`.
+        model: As from ``read_exported``.
     """
 
     def __init__(self, model: ExportedModel):
@@ -80,6 +80,6 @@ class Exported(SessionEngine):
 
 
 def load_exported(path: str | Path) -> Prepared:
-    """An exported model as a network; errors as of :func:`read_exported`."""
+    """An exported model as a network; errors as of ``read_exported``."""
     model = read_exported(path)
     return Prepared(Exported(model), model.why).eval()

@@ -55,7 +55,7 @@ def describe_for_stac(
     Args:
         network: What was exported.
         files: Its files, the model first.
-        tile: What it takes and gives, by default what :func:`ctma.export` says.
+        tile: What it takes and gives, by default what ``ctma.export`` says.
     """
     usage = network.usage
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""Learning curves of trainings, over each other."""
+"""Draws learning curves and precision-recall curves of several runs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ CURVES = {
 }
 
 COLOURS = 10
-"""Of matplotlib's cycle."""
+"""Number of colours in matplotlib's cycle."""
 
 LINES = ("-", "--", ":", "-.")
-"""One for each time that the colours are used up."""
+"""Line styles; the next style begins once all colours are used."""
 
 
 def save_curves(path: str | Path, runs: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
-    """Draws what was logged of some runs, epoch by epoch.
+    """Draws the logged values of several runs, epoch by epoch.
 
     Args:
-        path: Where to; the suffix says the format.
-        runs: By name, the lines of each run's table.
+        path: The path of the picture; the suffix names the format.
+        runs: The lines of each run's table, by name of the run.
 
     Raises:
         SettingError: If the suffix names no format.
@@ -58,11 +58,11 @@ def save_curves(path: str | Path, runs: Mapping[str, Sequence[Mapping[str, float
 def save_precision_recall(
     path: str | Path, curves: Mapping[str, Sequence[tuple[float, float]]]
 ) -> Path:
-    """Draws precision over recall; gives the path.
+    """Draws precision over recall; returns the path.
 
     Args:
-        path: Where to; the suffix says the format.
-        curves: By name, points (recall, precision), ratios.
+        path: The path of the picture; the suffix names the format.
+        curves: Points (recall, precision) of each curve, in [0, 1], by name.
 
     Raises:
         SettingError: If the suffix names no format.

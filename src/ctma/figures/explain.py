@@ -1,4 +1,4 @@
-"""The paper's two picture sheets, for any pair."""
+"""Draws the paper's two picture sheets for any pair."""
 
 from __future__ import annotations
 
@@ -34,31 +34,34 @@ def explain(
     threshold: float | None = None,
     ground_sample_distance: float | None = None,
 ) -> list[Path]:
-    """Draws how CTMA came to its mask.
+    """Draws how CTMA makes its mask, on two picture sheets.
 
-    The first sheet shows the images, the coarse mask and the final mask (and the label
-    and errors where a label is given). The second, ``NAME.features.SUFFIX``, shows heat
-    maps: of CTMA the difference features F, the motion features M1 and M2, and the level-3
-    spatial feature of the unmasked branch; of CTMA-Lite the motion features, where it has
-    any, and what it compares at each stride.
+    The first sheet shows the images, the coarse mask and the final mask. Where a label is given,
+    the sheet also shows the label and the errors. The second sheet, ``NAME.features.SUFFIX``,
+    shows heat maps:
+
+    - For CTMA, the difference features F, the motion features M1 and M2, and the level-3 spatial
+      feature of the unmasked branch.
+    - For CTMA-Lite, the motion features, where the network has any, and the compared features at
+      each stride.
 
     Args:
         before: An image.
-        after: The same place, later.
-        model: A predictor, a network in memory, or a checkpoint by name or path; a CTMA of any
-            size. The network itself is looked at, whatever engine would run it.
-        output: Where the first sheet goes.
-        label: The label's image, shown beside.
-        threshold: Change is where the probability exceeds it; the checkpoint's by default.
-        ground_sample_distance: Metres a pixel; where given, the network sees the images
-            enlarged or reduced to the distance it was trained at.
+        after: A later image of the same place.
+        model: A predictor, a network in memory, or a checkpoint by name or path. The network
+            must be a CTMA or CTMA-Lite; it runs without its engine.
+        output: The path of the first sheet.
+        label: The label's image, to show on the first sheet.
+        threshold: Probability above which a pixel counts as change; the checkpoint's by default.
+        ground_sample_distance: Metres per pixel of the images. Where given, ctma enlarges or
+            reduces the images to the distance that the network was trained at.
 
     Returns:
         Paths of both sheets.
 
     Raises:
         SettingError: If the network is no CTMA, the images are smaller than 64 pixels, the
-            distance is not above 0, or the network does not know its own.
+            distance is not above 0, or the checkpoint does not record its own distance.
         ImageError: If an image cannot be read.
         OutputError: If a sheet cannot be written, or would replace an input.
     """
@@ -95,7 +98,7 @@ def explain(
 def _look(
     network: CTMA | CTMALite, images: Sequence[Pixels], ground_sample_distance: float | None
 ) -> tuple[Stages | LiteStages, Tensor]:
-    """What the network finds on the way, and its logits at the images' size."""
+    """The network's intermediate features, and its logits at the images' size."""
     ratio = find_enlargement(network, ground_sample_distance)
     inputs = (
         enlarge(to_unit_range(to_tensor(image)[None], network.usage.scaling), ratio, network)
@@ -107,7 +110,7 @@ def _look(
 
 
 def name_sheets(path: str | Path) -> list[Path]:
-    """Where both sheets go, the second beside the first.
+    """The paths of both sheets, the second beside the first.
 
     Raises:
         SettingError: If the path names no file.

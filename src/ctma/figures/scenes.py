@@ -1,4 +1,4 @@
-"""A picture of what was found in a scene."""
+"""Draws a picture of the changes in a scene."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ NOTHING = "#30343b"
 
 
 class Overview(NamedTuple):
-    """What there is to look at.
+    """The data that the picture of a scene shows.
 
     Attributes:
-        before: (H, W, 3) uint8, as the network sees it.
-        after: The same, moved if the dates were coregistered.
+        before: The date before, (H, W, 3) uint8, as the network sees the date.
+        after: The date after, likewise, moved if the dates were coregistered.
         probability: (H, W) in [0, 1], NaN where there is no data.
         outlines: The polygons' outer rings, each (N, 2) columns and rows of the overview.
-        changes: How many polygons there are; not all of very many are outlined.
+        changes: Number of polygons; ``outlines`` holds fewer if there are very many.
     """
 
     before: Pixels
@@ -45,16 +45,16 @@ def save_scene(path: str | Path, overview: Overview, title: str) -> None:
     """Writes both dates, the probability, and the polygons over the date after, as a PNG.
 
     Args:
-        path: Where to.
-        overview: What to show.
-        title: Above everything.
+        path: The path of the PNG.
+        overview: The data to show.
+        title: The title of the picture.
 
     Raises:
         OutputError: If the file cannot be written.
     """
     before, after, probability, outlines, changes = overview
     height, width = probability.shape
-    # Of a long thin scene the short side gets room enough to see, and no more.
+    # The short side of a long, thin scene gets at least a tenth of the long side's length.
     across, down = (SIDE * max(length / max(height, width), 0.1) for length in (width, height))
     figure = Figure(figsize=(2 * across, 2 * down + 0.7), layout="constrained", dpi=100)
     axes = figure.subplots(2, 2)
@@ -64,8 +64,8 @@ def save_scene(path: str | Path, overview: Overview, title: str) -> None:
     shown = axes[1, 0].imshow(probability, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
     axes[1, 1].imshow(after)
     axes[1, 1].add_collection(LineCollection(outlines, colors=OUTLINE, linewidths=0.9))
-    found = f"{changes} polygon{'s' * (changes != 1)}"
-    names = ("before", "after", "probability of change", found)
+    caption = f"{changes} polygon{'s' * (changes != 1)}"
+    names = ("before", "after", "probability of change", caption)
     for axis, name in zip(axes.flat, names, strict=True):
         axis.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
         axis.set_title(name, fontsize=9)

@@ -1,4 +1,4 @@
-"""Contact sheets: pairs beside what the network says of them."""
+"""Contact sheets: pairs beside the predictions of the network."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ctma.errors import SettingError
 from ctma.files import whole_file
 
 FOUND, CLAIMED, MISSED = (255, 255, 255), (230, 60, 50), (60, 130, 245)
-"""Colours of change found, change claimed where there is none, and change missed."""
+"""Colours of true positives, false positives and false negatives."""
 
 UNKNOWN = "?"
-"""Stands for a sign that the font does not have."""
+"""Replaces a character that the font does not have."""
 
 TITLE_WIDTH = 26
-"""Letters that stand side by side above a picture; longer names take several lines."""
+"""Characters per line of the name above a picture; longer names take several lines."""
 
 FORMATS = ("png", "jpg", "jpeg", "pdf", "svg", "tif", "tiff")
 
@@ -33,7 +33,7 @@ def check_format(path: str | Path) -> str:
     """The format that a picture's suffix names.
 
     Raises:
-        SettingError: If it names none.
+        SettingError: If the suffix names no known format.
     """
     kind = Path(path).suffix.lower().removeprefix(".")
     if kind not in FORMATS:
@@ -47,10 +47,10 @@ def save_sheet(
     """Writes a grid of pictures as one image.
 
     Args:
-        path: Where to; the suffix says the format.
+        path: The path of the sheet; the suffix names the format.
         rows: For each row, pictures by column name: (H, W) in 0/1 or (H, W, 3) uint8.
-        title: Above everything.
-        row_names: At the left of each row.
+        title: The title of the sheet.
+        row_names: The names at the left of the rows.
 
     Raises:
         SettingError: If the suffix names no format.
@@ -78,9 +78,9 @@ def save_sheet(
 
 
 def printable(text: str) -> str:
-    """A text with a mark in place of what the figures' font has no sign for."""
-    known = get_font(findfont(FontProperties())).get_charmap()
-    return "".join(sign if ord(sign) in known else UNKNOWN for sign in text)
+    """A text with ``?`` in place of characters that the figures' font does not have."""
+    charmap = get_font(findfont(FontProperties())).get_charmap()
+    return "".join(sign if ord(sign) in charmap else UNKNOWN for sign in text)
 
 
 def heat(values: NDArray[np.float32]) -> Tile:
@@ -96,7 +96,7 @@ def probability_map(probability: NDArray[np.float32]) -> Tile:
 
 
 def error_map(mask: Tile, change: Tile) -> Tile:
-    """Mask against label: found white, claimed red, missed blue, stillness black; (H, W, 3)."""
+    """Errors of a mask, (H, W, 3): hits white, false alarms red, misses blue, no change black."""
     colours = np.zeros((*mask.shape, 3), np.uint8)
     colours[(mask == 1) & (change == 1)] = FOUND
     colours[(mask == 1) & (change == 0)] = CLAIMED

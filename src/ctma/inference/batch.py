@@ -1,4 +1,4 @@
-"""Pairs of image files to masks and probabilities on disk, whatever predicts them."""
+"""Predicts pairs of image files by any function; writes masks and probabilities to disk."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ctma.types import Pixels, Plane, Progress, ignore
 
 
 class FilePrediction(NamedTuple):
-    """What was written of one pair of images.
+    """The files of one predicted pair of images, and what predicted the pair.
 
     Attributes:
-        name: The pair's.
+        name: The pair's name.
         mask: The mask's file, 0/255.
         probability: The probability's file, 0 to 255.
-        changed_share: Of all pixels, in [0, 1].
-        engine: What ran the network.
-        precision: In which.
-        engine_why: Why; empty where both were asked for.
+        changed_share: Share of changed pixels among all pixels, in [0, 1].
+        engine: The engine that ran the network.
+        precision: The precision that the engine computed in.
+        engine_why: Why ctma chose engine and precision; empty where the caller chose both.
     """
 
     name: str
@@ -39,13 +39,13 @@ class FilePrediction(NamedTuple):
     engine_why: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values by name."""
+        """The fields as plain values, by name."""
         paths = {"mask": str(self.mask), "probability": str(self.probability)}
         return self._asdict() | paths
 
 
 class Prediction(NamedTuple):
-    """What changed.
+    """The predicted change between two images.
 
     Attributes:
         probability: Change probability in [0, 1], (H, W) float32.
@@ -70,15 +70,16 @@ def predict_pairs(
 
     Args:
         before: An image or a folder.
-        after: The same kind; in folders, partners have the same name without suffix.
-        output: Gets ``mask/NAME.png`` (0/255) and ``probability/NAME.png`` (0 to 255).
-        predict: What changed between two (H, W, 3).
-        computing: What does the work: ``engine``, ``precision``, ``engine_why``.
-        overwrite: Replace what is there of other pairs too.
-        on_done: Called after every pair with how many are done, and of how many.
+        after: An image or a folder, as ``before``. In folders, both images of a pair have the
+            same name without suffix.
+        output: A folder for ``mask/NAME.png`` (0/255) and ``probability/NAME.png`` (0 to 255).
+        predict: Predicts the change between two images, (H, W, 3).
+        computing: The ``engine``, ``precision`` and ``engine_why`` of the results.
+        overwrite: Whether to replace files of other pairs too.
+        on_done: Called after every pair with the number of finished pairs and of all pairs.
 
     Returns:
-        What was written of each pair.
+        The files and values of each pair.
 
     Raises:
         DataError: If partners are missing or there is nothing to predict.
@@ -105,10 +106,10 @@ def predict_pairs(
 
 
 def find_partners(before: Path, after: Path) -> list[Pair]:
-    """Pairs of two images, or of the images of equal names in two folders.
+    """The pair of two images, or all pairs of images with equal names in two folders.
 
     Raises:
-        DataError: If one is a folder and the other not, or partners are missing.
+        DataError: If only one path is a folder, or partners are missing.
     """
     check_there(before, after)
     if before.is_dir() != after.is_dir():
@@ -125,10 +126,10 @@ def find_partners(before: Path, after: Path) -> list[Pair]:
 
 
 def check_there(*paths: Path) -> None:
-    """Refuses what is not on disk.
+    """Refuses paths that do not exist.
 
     Raises:
-        DataError: If one is not.
+        DataError: If a path does not exist.
     """
     for path in paths:
         if not path.exists():
@@ -146,10 +147,10 @@ def _refuse_others(files: dict[Pair, list[Path]]) -> None:
 
 
 def _owner(pair: Pair) -> str:
-    """Tells this pair from others, without giving away where it lies."""
+    """A fingerprint of the pair's paths, which does not reveal the paths."""
     return fingerprint(str(path.resolve()) for path in (pair.before, pair.after))
 
 
 def to_8_bit(probability: Plane) -> Pixels:
-    """Probability in [0, 1] to the nearest of 0 to 255."""
+    """Converts probability in [0, 1] to the nearest integer of 0 to 255."""
     return np.rint(probability * 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""From two images to a change probability and a mask."""
+"""Predicts a change probability and a mask from two images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_takes_images(network: ChangeNetwork) -> None:
     """Refuses a network that takes other bands than images on disk have.
 
     Raises:
-        SettingError: If it does, or takes them in another order.
+        SettingError: If the network's bands are not red, green and blue, in this order.
     """
     if network.usage.bands != IMAGE_BANDS:
         raise SettingError(
@@ -51,24 +51,24 @@ def predict(
     """Predicts what changed between two images.
 
     Args:
-        before: (H, W, bands), uint8 or float in [0, 1], bands as the network's usage names
-            them; or a picture of Pillow's, or the path of an image.
-        after: The same size.
+        before: An array (H, W, bands), uint8 or float in [0, 1], with the bands that the
+            network's usage names; or a Pillow image; or the path of an image.
+        after: An image of the same size.
         model: A predictor, as from ``ctma.load``; a network in memory, which is prepared anew at
             each call; or a checkpoint by name or path, which is loaded anew at each call.
-        threshold: Change is where the probability exceeds it; the checkpoint's by default.
-        protocol: ``"whole"``, ``"crops"``, ``"sliding"``; ``"auto"`` sees images of up
-            to 1024 x 1024 pixels whole, larger ones in overlapping windows of 512, both as the
-            network sees them.
-        ground_sample_distance: Metres a pixel; where given, the network sees the images
-            enlarged or reduced to the distance it was trained at.
+        threshold: Probability above which a pixel counts as change; the checkpoint's by default.
+        protocol: ``"whole"``, ``"crops"``, ``"sliding"`` or ``"auto"``. ``"auto"`` takes images
+            of up to 1024 x 1024 pixels whole, and larger images in overlapping windows of 512
+            pixels. Both numbers count pixels after enlargement or reduction.
+        ground_sample_distance: Metres per pixel of the images. Where given, ctma enlarges or
+            reduces the images to the distance that the network was trained at.
 
     Raises:
         ImageError: If the arrays do not fit each other or the network.
         UnknownNameError: If there is no such protocol.
         MissingExtraError: If the engine is not installed.
-        SettingError: If the threshold or the distance is out of range, the model does not know
-            its own distance, or it takes other bands than a picture has.
+        SettingError: If the threshold or the distance is out of range, the checkpoint does not
+            record its own distance, or the network takes other bands than a picture has.
     """
     check_threshold(threshold)
     predictor = as_predictor(model)
@@ -101,18 +101,20 @@ def predict_files(
 ) -> list[FilePrediction]:
     """Predicts two images or two folders of images, and writes masks and probabilities.
 
-    For rasters with a CRS see ``ctma.predict_scene``. Warns where pixels are too coarse.
+    For rasters with a CRS see ``ctma.predict_scene``. Warns where pixels are too coarse for the
+    network.
 
     Args:
         before: An image or a folder.
-        after: The same kind; in folders, partners have the same name without suffix.
-        model: As of :func:`predict`.
-        output: A folder; gets ``mask/NAME.png`` (0/255) and ``probability/NAME.png`` (0 to 255).
-        threshold: As of :func:`predict`.
-        protocol: As of :func:`predict`.
-        ground_sample_distance: As of :func:`predict`.
-        overwrite: Replace what is there of other pairs too.
-        on_progress: Called after every pair with how many are done, and of how many.
+        after: An image or a folder, as ``before``. In folders, both images of a pair have the
+            same name without suffix.
+        model: As for ``predict``.
+        output: A folder for ``mask/NAME.png`` (0/255) and ``probability/NAME.png`` (0 to 255).
+        threshold: As for ``predict``.
+        protocol: As for ``predict``.
+        ground_sample_distance: As for ``predict``.
+        overwrite: Whether to replace files of other pairs too.
+        on_progress: Called after every pair with the number of finished pairs and of all pairs.
 
     Raises:
         DataError: If partners are missing or there is nothing to predict.
@@ -180,10 +182,10 @@ def _to_input(image: NDArray[Any], model: ChangeNetwork) -> Tensor:
 
 
 def _choose_protocol(name: str, shape: tuple[int, ...], ratio: float) -> Callable[..., Tensor]:
-    """By name; ``auto`` counts pixels as the network sees them."""
+    """A protocol by name; ``auto`` counts pixels after enlargement or reduction."""
     if name != "auto":
         return find_protocol(name)
-    found = find_windows(shape[0], shape[1], ratio)
-    if found is None:
+    sizes = find_windows(shape[0], shape[1], ratio)
+    if sizes is None:
         return find_protocol("whole")
-    return partial(sliding, window=found[0], stride=found[1])
+    return partial(sliding, window=sizes[0], stride=sizes[1])

@@ -1,4 +1,4 @@
-"""What is in a checkpoint, for people."""
+"""Describes the content of a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from ctma.models.registry import ENTRIES
 
 
 def info(path: str | Path) -> dict[str, Any]:
-    """What is in a checkpoint, as plain values: its header, parameters and bytes.
+    """The content of a checkpoint as plain values: header, number of parameters, bytes.
 
-    A checkpoint of ours is described from its header alone; the weights of a released file
-    must be read to know their network.
+    For a checkpoint of ctma, ``info`` reads the header alone. For a released file, ``info`` reads
+    the weights to identify the network.
 
     Raises:
-        CheckpointError: If it cannot be read.
+        CheckpointError: If the checkpoint cannot be read.
     """
     path = find_checkpoint(path)
     if is_exported(path):
         model = read_description(path)
-        known = {"runtime": model.runtime, **model.description.model_dump(mode="json")}
-        return {"file": str(path), "bytes": path.stat().st_size, **known}
-    known = _describe_released(path) if path.suffix in RELEASED_SUFFIXES else _describe_ours(path)
+        content = {"runtime": model.runtime, **model.description.model_dump(mode="json")}
+        return {"file": str(path), "bytes": path.stat().st_size, **content}
+    content = _describe_released(path) if path.suffix in RELEASED_SUFFIXES else _describe_ours(path)
     return {
         "file": str(path),
         "fingerprint": file_fingerprint(path),
         "bytes": path.stat().st_size,
-        **known,
+        **content,
     }
 
 
 def _describe_ours(path: Path) -> dict[str, Any]:
     header = read_header(path)
-    known = {"parameters": count_parameters(path), **_paper(header.network)}
-    return {**known, **header.model_dump(mode="json")}
+    content = {"parameters": count_parameters(path), **_paper(header.network)}
+    return {**content, **header.model_dump(mode="json")}
 
 
 def _describe_released(path: Path) -> dict[str, Any]:
@@ -52,8 +52,8 @@ def _describe_released(path: Path) -> dict[str, Any]:
     network = load_released(path, {})
     parameters = sum(weight.numel() for weight in network.parameters())
     header = Header(network=network.name, arguments=network.arguments)
-    known = {"parameters": parameters, **_paper(network.name)}
-    return {**known, **header.model_dump(mode="json")}
+    content = {"parameters": parameters, **_paper(network.name)}
+    return {**content, **header.model_dump(mode="json")}
 
 
 def _paper(network: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A network, how it runs, and what came of that: what everything above takes."""
+"""The predictor: a network with engine, precision and device."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Running(Settings):
     """How a network runs.
 
     Attributes:
-        engine: What runs the network, see ``ctma.list_engines``; ``"auto"`` takes the fastest
-            that is installed and can take the network, or what the environment variable
-            ``CTMA_ENGINE`` says.
-        precision: ``"float32"``, ``"bf16"``; ``"auto"`` takes bf16 where the checkpoint records
-            that masks agree with those of float32 on 99.9 % of the pixels.
+        engine: The engine that runs the network, see ``ctma.list_engines``. ``"auto"`` takes the
+            engine that the environment variable ``CTMA_ENGINE`` names, else the fastest installed
+            engine that can run the network.
+        precision: ``"float32"``, ``"bf16"`` or ``"auto"``. ``"auto"`` takes bf16 where the
+            checkpoint records that bf16 and float32 masks agree on 99.9 % of the pixels.
         device: ``"auto"`` (the GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         tta: Average over four flipped views; takes four times as long.
-        cache: Whether what an engine prepares is kept on disk for the next start.
+        cache: Whether to keep the prepared engine on disk for the next start.
 
     Raises:
         UnknownNameError: If there is no such engine or precision.
@@ -62,23 +62,24 @@ class Running(Settings):
 
 
 class Predictor:
-    """A network, how it runs, and what came of that.
+    """A network with the engine that runs the network.
 
-    The engine is prepared once, when it is first needed. Make another predictor where weights
-    were changed.
+    The predictor prepares the engine once, at its first use. After a change of the weights, make
+    another predictor.
 
     Args:
-        network: On the device that does the work.
-        running: How; the defaults if not given. Its device is where the network is.
-        source: The file that the network was loaded from, if it was.
+        network: A network, on the device that computes.
+        running: How the network runs; the defaults if not given. The network's own device
+            replaces ``running.device``.
+        source: The file that the network was loaded from, ``None`` for a network in memory.
 
     Attributes:
         network: The network itself.
-        running: How it runs.
-        source: The file that it was loaded from, ``None`` for a network in memory.
+        running: How the network runs.
+        source: The file that the network was loaded from, ``None`` for a network in memory.
 
     Raises:
-        SettingError: If the network is none of ctma.
+        SettingError: If the network is no ``ctma.ChangeNetwork``.
     """
 
     def __init__(
@@ -98,18 +99,18 @@ class Predictor:
         self._fingerprint = Fingerprint(network)
 
     def running_as(self, **changes: Any) -> Predictor:
-        """Another predictor of the same network, some fields of ``running`` changed."""
+        """Another predictor of the same network, with some fields of ``running`` changed."""
         return Predictor(self.network, self.running.replace(**changes), source=self.source)
 
     @property
     def name(self) -> str:
-        """What people know the model by: its file, else the network's name."""
+        """The model's name: the name of its file, else the network's name."""
         named = self.network.name or type(self.network).__name__
         return named if self.source is None else self.source.name
 
     @property
     def usage(self) -> Usage:
-        """How the network is to be used."""
+        """How to use the network: bands, scaling, ground sample distance, threshold."""
         return self.network.usage
 
     @property
@@ -124,17 +125,17 @@ class Predictor:
 
     @property
     def why(self) -> str:
-        """Why this engine and precision; empty where both were asked for."""
+        """Why ctma chose this engine and precision; empty where the caller chose both."""
         return self.prepared.why
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all that outputs depend on; taken once."""
+        """The network's fingerprint: a hash of everything its outputs depend on; computed once."""
         return self._fingerprint()
 
     @cached_property
     def prepared(self) -> Prepared:
-        """The network behind its engine.
+        """The network as its engine runs it.
 
         Raises:
             SettingError: If the engine cannot take the network, or not in this precision.
@@ -155,28 +156,28 @@ class Predictor:
     def looking(
         self, enlargement: float = 1.0, streams: int | None = None
     ) -> Iterator[ChangeNetwork]:
-        """The network as it looks: behind engine and views, in evaluation mode for the while.
+        """The network with engine and views, in evaluation mode inside the ``with`` block.
 
         Args:
-            enlargement: Pixels that the network sees for each pixel, along a side.
-            streams: How many threads will call it at once, each computing alone.
+            enlargement: Ratio by which the images are enlarged for the network, along a side.
+            streams: Number of threads that call the network at once, each computing alone.
         """
         prepared = self.prepared.with_streams(streams)
         with evaluating(self.network), evaluating(prepared):
             yield look_as(prepared, enlargement=enlargement, tta=self.running.tta)
 
     def describe(self) -> dict[str, str]:
-        """What computed, for records and summaries: engine, precision, and why."""
+        """Engine, precision and the reason for them, for records and summaries."""
         return {"engine": self.engine, "precision": self.precision, "engine_why": self.why}
 
     def __str__(self) -> str:
-        """Engine and precision for people, and why."""
+        """Engine, precision and the reason for them, as text."""
         why = f": {self.why}" if self.why else ""
         return f"engine {self.engine}, {self.precision}{why}"
 
 
 Model = Predictor | ChangeNetwork | str | Path
-"""What functions take as a model: a predictor, a network in memory, or a checkpoint by name or
+"""A model, as functions take it: a predictor, a network in memory, or a checkpoint by name or
 path."""
 
 
@@ -189,16 +190,17 @@ def load(
     tta: bool = False,
     cache: bool = True,
 ) -> Predictor:
-    """Loads a checkpoint to predict with.
+    """Loads a checkpoint for prediction.
 
     Args:
-        checkpoint: A checkpoint of ours, the name of a shipped one, the folder of a run, a
-            ``.pth`` file of a released implementation, or an exported ``.onnx`` or ``.xml``.
-        engine: What runs the network, see :class:`Running`, as all that follows.
-        precision: In which precision.
-        device: Where.
+        checkpoint: A checkpoint of ctma, the name of a shipped checkpoint, the folder of a run, a
+            ``.pth`` file of a released implementation, or an exported ``.onnx`` or ``.xml`` file.
+        engine: The engine that runs the network. For this and all further arguments see
+            ``Running``.
+        precision: The precision that the engine computes in.
+        device: The device that computes.
         tta: Average over flipped views.
-        cache: Whether what an engine prepares is kept on disk.
+        cache: Whether to keep the prepared engine on disk.
 
     Raises:
         CheckpointError: If the file is no checkpoint, would run code, or its weights do not fit
@@ -215,10 +217,10 @@ def load(
 
 
 def as_predictor(model: Model) -> Predictor:
-    """A model of any kind as a predictor; one that is a predictor already is given back.
+    """Makes a predictor of a model of any kind; returns a predictor unchanged.
 
     Raises:
-        SettingError: If it is something else.
+        SettingError: If the model is of no such kind.
         CheckpointError: If a checkpoint cannot be loaded.
     """
     if isinstance(model, Predictor):

@@ -1,10 +1,10 @@
-"""How a network is run over an image: the published ways of taking a score.
+"""Protocols that run a network over an image, as published scores use them.
 
-- ``crops``: cut into squares of 256 pixels that do not overlap, each seen alone.
+- ``crops``: squares of 256 pixels that do not overlap, each predicted alone.
 - ``whole``: the whole image at once.
-- ``sliding``: windows of 256 pixels at stride 64, the mean of their probabilities.
+- ``sliding``: windows of 256 pixels at stride 64, and the mean of their probabilities.
 
-Where a size is no multiple, the last window of a row or column is moved back inside.
+Where windows do not fit the image exactly, the last window of a row or column moves back inside.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def find_protocol(name: str) -> Protocol:
 
 @torch.no_grad()
 def whole(network: ChangeNetwork, before: Tensor, after: Tensor) -> Tensor:
-    """The whole image at once; images below the least size are padded by their edge.
+    """Predicts the whole image at once; pads images below the least size by their edge.
 
     Raises:
-        CheckpointError: If the network gives values that are no numbers.
+        CheckpointError: If the network returns values that are not finite.
     """
     height, width = before.shape[-2:]
     least, scaling = network.minimum_size, network.usage.scaling
@@ -58,7 +58,7 @@ def whole(network: ChangeNetwork, before: Tensor, after: Tensor) -> Tensor:
 
 @torch.no_grad()
 def crops(network: ChangeNetwork, before: Tensor, after: Tensor, window: int = WINDOW) -> Tensor:
-    """Squares seen alone; of a window that was moved back only its new pixels count."""
+    """Predicts each square alone; of a square that was moved back, only the new pixels count."""
     probability = before.new_zeros((len(before), 1, *before.shape[-2:]), dtype=torch.float32)
     for area, part in _over_windows(network, before, after, window, stride=window, reverse=True):
         probability[..., area[0], area[1]] = part
@@ -93,7 +93,7 @@ def _over_windows(
     stride: int,
     reverse: bool = False,
 ) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
-    """Areas and their probabilities; in reverse, the earlier of two windows is given later."""
+    """Areas and their probabilities; with ``reverse``, from the last window to the first."""
     height, width = before.shape[-2:]
     places = windows(height, width, window, stride)
     for place in reversed(places) if reverse else places:

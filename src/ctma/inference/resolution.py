@@ -1,4 +1,4 @@
-"""Images of another ground sample distance than a network's, brought to its own."""
+"""Brings images to the ground sample distance that a network was trained at."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from ctma.models.base import ChangeNetwork
 from ctma.settings import check_distance
 
 ALIKE = 1.3
-"""Ground sample distances closer than this ratio are taken for the same."""
+"""Two ground sample distances within this ratio count as equal."""
 
 STRONGEST_REDUCTION = 0.5
-"""Finer images are reduced by no more than this; bounds what is read for one window."""
+"""The smallest ratio for finer images; limits the pixels to read for one window."""
 
 LARGEST_ENLARGEMENT = 3.2
-"""Pixels that are coarser than this many of the network's hold too little to enlarge."""
+"""The largest ratio for coarser images; even coarser pixels hold too little to enlarge."""
 
 
 def find_enlargement(network: ChangeNetwork, ground_sample_distance: float | None) -> float:
-    """How much larger a network must see images so that they look as those it was trained on.
+    """The ratio that brings images to the ground sample distance of a network.
 
     Args:
-        network: As from ``load_model``; its checkpoint says the distance it was trained at.
-        ground_sample_distance: Metres a pixel of the images, ``None`` if not known.
+        network: A network, as from ``load_model``; its usage has the network's distance.
+        ground_sample_distance: Metres per pixel of the images, ``None`` if not known.
 
     Returns:
-        A ratio from 0.5 to 3.2; 1 where either distance is unknown, the two are alike, or the
-        pixels are too coarse for it to be of use.
+        A ratio from 0.5 to 3.2. The ratio is 1 where a distance is unknown, the two distances are
+        alike, or the pixels are too coarse to enlarge.
     """
     ratio = _ratio(network, ground_sample_distance)
     if 1 / ALIKE < ratio < ALIKE or ratio > LARGEST_ENLARGEMENT:
@@ -34,7 +34,7 @@ def find_enlargement(network: ChangeNetwork, ground_sample_distance: float | Non
 
 
 def coarseness_warning(network: ChangeNetwork, ground_sample_distance: float | None) -> str | None:
-    """A line where pixels hold too little of what the network was trained to see."""
+    """A warning where pixels are too coarse for the network, else ``None``."""
     if _ratio(network, ground_sample_distance) <= LARGEST_ENLARGEMENT:
         return None
     return (
@@ -47,7 +47,8 @@ def check_given_distance(network: ChangeNetwork, ground_sample_distance: float |
     """Refuses a ground sample distance that is out of range or of no use to the network.
 
     Raises:
-        SettingError: If one is given and is not above 0, or the checkpoint does not say its own.
+        SettingError: If a distance is given and is not above 0 and finite, or the checkpoint does
+            not record its own distance.
     """
     check_distance(ground_sample_distance)
     if ground_sample_distance is not None and network.usage.ground_sample_distance is None:
@@ -58,6 +59,10 @@ def check_given_distance(network: ChangeNetwork, ground_sample_distance: float |
 
 
 def _ratio(network: ChangeNetwork, ground_sample_distance: float | None) -> float:
-    """Of the images' distance to the network's, 1 where either is unknown."""
-    own = network.usage.ground_sample_distance
-    return 1.0 if own is None or ground_sample_distance is None else ground_sample_distance / own
+    """The images' distance divided by the network's distance, 1 where either is unknown."""
+    network_distance = network.usage.ground_sample_distance
+    return (
+        1.0
+        if network_distance is None or ground_sample_distance is None
+        else ground_sample_distance / network_distance
+    )

@@ -1,4 +1,4 @@
-"""Other ways for a network to look at a pair: enlarged, reduced, flipped."""
+"""Views of a pair for a network: enlarged, reduced, flipped."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
 
 
 class FlipAverage(View):
-    """Sees each pair as it is, mirrored, upside down, and both; takes four times as long."""
+    """Averages four views: unchanged, mirrored, upside down, both; takes four times as long."""
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
-        """Mean logits of the four views; inputs as the network's."""
+        """Mean logits of the four views; takes the same inputs as the network."""
         logits = [
             self.network(before.flip(view), after.flip(view)).fine.flip(view) for view in _FLIPS
         ]
@@ -25,12 +25,12 @@ class FlipAverage(View):
 
 
 class Resized(View):
-    """Sees each pair enlarged or reduced; the logits come back at the pair's own size.
+    """Enlarges or reduces each pair for a network; returns logits at the pair's own size.
 
     Args:
-        network: The network that looks.
-        enlargement: Pixels that it sees for each pixel of the pair, along a side, about; a pair
-            is not reduced below the least size.
+        network: The network that sees the pair.
+        enlargement: Approximate ratio along a side; no pair is reduced below the network's least
+            size.
     """
 
     def __init__(self, network: ChangeNetwork, enlargement: float):
@@ -38,7 +38,7 @@ class Resized(View):
         self.enlargement = enlargement
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
-        """Logits at the size of the inputs; inputs as the network's."""
+        """Logits at the size of the inputs; takes the same inputs as the network."""
         pair = (enlarge(images, self.enlargement, self.network) for images in (before, after))
         return ChangeLogits(resize(self.network(*pair).fine.float(), before.shape[-2:]))
 
@@ -46,11 +46,11 @@ class Resized(View):
 def look_as(
     network: ChangeNetwork, *, enlargement: float = 1.0, tta: bool = False
 ) -> ChangeNetwork:
-    """A network behind the views that are asked for, or itself where none is.
+    """A network with the requested views, or the network itself if none is requested.
 
     Args:
-        network: The network that looks.
-        enlargement: See :class:`Resized`; 1 for none.
+        network: The network that sees the views.
+        enlargement: See ``Resized``; 1 for no enlargement.
         tta: Average over flipped views.
     """
     seen = network if enlargement == 1 else Resized(network, enlargement)
@@ -58,7 +58,7 @@ def look_as(
 
 
 def enlarge(images: Tensor, ratio: float, network: ChangeNetwork) -> Tensor:
-    """Images as a network behind :class:`Resized` sees them: (B, bands, H, W), as they are at 1."""
+    """Images (B, bands, H, W), resized as by ``Resized``; unchanged at ratio 1."""
     if ratio == 1:
         return images
     size = images.shape[-2:]
@@ -68,5 +68,5 @@ def enlarge(images: Tensor, ratio: float, network: ChangeNetwork) -> Tensor:
 
 
 def resize(images: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, H, W) brought to another height and width, smoothly."""
+    """Resizes (B, C, H, W) to another height and width, bilinear with antialiasing."""
     return F.interpolate(images, size=tuple(size), mode="bilinear", antialias=True)

@@ -1,4 +1,4 @@
-"""Images predicted by exported models where torch is not installed."""
+"""Predicts images with exported models where torch is not installed."""
 
 from __future__ import annotations
 
@@ -28,32 +28,34 @@ def predict_files_without_torch(
     overwrite: bool = False,
     on_progress: Progress = ignore,
 ) -> list[FilePrediction]:
-    """As ``ctma.predict_files``, for images alone.
+    """Predicts images with an exported model, as ``ctma.predict_files`` with torch.
 
     Args:
         before: An image or a folder.
-        after: The same kind.
+        after: An image or a folder, as ``before``.
         checkpoint: An exported model.
         output: A folder.
-        threshold: Change is where the probability exceeds it; the model's by default.
+        threshold: Probability above which a pixel counts as change; the model's by default.
         protocol: ``"whole"``; ``"auto"`` takes overlapping windows for large images.
-        overwrite: Replace what is there of other pairs too.
-        on_progress: Called after every pair with how many are done, and of how many.
+        overwrite: Whether to replace files of other pairs too.
+        on_progress: Called after every pair with the number of finished pairs and of all pairs.
 
     Raises:
-        SettingError: If the model takes other bands than images have, or the protocol is another.
+        SettingError: If the model takes other bands than images have, or the protocol needs torch.
     """
     model = read_exported(checkpoint)
     if model.description.bands != IMAGE_BANDS:
         raise SettingError(f"the model takes {', '.join(model.description.bands)}, no images")
-    told = {
+    computing = {
         "engine": model.runtime,
         "precision": model.description.precision,
         "engine_why": model.why,
     }
     session = model.open()()
     run = partial(_predict, model=model, session=session, threshold=threshold, protocol=protocol)
-    return predict_pairs(before, after, output, run, told, overwrite=overwrite, on_done=on_progress)
+    return predict_pairs(
+        before, after, output, run, computing, overwrite=overwrite, on_done=on_progress
+    )
 
 
 def _predict(
@@ -69,44 +71,45 @@ def _predict(
 
     Args:
         before: (H, W, bands) uint8.
-        after: The same size.
-        model: As from :func:`read_exported`.
-        session: One that it opened.
-        threshold: Change is where the probability exceeds it; the model's by default.
+        after: (H, W, bands) uint8, of the same size.
+        model: An exported model, as from ``read_exported``.
+        session: A session of this model.
+        threshold: Probability above which a pixel counts as change; the model's by default.
         protocol: ``"whole"``; ``"auto"`` takes overlapping windows for large images.
 
     Raises:
         ImageError: If the images do not fit each other or the model.
-        SettingError: If the protocol is another.
+        SettingError: If the protocol needs torch.
     """
     check_threshold(threshold)
     if protocol not in ("auto", "whole"):
         raise SettingError(f"`protocol` {protocol}: needs torch; take auto or whole without it")
-    known = model.description
-    if before.shape != after.shape or before.shape[2:] != (len(known.bands),):
+    description = model.description
+    if before.shape != after.shape or before.shape[2:] != (len(description.bands),):
         raise ImageError(
             f"images of {before.shape} and {after.shape}: expected two of (H, W, "
-            f"{len(known.bands)})"
+            f"{len(description.bands)})"
         )
     height, width = before.shape[:2]
+    scaling = np.float32(description.scaling)
     planes = [
-        np.minimum(image.transpose(2, 0, 1)[None] / np.float32(known.scaling), 1).astype(np.float32)
+        np.minimum(image.transpose(2, 0, 1)[None] / scaling, 1).astype(np.float32)
         for image in (before, after)
     ]
-    found = None if protocol == "whole" else find_windows(height, width)
+    sizes = None if protocol == "whole" else find_windows(height, width)
     total, count = np.zeros((2, height, width), np.float32)
-    for place in windows(height, width, *(found or (max(height, width),) * 2)):
+    for place in windows(height, width, *(sizes or (max(height, width),) * 2)):
         rows, columns = place.area
-        parts = [_fill(plane[..., rows, columns], known.minimum_size) for plane in planes]
+        parts = [_fill(plane[..., rows, columns], description.minimum_size) for plane in planes]
         seen = session(*parts)[0, 0, : place.height, : place.width]
         total[rows, columns] += seen
         count[rows, columns] += 1
     probability = total / count
-    limit = known.threshold if threshold is None else threshold
+    limit = description.threshold if threshold is None else threshold
     return Prediction(probability, (probability > limit).astype(np.uint8))
 
 
 def _fill(image: NDArray[np.float32], least: int) -> NDArray[np.float32]:
-    """Repeats the last rows and columns of what is below the least size."""
+    """Pads an image below the least size by repeating its last rows and columns."""
     missing = [(0, max(least - length, 0)) for length in image.shape[-2:]]
     return np.ascontiguousarray(np.pad(image, [(0, 0), (0, 0), *missing], mode="edge"))

@@ -37,7 +37,7 @@ def find_backbone(name: str, bands: int, stages: int, pretrained: bool | str | P
         name: Such as ``"resnet34.tv_in1k"`` or ``"tf_efficientnet_lite0"``.
         bands: Input channels.
         stages: Of a ResNet, how many of the four residual stages to keep.
-        pretrained: See :func:`ctma.models.pretrained.create_backbone`.
+        pretrained: See ``ctma.models.pretrained.create_backbone``.
 
     Raises:
         UnknownNameError: If timm has no such network.
@@ -58,7 +58,7 @@ class ResNetFeatures(Backbone):
         name: Name of a timm ResNet.
         bands: Input channels.
         stages: How many of the four residual stages to keep.
-        pretrained: See :func:`ctma.models.pretrained.create_backbone`.
+        pretrained: See ``ctma.models.pretrained.create_backbone``.
     """
 
     def __init__(self, name: str, bands: int, stages: int, pretrained: bool | str | Path):
@@ -82,7 +82,7 @@ class ResNetFeatures(Backbone):
 
 
 class TimmFeatures(Backbone):
-    """The features that a timm network has at stride 8; arguments as of :class:`Pyramid`."""
+    """The features that a timm network has at stride 8; arguments as of ``Pyramid``."""
 
     def __init__(self, name: str, bands: int, pretrained: bool | str | Path):
         super().__init__()
@@ -102,7 +102,7 @@ class Pyramid(nn.Module):
         name: Name of a timm network.
         bands: Input channels.
         strides: Of the features, from fine to coarse.
-        pretrained: See :func:`ctma.models.pretrained.create_backbone`.
+        pretrained: See ``ctma.models.pretrained.create_backbone``.
 
     Attributes:
         channels: Of the features at each stride.
@@ -206,7 +206,7 @@ class ResNetLevels(nn.Module):
         bands: Input channels.
         strides: Of the first convolution and of the second to the fourth stage; the pooling
             between them and the first stage keep theirs, 2 and 1.
-        pretrained: See :func:`ctma.models.pretrained.create_backbone`.
+        pretrained: See ``ctma.models.pretrained.create_backbone``.
 
     Attributes:
         channels: Of each stage.

@@ -188,7 +188,7 @@ def ctma_s(
 ) -> CTMA:
     """CTMA-S, the compact sibling: the same structure, narrower, over a trimmed ResNet.
 
-    Arguments are those of :class:`CTMA`.
+    Arguments are those of ``CTMA``.
     """
     return CTMA(
         bands=bands,

@@ -80,17 +80,17 @@ class FC(ChangeNetwork):
 
 
 def fc_ef(bands: int = 3, dropout: float = 0.2) -> FC:
-    """FC-EF, early fusion; arguments are those of :class:`FC`."""
+    """FC-EF, early fusion; arguments are those of ``FC``."""
     return FC("early", bands, dropout)
 
 
 def fc_siam_conc(bands: int = 3, dropout: float = 0.2) -> FC:
-    """FC-Siam-conc; arguments are those of :class:`FC`."""
+    """FC-Siam-conc; arguments are those of ``FC``."""
     return FC("conc", bands, dropout)
 
 
 def fc_siam_diff(bands: int = 3, dropout: float = 0.2) -> FC:
-    """FC-Siam-diff; arguments are those of :class:`FC`."""
+    """FC-Siam-diff; arguments are those of ``FC``."""
     return FC("diff", bands, dropout)
 
 

@@ -44,7 +44,7 @@ class TrainingForm:
     """For layers with a form for training on CPUs: the same values to rounding, in less time.
 
     Attributes:
-        may_take_form: Whether the form was asked for, see :func:`take_training_forms`.
+        may_take_form: Whether the form was asked for, see ``take_training_forms``.
     """
 
     training: bool

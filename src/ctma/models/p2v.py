@@ -2,7 +2,7 @@
 
 M. Lin, G. Yang, H. Zhang, "Transition is a Process: Pair-to-Video Change Detection Networks for
 Very High Resolution Remote Sensing Images", IEEE Transactions on Image Processing 32, 2023. Its
-parts are those of :mod:`ctma.models.ctma`.
+parts are those of ``ctma.models.ctma``.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def begin_with_weights(
     Args:
         make: Makes it, from the hub if it is told so, else with random weights.
         name: Its name in timm, where it is one of timm's.
-        pretrained: See :func:`create_backbone`.
+        pretrained: See ``create_backbone``.
         repository: Where the hub keeps its weights, if it does.
         body: The module in it whose weights a file holds, if it is a part.
 

@@ -77,7 +77,7 @@ ENTRIES = {
 
 
 def list_models() -> list[str]:
-    """Names that :func:`create_model` takes."""
+    """Names that ``create_model`` takes."""
     return sorted({*ENTRIES, *find_extensions(NETWORKS)})
 
 
@@ -85,7 +85,7 @@ def create_model(name: str, **args: Any) -> ChangeNetwork:
     """Builds a network with random weights, in training mode.
 
     Args:
-        name: One of :func:`list_models`.
+        name: One of ``list_models``.
         **args: The network's own arguments, such as ``video_len=8, fusion=0.67``.
 
     Raises:
@@ -115,7 +115,7 @@ def create_model(name: str, **args: Any) -> ChangeNetwork:
 
 
 def model_arguments(name: str) -> dict[str, Any]:
-    """Arguments of a network with their defaults; errors as in :func:`create_model`."""
+    """Arguments of a network with their defaults; errors as in ``create_model``."""
     found = {}
     for key, parameter in inspect.signature(_find(name)).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -127,7 +127,7 @@ def model_arguments(name: str) -> dict[str, Any]:
 
 
 def model_hints(name: str) -> dict[str, Any]:
-    """Types of a network's arguments; errors as in :func:`create_model`."""
+    """Types of a network's arguments; errors as in ``create_model``."""
     network = _find(name)
     return get_type_hints(network.__init__ if inspect.isclass(network) else network)
 

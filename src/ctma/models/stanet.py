@@ -34,7 +34,7 @@ EXTRACTOR_NAMES = (
     (r"\.join\.1\.", ".conv_out.0.seq.2."),
     (r"\.narrow\.", ".conv_out.2.seq."),
 )
-"""Released names of :class:`Gather`, which DSAMNet has as well."""
+"""Released names of ``Gather``, which DSAMNet has as well."""
 
 
 class STANet(ChangeNetwork):

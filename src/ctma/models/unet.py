@@ -107,7 +107,7 @@ def create_encoder(name: str, channels: int, pretrained: bool | str | Path) -> A
     Args:
         name: Its name.
         channels: Of its input.
-        pretrained: See :class:`UNet`.
+        pretrained: See ``UNet``.
 
     Raises:
         MissingExtraError: If the library is not installed.

@@ -103,7 +103,7 @@ def affine_video(
     """What a convolution over the pseudo-video gives.
 
     Args:
-        still: What :func:`taps_in_time` give over the first image, (B, 3 C, H, W).
+        still: What ``taps_in_time`` give over the first image, (B, 3 C, H, W).
         moved: The same over the difference of both.
         frames: How many, N.
         bias: Of the convolution, (C, 1, 1).

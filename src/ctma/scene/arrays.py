@@ -1,4 +1,4 @@
-"""Scenes as ``xarray.DataArray``: lazy where they are dask-backed."""
+"""Predicts scenes in ``xarray.DataArray``; lazily where an array is dask-backed."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def predict_xarray(
 ) -> xarray.DataArray:
     """The change probability of two georeferenced arrays, on the grid of the first.
 
-    Windows, scaling and blending are those of ``ctma.predict_scene``, and so is what the network
-    sees: north up. The result is lazy where one of the arrays is dask-backed; only percentiles of
-    values that were not stored in 8 bits are taken at once, unless ``scale`` is given.
+    Windows, scaling and blending are those of ``ctma.predict_scene``. As there, the network sees
+    the arrays north up. The result is lazy where one of the arrays is dask-backed. Without
+    ``scale``, percentiles of values that were not stored in 8 bits are computed at once.
 
     Args:
         before: (band, y, x) with a CRS, as from ``rioxarray.open_rasterio``.
-        after: The same; warped where its grid is another.
+        after: (band, y, x) with a CRS; warped where its grid differs from that of ``before``.
         model: A predictor, as from ``ctma.load``, a network in memory, or a checkpoint by name or
             path.
-        bands: Which, counted from 1, of both arrays or of each; the first ones by default.
-        scale: Stored values that become 0 and 1; found for each date by default.
+        bands: Band numbers from 1, for both arrays or for each; the first bands by default.
+        scale: Stored values that become 0 and 1; estimated for each date by default.
         tiling: How windows lie, in pixels that the network sees.
-        ground_sample_distance: Metres a pixel, by default as the first array has it.
+        ground_sample_distance: Metres per pixel; by default the distance of the first array.
 
     Returns:
         (y, x) float32 in [0, 1], NaN where a date has no data; ``attrs`` hold ``threshold`` and
@@ -74,14 +74,14 @@ def predict_xarray(
     lazy = any(dask.is_dask_collection(date) for date in (before, after))
     images = [_scaled(date, before, scale, network.usage.scaling) for date in (before, after)]
     ratio = find_enlargement(network, ground_sample_distance or _measure(before))
-    kept = [name for name in (*before.dims[1:], "spatial_ref") if name in before.coords]
+    coordinates = [name for name in (*before.dims[1:], "spatial_ref") if name in before.coords]
     with predictor.looking(ratio, streams=torch.get_num_threads()) as seen:
-        # A copy: what is lazy is computed when the network may have changed.
+        # Copy the network: it may change before dask computes the result.
         blended = _blend(images, deepcopy(seen), settings.tiling_at(ratio))
     probability = xarray.DataArray(
         blended,
         dims=before.dims[1:],
-        coords={name: before.coords[name] for name in kept},
+        coords={name: before.coords[name] for name in coordinates},
         name="probability",
         attrs={"threshold": network.usage.threshold, "enlargement": ratio},
     )
@@ -129,7 +129,7 @@ def _scaled(
 def _choose(
     date: xarray.DataArray, wanted: tuple[int, ...] | None, model: ChangeNetwork, name: str
 ) -> xarray.DataArray:
-    """The bands that the network takes of an array that has a place."""
+    """The bands that the network takes from a georeferenced array."""
     if date.ndim != 3 or date.dims[1:] != (date.rio.y_dim, date.rio.x_dim):
         raise SceneError(f"{name}: has dimensions {date.dims}, expected (band, y, x)")
     if date.rio.crs is None:
@@ -181,11 +181,11 @@ def _scaling(
 
 
 def _stored_type(date: xarray.DataArray) -> np.dtype:
-    """In which type a file holds what an array holds, where masking has made floats of it."""
-    told = date.encoding
-    if told.get("scale_factor", 1) != 1 or told.get("add_offset", 0) != 0:
+    """The type of the values in the file, even where masking has converted them to floats."""
+    encoding = date.encoding
+    if encoding.get("scale_factor", 1) != 1 or encoding.get("add_offset", 0) != 0:
         return date.dtype
-    return np.dtype(told.get("rasterio_dtype", told.get("dtype", date.dtype)))
+    return np.dtype(encoding.get("rasterio_dtype", encoding.get("dtype", date.dtype)))
 
 
 def _blend(images: list[Any], model: ChangeNetwork, tiling: Tiling) -> Any:
@@ -244,7 +244,7 @@ def _area(along: Axis, window: int) -> tuple[slice]:
 
 
 def _cells(along: Axis) -> list[tuple[int, int]]:
-    """First and last pixel of what each window finishes; empty ones left out."""
+    """Start and end of the pixels that each window finishes, without empty ranges."""
     ends = [along.finished(window) for window in range(len(along.origins))]
     return [(start, end) for start, end in zip([0, *ends], ends, strict=False) if start < end]
 

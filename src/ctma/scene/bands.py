@@ -1,4 +1,4 @@
-"""Which bands of a raster a network is shown."""
+"""Chooses the bands of a raster that a network sees."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ _COLOURS = {
 def choose_bands(
     raster: DatasetReader, wanted: Sequence[int] | None, names: Sequence[str]
 ) -> list[int]:
-    """The bands that a network takes: those wanted, or those that the raster says they are.
+    """The numbers of the bands for a network: those wanted, or those found in the raster.
 
-    Where red, green and blue are tagged once each, these; where a single band is there for the
-    three (grey, or a palette), that one thrice; else the first ones that are no alpha.
+    Without wanted bands, the choice for a network of red, green and blue is:
+
+    - the bands tagged red, green and blue, where each colour is tagged once;
+    - a single band (grey, or a palette) three times, where the raster has no other band.
+
+    Otherwise the choice is the first bands that are no alpha.
 
     Args:
         raster: The raster.
-        wanted: Band numbers from 1, ``None`` to find them.
-        names: What the network's bands are.
+        wanted: Band numbers from 1, ``None`` to find them in the raster.
+        names: The names of the network's bands.
 
     Raises:
-        SceneError: If there are too few, or one is out of range.
+        SceneError: If there are too few bands, or a number is out of range.
     """
     takes = f"the network takes {len(names)}: {', '.join(names)}"
     if wanted is not None:
@@ -60,7 +64,8 @@ def find_palette(raster: DatasetReader, bands: Sequence[int]) -> NDArray[np.uint
 
     Args:
         raster: The raster.
-        bands: Those that are shown; a palette serves where they are one band thrice.
+        bands: The numbers of the bands that the network sees. A palette applies only where these
+            are one band three times.
 
     Returns:
         (values, 4): red, green, blue, alpha, by stored value; ``None`` where there is no palette.

@@ -19,7 +19,7 @@ class Tiling(Settings):
     """How windows lie over a scene.
 
     Attributes:
-        size: Side of a window, pixels, about.
+        size: Approximate side of a window, in pixels.
         margin: Pixels at a window's border that do not count, unless the scene ends there.
         ramp: Pixels over which one window fades into the next.
     """
@@ -42,7 +42,7 @@ class Tiling(Settings):
         return self.size - 2 * self.margin - self.ramp
 
     def shrink(self, ratio: float) -> Tiling:
-        """The tiling of a scene whose windows reach these sizes when they are enlarged."""
+        """A tiling whose windows have the sizes of this tiling after enlargement by ``ratio``."""
         margin, ramp = (int(pixels / ratio) for pixels in (self.margin, self.ramp))
         return Tiling(size=math.ceil(self.size / ratio), margin=margin, ramp=ramp)
 
@@ -53,8 +53,8 @@ class Axis:
 
     Attributes:
         origins: First pixel of each window.
-        side: Pixels of each window, the scene's own size where it is smaller.
-        weights: (windows, side); at every pixel of the scene they sum to one.
+        side: Pixels of each window; the scene's own size where the scene is smaller.
+        weights: (windows, side); at every pixel of the scene, the weights sum to one.
     """
 
     origins: list[int]
@@ -73,13 +73,14 @@ class Axis:
 def axis(length: int, tiling: Tiling, stride: int = 8) -> Axis:
     """Windows that cover ``length`` pixels, evenly spread.
 
-    As many as windows of the tiling's size would make the least overlap, and as large as
-    they must be then: up to half as large again in a scene of one or two windows.
+    The number of windows is the rounded number of windows of the tiling's size with the least
+    overlap. The side of the windows follows from this number. In a scene of one or two windows,
+    the side is up to half as large again as the tiling's size.
 
     Args:
         length: Pixels of the scene in this direction.
         tiling: How windows lie.
-        stride: Sides are multiples of it, where the scene is that large.
+        stride: The side is a multiple of ``stride``, where the scene is that large.
 
     Returns:
         Windows with weights: zero in the margin, rising over the ramp, and divided by
@@ -112,7 +113,7 @@ def add_window(
         valid: Where any window had data so far, (H, W).
         window: Probabilities (h, w), NaN where there is no data.
         corner: Row and column of ``total`` where the window begins; may be below 0.
-        weights: Of the window's rows and of its columns.
+        weights: The weights of the window's rows, and of its columns.
     """
     here, there = [], []
     for first, size, length in zip(corner, window.shape, total.shape, strict=True):

@@ -1,4 +1,4 @@
-"""What of files on disk and elsewhere is a scene, and what an image."""
+"""Finds which files, on disk and elsewhere, are scenes and which are plain images."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ctma.errors import SettingError, warn
 from ctma.inference.batch import check_there, find_partners
 
 PLAIN = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
-"""Images that know their place only by a file beside them."""
+"""Suffixes of images whose georeference can only be in a file beside the image."""
 
 REMOTE = ("/vsi", "http://", "https://", "s3://")
-"""How rasters begin that are elsewhere than on disk, or in an archive."""
+"""Beginnings of paths to rasters that are not on disk, or are in an archive."""
 
 
 class Scene(NamedTuple):
-    """Two rasters; those of folders have their name, which is their output's folder too."""
+    """Two rasters; a pair from folders has a name, which is also the name of its output folder."""
 
     name: str
     before: str
@@ -24,15 +24,16 @@ class Scene(NamedTuple):
 
 
 def find_scenes(before: str, after: str) -> list[Scene]:
-    """The rasters of two files or folders that a map can be made of; none where these are images.
+    """The pairs of rasters with a CRS in two files or folders; empty where these are images.
 
     Args:
         before: A file, a folder, a URL, or a ``/vsi…`` path.
-        after: The same kind; in folders, partners have the same name without suffix.
+        after: A path of the same kind. In folders, both rasters of a pair have the same name
+            without suffix.
 
     Raises:
-        DataError: If a file or a partner is not there.
-        SettingError: If folders hold images and rasters with a CRS.
+        DataError: If a file or a partner is missing.
+        SettingError: If folders hold both images and rasters with a CRS.
     """
     local = [Path(path) for path in (before, after) if not path.startswith(REMOTE)]
     if len(local) < 2:
@@ -54,14 +55,14 @@ def find_scenes(before: str, after: str) -> list[Scene]:
 
 def _are_scenes(before: str, after: str) -> bool:
     """Whether at least one of two files has a CRS."""
-    asked = [path for path in (before, after) if not _is_plain(Path(path))]
-    if not asked:
+    candidates = [path for path in (before, after) if not _is_plain(Path(path))]
+    if not candidates:
         return False
     try:
         from ctma.scene.georeference import find_georeference
     except ImportError:
         return False
-    georeferences = {path: find_georeference(path) for path in asked}
+    georeferences = {path: find_georeference(path) for path in candidates}
     if any(one.scene for one in georeferences.values()):
         return True
     for path, one in georeferences.items():

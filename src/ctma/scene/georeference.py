@@ -1,4 +1,4 @@
-"""Whether a file knows its place on the ground: asked of GDAL, whatever the file is called."""
+"""Finds a file's georeference with GDAL, whatever the name of the file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ctma.errors import SceneError
 
 
 class Georeference(NamedTuple):
-    """What a file says of its place.
+    """The georeference of a file.
 
     Attributes:
-        scene: Whether it has a CRS, so that a map can be made of it.
-        lost: What it says of its place that an image's mask cannot keep; empty if nothing.
+        scene: Whether the file has a CRS, so that ctma can make a map from the file.
+        lost: The georeference that an image's mask cannot keep; empty if there is none.
     """
 
     scene: bool
@@ -26,15 +26,15 @@ class Georeference(NamedTuple):
 
 
 def find_georeference(path: str | Path) -> Georeference:
-    """What a file says of its place; what is no raster says nothing.
+    """The georeference of a file; a file that is no raster has none.
 
     Raises:
-        SceneError: If GDAL cannot be asked, because of the file's name.
+        SceneError: If GDAL cannot take the file's name.
     """
     if Path(path).is_dir():
         return Georeference(False)
     try:
-        # A raster without a place is an answer here, not a reason to warn.
+        # A raster without a georeference is a valid answer here, so do not warn.
         with (
             warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
             rasterio.open(path) as raster,
@@ -48,7 +48,7 @@ def find_georeference(path: str | Path) -> Georeference:
 
 
 def _find_lost(raster: DatasetReader) -> str:
-    """What a raster without a CRS says of its place all the same."""
+    """The georeference of a raster without a CRS, in words; empty if there is none."""
     if raster.rpcs is not None:
         return "rational polynomials (RPC)"
     if raster.gcps[0]:

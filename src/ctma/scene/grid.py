@@ -20,10 +20,10 @@ from ctma.errors import SceneError, UnknownNameError
 
 Bounds = tuple[float, float, float, float]
 GRIDS = ("before", "after", "finest")
-"""Whose pixels a common grid keeps; the finest are the smaller ones on the ground."""
+"""Dates whose pixels a common grid may keep; ``finest`` has the smaller pixels on the ground."""
 
 SNAP = 1e-6
-"""Pixels by which a border may miss a pixel's edge and still be on it."""
+"""Largest distance, in pixels, at which a border still counts as on a pixel's edge."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Grid:
         return array_bounds(self.height, self.width, self.transform)
 
     def turned(self, degrees: float) -> Grid:
-        """The same grid in longitudes that are counted otherwise; by 0, as it is."""
+        """The same grid with its longitudes lowered by ``degrees``; unchanged at 0."""
         transform = Affine.translation(-degrees, 0) @ self.transform if degrees else self.transform
         return replace(self, transform=transform)
 
@@ -59,13 +59,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Overlap:
-    """The common grid of two rasters, and what lies beyond it.
+    """The common grid of two rasters, and the shares of the rasters outside the grid.
 
     Attributes:
         grid: The grid over the intersection.
-        outside_before: Share of the raster before that lies outside it.
-        outside_after: Share of the raster after that lies outside it.
-        turn: Degrees by which the longitudes of the raster after are counted less than the grid's.
+        outside_before: Share of the raster before that lies outside the grid.
+        outside_after: Share of the raster after that lies outside the grid.
+        turn: Degrees to add to the longitudes of the raster after to get the grid's longitudes.
     """
 
     grid: Grid
@@ -80,8 +80,8 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
     Args:
         before: The raster before.
         after: The raster after.
-        choice: Whose pixels are kept: ``before``, ``after``, or ``finest``, the one with
-            the smaller pixels on the ground.
+        choice: The date whose pixels the grid keeps: ``before``, ``after``, or ``finest``, the
+            date with the smaller pixels on the ground.
 
     Raises:
         SceneError: If a raster has no CRS, or the two do not overlap.
@@ -91,13 +91,13 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
         _check_place(raster)
     if choice not in GRIDS:
         raise UnknownNameError("grid", choice, GRIDS)
-    own = {"before": _own_grid(before), "after": _own_grid(after)}
-    turn = _find_turn(*own.values())
-    own["after"] = own["after"].turned(-turn)
+    grids = {"before": _own_grid(before), "after": _own_grid(after)}
+    turn = _find_turn(*grids.values())
+    grids["after"] = grids["after"].turned(-turn)
     if choice == "finest":
-        choice = min(own, key=lambda date: _pixel_area(own[date], before.crs))
-    reference = own[choice]
-    extents = [_bounds_in(grid, reference.crs) for grid in own.values()]
+        choice = min(grids, key=lambda date: _pixel_area(grids[date], before.crs))
+    reference = grids[choice]
+    extents = [_bounds_in(grid, reference.crs) for grid in grids.values()]
     if reference.crs.is_geographic:
         extents = _nearest_longitudes(*extents)
     grid = _cut(reference, _intersection(*extents))
@@ -108,7 +108,7 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
 
 
 def _find_turn(before: Grid, after: Grid) -> float:
-    """Degrees by which longitudes after must grow to be counted as those before."""
+    """Degrees to add to the longitudes after to count them as the longitudes before."""
     if not (before.crs.is_geographic and after.crs.is_geographic):
         return 0.0
     _, turned = _nearest_longitudes(before.bounds, after.bounds)
@@ -116,7 +116,7 @@ def _find_turn(before: Grid, after: Grid) -> float:
 
 
 def _nearest_longitudes(first: Bounds, second: Bounds) -> list[Bounds]:
-    """Two extents in degrees, the second one turned to where it meets the first one most."""
+    """Two extents in degrees; the second, turned by 0 or ±360, overlaps the first the most."""
 
     def turned(degrees: float) -> Bounds:
         west, south, east, north = second
@@ -146,9 +146,9 @@ def _check_place(raster: DatasetReader) -> None:
 
 
 def measure_distance(grid: Grid) -> float | None:
-    """Metres that the middle pixel measures along a side, ``None`` where it is nowhere on Earth.
+    """Side of the middle pixel in metres, ``None`` where the pixel is nowhere on Earth.
 
-    In a CRS that is tied to no place on Earth, those of its plane.
+    In a CRS that is tied to no place on Earth, these are metres of the CRS's plane.
     """
     if (unit := metres_a_unit(grid.crs)) is not None:
         return math.sqrt(abs(grid.transform.determinant)) * unit
@@ -160,17 +160,19 @@ def measure_distance(grid: Grid) -> float | None:
 
 
 def metres_a_unit(crs: CRS) -> float | None:
-    """Metres a unit of a CRS that is tied to no place on Earth; ``None`` for those that are.
+    """Metres per unit of a CRS that is tied to no place on Earth; ``None`` for any other CRS.
 
-    Such are local ones, of a building site, and those of other bodies; degrees there are counted
-    as on the body's equator.
+    Such a CRS is the local one of a building site, or that of another celestial body. Degrees
+    count as on the body's equator.
     """
-    own = pyproj.CRS.from_wkt(crs.to_wkt())
+    system = pyproj.CRS.from_wkt(crs.to_wkt())
     try:
-        Transformer.from_crs(own, "EPSG:4326")
+        Transformer.from_crs(system, "EPSG:4326")
     except ProjError:
-        radius = own.ellipsoid.semi_major_metre if own.is_geographic and own.ellipsoid else 1.0
-        return float(own.axis_info[0].unit_conversion_factor * radius)
+        radius = (
+            system.ellipsoid.semi_major_metre if system.is_geographic and system.ellipsoid else 1.0
+        )
+        return float(system.axis_info[0].unit_conversion_factor * radius)
     return None
 
 
@@ -180,7 +182,7 @@ def _own_grid(raster: DatasetReader) -> Grid:
         return Grid(raster.crs, transform, raster.width, raster.height)
     if transform.b == transform.d == 0:  # flipped: the same pixels, counted from the north-west
         across, down = abs(transform.a), abs(transform.e)
-    else:  # rotated or sheared: square pixels of as much ground
+    else:  # rotated or sheared: square pixels of the same area
         across = down = math.sqrt(abs(transform.determinant))
     corners = [transform @ (x, y) for x in (0, raster.width) for y in (0, raster.height)]
     (west, *_, east), (south, *_, north) = (sorted(side) for side in zip(*corners, strict=True))
@@ -198,13 +200,13 @@ def _bounds_in(grid: Grid, crs: CRS) -> Bounds:
 
 
 def _pixel_area(grid: Grid, crs: CRS) -> float:
-    """Area of the middle pixel in a CRS; a bounding box would count what lies beside."""
+    """Area of the middle pixel in a CRS, from its corners, not from its bounding box."""
     (x, y), right, below = _middle_pixel(grid, crs)
     return abs((right[0] - x) * (below[1] - y) - (below[0] - x) * (right[1] - y))
 
 
 def _middle_pixel(grid: Grid, crs: CRS) -> list[tuple[float, float]]:
-    """Its upper left, upper right and lower left corner in a CRS, as (x, y)."""
+    """The middle pixel's upper left, upper right and lower left corner in a CRS, as (x, y)."""
     column, row = grid.width / 2, grid.height / 2
     corners = [grid.transform @ (column + x, row + y) for x, y in ((0, 0), (1, 0), (0, 1))]
     if grid.crs == crs:

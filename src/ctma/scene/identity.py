@@ -1,4 +1,4 @@
-"""What the outputs of a run over a scene depend on, as a fingerprint: equal runs may be resumed."""
+"""The fingerprint of a run over a scene; a run may resume a run of the same fingerprint."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ctma.scene.settings import PolygonSettings, SceneSettings
 
 
 def identify(plan: Plan, predictor: Predictor, polygons: PolygonSettings) -> str:
-    """The fingerprint of a run; equal runs may be resumed.
+    """The fingerprint of a run; a run may resume a run of the same fingerprint.
 
-    Of inputs with all files that they consist of, plan, polygons and network, and of what
-    computes: device, engine, precision, flips and versions.
+    The fingerprint depends on all files of the inputs, on the plan, the polygon settings and the
+    network. It also depends on device, engine, precision, flips and versions.
 
     Args:
         plan: The plan.
@@ -40,17 +40,17 @@ def identify(plan: Plan, predictor: Predictor, polygons: PolygonSettings) -> str
 
 
 def describe_run(settings: SceneSettings, predictor: Predictor, plan: Plan) -> dict[str, str]:
-    """Settings and what computes, by name, for those who ask what differs from another run."""
-    told = dict(settings) | {"threshold": plan.threshold, "tta": predictor.running.tta}
-    told |= predictor.prepared.engine.describe()
-    # On these no byte of the map depends, or it is told by others.
+    """Settings and engine of a run, by name, to compare with another run."""
+    entries = dict(settings) | {"threshold": plan.threshold, "tta": predictor.running.tta}
+    entries |= predictor.prepared.engine.describe()
+    # These settings do not change the map, or other entries already hold them.
     for name in ("picture", "units"):
-        told.pop(name)
-    return {name: str(value) for name, value in told.items()}
+        entries.pop(name)
+    return {name: str(value) for name, value in entries.items()}
 
 
 def find_differences(former: Mapping[str, Any], now: Mapping[str, str]) -> str:
-    """In which names that both know two runs differ, for people; nothing where in none."""
+    """The values that differ between two runs, as text, for names in both; empty if none."""
     other = [
         f"{name} {former[name]}, now {value}"
         for name, value in now.items()
@@ -60,7 +60,7 @@ def find_differences(former: Mapping[str, Any], now: Mapping[str, str]) -> str:
 
 
 def _stamp(path: str) -> str:
-    """Tells one state of an input from another without reading all of it."""
+    """Identifies the state of an input by path, size and time, without reading its content."""
     file = Path(path)
     if not file.is_file():
         return path

@@ -1,4 +1,4 @@
-"""A scene's result at a size to look at."""
+"""Draws an overview picture of a scene's result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIDE = 1000
 """Longest side of an overview, pixels."""
 
 MOST_OUTLINES = 20_000
-"""Polygons that are drawn at most, the first of the layer."""
+"""Largest number of drawn polygons, the first ones of the layer."""
 
 
 def draw_overview(
@@ -34,15 +34,15 @@ def draw_overview(
     pictures: tuple[Pixels, Pixels],
     title: str,
 ) -> None:
-    """Draws what a run over a scene found.
+    """Draws the result of a run over a scene.
 
     Args:
-        path: Where to, a PNG.
+        path: The path of the PNG.
         probability: The run's raster of probability.
-        polygons: Its polygons.
-        changes: How many there are.
+        polygons: The run's file of polygons.
+        changes: Number of polygons.
         pictures: Both dates as the network saw them, at any size.
-        title: Above everything.
+        title: The title of the picture.
 
     Raises:
         OutputError: If the picture cannot be written.
@@ -60,17 +60,17 @@ def draw_overview(
 
 
 def _read_polygons(path: Path, crs: CRS) -> Iterable[Any]:
-    """The polygons in the CRS of the scene, whatever the file's is."""
+    """The polygons in the CRS of the scene, whatever the file's CRS."""
     if path.suffix == ".parquet":
         import geopandas
 
         return geopandas.read_parquet(path).geometry[:MOST_OUTLINES]
     with plain_path(path) as plain:
-        known, _, stored, _ = pyogrio.raw.read(plain, columns=[], max_features=MOST_OUTLINES)
+        metadata, _, stored, _ = pyogrio.raw.read(plain, columns=[], max_features=MOST_OUTLINES)
     polygons = from_wkb(stored)
-    if CRS.from_user_input(known["crs"]) == crs:
+    if CRS.from_user_input(metadata["crs"]) == crs:
         return polygons
-    to_scene = Transformer.from_crs(known["crs"], crs.to_wkt(), always_xy=True).transform
+    to_scene = Transformer.from_crs(metadata["crs"], crs.to_wkt(), always_xy=True).transform
     return shapely.transform(polygons, to_scene, interleaved=False)
 
 

@@ -1,4 +1,4 @@
-"""Everything a run over a scene depends on, settled before it starts."""
+"""The plan of a run over a scene, made before the run starts."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ WindowIndex = tuple[int, int]
 
 
 class Images(NamedTuple):
-    """What a network is shown of a window.
+    """The images of a window that a network sees.
 
     Attributes:
         before: (bands, H, W) in [0, 1], 0 where either date has no data.
-        after: The same shape.
-        valid: Where both dates have data, (H, W).
+        after: (bands, H, W), as ``before``.
+        valid: (H, W), true where both dates have data.
     """
 
     before: NDArray[np.float32]
@@ -50,8 +50,8 @@ class Date:
     Attributes:
         path: A raster: a file, a URL of a COG, or a ``/vsi…`` path.
         bands: Band numbers, from 1.
-        grid: The grid it is read on; for a date that was moved, not quite the scene's.
-        scaling: Over the whole scene.
+        grid: The grid to read the date on; for a moved date, slightly off the scene's grid.
+        scaling: The scaling of the values, the same over the whole scene.
     """
 
     path: str
@@ -68,10 +68,11 @@ class Plan:
         before: The date before; its grid is the scene's.
         after: The date after.
         tiling: How windows lie.
-        enlargement: How much larger the network sees them.
-        threshold: Change is where the probability exceeds it.
-        stride: Pixels of the network's coarsest features; sides of windows are its multiples.
-        nodata: The stored value that means none, in bands that do not say theirs.
+        enlargement: Ratio by which windows are enlarged for the network.
+        threshold: Probability above which a pixel counts as change.
+        stride: Stride of the network's coarsest features, in pixels. Sides of windows are
+            multiples of the stride.
+        nodata: The stored value that means no data, in bands without a nodata value of their own.
     """
 
     before: Date
@@ -100,15 +101,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found out about two rasters on the way to a plan.
+    """The facts about two rasters that ``make_plan`` found.
 
     Attributes:
-        overlap: Their common grid.
-        shift: How far the date after lies from the date before, ``None`` if it cannot be told.
-        ground_sample_distance: Metres a pixel, as given or as the common grid has it.
-        pictures: Both dates as the network sees them, reduced, (h, w, 3): the first three
-            bands, of fewer the first one thrice.
-        seconds: How long it took.
+        overlap: The common grid of the rasters.
+        shift: How far the date after lies from the date before, ``None`` if no shift stands out.
+        ground_sample_distance: Metres per pixel, from the settings or from the common grid.
+        pictures: Both dates as the network sees them, reduced, (h, w, 3): the first three bands,
+            or the first band three times where there are fewer.
+        seconds: Seconds that the plan took.
     """
 
     overlap: Overlap
@@ -125,9 +126,9 @@ def make_plan(
 
     Args:
         before: A raster: a file, a URL of a COG, or a ``/vsi…`` path.
-        after: The same.
-        model: The network that will see them.
-        settings: How.
+        after: A raster, as ``before``.
+        model: The network that will see the rasters.
+        settings: The settings of the scene.
 
     Raises:
         SceneError: If the rasters cannot be compared or read.
@@ -142,8 +143,8 @@ def make_plan(
             _check_place(before, overlap.grid, settings.polygon_format)
             distance = settings.ground_sample_distance or measure_distance(overlap.grid)
         chosen = [
-            choose_bands(raster, wanted, usage.bands)
-            for raster, wanted in zip(rasters, settings.bands_by_date, strict=True)
+            choose_bands(raster, selection, usage.bands)
+            for raster, selection in zip(rasters, settings.bands_by_date, strict=True)
         ]
         grids = [overlap.grid, overlap.grid.turned(overlap.turn)]
         sources = [
@@ -165,8 +166,8 @@ def make_plan(
         scalings = [_scaling(source, settings.scale, usage.scaling) for source in sources]
         pictures = (_picture(sources[0], scalings[0]), _picture(sources[1], scalings[1]))
     first, second = (
-        Date(path, tuple(numbers), own, scaling)
-        for path, numbers, own, scaling in zip(paths, chosen, grids, scalings, strict=True)
+        Date(path, tuple(numbers), grid, scaling)
+        for path, numbers, grid, scaling in zip(paths, chosen, grids, scalings, strict=True)
     )
     ratio = find_enlargement(model, distance)
     plan = Plan(
@@ -245,7 +246,7 @@ class Reader:
         other, good = after.result()
         both = valid & good
         if not both.all():
-            # A hole in one date, shown beside ground in the other, would look like change.
+            # A hole in only one date would look like change.
             image, other = image * both, other * both
         return Images(image, other, both)
 
@@ -253,7 +254,7 @@ class Reader:
 def _scaled(
     source: Source, scaling: Scaling, window: Window
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """One date of a window, and where it has data."""
+    """The scaled values of one date in a window, and where the date has data."""
     values, valid = source.read(window)
     return scaling.apply(values), valid
 

@@ -1,4 +1,4 @@
-"""Polygons of changes, made strip by strip, without the whole mask in memory."""
+"""Makes polygons of changes strip by strip, without the whole mask in memory."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Change:
 
     Attributes:
         transform: From (column, row) to the grid's coordinates.
-        parts: Its polygons, one or more a strip, in columns and rows: whole numbers, so that
-            parts of two strips meet exactly.
-        pixels: How many.
-        total: Sum of their probabilities.
-        highest: The highest of them.
+        parts: The change's polygons, one or more per strip, in columns and rows. These are whole
+            numbers, so that parts of two strips meet exactly.
+        pixels: Number of pixels.
+        total: Sum of the pixels' probabilities.
+        highest: Highest probability of a pixel.
     """
 
     transform: Affine
@@ -41,7 +41,7 @@ class Change:
     highest: float = 0.0
 
     def absorb(self, other: Change) -> None:
-        """Takes in another change that turned out to be the same."""
+        """Adds another change that turned out to be part of this change."""
         self.parts += other.parts
         self.pixels += other.pixels
         self.total += other.total
@@ -57,8 +57,8 @@ class Change:
 class Tracer:
     """Traces changes through strips of a mask, from top to bottom.
 
-    Pixels belong together when they share an edge. A change is given out once no further
-    strip can touch it, so that only open changes stay in memory.
+    Pixels belong together when they share an edge. The tracer yields a change once no further
+    strip can touch the change. So only open changes stay in memory.
 
     Args:
         grid: The grid of the whole mask.
@@ -71,14 +71,14 @@ class Tracer:
         self.open: dict[int, Change] = {}
 
     def add(self, mask: NDArray[np.uint8], probability: NDArray[Any]) -> Iterator[Change]:
-        """Takes the next strip; gives the changes that it closes.
+        """Takes the next strip; yields the changes that the strip closes.
 
         Args:
             mask: (rows, W), 1 is change.
-            probability: The same shape, in whatever unit.
+            probability: (rows, W), in any unit.
         """
-        labels, found = self._trace(mask, probability)
-        merged = self._merge(labels[0], found)
+        labels, changes = self._trace(mask, probability)
+        merged = self._merge(labels[0], changes)
         for number in self.open.keys() - set(merged.values()):
             yield self.open.pop(number)
         bottom = np.unique(labels[-1][labels[-1] > 0]).tolist()
@@ -93,7 +93,7 @@ class Tracer:
         self.row += len(mask)
 
     def close(self) -> Iterator[Change]:
-        """Gives the changes that touch the last row."""
+        """Yields the changes that touch the last row."""
         yield from self.open.values()
         self.open = {}
 
@@ -104,25 +104,25 @@ class Tracer:
         inside = mask.astype(bool)
         count = ndimage.label(inside, output=labels) if inside.any() else 0
         numbers = np.arange(1, count + 1)
-        # Only changed pixels are counted: they are few.
+        # Count only the changed pixels: there are few.
         owners, values = labels[inside], probability[inside]
         pixels = np.bincount(owners, minlength=count + 1)[1:]
         totals = np.bincount(owners, weights=values, minlength=count + 1)[1:]
         highest = ndimage.maximum(values, owners, numbers) if count else []
-        found = {
+        changes = {
             int(number): Change(self.grid.transform, [], int(size), float(total), float(high))
             for number, size, total, high in zip(numbers, pixels, totals, highest, strict=True)
         }
-        # One by one, so that the wide stillness between changes costs nothing.
+        # Trace each change alone, so that the unchanged areas between changes take no time.
         for number, place in enumerate(ndimage.find_objects(labels), start=1):
-            own = labels[place] == number
+            region = labels[place] == number
             corner = Affine.translation(place[1].start, self.row + place[0].start)
-            for geometry, _ in shapes(own.view(np.uint8), mask=own, transform=corner):
-                found[number].parts.append(_polygon(geometry["coordinates"]))
-        return labels, found
+            for geometry, _ in shapes(region.view(np.uint8), mask=region, transform=corner):
+                changes[number].parts.append(_polygon(geometry["coordinates"]))
+        return labels, changes
 
     def _merge(self, top: NDArray[np.int32], found: dict[int, Change]) -> dict[int, int]:
-        """Joins this strip's changes with the open ones above; gives their new numbers."""
+        """Joins this strip's changes with the open changes above; returns the new numbers."""
         offset = max(self.open, default=0)
         everything = self.open | {offset + label: change for label, change in found.items()}
         touching = (self.above > 0) & (top > 0)
@@ -142,10 +142,10 @@ class Tracer:
 class GroundArea:
     """Areas on the ellipsoid, in square metres, whatever the CRS.
 
-    Those of a CRS that is tied to no place on Earth are of its plane.
+    In a CRS that is tied to no place on Earth, areas are measured in its plane.
 
     Args:
-        grid: Its CRS is the geometries'.
+        grid: A grid in the CRS of the geometries.
     """
 
     def __init__(self, grid: Grid):
@@ -168,6 +168,6 @@ class GroundArea:
 
 
 def _polygon(rings: Sequence[Sequence[tuple[float, float]]]) -> BaseGeometry:
-    """A polygon of its outer ring and its holes, from which shapely itself is slow to make one."""
+    """A polygon from its outer ring and its holes; faster than shapely's own constructor."""
     shell, *holes = (shapely.linearrings(np.array(ring)) for ring in rings)
     return shapely.polygons(shell, holes or None)

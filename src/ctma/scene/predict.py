@@ -1,4 +1,4 @@
-"""From two rasters to a change map: the run from plan to summary."""
+"""Predicts a change map from two rasters: the run from plan to summary."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from ctma.types import Pixels, Progress, ignore
 
 @dataclass(frozen=True)
 class SceneResult:
-    """What a prediction over a scene leaves behind.
+    """The files and the summary of a prediction over a scene.
 
     Attributes:
-        probability: Change probability, 0 to 250, nodata 255, a COG.
-        mask: 1 where it exceeds the threshold, nodata 255, a COG.
-        changes: One polygon a change.
-        summary: The same as ``summary.json``.
+        probability: A COG of the change probability, 0 to 250 for 0 to 1, nodata 255.
+        mask: A COG, 1 where the probability exceeds the threshold, nodata 255.
+        changes: A file with one polygon per change.
+        summary: The content of ``summary.json``.
         plan: How both dates were read.
-        picture: Both dates, probability and polygons, a PNG; ``None`` where none was drawn.
+        picture: A PNG of both dates, probability and polygons; ``None`` where none was drawn.
     """
 
     probability: Path
@@ -71,29 +71,32 @@ def predict_scene(
 ) -> SceneResult:
     """Finds what changed between two georeferenced rasters.
 
-    Both are warped on the fly onto one grid over their intersection, scaled by one scaling
-    a date, seen in overlapping windows, and blended by weights that sum to one. Warns where the
-    dates are clearly shifted, pixels are too coarse for the network, or the CRS is of no place on
-    Earth.
+    ctma warps both rasters on the fly onto one grid over their intersection, with one scaling for
+    each date. The network predicts overlapping windows. ctma blends the windows by weights that
+    sum to one.
+
+    Warns where the dates are clearly shifted, pixels are too coarse for the network, or the CRS is
+    tied to no place on Earth.
 
     Args:
         before: A raster: a file, a URL of a COG, or a ``/vsi…`` path.
-        after: A raster that overlaps it, in any CRS and resolution.
+        after: A raster that overlaps ``before``, in any CRS and resolution.
         model: A predictor, as from ``ctma.load``, a network in memory, or a checkpoint by name or
             path.
-        output: A folder; gets ``probability.tif``, ``mask.tif``, ``changes.*``,
-            ``summary.json`` and ``overview.png``.
-        settings: How; the defaults if none are given.
-        workers: Share the work among as many processes, through dask.
-        cluster: Share the work with a running dask cluster: its scheduler's address. The
+        output: A folder for ``probability.tif``, ``mask.tif``, ``changes.*``, ``summary.json``
+            and ``overview.png``.
+        settings: The settings of the scene; the defaults if none are given.
+        workers: Number of processes to share the work among, through dask.
+        cluster: Address of the scheduler of a running dask cluster, to share the work with. The
             workers must see the rasters under the same paths.
-        resume: Go on where an interrupted run into this folder stopped.
-        overwrite: Replace the map of another pair in this folder.
-        on_progress: Called after every window with how many are done, and of how many.
+        resume: Whether to continue an interrupted run into this folder.
+        overwrite: Whether to replace the map of another pair in this folder.
+        on_progress: Called after every window with the number of finished windows and of all.
 
     Raises:
         SceneError: If the rasters cannot be compared or read.
-        SettingError: If a setting is out of range, or another run is to be resumed.
+        SettingError: If a setting is out of range, or ``resume`` meets a run of other settings,
+            versions or inputs.
         OutputError: If the folder cannot be written, or holds an input or another pair's map.
     """
     settings = settings or SceneSettings()
@@ -113,17 +116,17 @@ def predict_scene(
         run = _Run.of(plan, predictor, settings, Path(output))
         summary = run.read_finished() if resume else None
         if summary is None:
-            known = _describe(plan, findings, prints)
-            summary = run.do(known, sharing, resume, on_progress)
+            entries = _describe(plan, findings, prints)
+            summary = run.do(entries, sharing, resume, on_progress)
     return run.result(summary, findings.pictures)
 
 
 class Sharing(NamedTuple):
-    """Who does the work.
+    """The processes that share the work.
 
     Attributes:
-        workers: How many processes, started here; ``None``: this process alone.
-        cluster: The scheduler of a running dask cluster.
+        workers: Number of processes to start here, ``None`` to start none.
+        cluster: Address of the scheduler of a running dask cluster, ``None`` for no cluster.
     """
 
     workers: int | None
@@ -131,19 +134,19 @@ class Sharing(NamedTuple):
 
     @property
     def alone(self) -> bool:
-        """Whether this process does all."""
+        """Whether this process does all the work."""
         return self.workers is None and self.cluster is None
 
     @property
     def streams(self) -> int:
-        """How many threads look at once: each of a worker is alone, here as many as torch uses."""
+        """Number of threads that predict at once: one per worker, here as many as torch uses."""
         return torch.get_num_threads() if self.alone else 1
 
     def check(self) -> None:
-        """Refuses what cannot be meant.
+        """Refuses contradictory or invalid values.
 
         Raises:
-            SettingError: If both are given, or a number is none.
+            SettingError: If both are given, or ``workers`` is no whole number of at least 1.
         """
         check_count("workers", self.workers)
         if self.workers is not None and self.cluster is not None:
@@ -162,7 +165,7 @@ class _Run:
 
     @classmethod
     def of(cls, plan: Plan, predictor: Predictor, settings: SceneSettings, output: Path) -> _Run:
-        """A run of a predictor."""
+        """Makes the run of a predictor over a plan."""
         identity = identify(plan, predictor, settings.polygons)
         return cls(plan, predictor, settings, output, identity)
 
@@ -175,10 +178,11 @@ class _Run:
         return self.output / f"changes.{self.settings.polygon_format}"
 
     def read_finished(self) -> dict[str, Any] | None:
-        """The summary of an equal run that came to its end, if it is there.
+        """The summary of a finished run of the same fingerprint, ``None`` if there is none.
 
         Raises:
-            SettingError: If another one came to its end there, and this one never began.
+            SettingError: If the folder holds the finished map of another run, and no unfinished
+                work of this run.
         """
         path = self.output / SUMMARY
         if not path.is_file() or not all((self.output / name).is_file() for name in RASTERS):
@@ -207,7 +211,7 @@ class _Run:
         resume: bool,
         on_progress: Progress,
     ) -> dict[str, Any]:
-        """Writes all files; gives the summary, which begins with what is known before."""
+        """Writes all files; returns the summary, which begins with the entries in ``known``."""
         start = time.monotonic()
         check_writable(self.output / SUMMARY)
         with sole_run(self.output):
@@ -231,7 +235,7 @@ class _Run:
         return summary
 
     def result(self, summary: dict[str, Any], pictures: tuple[Pixels, Pixels]) -> SceneResult:
-        """What is in the folder, with a picture of it if it is asked for and can be drawn."""
+        """The result in the folder; draws its picture, unless the settings turn the picture off."""
         probability, mask = (self.output / name for name in RASTERS)
         result = SceneResult(probability, mask, self.polygons, summary, self.plan, None)
         if not self.settings.picture:
@@ -243,7 +247,7 @@ class _Run:
                 drawn, result.probability, result.changes, summary["changes"], pictures, title
             )
         except Exception as error:  # noqa: BLE001
-            # Whatever hinders a picture, the map is whole.
+            # The map is complete, even if drawing the picture fails for any reason.
             warn(f"{drawn}: could not be drawn ({first_line(error)})")
             return result
         return replace(result, picture=drawn)
@@ -283,12 +287,12 @@ def _warnings(model: ChangeNetwork, settings: SceneSettings, findings: Findings)
 
 
 def _address(path: str | Path) -> str:
-    """An absolute path, so that it holds on workers started elsewhere; others as they are."""
+    """The absolute path of a file, for workers started elsewhere; other addresses unchanged."""
     return str(Path(path).resolve()) if Path(path).exists() else str(path)
 
 
 def _add_advice(error: CtmaError, store: Store) -> None:
-    """Adds a word on what is kept; where nothing is, nothing is left behind."""
+    """Adds advice to resume to an error; removes the store where no work is finished."""
     if store.empty:
         store.remove()
         return
@@ -296,12 +300,12 @@ def _add_advice(error: CtmaError, store: Store) -> None:
 
 
 def _input_fingerprint(path: str | Path) -> str | None:
-    """Of a file's content, of a large one's parts; other addresses have none."""
+    """The fingerprint of a file, from parts of a large file; ``None`` for other addresses."""
     return spread_fingerprint(path) if Path(path).is_file() else None
 
 
 def _describe(plan: Plan, findings: Findings, prints: list[Future[str | None]]) -> dict[str, Any]:
-    """What is known before the first window, for the summary."""
+    """The entries of the summary that are known before the first window."""
     overlap, shift = findings.overlap, findings.shift
     return {
         "before": _describe_date(plan.before, prints[0].result(), overlap.outside_before),

@@ -1,4 +1,4 @@
-"""Rasters, opened with what GDAL should know, and its errors as ours."""
+"""Opens rasters with suitable GDAL settings; turns GDAL's errors into errors of ctma."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, Raster
 from ctma.errors import CtmaError, SceneError, first_line
 
 CACHE_BYTES = 32 * 2**20
-"""Room for the blocks that neighbouring windows share."""
+"""Size of GDAL's cache, in bytes, for the blocks that neighbouring windows share."""
 
 
 @contextmanager
 def raster_settings() -> Iterator[None]:
-    """How GDAL reads and writes here: a cache of bounded size, all cores, patient with servers."""
+    """Settings of GDAL: a cache of bounded size, all cores, repeated requests to servers."""
     with (
-        # Where a raster has both, nodata values and alpha are heeded alike, see ``Source``.
+        # ``Source`` takes account of nodata values and of alpha where a raster has both.
         warnings.catch_warnings(action="ignore", category=NodataShadowWarning),
         rasterio.Env(
             GDAL_CACHEMAX=CACHE_BYTES,
@@ -42,14 +42,15 @@ def raster_settings() -> Iterator[None]:
 def open_raster(path: str) -> DatasetReader:
     """Opens a raster: a file, a URL of a COG, or a ``/vsi…`` path.
 
-    Files beside it (masks, statistics, world files) are looked for where a listing costs
-    nothing; a remote COG is read by ranges, and a listing would only cost round trips.
+    On disk, GDAL lists the folder to find files beside the raster (masks, statistics, world
+    files). On a server, GDAL does not: it reads a COG by ranges, and a listing would only cost
+    round trips.
 
     Raises:
-        SceneError: If it cannot be opened.
+        SceneError: If the raster cannot be opened.
     """
     listing = "EMPTY_DIR" if is_remote(path) else "FALSE"
-    # A missing CRS is said in an error of our own.
+    # ctma reports a missing CRS in its own error.
     with (
         raster_errors(f"{path}: cannot be opened as a raster"),
         warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
@@ -64,43 +65,44 @@ _REMOTE = re.compile(
 
 
 def is_remote(path: str) -> bool:
-    """Whether a raster lies on a server, be it inside an archive there."""
+    """Whether a raster lies on a server, also inside an archive there."""
     return _REMOTE.search(path) is not None
 
 
 def files_beside(path: str) -> list[str]:
-    """What a raster consists of beside its own file: masks, statistics, the sources of a VRT.
+    """The further files of a raster: masks, statistics, the sources of a VRT.
 
     Args:
-        path: A raster; one in an archive has the archive, one on a server nothing.
+        path: A raster. In an archive, the archive counts as a further file. On a server, there
+            are no further files.
     """
     if is_remote(path):
         return []
-    found: dict[str, None] = {}
+    members: dict[str, None] = {}
     coming = [path]
     while coming:
         with open_raster(coming.pop()) as raster:
             files = [str(Path(file)) for file in raster.files if Path(file).is_file()]
-        new = [file for file in files if file not in found]
-        found.update(dict.fromkeys(new))
+        new = [file for file in files if file not in members]
+        members.update(dict.fromkeys(new))
         coming += [file for file in new if file != path and file.lower().endswith(".vrt")]
     archive = next((str(part) for part in _inside(path) if part.is_file()), None)
-    beside = {file for file in found if Path(file).resolve() != Path(path).resolve()}
+    beside = {file for file in members if Path(file).resolve() != Path(path).resolve()}
     return sorted(beside | ({archive} if archive else set()))
 
 
 def _inside(path: str) -> Sequence[Path]:
-    """Folders and archives that a path into an archive goes through, the innermost first."""
+    """Folders and archives on a path into an archive, the innermost first."""
     _, prefix, rest = path.rpartition("/vsi")
     return Path(rest.partition("/")[2]).parents if prefix else ()
 
 
 @contextmanager
 def raster_errors(what: str) -> Iterator[None]:
-    """Turns whatever GDAL and rasterio raise into one line that begins with ``what``.
+    """Turns errors of GDAL and rasterio into one line that begins with ``what``.
 
     Raises:
-        SceneError: Instead of theirs.
+        SceneError: Instead of the errors of GDAL and rasterio.
     """
     try:
         yield

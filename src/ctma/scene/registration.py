@@ -1,8 +1,8 @@
 """The shift between the two dates of a scene.
 
-Found by correlating the directions of the dates' edges (A. Fitch et al., "Orientation
-Correlation", BMVC 2002), which light and season change less than grey values, and believed
-only where one shift stands out among all that are plausible.
+ctma correlates the directions of the dates' edges (A. Fitch et al., "Orientation Correlation",
+BMVC 2002). Light and season change these directions less than grey values. ctma accepts a shift
+only where the shift stands out among all plausible shifts.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from scipy import fft, ndimage
 from ctma.scene.source import Source
 
 LARGEST = 24
-"""Pixels of the (decimated) read beyond which a shift is not plausible."""
+"""Largest plausible shift, in pixels of the (decimated) read."""
 
 BLUR = 1.5
-"""Standard deviation, in pixels, of what edges are taken from."""
+"""Standard deviation, in pixels, of the Gaussian filter for edges."""
 
 STRONG = 90
 """Percentile of gradients from which an edge counts fully."""
 
 BESIDE = 3
-"""Pixels around the best shift that belong to it."""
+"""Pixels around the best shift that belong to the same peak."""
 
 LEAST_HEIGHT = 5.0
 """Standard deviations by which the best shift must stand above all others."""
 
 LEAST_LEAD = 1.1
-"""How much higher it must stand than the next best."""
+"""Ratio by which the best shift must stand above the next best shift."""
 
 NOTABLE = 6.0
-"""Pixels beyond which a shift deserves a warning. Dates that count as registered are often off
-by some pixels where buildings lean, see benchmarks/registration.py."""
+"""Shift, in pixels, above which ctma warns. Registered dates are often off by some pixels where
+buildings lean, see benchmarks/registration.py."""
 
 
 class Shift(NamedTuple):
@@ -52,23 +52,23 @@ class Shift(NamedTuple):
 
     @property
     def length(self) -> float:
-        """Pixels."""
+        """The length of the shift, in pixels."""
         return math.hypot(*self)
 
 
 def estimate_shift(before: Source, after: Source) -> Shift | None:
-    """Finds the shift between two dates, ``None`` where it cannot be told.
+    """Finds the shift between two dates, ``None`` where no shift stands out.
 
     Args:
         before: The date before.
         after: The date after, on the same grid.
     """
-    found = find_shift(before.overview, after.overview)
-    if found is None:
+    shift = find_shift(before.overview, after.overview)
+    if shift is None:
         return None
     height, width = before.overview[1].shape
     scale = before.grid.width / width, before.grid.height / height
-    return Shift(found.columns * scale[0], found.rows * scale[1])
+    return Shift(shift.columns * scale[0], shift.rows * scale[1])
 
 
 def find_shift(
@@ -105,13 +105,13 @@ def _stands_out(surface: NDArray[Any], row: int, column: int) -> bool:
 
 
 def _vertex(left: float, middle: float, right: float) -> float:
-    """Where a parabola through three values has its vertex, from the middle one."""
+    """Vertex of the parabola through three values, as an offset from the middle value."""
     bend = left - 2 * middle + right
     return float((left - right) / (2 * bend)) if bend else 0.0
 
 
 def _edges(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.complex64]:
-    """Directions of the mean band's gradient, as complex numbers as long as the edge is strong."""
+    """Gradient of the mean band, as complex numbers: the edge's direction and strength."""
     grey = values.mean(axis=0, dtype=np.float32)
     grey = np.where(valid, grey, np.median(grey[valid]) if valid.any() else 0.0)
     across, down = (ndimage.gaussian_filter(grey, BLUR, order=order) for order in ((0, 1), (1, 0)))

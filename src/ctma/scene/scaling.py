@@ -1,4 +1,4 @@
-"""How stored values become what a network sees."""
+"""Scales stored values to the range [0, 1] that a network sees."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Scaling:
 
 
 def estimate_scaling(source: Source, full_scale: float) -> Scaling:
-    """How the values of one date are scaled, over the whole scene and never per window.
+    """The scaling of one date, for the whole scene and never per window.
 
-    8-bit values are divided by the checkpoint's full scale; others run from the 1st to the
-    99th percentile of each band, from a decimated read.
+    8-bit values are divided by the checkpoint's full scale. Other values are scaled from the 1st
+    to the 99th percentile of each band, taken from a decimated read.
 
     Args:
         source: One date.
@@ -54,12 +54,12 @@ def estimate_scaling(source: Source, full_scale: float) -> Scaling:
 
 
 def unit_scaling(bands: int, full_scale: float) -> Scaling:
-    """From 0 to the stored value that stands for 1."""
+    """The scaling from 0 to the stored value that stands for 1."""
     return Scaling((0.0,) * bands, (float(full_scale),) * bands)
 
 
 def percentile_scaling(values: NDArray[Any]) -> Scaling:
-    """From the 1st to the 99th percentile of each band of valid values, (bands, N)."""
+    """The scaling from the 1st to the 99th percentile of each band; valid values (bands, N)."""
     low, high = np.percentile(values.astype(np.float64), PERCENTILES, axis=1)
     high = np.where(high > low, high, low + 1)
     return Scaling(tuple(low.tolist()), tuple(high.tolist()))

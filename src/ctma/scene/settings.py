@@ -1,4 +1,4 @@
-"""How a scene is predicted: one value, checked where it is made."""
+"""The settings of a scene's prediction, checked at creation."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class PolygonSettings(Settings):
     """How polygons are written.
 
     Attributes:
-        min_area: Square metres below which a change is no polygon.
-        simplify: Pixels by which polygons may be simplified.
+        min_area: Smallest area of a polygon, in square metres.
+        simplify: Tolerance for simplifying polygons, in pixels.
         form: One of ``POLYGON_DRIVERS``.
     """
 
@@ -36,23 +36,24 @@ class PolygonSettings(Settings):
 
 
 class SceneSettings(Settings):
-    """How two rasters become a change map; on which engine says the predictor.
+    """How two rasters become a change map; the predictor chooses the engine.
 
     Attributes:
-        bands: Band numbers from 1, for both dates, or one list for each; by default those that
-            are tagged red, green and blue, else the first ones.
-        nodata: The stored value that means none, in bands that do not say theirs.
-        scale: Stored values that become 0 and 1; found for each date by default.
-        grid: Whose pixels are kept: ``before``, ``after`` or ``finest``.
-        threshold: Change is where the probability exceeds it; the checkpoint's by default.
-        min_area: Square metres below which a change is no polygon.
-        simplify: Pixels by which polygons may be simplified.
+        bands: Band numbers from 1, for both dates, or one list for each. By default the bands
+            tagged red, green and blue, else the first bands.
+        nodata: The stored value that means no data, in bands without a nodata value of their own.
+        scale: Stored values that become 0 and 1; estimated for each date by default.
+        grid: The date whose pixels the map keeps: ``before``, ``after``, or ``finest``, the date
+            with the smaller pixels on the ground.
+        threshold: Probability above which a pixel counts as change; the checkpoint's by default.
+        min_area: Smallest area of a polygon, in square metres; smaller changes get no polygon.
+        simplify: Tolerance for simplifying polygons, in pixels.
         polygon_format: ``gpkg``, ``geojson``, ``fgb`` or ``parquet``.
         tiling: How windows lie, in pixels that the network sees.
-        coregister: Take out the shift between the dates.
-        ground_sample_distance: Metres a pixel, by default as the grid has it. The network
-            sees the scene enlarged or reduced to the distance it was trained at.
-        picture: Whether ``overview.png`` is drawn.
+        coregister: Whether to correct the shift between the dates.
+        ground_sample_distance: Metres per pixel; by default the distance of the grid. ctma
+            enlarges or reduces the scene to the distance that the network was trained at.
+        picture: Whether to draw ``overview.png``.
 
     Raises:
         SettingError: If a value is out of its range.
@@ -74,12 +75,12 @@ class SceneSettings(Settings):
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:
-        for kind, name, known in (
+        for kind, name, choices in (
             ("polygon format", self.polygon_format, POLYGON_DRIVERS),
             ("grid", self.grid, GRIDS),
         ):
-            if name not in known:
-                raise UnknownNameError(kind, name, known)
+            if name not in choices:
+                raise UnknownNameError(kind, name, choices)
         for numbers in self.bands_by_date:
             if numbers is not None and min(numbers, default=0) < 1:
                 raise SettingError(f"`bands` {self.bands}: band numbers are counted from 1")
@@ -97,7 +98,7 @@ class SceneSettings(Settings):
 
     @property
     def bands_by_date(self) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
-        """Band numbers before and after, ``None`` where they are to be found."""
+        """Band numbers before and after, ``None`` where ctma finds them in the raster."""
         match self.bands:
             case (tuple() as before, tuple() as after):
                 return before, after
@@ -105,7 +106,7 @@ class SceneSettings(Settings):
                 return self.bands, self.bands
 
     def tiling_at(self, enlargement: float) -> Tiling:
-        """How windows lie over pixels that the network sees enlarged."""
+        """The tiling in pixels of the scene, for windows that the network sees enlarged."""
         return (self.tiling or Tiling()).shrink(enlargement)
 
     @property

@@ -1,4 +1,4 @@
-"""One date of a scene: a raster seen through the common grid."""
+"""One date of a scene: a raster, read on the common grid."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ from ctma.scene.grid import SNAP, Grid
 from ctma.scene.rasters import raster_errors
 
 OVERVIEW_SIDE = 1536
-"""Longest side of the decimated read that scaling and shift are found on, pixels."""
+"""Longest side, in pixels, of the decimated read for scaling and shift."""
 
 SLAB_ROWS = 512
 """Rows of a raster that are decimated at a time."""
 
 
 class Source:
-    """Bands of a raster on a grid: read as they are where the grid is the raster's own,
-    else warped on the fly. The colours of a palette take the place of its values.
+    """Bands of a raster, read on a grid.
 
-    A pixel counts where no band has a hole: its nodata value, its mask, alpha, NaN.
+    Where the grid runs along the raster's own pixels, the source reads the values unchanged. Else
+    it warps the raster on the fly. The colours of a palette replace the palette's values.
+
+    A pixel is valid where no band has a hole: a nodata value, mask, alpha or NaN.
 
     Args:
         raster: An open raster; it must stay open as long as the source is used.
         grid: The grid to read on.
         bands: Band numbers, from 1.
-        nodata: The stored value that means none, in bands that do not say theirs.
+        nodata: The stored value that means no data, in bands without a nodata value of their own.
 
     Raises:
         SceneError: If the raster cannot be warped, or its values are no real numbers.
@@ -57,9 +59,9 @@ class Source:
             raise SceneError(f"{raster.name}: holds complex values, the network takes real ones")
         tagged = [raster.nodatavals[band - 1] for band in self.bands]
         self.nodata = [nodata if value is None else value for value in tagged]
-        # Where values mean holes, GDAL does not look at alpha.
-        known = any(value is not None for value in self.nodata)
-        self.alpha = _find_alpha(raster) if known else None
+        # Where a raster has nodata values, GDAL ignores alpha.
+        has_nodata = any(value is not None for value in self.nodata)
+        self.alpha = _find_alpha(raster) if has_nodata else None
         self.untagged = [nodata is not None and value is None for value in tagged]
         flags = [raster.mask_flag_enums[band - 1] for band in self.bands]
         corner = _corner_on(raster, grid)
@@ -68,7 +70,7 @@ class Source:
         self.left, self.top = corner or (0, 0)
 
     def _warp(self) -> list[WarpedVRT]:
-        """One view of all bands, or one for each where other values mean holes."""
+        """One view of all bands, or one view per band where the bands' nodata values differ."""
         values = dict.fromkeys(self.nodata)
         views = [*values] if len(values) == 1 else self.nodata
         # Without a nodata value or a mask of its own, the warp needs an alpha band to say
@@ -86,7 +88,7 @@ class Source:
                     add_alpha=not own_mask,
                     src_nodata=nodata,
                     nodata=nodata,
-                    # A hole in one band is one, whatever the others hold.
+                    # A hole in one band is a hole, whatever the other bands hold.
                     UNIFIED_SRC_NODATA="NO",
                 )
                 for nodata in views
@@ -102,11 +104,11 @@ class Source:
 
     @cached_property
     def overview(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """A decimated read of the whole grid, at most ``OVERVIEW_SIDE`` long; as :meth:`read`."""
+        """A decimated read of the whole grid, up to ``OVERVIEW_SIDE`` long; see ``read``."""
         height, width = self.grid.height, self.grid.width
         factor = max(1.0, max(width, height) / OVERVIEW_SIDE)
         rows, columns = max(1, round(height / factor)), max(1, round(width / factor))
-        # In slabs: GDAL reads band after band, and would go through the whole file for each.
+        # Read in slabs: GDAL reads band after band, and would read the whole file for each band.
         step = max(1, round(SLAB_ROWS / factor))
         parts = []
         for first in range(0, rows, step):
@@ -174,13 +176,15 @@ def _find_alpha(raster: DatasetReader) -> int | None:
 
 
 def _corner_on(raster: DatasetReader, grid: Grid) -> tuple[int, int] | None:
-    """Column and row of a grid that runs along the raster's own pixels, else ``None``."""
-    own = raster.transform
-    if raster.crs != grid.crs or not own.almost_equals(
-        grid.transform @ Affine.translation(*(~grid.transform @ (own.c, own.f))), 1e-12
+    """Column and row of the grid's corner in a raster whose pixels it shares, else ``None``."""
+    raster_transform = raster.transform
+    if raster.crs != grid.crs or not raster_transform.almost_equals(
+        grid.transform
+        @ Affine.translation(*(~grid.transform @ (raster_transform.c, raster_transform.f))),
+        1e-12,
     ):
         return None
-    column, row = ~own @ (grid.transform.c, grid.transform.f)
+    column, row = ~raster_transform @ (grid.transform.c, grid.transform.f)
     left, top = round(column), round(row)
     inside = 0 <= left <= raster.width - grid.width and 0 <= top <= raster.height - grid.height
     exact = max(abs(column - left), abs(row - top)) < SNAP

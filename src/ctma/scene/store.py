@@ -1,4 +1,4 @@
-"""What an interrupted run has finished, kept so that it can be resumed."""
+"""Keeps the finished work of a run, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _MARK, _SOURCES, _SETTINGS = "identity", "sources.json", "settings.json"
 
 
 class Store:
-    """Finished windows and strips, each in a file that is whole or not there.
+    """Finished windows and strips, each in one file that is complete or missing.
 
     Args:
         output: The output folder; the store is a hidden folder in it until the run ends.
-        identity: What the outputs depend on; only an equal run may be resumed.
-        settings: The same by name, as far as they are settings or computing, for people.
+        identity: The run's fingerprint; only a run of the same fingerprint may be resumed.
+        settings: The run's settings and engine by name, for error messages.
         sources: Paths of the rasters before and after.
-        resume: Keep what is there; otherwise it is removed.
+        resume: Whether to keep an interrupted run's work; otherwise the store removes the work.
 
     Raises:
-        SettingError: If another run's work is there and is to be resumed.
+        SettingError: If ``resume`` is set and the folder holds the work of another run.
         OutputError: If the folder cannot be written.
     """
 
@@ -45,15 +45,15 @@ class Store:
     ) -> None:
         self.folder = output / FOLDER
         mark = self.folder / _MARK
-        former = mark.read_text() if mark.is_file() else None
-        if resume and former is not None and former != identity:
+        stored_identity = mark.read_text() if mark.is_file() else None
+        if resume and stored_identity is not None and stored_identity != identity:
             raise SettingError(
                 f"{output}: holds the unfinished run of other inputs or settings"
                 f"{find_differences(_read_json(self.folder / _SETTINGS, dict) or {}, settings)}; "
                 "repeat those, or start anew without `resume`"
             )
         try:
-            if former != identity or not resume:
+            if stored_identity != identity or not resume:
                 discard(output)
             self.folder.mkdir(parents=True, exist_ok=True)
             for part in self.folder.glob(".part-*"):
@@ -105,7 +105,7 @@ class Store:
         _save(self._strip(row), strip)
 
     def remove(self) -> None:
-        """Leaves nothing behind."""
+        """Removes the store's folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _window(self, index: WindowIndex) -> Path:
@@ -116,13 +116,13 @@ class Store:
 
 
 def holds(output: Path, identity: str) -> bool:
-    """Whether an output folder holds what an interrupted run has left."""
+    """Whether an output folder holds unfinished work of the run with this fingerprint."""
     mark = output / FOLDER / _MARK
     return mark.is_file() and mark.read_text() == identity
 
 
 def unfinished_sources(output: Path) -> tuple[str, str] | None:
-    """The pair of an interrupted run that left finished windows, if an output folder holds one."""
+    """The pair of an interrupted run with finished work in an output folder, else ``None``."""
     folder = output / FOLDER
     if not any(folder.glob("*.npy")):
         return None
@@ -131,13 +131,13 @@ def unfinished_sources(output: Path) -> tuple[str, str] | None:
 
 
 def discard(output: Path, identity: str | None = None) -> None:
-    """Removes what an interrupted run, or only the one named, has left in an output folder."""
+    """Removes an interrupted run's work; with ``identity``, only the work of that run."""
     if identity is None or holds(output, identity):
         shutil.rmtree(output / FOLDER, ignore_errors=True)
 
 
 def _read_json(path: Path, kind: type) -> Any:
-    """What a file holds; ``None`` where it is not there, not whole, or holds something else."""
+    """The JSON content of a file; ``None`` where it is missing, damaged, or no ``kind``."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -146,7 +146,7 @@ def _read_json(path: Path, kind: type) -> Any:
 
 
 def _load(path: Path) -> NDArray[Any] | None:
-    """A finished piece; one that a power cut left without its content is none."""
+    """A finished array; ``None`` where the file is missing, or incomplete after a power cut."""
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, EOFError, ValueError):
@@ -154,7 +154,7 @@ def _load(path: Path) -> NDArray[Any] | None:
 
 
 def _save(path: Path, content: NDArray[Any]) -> None:
-    # Not by numpy.save, which hides why a disk refused.
+    # Do not use numpy.save, which hides the reason of a disk error.
     with whole_file(path) as part, part.open("wb") as file:
         np.lib.format.write_array_header_1_0(
             file, np.lib.format.header_data_from_array_1_0(content)

@@ -1,4 +1,4 @@
-"""Windows blended to strips of the scene, from top to bottom."""
+"""Blends windows into strips of the scene, from top to bottom."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def blend(
 ) -> Generator[NDArray[np.uint8], None, None]:
     """Strips over the full width, each (2, rows, W): stored probability, and mask.
 
-    Only the rows that windows still reach are in memory. What the store holds is not done
-    again; what is finished here goes into it.
+    Only the rows that windows still reach are in memory. ``blend`` takes finished work from the
+    store, and puts newly finished work into the store.
 
     Args:
         plan: The plan.
         store: Finished work.
-        predict: Predicts those windows that are not finished.
-        on_progress: Called after every window with how many are done, and of how many.
+        predict: Predicts the windows that are not finished.
+        on_progress: Called after every window with the number of finished windows and of all.
     """
     rows, columns = plan.rows, plan.columns
     across = range(len(columns.origins))
     count = len(rows.origins) * len(across)
     needed = _needed_rows(rows, store)
     buffer = _RowBuffer(rows.side, plan.grid.width)
-    kept = deque(needed)
+    stored_rows = deque(needed)
     with closing(_windows([(i, j) for i in needed for j in across], store, predict)) as windows:
         for i, top in enumerate(rows.origins):
             buffer.move_to(top)
@@ -55,26 +55,26 @@ def blend(
                     *buffer.rows(rows.finished(i - 1) if i else 0, end), plan.threshold
                 )
                 store.keep_strip(i, strip)
-                while kept and rows.origins[kept[0]] + rows.side <= end:
-                    row = kept.popleft()
+                while stored_rows and rows.origins[stored_rows[0]] + rows.side <= end:
+                    row = stored_rows.popleft()
                     for j in across:
                         store.forget_window((row, j))
             yield strip
 
 
 def _needed_rows(rows: Axis, store: Store) -> list[int]:
-    """Rows of windows that strips which are not finished still need."""
+    """Rows of windows that unfinished strips still need."""
     begun = next(row for row in range(len(rows.origins) + 1) if not store.has_strip(row))
     seen_from = rows.finished(begun - 1) if begun else 0
     return [row for row, top in enumerate(rows.origins) if top + rows.side > seen_from]
 
 
 class _RowBuffer:
-    """The rows of a scene that windows still reach, moved downwards with them.
+    """The rows of a scene that windows still reach; moves downwards with the windows.
 
     Args:
-        height: Rows, those of a window.
-        width: Columns, those of the scene.
+        height: Rows of a window.
+        width: Columns of the scene.
     """
 
     def __init__(self, height: int, width: int):
@@ -83,11 +83,11 @@ class _RowBuffer:
         self.valid = np.zeros((height, width), bool)
 
     def move_to(self, top: int) -> None:
-        """Lets the buffer begin at a later row of the scene."""
-        kept = len(self.total) - (top - self.top)
+        """Moves the buffer so that it begins at a later row of the scene."""
+        overlap = len(self.total) - (top - self.top)
         for values in (self.total, self.valid):
-            values[:kept] = values[len(values) - kept :]
-            values[kept:] = 0
+            values[:overlap] = values[len(values) - overlap :]
+            values[overlap:] = 0
         self.top = top
 
     def add(self, window: Plane, left: int, weights: tuple[Plane, Plane]) -> None:
@@ -101,7 +101,7 @@ class _RowBuffer:
 
 
 def _windows(indices: list[WindowIndex], store: Store, predict: WindowPredictor) -> Windows:
-    """Windows in order: from the store, or predicted and put into it."""
+    """Windows in order: from the store, or predicted and put into the store."""
     missing = [index for index in indices if not store.has_window(index)]
     with closing(predict(missing)) as predicted:
         for index in indices:
@@ -113,7 +113,7 @@ def _windows(indices: list[WindowIndex], store: Store, predict: WindowPredictor)
 
 
 def _to_stored(probability: Plane, valid: NDArray[np.bool_], threshold: float) -> NDArray[np.uint8]:
-    """Probability in steps and mask, 8-bit, with nodata; overwrites the probability."""
+    """Probability in steps, and mask, both 8-bit with nodata; overwrites ``probability``."""
     strip = np.empty((2, *probability.shape), np.uint8)
     np.greater(probability, threshold, out=strip[1].view(bool))
     probability *= STEPS

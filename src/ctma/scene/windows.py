@@ -1,4 +1,4 @@
-"""A network over the windows of a scene: in this process, or on a dask cluster."""
+"""Runs a network over the windows of a scene: in this process, or on a dask cluster."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ AHEAD = 2
 """Windows in flight for each thread of a cluster."""
 
 WAIT_SECONDS, PATIENCE = 60, 6
-"""After how long without a window a cluster is looked at, and how often it may stand still:
-longer than dask takes to give up a worker that is gone."""
+"""Seconds without a window after which ctma checks a cluster, and how often a check may find the
+cluster idle. Together this is longer than dask takes to give up a lost worker."""
 
 STANDS_STILL = "the cluster stands still: no worker computes; restart it, then add `resume`"
 
@@ -46,15 +46,15 @@ T = TypeVar("T")
 
 @dataclass
 class Local:
-    """Predicts windows here, while the next ones are read.
+    """Predicts windows in this process, while a thread reads the next windows.
 
-    On a CPU as many windows are predicted at once as there are threads, each by one thread:
-    that is faster than all threads on one window, and as sums depend on how many threads
-    share them, the only way that every machine and every worker gives the same bits.
+    On a CPU, each thread predicts a window of its own. This is faster than all threads on one
+    window. Sums also depend on the number of threads that share them. With one thread per window,
+    every machine and every worker gives the same bits.
 
     Attributes:
         plan: The plan.
-        model: The network; it runs on the device it is on.
+        model: The network, on the device that computes.
     """
 
     plan: Plan
@@ -95,10 +95,10 @@ class Cluster:
     device: str = "auto"
 
     def __call__(self, indices: Sequence[WindowIndex]) -> Windows:
-        """The windows, in order; those of a worker that died are done by another.
+        """The windows, in order; another worker predicts the windows of a worker that died.
 
         Raises:
-            SettingError: If the cluster is lost, or stands still whatever is asked of it.
+            SettingError: If the cluster is lost, or stays idle although it has work.
         """
         parcel = self._send_model()
         waiting = deque(indices)
@@ -115,8 +115,8 @@ class Cluster:
             except TimeoutError:
                 if self._is_alive():
                     continue
-                # Of workers that died at a bad moment dask may leave tasks behind that no other
-                # worker is ever given (dask/distributed#3196).
+                # If a worker dies at a bad moment, dask may never give its tasks to another
+                # worker (dask/distributed#3196).
                 patience -= 1
                 if not patience:
                     raise SettingError(STANDS_STILL) from None
@@ -133,10 +133,10 @@ class Cluster:
         return self.client.submit(_settle, parcel, self.device, pure=False)
 
     def _is_alive(self) -> bool:
-        """Whether a worker computes anything, or all are yet to come."""
+        """Whether a worker computes anything, or no worker has connected yet."""
         try:
             return not self.client.nthreads() or any(self.client.call_stack().values())
-        except OSError:  # of a worker that is gone without the scheduler's knowing
+        except OSError:  # a worker is gone, and the scheduler does not know yet
             return False
 
 
@@ -160,7 +160,7 @@ def connect(workers: int | None, address: str | None) -> Iterator[Client]:
             yield client
         return
     with (
-        # Else dask would leave its choice of threads in this process's environment.
+        # Without this, dask would leave its number of threads in this process's environment.
         dask.config.set({"distributed.nanny.pre-spawn-environ": {}}),
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
@@ -172,7 +172,7 @@ def look(model: ChangeNetwork, images: Images) -> NDArray[np.float32]:
     """The probability of one window, (H, W), NaN where there is no data."""
     if not images.valid.any():
         return np.full(images.valid.shape, np.nan, np.float32)
-    # Sessions take images as they are; torch wants their bands side by side.
+    # Sessions take images unchanged; torch is faster with channels last.
     layout = torch.contiguous_format if _runs_in_sessions(model) else torch.channels_last
     before, after = (
         torch.from_numpy(image)[None].to(model.device, memory_format=layout) for image in images[:2]
@@ -184,7 +184,7 @@ def look(model: ChangeNetwork, images: Images) -> NDArray[np.float32]:
 
 
 def ahead(items: Iterator[T]) -> Generator[T, None, None]:
-    """Gives items while the next one is made in a thread of its own."""
+    """Yields items, while a separate thread makes the next item."""
     end = object()
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, items, end)
@@ -196,7 +196,7 @@ def ahead(items: Iterator[T]) -> Generator[T, None, None]:
 def in_order(
     function: Callable[[S], T], items: Iterator[S], threads: int
 ) -> Generator[T, None, None]:
-    """Applies a function in threads that each compute alone; gives results in order."""
+    """Applies a function in threads that each compute alone; yields results in order."""
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         flying: deque[Future[T]] = deque()
         for item in items:
@@ -224,8 +224,10 @@ def _result(future: Any, seconds: float) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class _Parcel:
-    """A network as dask shall move it: whole. Weight by weight their memory layout would be
-    lost, and other layouts round otherwise.
+    """A network that dask moves as a whole.
+
+    If dask moved each weight alone, the weights would lose their memory layout. Another layout
+    rounds differently.
     """
 
     model: ChangeNetwork
@@ -246,7 +248,7 @@ _worker = threading.local()
 
 
 def _predict_on_worker(parcel: _Parcel, plan: Plan, index: WindowIndex) -> NDArray[np.float32]:
-    """One window; the rasters stay open on the worker from window to window."""
+    """Predicts one window; the rasters stay open on the worker between windows."""
     torch.set_num_threads(1)
     with raster_settings():
         reader = getattr(_worker, "reader", None)

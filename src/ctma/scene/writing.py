@@ -1,4 +1,4 @@
-"""Strips to files that GIS programs open: COGs and polygons."""
+"""Writes strips to files that GIS programs open: COGs and polygons."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ from ctma.scene.strips import NO_DATA, STEPS
 
 BLOCK = 512
 CHUNK = 5000
-"""Polygons that are gathered in memory before they are written."""
+"""Number of polygons in memory before they are written."""
 
 TRACED_ROWS = 512
 """Rows whose changes are traced at a time."""
 
 RASTERS = {"probability.tif": "average", "mask.tif": "nearest"}
-"""Raster files, each with how its overviews are made; a mode would wipe out rare change."""
+"""Raster files, each with the resampling of its overviews; mode would remove rare change."""
 
 SUMMARY = "summary.json"
 
 PICTURE = "overview.png"
-"""What is drawn of a result."""
+"""The picture of a result."""
 
 _COLUMNS = {"id": "int64", "area_m2": "f8", "mean_probability": "f8", "max_probability": "f8"}
 
 
 def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> None:
-    """Finds out before any work whether something would be lost.
+    """Checks before any work that no file would be lost.
 
     Args:
         output: The folder.
         sources: Paths of the rasters before and after.
-        overwrite: Whether the map of another pair may be replaced.
+        overwrite: Whether ctma may replace the map of another pair.
 
     Raises:
-        OutputError: If an output is an input, or the folder holds another pair's map, or what
-            an interrupted run has finished of one.
+        OutputError: If an output is an input, or the folder holds another pair's finished or
+            unfinished map.
     """
     polygons = (f"changes.{form}" for form in POLYGON_DRIVERS)
     outputs = [output / name for name in (*RASTERS, *polygons, SUMMARY, PICTURE)]
@@ -80,7 +80,7 @@ def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> No
 
 
 def check_format(polygon_format: str) -> None:
-    """Finds out before any work whether polygons can be written so.
+    """Checks before any work that polygons can be written in this format.
 
     Raises:
         MissingExtraError: If a package is not installed.
@@ -92,7 +92,7 @@ def check_format(polygon_format: str) -> None:
 
 
 def _read_sources(summary: Path) -> tuple[str, str] | None:
-    """The pair that a folder's summary says it is of."""
+    """The pair of rasters that a folder's summary names."""
     try:
         content = json.loads(summary.read_text())
         return content["before"]["path"], content["after"]["path"]
@@ -107,20 +107,20 @@ def write_scene(
     output: Path,
     settings: PolygonSettings,
 ) -> dict[str, Any]:
-    """Writes rasters and polygons; they get their names once all of them are whole.
+    """Writes rasters and polygons; the files get their names once all of them are complete.
 
     Args:
-        strips: From top to bottom, as :func:`ctma.scene.strips.blend` gives them.
+        strips: From top to bottom, as ``ctma.scene.strips.blend`` gives them.
         grid: The scene's grid.
-        store: Has room for files in the making.
+        store: The store, which also holds unfinished files.
         output: The folder, on the store's file system.
         settings: How polygons are written.
 
     Returns:
-        Changed area, share and number.
+        The changed area and share, and numbers of pixels and changes, by name.
 
     Raises:
-        OutputError: If something cannot be written.
+        OutputError: If a file cannot be written.
     """
     layer = PolygonLayer(store.scratch("traced.gpkg"), grid, settings)
     names = [*RASTERS, f"changes.{settings.form}"]
@@ -130,8 +130,8 @@ def write_scene(
         layer.close()
         with plain_path(layer.path) as traced, plain_path(parts[-1]) as target:
             _convert(traced, target, settings.form)
-        for former in (SUMMARY, PICTURE, *(f"changes.{form}" for form in POLYGON_DRIVERS)):
-            (output / former).unlink(missing_ok=True)
+        for old_name in (SUMMARY, PICTURE, *(f"changes.{form}" for form in POLYGON_DRIVERS)):
+            (output / old_name).unlink(missing_ok=True)
         for name, part in zip(names, parts, strict=True):
             os.replace(part, output / name)
     except (RasterioError, DataSourceError, DataLayerError) as error:
@@ -144,7 +144,7 @@ def write_scene(
 
 
 class PolygonLayer:
-    """Polygons on their way to a GeoPackage, a chunk in memory at a time.
+    """Writes polygons to a GeoPackage, with one chunk in memory at a time.
 
     Args:
         path: The GeoPackage.
@@ -164,7 +164,7 @@ class PolygonLayer:
         self.area = 0.0
 
     def add(self, changes: Iterator[Change]) -> None:
-        """Takes in changes whose probabilities are in steps, as they are stored."""
+        """Adds changes; their probabilities are in steps, as stored in the raster."""
         for change in changes:
             geometry = change.geometry
             area = self.ground_area(geometry)
@@ -181,7 +181,7 @@ class PolygonLayer:
                 self._flush()
 
     def close(self) -> None:
-        """Writes what is left; a scene without changes gives an empty layer."""
+        """Writes the remaining polygons; a scene without changes gives an empty layer."""
         if self.records or not self.count:
             self._flush()
 
@@ -254,7 +254,7 @@ def _to_cog(plain: Path, target: Path, resampling: str) -> None:
 
 
 def _convert(traced: Path, target: Path, polygon_format: str) -> None:
-    """The GeoPackage itself, or the same polygons in another format."""
+    """Moves the GeoPackage to its target, or writes its polygons in another format."""
     if polygon_format == "gpkg":
         os.replace(traced, target)
     elif polygon_format == "parquet":
@@ -263,7 +263,7 @@ def _convert(traced: Path, target: Path, polygon_format: str) -> None:
         geopandas.read_file(traced).to_parquet(target)
     else:
         with pyogrio.open_arrow(traced, use_pyarrow=False) as (described, polygons):
-            # GeoJSON knows one CRS (RFC 7946): GDAL brings coordinates to it.
+            # GeoJSON has only one CRS (RFC 7946): GDAL converts the coordinates.
             options = {"RFC7946": "YES"} if polygon_format == "geojson" else {}
             pyogrio.write_arrow(
                 polygons,
@@ -279,7 +279,7 @@ def _convert(traced: Path, target: Path, polygon_format: str) -> None:
 
 @contextmanager
 def plain_path(path: Path) -> Iterator[Path]:
-    """A path to the same file as pyogrio takes it, which reads ``!`` and line breaks in its way."""
+    """A path to the same file that pyogrio can read: pyogrio misreads ``!`` and line breaks."""
     if vsi_path(path) == str(path):
         yield path
         return
@@ -291,10 +291,10 @@ def plain_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _fixed_date() -> Iterator[None]:
-    """Equal runs shall give equal bytes, but GeoPackages note their date; summary.json has it."""
-    former = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
+    """Fixes the date that GeoPackages store, so that equal runs give equal bytes."""
+    previous_date = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
     try:
         yield
     finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": former})
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": previous_date})

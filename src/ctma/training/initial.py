@@ -1,4 +1,4 @@
-"""Where a training begins: random or ImageNet weights, those of a checkpoint, or grown ones."""
+"""The start of a training: random weights, ImageNet weights, a checkpoint, or grown weights."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ctma.types import Say
 
 
 def create_network(recipe: Recipe, *, pretrained: bool) -> ChangeNetwork:
-    """The network of a recipe, which knows at which distance it is trained.
+    """Creates the network of a recipe and sets its ground sample distance.
 
     Args:
         recipe: The recipe.
-        pretrained: Whether to read the weights that the recipe has it start from; not where
-            others take their place.
+        pretrained: Whether to load the pretrained weights that the recipe names. Use ``False``
+            where other weights replace them.
     """
     arguments = dict(recipe.arguments)
     if not pretrained:
@@ -43,16 +43,17 @@ def load_initial(
 
     Args:
         network: The recipe's network; changed in place.
-        path: The checkpoint; one of a smaller CTMA is grown.
+        path: The checkpoint. A smaller CTMA is grown.
         recipe: The recipe.
-        pairs: What training will see.
-        on_note: Told of growth, and of a distance that the checkpoint knows and the recipe not.
+        pairs: The pairs of the training.
+        on_note: Called with a line of text if the checkpoint is grown, or if only the checkpoint
+            has a ground sample distance.
 
     Returns:
-        What the header says of it: name and fingerprint.
+        The checkpoint's name and fingerprint, for the header of new checkpoints.
 
     Raises:
-        CheckpointError: If it cannot be read, or its weights do not fit.
+        CheckpointError: If the checkpoint cannot be read, or its weights do not fit.
     """
     initial = load_model(path)
     bands, scaling = initial.usage.bands, initial.usage.scaling
@@ -65,17 +66,17 @@ def load_initial(
             f"{path.name}: a {initial.name}, grown into a larger {recipe.network} that "
             "begins as the same function"
         )
-    known = initial.usage.ground_sample_distance
-    if known is not None and recipe.data.ground_sample_distance is None:
+    metres = initial.usage.ground_sample_distance
+    if metres is not None and recipe.data.ground_sample_distance is None:
         on_note(
-            f"{path.name} was trained at {known:g} m a pixel; say what yours are, so that the new "
-            f"checkpoint knows it: `settings` data.ground_sample_distance={known:g}"
+            f"{path.name} was trained at {metres:g} m a pixel; say what yours are, so that the new "
+            f"checkpoint knows it: `settings` data.ground_sample_distance={metres:g}"
         )
     return {"name": path.name, "fingerprint": file_fingerprint(path)}
 
 
 def _grow(initial: ChangeNetwork, network: ChangeNetwork, path: Path, pairs: PairsModule) -> None:
-    """Starts a network from a smaller one, with the first batch as the images to come."""
+    """Grows a smaller network into ``network``; the first batch stands for the training images."""
     batch = pairs.first_batch()
     scaling = network.usage.scaling
     try:

@@ -1,4 +1,4 @@
-"""Keeps what each epoch of a training brought."""
+"""Saves the checkpoints of a training after each epoch."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ RECIPE = "recipe.yaml"
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training leaves behind.
+    """The result of a training: its best checkpoint.
 
     Attributes:
         best: The checkpoint with the highest validation F1.
-        epoch: Its epoch, counted from 1.
-        scores: Its validation scores.
+        epoch: The epoch of the best checkpoint, counted from 1.
+        scores: The validation scores of the best checkpoint.
     """
 
     best: Path
@@ -47,15 +47,15 @@ class TrainingResult:
 class CheckpointKeeper(Checkpoint):
     """Writes ``latest.*`` after every epoch and ``best.safetensors`` when F1 rises.
 
-    As one of Lightning's checkpoint callbacks it runs after all others, so that their
-    states, early stopping's among them, are kept as they are after the epoch.
+    Lightning runs checkpoint callbacks last. The checkpoint therefore holds the state of all other
+    callbacks, such as early stopping, after the epoch.
 
     Args:
         output: The run's folder.
         recipe: The recipe.
-        pairs: What is trained and validated on.
+        pairs: The training and validation pairs.
         initial: Name and fingerprint of the checkpoint where training begins, if any.
-        computing: What computes, see ``ctma.devices.describe_computing``.
+        computing: Versions, kind of device and engine, see ``ctma.devices.describe_computing``.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class CheckpointKeeper(Checkpoint):
         self.best_counts: dict[str, int] = {}
 
     def begin(self) -> None:
-        """In the first process: keeps the recipe, and reads the data for their fingerprints.
+        """Saves the recipe and computes the fingerprints of the data, in the first process only.
 
         Raises:
             SettingError: If the folder holds a training on other data.
@@ -96,7 +96,7 @@ class CheckpointKeeper(Checkpoint):
             part.write_text(yaml.safe_dump(self.provenance["recipe"], sort_keys=False))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keeps what this epoch brought."""
+        """Saves the checkpoints of this epoch."""
         assert isinstance(pl_module, ChangeModule)
         scores = pl_module.validation_scores
         assert scores is not None
@@ -108,13 +108,13 @@ class CheckpointKeeper(Checkpoint):
             files.append(RUN_BEST)
         if trainer.is_global_zero:
             record = self._record(pl_module, scores)
-            known = self.provenance | {"epoch": epoch, "scores": [record]}
+            header = self.provenance | {"epoch": epoch, "scores": [record]}
             for name in files:
-                save_model(self.output / name, pl_module.kept, **known)
+                save_model(self.output / name, pl_module.kept, **header)
         self._save_latest(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """What resuming needs to know of the best epoch, and of what came before it."""
+        """The state for resuming: best epoch and its counts, initial weights, and versions."""
         return {
             "best_epoch": self.best_epoch,
             "best_counts": self.best_counts,
@@ -123,7 +123,7 @@ class CheckpointKeeper(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up where a former process stopped."""
+        """Restores the state that an earlier process saved."""
         self.best_epoch = state_dict["best_epoch"]
         self.best_counts = state_dict["best_counts"]
         self.provenance["initial_weights"] = state_dict.get("initial_weights", {})
@@ -136,12 +136,12 @@ class CheckpointKeeper(Checkpoint):
         weights = self.output / LATEST_WEIGHTS
         if not weights.exists():
             return
-        former = read_header(weights)
-        data = former.training_data, {"fingerprint": former.scores[0].get("data")}
+        header = read_header(weights)
+        data = header.training_data, {"fingerprint": header.scores[0].get("data")}
         now = self.provenance["training_data"], {"fingerprint": self.validation_data}
-        for split, found, wanted in zip(("training", "validation"), data, now, strict=True):
-            if found.get("fingerprint") != wanted["fingerprint"]:
-                name = former.training_data.get("name")
+        for split, old_data, new_data in zip(("training", "validation"), data, now, strict=True):
+            if old_data.get("fingerprint") != new_data["fingerprint"]:
+                name = header.training_data.get("name")
                 raise SettingError(
                     f"{self.output}: was trained on {name}, whose {split} pairs were others than "
                     f"those of {self.pairs.name} are now; give the same data, or name a new folder"
@@ -161,7 +161,7 @@ class CheckpointKeeper(Checkpoint):
         return ScoreRecord(how, scores).as_dict()
 
     def _save_latest(self, trainer: pl.Trainer) -> None:
-        """Every process takes part in the saving; the first one writes."""
+        """Saves ``latest.ckpt``: every process takes part, and the first process writes."""
         if not trainer.is_global_zero:
             trainer.save_checkpoint(self.output / LATEST)
             return

@@ -1,4 +1,4 @@
-"""Pairs, as Lightning wants them."""
+"""Data loaders of pairs for Lightning."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from ctma.errors import DataError, SettingError
 from ctma.training.settings import DataSettings, SourceSettings
 
 SINGLE_DATES = "before=image,after=image,change=label"
-"""How images of single dates lie on disk: each is read as both dates of a pair."""
+"""The folder layout of single-date images: each image is read as both dates of a pair."""
 
 
 @dataclass(frozen=True)
 class TrainingPairs:
-    """What a training learns from and what it is picked on.
+    """The pairs for training, and the pairs that choose the best checkpoint.
 
     Attributes:
-        name: Of the data folders.
-        validation_name: Of the folder that is validated on.
+        name: The names of the data folders, joined with a plus sign.
+        validation_name: The name of the folder with the validation pairs.
         training: Labelled pairs, one list for each of the recipe's sources.
         validation: Labelled pairs of the first source.
     """
@@ -49,18 +49,18 @@ class TrainingPairs:
 
     @property
     def count(self) -> int:
-        """How many pairs are trained on."""
+        """The number of training pairs."""
         return sum(map(len, self.training))
 
     def fingerprint(self) -> str:
-        """Of all pairs that are trained on."""
+        """The fingerprint of all training pairs."""
         return data_fingerprint(chain(*self.training))
 
     def check_shared(self, devices: int) -> None:
         """Refuses more processes than there are pairs.
 
         Raises:
-            SettingError: If one would have nothing to do.
+            SettingError: If a process would have no pair.
         """
         if devices > min(self.count, len(self.validation)):
             raise SettingError(
@@ -69,10 +69,10 @@ class TrainingPairs:
 
 
 def find_training_pairs(root: Path, settings: DataSettings) -> TrainingPairs:
-    """The pairs of a data folder that a recipe asks for.
+    """Finds the training and validation pairs that a recipe asks for.
 
     Raises:
-        DataError: If a folder or split is not there or not whole.
+        DataError: If a folder or split is missing or incomplete, or no training pair is left.
     """
     training = []
     folders = settings.folders
@@ -94,13 +94,13 @@ def find_training_pairs(root: Path, settings: DataSettings) -> TrainingPairs:
 
 
 class PairsModule(pl.LightningDataModule):
-    """Loaders over a training and a validation split, in this process's share.
+    """Loaders of this process's share of the training and validation pairs.
 
     Args:
         pairs: Labelled pairs.
         settings: The recipe's data part.
         seed: The recipe's seed.
-        epoch: Epochs that are done already.
+        epoch: Number of epochs that are already done.
     """
 
     def __init__(
@@ -116,23 +116,23 @@ class PairsModule(pl.LightningDataModule):
         self.epoch = epoch
         self.training = Mixture(
             [
-                (self._draw_from(own, source), source.repeats)
-                for own, source in zip(pairs.training, settings.sources, strict=True)
+                (self._draw_from(source_pairs, source), source.repeats)
+                for source_pairs, source in zip(pairs.training, settings.sources, strict=True)
             ]
         )
         self.validation = PairDataset(pairs.validation, find_label_scale(pairs.validation))
 
     def first_batch(self) -> Batch:
-        """What training sees first, drawn in this process."""
+        """The first training batch, drawn in this process."""
         draws = islice(self._training_sampler(), self.settings.batch_size)
         return collate([self.training[draw] for draw in draws])
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Cropped and augmented batches, drawn as a function of seed and epoch."""
+        """Cropped and augmented batches; seed and epoch determine the draws."""
         return self._loader(self.training, self._training_sampler(), collate)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Every validation pair once over all processes."""
+        """Batches of validation pairs; all processes together see every pair once."""
         sampler = ShareSampler(len(self.validation), *self._share())
         return self._loader(self.validation, sampler, collate_by_size)
 
@@ -154,7 +154,7 @@ class PairsModule(pl.LightningDataModule):
         sampler = TrainingSampler(
             len(self.training), settings.repeats, self.seed, *share, draws=settings.draws
         )
-        # Loader processes begin to draw before the trainer tells the first epoch.
+        # Loader processes begin to draw before the trainer sets the first epoch.
         sampler.set_epoch(self.epoch)
         return sampler
 

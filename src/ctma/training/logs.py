@@ -1,4 +1,4 @@
-"""What a training writes down on its way: one table, and TensorBoard."""
+"""The logs of a training: a table and TensorBoard."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from ctma.training.table import FOLDER, read_table
 from ctma.types import Say, ignore
 
 SHOWN_PAIRS, SHOWN_SIDE = 3, 192
-"""How many validation pairs TensorBoard shows after each epoch, and how large, pixels."""
+"""Number of validation pairs in TensorBoard after each epoch, and their largest side in pixels."""
 
 
 LINE_SECONDS = 55
-"""After how many seconds without a line a training says where it is."""
+"""Seconds without a line after which a training reports its progress."""
 
 
 @dataclass(frozen=True)
 class Logs:
-    """What a training writes down on its way.
+    """What a training logs.
 
     Attributes:
         tables: Whether to write ``metrics.csv``.
         tensorboard: Whether to write TensorBoard logs as well.
-        interval: Steps between two lines.
-        done: Epochs that are done already, whose lines are kept.
+        interval: Training steps between two lines.
+        done: Number of epochs that are already done; their lines stay in the table.
     """
 
     tables: bool = True
@@ -68,26 +68,26 @@ class Logs:
         return loggers
 
     def begin(self, loggers: Iterable[Logger], output: Path, recipe: Recipe) -> None:
-        """In the first process: puts back the lines of former epochs, writes down the recipe.
+        """Restores the lines of earlier epochs and logs the recipe, in the first process only.
 
         Args:
-            loggers: As from :meth:`loggers`; nothing else has used them yet.
+            loggers: New loggers from ``loggers``, not used before.
             output: The run's folder.
-            recipe: Its values are the hyper-parameters.
+            recipe: The recipe; its values are logged as hyper-parameters.
         """
-        former = [line for line in read_table(output) if line["epoch"] <= self.done]
+        lines = [line for line in read_table(output) if line["epoch"] <= self.done]
         for logger in loggers:
             if isinstance(logger, Table):
-                logger.put_back(former)
+                logger.put_back(lines)
             logger.log_hyperparams(recipe.model_dump(mode="json"))
 
     def callbacks(self) -> list[Callback]:
-        """What looks at a training for them."""
+        """The callbacks that write to the loggers."""
         return [Pictures()] if self.tables and self.tensorboard else []
 
 
 class Lines(Callback):
-    """Says how far a training is where no progress bar can be seen: in a pipe or a file.
+    """Reports the progress of a training where no progress bar is visible: in a pipe or a file.
 
     Args:
         say: Called with a line after each epoch, and at least once a minute.
@@ -100,22 +100,22 @@ class Lines(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
     ) -> None:
-        """Says the step, where the last line was a minute ago."""
+        """Reports the step, if the last line is about a minute old."""
         if time.monotonic() - self.last > LINE_SECONDS:
             steps = trainer.num_training_batches
             self._say(trainer, f"step {trainer.fit_loop.batch_idx + 1}/{steps}", "train_loss_step")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Says what the epoch brought."""
+        """Reports the loss and the validation F1 of the epoch."""
         self._say(trainer, "done", "train_loss_epoch", "val_f1")
 
     def _say(self, trainer: pl.Trainer, where: str, *names: str) -> None:
         if not trainer.is_global_zero:
             return
-        known = trainer.callback_metrics
-        told = [f"{_NAMES[name]} {float(known[name]):.4f}" for name in names if name in known]
+        metrics = trainer.callback_metrics
+        parts = [f"{_NAMES[name]} {float(metrics[name]):.4f}" for name in names if name in metrics]
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self.say(", ".join([f"{epoch} {where}", *told]))
+        self.say(", ".join([f"{epoch} {where}", *parts]))
         self.last = time.monotonic()
 
 
@@ -123,17 +123,17 @@ _NAMES = {"train_loss_step": "loss", "train_loss_epoch": "loss", "val_f1": "val 
 
 
 class Table(CSVLogger):
-    """Lightning's table with epochs counted from 1, as everywhere else."""
+    """Lightning's CSV table, with epochs counted from 1."""
 
     def log_metrics(self, metrics: Mapping[str, Tensor | float], step: int | None = None) -> None:
-        """Takes a line."""
+        """Adds a line to the table."""
         line = dict(metrics)
         if "epoch" in line:
             line["epoch"] = int(line["epoch"]) + 1
         super().log_metrics(line, step)
 
     def put_back(self, lines: Iterable[Mapping[str, float]]) -> None:
-        """Writes lines of a former process again; Lightning empties the table that it finds."""
+        """Writes the lines of an earlier process again; Lightning empties an existing table."""
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             for line in lines:
                 super().log_metrics({**line}, int(line["step"]))
@@ -163,7 +163,7 @@ class Pictures(Callback):
 
 
 def _sheet(batch: Batch, probability: Tensor) -> Tensor:
-    """(3, H, W) in [0, 1]: a row a pair."""
+    """An image (3, H, W) in [0, 1] with one row per pair."""
     columns = (batch.before / 255, batch.after / 255, batch.change.float(), probability)
     ratio = min(1.0, SHOWN_SIDE / max(probability.shape[-2:]))
     tiles = [

@@ -1,4 +1,4 @@
-"""A network and how it learns, as Lightning wants them."""
+"""The Lightning module that trains a network."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Start:
     """Where a training begins.
 
     Attributes:
-        epoch: Epochs that are done already.
-        optimizer: The optimizer's state after them, ``None`` for a fresh one.
+        epoch: Number of epochs that are already done.
+        optimizer: The optimizer's state after these epochs, ``None`` for a new optimizer.
     """
 
     epoch: int = 0
@@ -45,7 +45,7 @@ class ChangeModule(pl.LightningModule):
     Args:
         network: The network.
         recipe: The recipe.
-        start: Where a former training stopped, if its state is not a checkpoint of Lightning.
+        start: Where an earlier training stopped, unless a Lightning checkpoint holds its state.
     """
 
     validation_threshold = 0.5
@@ -68,7 +68,7 @@ class ChangeModule(pl.LightningModule):
         return self.average.module
 
     def on_fit_start(self) -> None:
-        """Counts the epochs of a former training as done; computes as is fastest here."""
+        """Switches layers to their training forms and counts the epochs of an earlier training."""
         take_training_forms(self.network)
         if self.network.device.type == "cpu":
             keep_memory()
@@ -78,7 +78,7 @@ class ChangeModule(pl.LightningModule):
                 setattr(progress, count, self.start.epoch)
 
     def on_fit_end(self) -> None:
-        """Leaves the network as it is written."""
+        """Switches layers back from their training forms."""
         take_training_forms(self.network, take=False)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -88,8 +88,8 @@ class ChangeModule(pl.LightningModule):
         logits = self.network(*pair)
         check_logits(self.network, logits, batch.before)
         loss = change_loss(logits, batch.change, self.recipe.loss)
-        # No sync between processes: the progress bar reads the mean in the first one only,
-        # and would wait for the others forever.
+        # No sync between processes: the progress bar reads the mean in the first process only.
+        # With sync, the first process would wait for the others forever.
         rows = len(batch.change)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=rows)
         self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=rows)
@@ -99,41 +99,41 @@ class ChangeModule(pl.LightningModule):
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, *_: Any, **__: Any
     ) -> None:
         """Clips the norm of all gradients."""
-        # Lightning's own refuses fused optimizers in bf16, as they could undo a scaling of
-        # gradients; there is none in bf16.
+        # Lightning's own clipping refuses fused optimizers in bf16, because they could undo
+        # gradient scaling. But bf16 uses no gradient scaling.
         if gradient_clip_val is not None:
             weights = [one for group in optimizer.param_groups for one in group["params"]]
             torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
-        """A step of the optimizer, and of the moving average behind it."""
+        """Takes an optimizer step and updates the moving average of the weights."""
         super().optimizer_step(*arguments, **named)
         if self.average is not None:
             self.average.update_parameters(self.network)
 
     def on_validation_epoch_start(self) -> None:
-        """Gives all processes the first one's batch statistics, so that they score one network."""
+        """Copies the first process's batch statistics to all processes, so that all score alike."""
         if torch.distributed.is_initialized():
             for buffer in self.kept.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batches: list[Batch], _: int) -> dict[str, Tensor]:
-        """Counts the pixels of some pairs; gives the probability of the first batch."""
+        """Counts the pixels of some pairs and returns the probability of the first batch."""
         try:
-            found = [crops(self.kept, batch.before, batch.after) for batch in batches]
+            probabilities = [crops(self.kept, batch.before, batch.after) for batch in batches]
         except CheckpointError as error:
             raise SettingError(
                 "the training diverged, its outputs are no numbers; take a smaller `optimizer.lr`, "
                 "or clip gradients by `trainer.clip`"
             ) from error
-        for batch, probability in zip(batches, found, strict=True):
+        for batch, probability in zip(batches, probabilities, strict=True):
             self.confusion.update(probability, batch.change)
             entropy = _cross_entropy(probability, batch.change)
             self.log("val_loss", entropy, batch_size=len(batch.change), sync_dist=True)
-        return {"probability": found[0]}
+        return {"probability": probabilities[0]}
 
     def on_validation_epoch_end(self) -> None:
-        """Takes the scores over all pixels of all processes."""
+        """Computes the scores over all pixels of all processes."""
         self.validation_scores = self.confusion.scores()
         self.confusion.reset()
         for name in ("f1", "precision", "recall"):
@@ -145,8 +145,8 @@ class ChangeModule(pl.LightningModule):
         settings = self.recipe.optimizer
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
         groups = _groups(self.network, settings)
-        # Former states, loaded, stay what they were: fused, torch takes weights, gradients and
-        # state by their place in memory, whose layout may differ.
+        # A loaded optimizer state keeps its own `fused` setting. A fused step reads weights,
+        # gradients and state by memory position, and an older state may have another layout.
         optimizer = kind(groups, weight_decay=settings.weight_decay, fused=True)
         if self.start.optimizer is not None:
             optimizer.load_state_dict(self.start.optimizer)
@@ -160,7 +160,7 @@ class ChangeModule(pl.LightningModule):
 
 
 def _groups(network: ChangeNetwork, settings: OptimizerSettings) -> list[dict[str, Any]]:
-    """All weights with their learning rates; the backbone's apart if it has its own.
+    """All weights with their learning rates; a separate group if the backbone has its own rate.
 
     Raises:
         SettingError: If the network has no backbone.
@@ -180,7 +180,7 @@ def _groups(network: ChangeNetwork, settings: OptimizerSettings) -> list[dict[st
 
 
 def _cross_entropy(probability: Tensor, change: Tensor) -> Tensor:
-    """Mean binary cross-entropy; in float32, which autocast does not do by itself."""
+    """Mean binary cross-entropy, converted to float32 because autocast does not convert it."""
     with torch.autocast(probability.device.type, enabled=False):
         return F.binary_cross_entropy(probability.float(), change.float())
 
@@ -195,24 +195,24 @@ def _moving_average(network: ChangeNetwork, decay: float | None) -> AveragedMode
 def learning_rates(
     optimizer: Optimizer, settings: ScheduleSettings, total_steps: int, epoch: int = 0
 ) -> LRScheduler:
-    """The schedule of a recipe.
+    """Creates the learning rate scheduler of a recipe.
 
     Args:
-        optimizer: Its learning rate is where the schedule starts (or, for ``one-cycle``,
-            the highest).
+        optimizer: The optimizer. The schedule starts at the optimizer's learning rate;
+            ``one-cycle`` takes this rate as the highest.
         settings: The recipe's schedule part.
         total_steps: Optimizer steps of the whole training, for ``one-cycle``.
-        epoch: Epochs that are done already; ``step`` goes on from there.
+        epoch: Number of epochs that are already done; ``step`` continues from there.
 
     Returns:
-        A scheduler, to be stepped once an epoch (``plateau`` with the validation F1), for
-        ``one-cycle`` once a step.
+        A scheduler. Step ``one-cycle`` once per training step, and the others once per epoch.
+        ``plateau`` takes the validation F1 at each step.
     """
     if settings.name == "step":
         if epoch:
             for group in optimizer.param_groups:
-                former = (epoch - 1) // settings.step_size
-                group["lr"] = group.setdefault("initial_lr", group["lr"]) * settings.gamma**former
+                drops = (epoch - 1) // settings.step_size
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * settings.gamma**drops
         return StepLR(optimizer, settings.step_size, settings.gamma, last_epoch=epoch - 1)
     if settings.name == "one-cycle":
         highest = [group["lr"] for group in optimizer.param_groups]
@@ -220,6 +220,6 @@ def learning_rates(
         rise = settings.warmup if settings.warmup * total_steps > 1 else 0.0
         return OneCycleLR(optimizer, highest, total_steps, pct_start=rise, cycle_momentum=False)
     if settings.name == "plateau":
-        # What torch calls patience are the bad epochs that it lets pass.
+        # Torch's patience counts the tolerated epochs without improvement.
         return ReduceLROnPlateau(optimizer, "max", settings.gamma, patience=settings.step_size - 1)
     return ConstantLR(optimizer, factor=1.0)

@@ -1,8 +1,9 @@
 """Recipes: named training configurations, checked before anything starts.
 
-A recipe is a whole file, or composed of a data part and a network part: ``levir-cd/ctma`` is
-``data/levir-cd.yaml``, and over it ``networks/ctma.yaml``, whose ``for`` says what differs for
-some data. A network without a part of its own is trained by the data part alone.
+A recipe is a whole file, or composed of a data part and a network part. For example,
+``levir-cd/ctma`` is ``data/levir-cd.yaml``, overridden by ``networks/ctma.yaml``. The key ``for``
+of a network part holds values for certain data. A network without a network part uses the data
+part alone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _DATA, _NETWORKS = "data", "networks"
 
 
 def list_recipes() -> list[str]:
-    """Names that :func:`load_recipe` takes."""
+    """Lists the names of the recipes, for ``load_recipe``."""
     whole = [
         f"{folder.name}/{name}"
         for folder in _FOLDER.iterdir()
@@ -45,42 +46,44 @@ def load_recipe(name: str, settings: Iterable[str] = ()) -> Recipe:
     """Reads a recipe and applies settings to it.
 
     Args:
-        name: One of :func:`list_recipes`, or the path of a YAML file.
+        name: One of ``list_recipes``, or the path of a YAML file.
         settings: Texts ``key.key=value`` with YAML values.
 
     Raises:
-        UnknownNameError: If there is no such recipe, key, network, augmentation or part of it.
-        SettingError: If a value is of the wrong type or out of range; it names the key.
+        UnknownNameError: If a recipe, key, network, augmentation or part of an augmentation does
+            not exist.
+        SettingError: If a value has the wrong type or is out of range; the error names the key.
     """
     return make_recipe(_read(name), settings)
 
 
 def load_kept(path: Path, settings: Iterable[str] = ()) -> Recipe:
-    """The recipe that a run keeps, which says itself where it comes from; else as
-    :func:`load_recipe`.
+    """Reads the recipe that a run saved and applies settings, as ``load_recipe``.
+
+    The saved recipe already holds its name and origin.
     """
     return make_recipe(_read_file(path), settings)
 
 
 def make_recipe(content: dict[str, Any], settings: Iterable[str]) -> Recipe:
-    """Makes a recipe of plain values and applies settings; errors as in :func:`load_recipe`."""
+    """Makes a recipe of plain values and applies settings; errors as in ``load_recipe``."""
     for setting in (settings,) if isinstance(settings, str) else settings:
         _apply(content, setting)
     return check_recipe(content)
 
 
 def show_recipe(name: str) -> dict[str, Any]:
-    """A recipe with all its values; the network's arguments are as they stand, not checked.
+    """A recipe with all its values; the network's arguments are not checked.
 
     Raises:
         UnknownNameError: If there is no such recipe or key.
-        SettingError: If a value is of the wrong type or out of range; it names the key.
+        SettingError: If a value has the wrong type or is out of range; the error names the key.
     """
     return _validate(_read(name)).model_dump(mode="json")
 
 
 def check_recipe(content: dict[str, Any]) -> Recipe:
-    """Makes a recipe of plain values; errors as in :func:`load_recipe`."""
+    """Makes a recipe of plain values; errors as in ``load_recipe``."""
     recipe = _validate(content)
     return recipe.model_copy(update={"model": _check_model(recipe.model)})
 
@@ -119,7 +122,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _compose(data: str, network: str) -> dict[str, Any]:
-    """A data part, and over it a network part with what it says of these data."""
+    """A data part, overridden by a network part and its values for these data."""
     part: dict[str, Any] = {"model": {"name": network}}
     if network in _parts(_NETWORKS):
         part = _read_part(_NETWORKS, network)
@@ -128,7 +131,7 @@ def _compose(data: str, network: str) -> dict[str, Any]:
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Keys of both; where both have one, groups are merged and single values are those above."""
+    """The keys of both parts; groups are merged, and single values of ``above`` win."""
     merged = below | above
     for key in below.keys() & above.keys():
         if isinstance(below[key], dict) and isinstance(above[key], dict):
@@ -149,7 +152,7 @@ def read_yaml(text: str, source: str) -> dict[str, Any]:
     """Parses YAML that must be a mapping.
 
     Raises:
-        SettingError: If it is no YAML or no mapping.
+        SettingError: If the text is not YAML or not a mapping.
     """
     try:
         content = yaml.safe_load(text)
@@ -175,7 +178,7 @@ def _apply(content: dict[str, Any], setting: str) -> None:
 
 
 def _check_model(model: dict[str, Any]) -> dict[str, Any]:
-    """Checks the types of a network's arguments and fills in none."""
+    """Checks the types of a network's arguments and adds no defaults."""
     name = model.get("name")
     if not isinstance(name, str):
         raise SettingError("model.name: expected the name of a network")
@@ -195,19 +198,19 @@ def _check_model(model: dict[str, Any]) -> dict[str, Any]:
 def setting_error(
     error: ValidationError, prefix: str = "", known: Iterable[str] = ()
 ) -> SettingError | UnknownNameError:
-    """One line for the first mistake that pydantic found, naming its key.
+    """The error for the first mistake that pydantic found; one line that names the key.
 
     Args:
-        error: What pydantic says.
-        prefix: Put before the key.
-        known: Keys that exist, to suggest from; those of a recipe by default.
+        error: The error from pydantic.
+        prefix: Text before the key.
+        known: Valid keys for suggestions; by default the keys of a recipe.
     """
     first = error.errors()[0]
-    # Pydantic names the family of the loss as well, which is no key.
+    # Pydantic's location also contains the loss family, which is not a key.
     path = prefix + ".".join(str(part) for part in first["loc"] if part not in LOSSES)
     if first["type"] == "extra_forbidden":
-        own = [key for part in first["loc"] if part in LOSSES for key in _loss_keys(str(part))]
-        keys = own or [prefix + key for key in known] or _all_keys(Recipe)
+        options = [key for part in first["loc"] if part in LOSSES for key in _loss_keys(str(part))]
+        keys = options or [prefix + key for key in known] or _all_keys(Recipe)
         return UnknownNameError("key", path, keys)
     if first["type"] == "union_tag_invalid":
         return UnknownNameError("loss", first["ctx"]["tag"], LOSSES)
@@ -233,7 +236,7 @@ def _loss_keys(family: str) -> Iterator[str]:
 
 
 def _forms(annotation: Any) -> list[type[BaseModel]]:
-    """The forms that a key may hold: none of a plain value, several of a union."""
+    """The forms that a key may hold: none for a plain value, several for a union."""
     is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     kinds = typing.get_args(annotation) if is_union else (annotation,)
     return [

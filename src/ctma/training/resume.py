@@ -1,4 +1,4 @@
-"""Which training an interrupted one is, and whether it is the one that shall go on."""
+"""Finds an interrupted training and checks that the new settings may continue it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ctma.training.recipes import check_recipe, load_kept
 from ctma.training.settings import Recipe
 
 FREE = {"name", "origin", "data.workers", "trainer.epochs", "trainer.patience"}
-"""What a resumed training may change: it has no part in the epochs that are done."""
+"""Keys that a resumed training may change, because they do not affect the finished epochs."""
 
 
 def find_latest(
@@ -32,14 +32,14 @@ def find_latest(
 
     Args:
         output: The run's folder.
-        recipe: By which to go on.
-        resume: Whether to continue where there is something.
-        init: The checkpoint where the training begins, if one is named.
+        recipe: The recipe of the resumed training.
+        resume: Whether to continue an existing training.
+        init: The checkpoint where the training begins, if any.
 
     Raises:
-        OutputError: If there is one, and it is not to be continued.
-        SettingError: If it was begun by other settings or from another checkpoint.
-        CheckpointError: If ``init`` is not there.
+        OutputError: If there is a training state and ``resume`` is false.
+        SettingError: If the training began with other settings or from another checkpoint.
+        CheckpointError: If the checkpoint ``init`` does not exist.
     """
     latest = output / LATEST
     if not latest.exists():
@@ -55,18 +55,18 @@ def find_latest(
 
 @rank_zero_only
 def _refuse(output: Path) -> None:
-    """Only in the first process: others may find what it has just written."""
+    """Refuses in the first process only: others may see files that the first just wrote."""
     raise OutputError(f"{output}: holds a training already; add `resume` or name a new folder")
 
 
 @dataclass(frozen=True)
 class Former:
-    """What came before a training goes on.
+    """The progress of a training before it is resumed.
 
     Attributes:
-        epoch: Epochs that are done.
-        without_rise: How many of them, at the end, brought no better F1.
-        kept: What its :class:`CheckpointKeeper` knew.
+        epoch: Number of epochs that are done.
+        without_rise: Number of epochs since the best F1.
+        kept: The saved state of ``CheckpointKeeper``.
     """
 
     epoch: int = 0
@@ -79,25 +79,25 @@ class Former:
         )
 
     def stopped_early(self, patience: int | None) -> bool:
-        """Whether the training has stopped for want of a better F1."""
+        """Whether early stopping has ended the training."""
         return patience is not None and self.without_rise >= patience
 
 
 def check_latest(
     path: Path | None, network: ChangeNetwork, recipe: Recipe, computing: dict[str, str]
 ) -> Former:
-    """Refuses to continue from what is not this network's training state, as it computes here.
+    """Loads the weights of a training state and checks that the training can continue here.
 
     Args:
-        path: ``latest.ckpt``, ``None`` where a training begins.
+        path: ``latest.ckpt``, or ``None`` for a new training.
         network: The recipe's network; gets the weights.
-        recipe: By which to go on.
-        computing: What computes now.
+        recipe: The recipe of the resumed training.
+        computing: Versions, kind of device and engine of this run.
 
     Raises:
-        CheckpointError: If it is damaged or no training state of this network.
-        SettingError: If more epochs are done than the recipe has, or other versions, another
-            device or engine computed it; former versions of ctma did not say.
+        CheckpointError: If the file is damaged or no training state of this network.
+        SettingError: If more epochs are done than the recipe has, or if other versions, another
+            device or another engine computed them. Old versions of ctma did not record these.
     """
     if path is None:
         return Former()
@@ -112,15 +112,15 @@ def check_latest(
     if "pytorch-lightning_version" not in content:
         raise CheckpointError(f"{path}: holds weights but no training state; use `init`")
     callbacks = content.get("callbacks", {})
-    kept = callbacks.get(CheckpointKeeper.__qualname__, {})
-    for name, former in kept.get("computing", {}).items():
-        if former != computing.get(name):
-            raise _differs(path.parent, name, former, computing.get(name))
+    keeper_state = callbacks.get(CheckpointKeeper.__qualname__, {})
+    for name, old_value in keeper_state.get("computing", {}).items():
+        if old_value != computing.get(name):
+            raise _differs(path.parent, name, old_value, computing.get(name))
     epoch, epochs = int(content["epoch"]) + 1, recipe.trainer.epochs
     if epoch > epochs:
         raise SettingError(f"{path.parent}: has {epoch} epochs, more than {epochs}")
     stopping = (callbacks[name] for name in callbacks if name.startswith("EarlyStopping"))
-    return Former(epoch, sum(int(state["wait_count"]) for state in stopping), kept)
+    return Former(epoch, sum(int(state["wait_count"]) for state in stopping), keeper_state)
 
 
 def _differs(output: Path, name: str, found: Any, wanted: Any) -> SettingError:
@@ -131,20 +131,20 @@ def _differs(output: Path, name: str, found: Any, wanted: Any) -> SettingError:
 
 
 def _check_same_recipe(path: Path, recipe: Recipe) -> None:
-    """Refuses to continue by other settings than the training was begun with."""
+    """Refuses to continue with other settings than at the start of the training."""
     weights = path.with_name(LATEST_WEIGHTS)
     if path.exists():
-        former = load_kept(path)
+        old_recipe = load_kept(path)
     elif weights.exists():
-        former = check_recipe(read_header(weights).recipe)
+        old_recipe = check_recipe(read_header(weights).recipe)
     else:
         return
-    # One cycle has as many steps as the training was begun with.
+    # The start of the training fixes the number of steps of a one-cycle schedule.
     free = FREE - {"trainer.epochs"} if recipe.schedule.name == "one-cycle" else FREE
-    contents = (_whole(former), _whole(recipe))
-    for name, found, wanted in _differences(*contents):
+    contents = (_whole(old_recipe), _whole(recipe))
+    for name, old_value, new_value in _differences(*contents):
         if name not in free:
-            raise _differs(path.parent, name, found, wanted)
+            raise _differs(path.parent, name, old_value, new_value)
 
 
 def _whole(recipe: Recipe) -> dict[str, Any]:
@@ -157,25 +157,25 @@ def _whole(recipe: Recipe) -> dict[str, Any]:
 def _differences(
     former: dict[str, Any], recipe: dict[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Dotted keys with their two values, where these differ."""
+    """Yields each dotted key whose two values differ, with both values."""
     for key in former | recipe:
-        found, wanted = former.get(key), recipe.get(key)
-        if isinstance(found, dict) and isinstance(wanted, dict):
-            yield from _differences(found, wanted, f"{prefix}{key}.")
-        elif found != wanted:
-            yield prefix + key, found, wanted
+        old_value, new_value = former.get(key), recipe.get(key)
+        if isinstance(old_value, dict) and isinstance(new_value, dict):
+            yield from _differences(old_value, new_value, f"{prefix}{key}.")
+        elif old_value != new_value:
+            yield prefix + key, old_value, new_value
 
 
 def _check_same_initial(output: Path, init: Path) -> None:
-    """Refuses to continue a training that began from other weights than those named."""
+    """Refuses to continue a training that began from other weights than ``init``."""
     weights = output / LATEST_WEIGHTS
     if not weights.exists():
         return
     if not init.is_file():
         raise CheckpointError(f"{init}: no such checkpoint; a training resumes without `init` too")
-    former = read_header(weights).initial_weights
-    if former.get("fingerprint") != file_fingerprint(init):
+    initial = read_header(weights).initial_weights
+    if initial.get("fingerprint") != file_fingerprint(init):
         raise SettingError(
-            f"{output}: began from {former.get('name', 'no checkpoint')}, not from {init} as it "
+            f"{output}: began from {initial.get('name', 'no checkpoint')}, not from {init} as it "
             "is now; name a new folder, or resume without `init`"
         )

@@ -50,45 +50,48 @@ def train(
         recipe: What to train, and how: a recipe or its name, see ``load_recipe``.
         data: A data folder with a training and a validation split.
         output: The run's folder.
-        devices: How many processes share the work, one a device.
+        devices: Number of processes that share the work, one per device.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"cuda:1"`` for the second GPU.
-        precision: Overrides the recipe's; ``"auto"`` is bf16 where the hardware multiplies it,
-            and what the run began in when it is resumed.
-        resume: Continue from ``latest.ckpt`` where there is one.
-        init: A checkpoint whose weights are where training starts, for fine-tuning; one of a
-            smaller CTMA is grown.
+        precision: Overrides the recipe's precision. ``"auto"`` is bf16 where the hardware can
+            multiply bf16. A resumed run with ``"auto"`` keeps its first precision.
+        resume: Continue from ``latest.ckpt``, if the file exists.
+        init: A checkpoint for fine-tuning: the training starts from its weights. A smaller CTMA
+            is grown.
         callbacks: Further callbacks for the trainer.
-        on_note: Called with lines on data, ``init`` and ``resume``; where standard output is no
-            terminal, also after each epoch and at least every minute.
+        on_note: Called with lines of text about data, ``init`` and ``resume``. Where standard
+            output is no terminal, also called after each epoch and at least every minute.
+
+    Returns:
+        The best checkpoint, with its epoch and validation scores.
 
     Raises:
         CheckpointError: If the weights of ``init`` do not fit the recipe's network.
-        DataError: If the data is not there or not whole.
-        SettingError: If the network cannot be built or the device is not there.
-        OutputError: If the folder cannot be written, holds another training, or one is at work
-            there.
+        DataError: If the data are missing or incomplete.
+        SettingError: If the network cannot be built or the device is not available.
+        OutputError: If the folder cannot be written or holds another training, or if a training
+            is running there.
     """
     output = Path(output)
     hardware = Hardware(device, devices)
     recipe = _settle(recipe, hardware, precision, output / RECIPE if resume else None)
-    found = find_training_pairs(Path(data), recipe.data)
-    found.check_shared(devices)
+    training_pairs = find_training_pairs(Path(data), recipe.data)
+    training_pairs.check_shared(devices)
     latest = find_latest(output, recipe, resume=resume, init=init)
     seed_everything(recipe.seed)
     network = create_network(recipe, pretrained=latest is None and init is None)
     computing = describe_computing(find_device(device), Eager.name)
-    former = check_latest(latest, network, recipe, computing)
-    pairs = PairsModule(found, recipe.data, recipe.seed, former.epoch)
+    progress = check_latest(latest, network, recipe, computing)
+    pairs = PairsModule(training_pairs, recipe.data, recipe.seed, progress.epoch)
     initial: dict[str, str] = {}
     if latest is None and init is not None:
         initial = load_initial(network, find_checkpoint(init), recipe, pairs, on_note)
-    keeper = CheckpointKeeper(output, recipe, found, initial, computing)
-    if former.stopped_early(recipe.trainer.patience):
-        on_note(f"{former}; a larger trainer.patience goes on")
-        keeper.load_state_dict(former.kept)
+    keeper = CheckpointKeeper(output, recipe, training_pairs, initial, computing)
+    if progress.stopped_early(recipe.trainer.patience):
+        on_note(f"{progress}; a larger trainer.patience goes on")
+        keeper.load_state_dict(progress.kept)
         return keeper.result()
     _tell_begin(on_note, pairs, resume and latest is None)
-    logs, module = _log(recipe, found, former), ChangeModule(network, recipe)
+    logs, module = _log(recipe, training_pairs, progress), ChangeModule(network, recipe)
     callbacks = [keeper, Lines(on_note), *callbacks]
     fit(module, pairs, output, callbacks, hardware, logs, latest, keeper.begin)
     return keeper.result()
@@ -105,23 +108,23 @@ def fit(
     begin: Callable[[], None] = ignore,
     alone: bool = True,
 ) -> None:
-    """Lets a network learn from pairs; a group of processes that is there before stays.
+    """Trains a network on pairs; an existing process group stays.
 
     Args:
         module: The network with its recipe.
-        pairs: What it learns from.
+        pairs: The training and validation pairs.
         output: The run's folder; gets ``logs/``.
-        callbacks: What keeps the checkpoints, and more.
-        hardware: Where it runs.
-        logs: What is written down.
+        callbacks: The callback that saves the checkpoints, and others.
+        hardware: The devices to train on.
+        logs: What the training logs.
         latest: Lightning's training state to continue from.
         begin: Called once in the first process, before the first step.
         alone: Whether to keep other trainings out of the folder.
 
     Raises:
-        SettingError: If the device is not there, or the network takes other bands than images
+        SettingError: If the device is not available, or the network takes other bands than images
             have.
-        OutputError: If the folder cannot be written, or a training is at work there.
+        OutputError: If the folder cannot be written, or another training is running there.
     """
     check_takes_images(module.network)
     joined = torch.distributed.is_initialized()
@@ -134,13 +137,13 @@ def fit(
             with _interruptible():
                 trainer.fit(module, datamodule=pairs, ckpt_path=latest, weights_only=True)
     if torch.distributed.is_initialized() and not joined:
-        # What is scored next is of one process, and must not wait for the others.
+        # The next scoring runs in one process and must not wait for the others.
         torch.distributed.destroy_process_group()
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lets Ctrl-C be what it is everywhere; Lightning makes an exit with code 1 of it."""
+    """Raises ``KeyboardInterrupt`` on Ctrl-C, where Lightning exits with code 1."""
     try:
         yield
     except SystemExit as end:
@@ -157,7 +160,7 @@ def seed_everything(seed: int) -> None:
 def _settle(
     recipe: str | Recipe, hardware: Hardware, precision: str | None, kept: Path | None
 ) -> Recipe:
-    """The recipe with the precision asked for, if it can be trained here."""
+    """The recipe with the requested precision, if the hardware can train it."""
     if isinstance(recipe, Recipe):
         recipe = check_recipe(recipe.model_dump(mode="json"))
     else:
@@ -182,6 +185,6 @@ def _tell_begin(on_note: Say, pairs: PairsModule, nothing_to_resume: bool) -> No
 
 
 def _log(recipe: Recipe, pairs: TrainingPairs, former: Former) -> Logs:
-    """A line every ten steps, or every epoch where it has fewer."""
+    """Logs with a line every ten steps, or every epoch if an epoch has fewer steps."""
     drawn = recipe.data.draws or pairs.count * recipe.data.repeats
     return Logs(interval=max(1, min(10, drawn // recipe.data.batch_size)), done=former.epoch)

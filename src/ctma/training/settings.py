@@ -1,4 +1,4 @@
-"""What a recipe can say: its parts as forms that check themselves."""
+"""The settings of a recipe: one form per part, each checks its own values."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class SourceSettings(Form):
     """One folder of training pairs.
 
     Attributes:
-        folder: Relative to the data folder.
-        exclude: A pattern such as ``j_*`` of names that are left out.
-        repeats: How often its list is drawn, on top of the recipe's repeats.
-        zoom: Smallest and largest side of the square that a crop is cut from, in crop
-            sizes: a square of 0.5 is enlarged twice, one of 2 reduced by half.
-        single: Whether it holds images of single dates, ``image/`` and ``label/``, which says
-            where something stands: two drawn at random are put together as a pair.
+        folder: The folder's path, relative to the data folder.
+        exclude: A pattern of pair names to leave out, such as ``j_*``.
+        repeats: How often the list of this folder is drawn, times the recipe's repeats.
+        zoom: Smallest and largest side of the square to cut, in crop sizes. A square of side 0.5
+            is enlarged to double size, and a square of side 2 is reduced to half size.
+        single: Whether the folder holds images of single dates, in ``image/``, and labels of
+            objects, in ``label/``. Two images drawn at random form a pair.
     """
 
     folder: str = "."
@@ -39,24 +39,24 @@ class SourceSettings(Form):
 
 
 class DataSettings(Form):
-    """What is drawn in an epoch.
+    """The training data, and how an epoch draws from them.
 
     Attributes:
-        sources: Where the training pairs are; the validation pairs are the first one's.
-        folders: Of another layout, ``before=X,after=Y,change=Z``: what its folders are called.
-        training_split: The split that is trained on; never ``test``.
-        validation_split: The split that the best checkpoint is picked on; never ``test``.
+        sources: The folders of training pairs; the first folder also has the validation pairs.
+        folders: The folder names of another layout, as ``before=X,after=Y,change=Z``.
+        training_split: The split for training; never ``test``.
+        validation_split: The split that chooses the best checkpoint; never ``test``.
         repeats: How often the training list is drawn in an epoch.
-        draws: How many pairs are drawn in an epoch, whatever the length of the list and in
-            place of ``repeats``, or ``null``.
-        batch_size: Pairs a step, in each process.
+        draws: Number of pairs drawn in an epoch, in place of ``repeats`` and independent of the
+            length of the list, or ``null``.
+        batch_size: Pairs per step, in each process.
         crop_size: Side of the random crop in pixels.
-        focus: Odds that a crop is laid over a changed pixel, where its pair has one.
-        paste: Odds that the changed pixels of a pair drawn at random are laid over a crop.
-        augmentation: ``paper`` (one of seven), ``mild``, ``strong`` or ``none``.
+        focus: Probability that a crop is placed over a changed pixel, if the pair has one.
+        paste: Probability that the changed pixels of a random pair are pasted over a crop.
+        augmentation: ``paper`` (one of seven transformations), ``mild``, ``strong`` or ``none``.
         without: Parts of the augmentation that are left out, such as ``swap``.
         workers: Loader processes; 0 loads in the training process itself.
-        ground_sample_distance: Metres a pixel of the pairs, where known; kept in checkpoints.
+        ground_sample_distance: Metres per pixel of the pairs, if known; stored in checkpoints.
     """
 
     sources: list[SourceSettings] = Field(default_factory=lambda: [SourceSettings()], min_length=1)
@@ -86,10 +86,10 @@ class OptimizerSettings(Form):
     """The optimizer: Adam, or AdamW with decoupled weight decay.
 
     Attributes:
-        name: Which.
+        name: ``adam`` or ``adamw``.
         lr: Learning rate.
-        backbone: Factor on it for the weights that may start from ImageNet.
-        weight_decay: Of all weights.
+        backbone: Factor on the learning rate of the backbone, which may start from ImageNet.
+        weight_decay: Weight decay of all weights.
     """
 
     name: Literal["adam", "adamw"] = "adam"
@@ -99,15 +99,15 @@ class OptimizerSettings(Form):
 
 
 class ScheduleSettings(Form):
-    """How the learning rate falls.
+    """How the learning rate changes during training.
 
     Attributes:
-        name: ``step`` multiplies by ``gamma`` every ``step_size`` epochs; ``one-cycle``
-            rises over the ``warmup`` share of all steps, then falls along a cosine;
-            ``plateau`` multiplies by ``gamma`` after ``step_size`` epochs in a row that brought
-            no better validation F1; ``constant`` stays.
-        step_size: Epochs.
-        gamma: Factor.
+        name: ``step`` multiplies the rate by ``gamma`` every ``step_size`` epochs. ``one-cycle``
+            raises the rate over the ``warmup`` share of all steps, then lowers it along a cosine.
+            ``plateau`` multiplies the rate by ``gamma`` after ``step_size`` epochs in a row
+            without a better validation F1. ``constant`` keeps the rate.
+        step_size: Number of epochs.
+        gamma: Factor on the rate.
         warmup: Share of all steps.
     """
 
@@ -121,11 +121,11 @@ class BCESettings(Form):
     """Binary cross-entropy, with parts for a coarse mask and for overlap: the paper's loss.
 
     Attributes:
-        name: Of this family.
-        class_weights: Weights w0 of stillness and w1 of change; change counts w1 / w0.
+        name: The name of this family.
+        class_weights: Weights w0 of no change and w1 of change; a changed pixel counts w1 / w0.
         coarse: Weight of the coarse part.
         dice: Weight of a soft Dice part on the fused logits.
-        coarse_dice: Weight of one on the coarse logits.
+        coarse_dice: Weight of a soft Dice part on the coarse logits.
     """
 
     name: Literal["bce"] = "bce"
@@ -136,12 +136,12 @@ class BCESettings(Form):
 
 
 class NLLSettings(Form):
-    """Negative log-likelihood of the right class, of networks without further outputs.
+    """Negative log-likelihood of the correct class, for networks without auxiliary outputs.
 
     Attributes:
-        name: Of this family.
-        class_weights: Weights of stillness and of change; the loss is divided by the weights
-            of all pixels.
+        name: The name of this family.
+        class_weights: Weights of no change and of change. The loss is divided by the sum of the
+            weights of all pixels.
     """
 
     name: Literal["nll"] = "nll"
@@ -149,13 +149,13 @@ class NLLSettings(Form):
 
 
 class ContrastiveSettings(Form):
-    """Contrastive loss of a distance, balanced over the batch; logits are it less the margin.
+    """Contrastive loss, balanced over the batch; logits are the distance minus the margin.
 
     Attributes:
-        name: Of this family.
-        margin: The distance that is change, as in the network; stillness shall be at 0, change
-            at twice the margin.
-        auxiliary: Weight of a Dice part on the mean of further outputs.
+        name: The name of this family.
+        margin: The distance from which a pixel is change, as in the network. The loss pulls
+            unchanged pixels to 0, and pushes changed pixels to twice the margin.
+        auxiliary: Weight of a Dice part on the mean of the auxiliary outputs.
     """
 
     name: Literal["contrastive"] = "contrastive"
@@ -164,10 +164,10 @@ class ContrastiveSettings(Form):
 
 
 class DeepSettings(Form):
-    """Binary cross-entropy and Dice of every output alike, added up.
+    """The sum of binary cross-entropy and Dice over all outputs, with equal weights.
 
     Attributes:
-        name: Of this family.
+        name: The name of this family.
         dice: Weight of Dice.
     """
 
@@ -176,14 +176,14 @@ class DeepSettings(Form):
 
 
 LossSettings = BCESettings | NLLSettings | ContrastiveSettings | DeepSettings
-"""Families of losses, told apart by their name; without one it is ``bce``."""
+"""The families of losses, selected by ``name``; ``bce`` by default."""
 
 LOSSES = tuple(form.model_fields["name"].default for form in typing.get_args(LossSettings))
-"""Their names."""
+"""The names of the loss families."""
 
 
 class TrainerSettings(Form):
-    """The engine.
+    """The settings of the trainer.
 
     Attributes:
         epochs: Passes over the (repeated) training list.
@@ -191,8 +191,8 @@ class TrainerSettings(Form):
         accumulate: Batches whose gradients are added up for one step.
         patience: Epochs without a better validation F1 after which to stop, or ``null``.
         clip: Largest gradient norm, or ``null``.
-        average: Decay a step of the moving average of the weights, which is then what is
-            validated and kept, or ``null`` for the weights themselves.
+        average: Decay per step of the moving average of the weights. If set, the training
+            validates and saves the average; with ``null``, the weights themselves.
     """
 
     epochs: int = Field(30, ge=1)
@@ -207,10 +207,10 @@ class Recipe(Form):
     """A named training configuration.
 
     Attributes:
-        name: Such as ``levir-cd/ctma``.
-        origin: For one that was read from a file, the file's fingerprint.
-        model: ``name`` for ``create_model`` and its arguments.
-        seed: Of weights, order and augmentation.
+        name: The recipe's name, such as ``levir-cd/ctma``.
+        origin: The fingerprint of the file, if the recipe was read from a file.
+        model: ``name`` for ``create_model``, and the network's arguments.
+        seed: Random seed of weights, order and augmentation.
     """
 
     name: str

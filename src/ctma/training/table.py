@@ -1,4 +1,4 @@
-"""The table that a training writes, read back."""
+"""Reads the table that a training writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TABLE = "metrics.csv"
 
 
 def read_table(run: Path) -> list[dict[str, float]]:
-    """The lines of a run's table, one for each time that something was written; epochs from 1."""
+    """Reads the lines of a run's table; epochs count from 1."""
     path = run / FOLDER / TABLE
     if not path.is_file():
         return []

@@ -27,17 +27,18 @@ class Hardware:
 
     Attributes:
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"cuda:1"`` for the second GPU.
-        devices: How many processes share the work, one a device.
+        devices: Number of processes that share the work, one per device.
     """
 
     device: str = "auto"
     devices: int = 1
 
     def check(self) -> None:
-        """Refuses what is not here.
+        """Checks that the devices are available.
 
         Raises:
-            SettingError: If the device is not there, or several are asked for and one is named.
+            SettingError: If the device is not available, or ``device`` names one device and
+                ``devices`` is more than 1.
         """
         check_count("devices", self.devices)
         find_device(self.device)
@@ -45,7 +46,7 @@ class Hardware:
             raise SettingError(f"`device` {self.device} is one device, not {self.devices}")
 
     def lightning(self) -> dict[str, Any]:
-        """The same in Lightning's words."""
+        """The devices as arguments of Lightning's trainer."""
         kind, _, number = str(find_device(self.device)).partition(":")
         return {
             "accelerator": "gpu" if kind == "cuda" else kind,
@@ -58,7 +59,7 @@ class ProgressBar(RichProgressBar):
     """Lightning's progress bar with the loss and the validation F1, and no more."""
 
     def _get_train_description(self, current_epoch: int) -> str:
-        """Epochs counted from 1, which Lightning has no setting for."""
+        """The epoch, counted from 1, because Lightning has no setting for this."""
         return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
@@ -74,14 +75,14 @@ def create_trainer(
     """Lightning's trainer, set up for a recipe.
 
     Args:
-        recipe: Its trainer part is used.
-        output: Gets ``logs/``.
-        callbacks: What keeps the checkpoints, and more.
-        hardware: Where it runs.
-        logs: What it writes down.
+        recipe: The recipe; its trainer part is used.
+        output: The run's folder; gets ``logs/``.
+        callbacks: The callback that saves the checkpoints, and others.
+        hardware: The devices to train on.
+        logs: What the training logs.
 
     Raises:
-        SettingError: If the device is not there.
+        SettingError: If the device is not available.
     """
     settings = recipe.trainer
     if settings.patience is not None:
@@ -102,19 +103,19 @@ def create_trainer(
             num_sanity_val_steps=0,
         )
     except MisconfigurationException as error:
-        asked = f"`devices` {hardware.devices} on {hardware.device}"
-        raise SettingError(f"{asked}: {first_line(error)}") from error
+        request = f"`devices` {hardware.devices} on {hardware.device}"
+        raise SettingError(f"{request}: {first_line(error)}") from error
 
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keeps from people what Lightning says of itself and they could not mend."""
+    """Hides Lightning's messages about itself, because users cannot act on them."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            # Lightning's own use of torch.
+            # This warning is about Lightning's own use of torch.
             warnings.filterwarnings("ignore", message=r".*treespec, LeafSpec")
             yield
     finally:

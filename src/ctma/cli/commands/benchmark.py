@@ -20,7 +20,7 @@ from ctma.errors import SettingError
 from ctma.types import counted, ignore
 
 if TYPE_CHECKING:
-    from ctma.benchmark.plan import Plan
+    from ctma.benchmark.plan import BenchmarkPlan
 
 app = typer.Typer(
     help="Train and score networks under one protocol, and put them in a table.",
@@ -91,12 +91,12 @@ def benchmark(
     """Train and score networks under one protocol, and put them in a table."""
     if context.invoked_subcommand is not None:
         return
-    from ctma.benchmark.plan import Plan
+    from ctma.benchmark.plan import BenchmarkPlan
 
     if data is None or (output is None and not dry_run):
         missing = "data" if data is None else "output"
         raise SettingError(f"`{missing}` is missing: a benchmark needs `data` and `output`")
-    plan = Plan(
+    plan = BenchmarkPlan(
         data=str(data),
         models=tuple(name.strip() for name in models.split(",") if name.strip()),
         seeds=seeds,
@@ -116,17 +116,17 @@ def benchmark(
         _run(plan, output, as_json, **way)
 
 
-def _estimate(plan: Plan, output: Path | None, device: str, as_json: bool) -> None:
-    from ctma.benchmark.matrix import estimate
+def _estimate(plan: BenchmarkPlan, output: Path | None, device: str, as_json: bool) -> None:
+    from ctma.benchmark.matrix import estimate_benchmark
 
     with progress("Timing a step") as on_progress:
-        found = estimate(plan, output, device=device, on_progress=on_progress)
+        found = estimate_benchmark(plan, output, device=device, on_progress=on_progress)
     _print_estimates(found, as_json)
     if any(one.failure for one in found):
         raise typer.Exit(1)
 
 
-def _run(plan: Plan, output: Path, as_json: bool, **way: Any) -> None:
+def _run(plan: BenchmarkPlan, output: Path, as_json: bool, **way: Any) -> None:
     from ctma.benchmark.matrix import run_benchmark
     from ctma.benchmark.record import recorded_networks
     from ctma.benchmark.report import failure_notes
@@ -158,9 +158,9 @@ def report(
     """Write OUT/table.md, table.json and table.html."""
     import json
 
-    from ctma.benchmark.report import TABLES, write_report
+    from ctma.benchmark.report import TABLES, write_benchmark_report
 
-    files = write_report(folder, others=others or ())
+    files = write_benchmark_report(folder, others=others or ())
     if as_json:
         print_json(json.loads((folder / TABLES[1]).read_bytes()))
         return

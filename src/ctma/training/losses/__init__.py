@@ -1,4 +1,4 @@
-"""What training minimizes: one family of losses a file, chosen by the recipe's ``loss.name``."""
+"""The losses of training: one file per family, chosen by the recipe's ``loss.name``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def change_loss(logits: ChangeLogits, change: Tensor, settings: LossSettings) ->
     """The loss that a recipe asks for.
 
     Args:
-        logits: What the network returned.
+        logits: The network's output.
         change: (B, 1, H, W), 0 or 1.
         settings: The recipe's loss part.
 

@@ -1,4 +1,4 @@
-"""Binary cross-entropy of the final mask and of a coarse one: the paper's loss."""
+"""Binary cross-entropy of the final mask and of a coarse mask: the paper's loss."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ctma.training.settings import BCESettings
 
 
 def bce_loss(logits: ChangeLogits, change: Tensor, settings: BCESettings) -> Tensor:
-    """Binary cross-entropy of the fused logits plus a weighted share of the coarse ones.
+    """Binary cross-entropy of the fused logits, plus the weighted loss of the coarse logits.
 
     Args:
-        logits: What the network returned; auxiliary logits are nearest-resized to H x W.
+        logits: The network's output; auxiliary logits are nearest-resized to H x W.
         change: (B, 1, H, W), 0 or 1.
         settings: Weights; the defaults are the paper's.
 

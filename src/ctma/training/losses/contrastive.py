@@ -1,4 +1,4 @@
-"""Contrastive loss of a distance between features: that of STANet and DSAMNet."""
+"""Contrastive loss on a distance between features, as in STANet and DSAMNet."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ctma.training.settings import ContrastiveSettings
 
 
 def contrastive_loss(logits: ChangeLogits, change: Tensor, settings: ContrastiveSettings) -> Tensor:
-    """Distances where nothing changed are drawn to 0, where something did beyond two margins.
+    """Pulls distances of unchanged pixels to 0, and pushes changed pixels beyond two margins.
 
-    Both halves count alike, however many pixels they have (H. Chen, Z. Shi, Remote Sensing 12,
-    2020). Auxiliary logits add half their weight in Dice each.
+    Changed and unchanged pixels have equal total weight, whatever their number (H. Chen, Z. Shi,
+    Remote Sensing 12, 2020). Each auxiliary output adds Dice with half of the auxiliary weight.
 
     Args:
-        logits: What the network returned: distances less the margin.
+        logits: The network's output: distances minus the margin.
         change: (B, 1, H, W), 0 or 1.
         settings: Margin and weights.
 

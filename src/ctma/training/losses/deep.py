@@ -1,4 +1,4 @@
-"""Deep supervision: every output alike, the loss of DSIFN."""
+"""Deep supervision with equal weight for every output: the loss of DSIFN."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def deep_loss(logits: ChangeLogits, change: Tensor, settings: DeepSettings) -> T
     """The sum over all outputs of binary cross-entropy and Dice.
 
     Args:
-        logits: What the network returned; auxiliary logits are nearest-resized to H x W.
+        logits: The network's output; auxiliary logits are nearest-resized to H x W.
         change: (B, 1, H, W), 0 or 1.
         settings: Weight of Dice.
 

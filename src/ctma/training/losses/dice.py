@@ -13,8 +13,9 @@ def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def squared_dice(logits: Tensor, target: Tensor) -> Tensor:
-    """As released with DSAMNet and DSIFN: squares in the denominator, no factor 2, and the mean
-    over images.
+    """One minus the squared Dice coefficient, averaged over images.
+
+    As released with DSAMNet and DSIFN: squares in the denominator and no factor 2.
     """
     probability, target = logits.sigmoid().flatten(1), target.flatten(1)
     overlap = (probability * target).sum(1)

@@ -1,4 +1,4 @@
-"""Negative log-likelihood of two classes, of which one logit is the difference."""
+"""Negative log-likelihood of two classes; one logit holds the difference of the class logits."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ctma.training.settings import NLLSettings
 
 
 def nll_loss(logits: ChangeLogits, change: Tensor, settings: NLLSettings) -> Tensor:
-    """The log-softmax loss of two classes with weights, divided by the weights of all pixels.
+    """The weighted log-softmax loss of two classes, divided by the sum of all pixels' weights.
 
     Args:
-        logits: What the network returned; the change logit less that of stillness.
+        logits: The network's output: the logit of change minus the logit of no change.
         change: (B, 1, H, W), 0 or 1.
         settings: Weights of the classes.
 
