@@ -12,7 +12,7 @@ from PIL import Image
 from ctma.data.dataset import PairDataset
 from ctma.data.doctor import check as examine
 from ctma.data.images import read_image
-from ctma.data.pairs import find_label_scale
+from ctma.data.pairs import find_label_scale, read_sample
 from ctma.data.readers import find_pairs
 from ctma.errors import DataError, ImageError
 from support.commands import refused
@@ -345,3 +345,15 @@ def test_hidden_folders_are_no_data(tmp_path):
     (tmp_path / "train/A/.ipynb_checkpoints").mkdir()
     shutil.copy(tmp_path / "train/A/a.png", tmp_path / "train/A/.ipynb_checkpoints/a-copy.png")
     assert [pair.name for pair in find_pairs(tmp_path, "train")] == ["a"]
+
+
+@pytest.mark.parametrize("ignored", [254, 255])
+def test_labels_of_0_and_1_with_a_value_to_ignore_are_not_taken_for_change(tmp_path, ignored):
+    label = LABEL // 255
+    label[:4] = ignored
+    write_split(tmp_path / "val", ["a"])
+    Image.fromarray(label).save(tmp_path / "val/label/a.png")
+    pairs = find_pairs(tmp_path, "val")
+    with pytest.raises(DataError, match=f"values 0, 1 and {ignored}; .* change or ignore"):
+        read_sample(pairs[0], find_label_scale(pairs))
+    assert any("change or ignore" in finding.what for finding in examine(tmp_path).findings)

@@ -16,6 +16,7 @@ from ctma import Recipe, load_model, load_recipe, read_header, save_model, train
 from ctma.data.augmentation import AUGMENTATIONS
 from ctma.errors import CheckpointError, DataError, OutputError, SettingError, UnknownNameError
 from ctma.files import file_fingerprint, sole_run
+from ctma.models.registry import model_arguments
 from ctma.training.recipes import load_kept
 from support.commands import refused
 from support.images import write_pair
@@ -596,3 +597,35 @@ def test_a_group_of_processes_that_is_there_before_stays(tiny_data, tmp_path):
         assert torch.distributed.is_initialized()
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_weights_are_not_lost_where_the_training_state_is_gone(tiny_data, tmp_path, resume):
+    train(small_recipe("trainer.epochs=1"), tiny_data, tmp_path / "run", device="cpu")
+    before = (tmp_path / "run/best.safetensors").read_bytes()
+    (tmp_path / "run/latest.ckpt").unlink()
+    expected = r"latest\.ckpt is gone" if resume else "holds a training already"
+    with pytest.raises(OutputError, match=expected):
+        train(small_recipe(), tiny_data, tmp_path / "run", device="cpu", resume=resume)
+    assert (tmp_path / "run/best.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("network", ["fc-ef", "dsifn"])
+def test_resumed_with_dropout_the_weights_are_those_of_the_uninterrupted_training(
+    tiny_data, tmp_path, network
+):
+    changes = [change for change in SMALL if not change.startswith("model.")]
+    more = ["model.pretrained=false"] if network == "dsifn" else []
+    recipes = [
+        load_recipe(f"levir-cd/{network}", [*changes, *more, f"trainer.epochs={epochs}"])
+        for epochs in (1, 2)
+    ]
+    assert model_arguments(network)["dropout"] > 0
+    train(recipes[1], tiny_data, tmp_path / "whole", device="cpu")
+    for recipe in recipes:
+        train(recipe, tiny_data, tmp_path / "parts", device="cpu", resume=True)
+    whole, parts = (
+        load_model(tmp_path / name / "latest.safetensors").state_dict()
+        for name in ("whole", "parts")
+    )
+    assert all(torch.equal(weight, parts[name]) for name, weight in whole.items())

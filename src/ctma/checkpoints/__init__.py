@@ -1,1 +1,1 @@
-"""Weights that say what they are, and those of the released implementations."""
+"""Checkpoints with a header, and weight files of the released implementations."""

@@ -1,4 +1,4 @@
-"""Checkpoints of one kind to another."""
+"""Converts checkpoints from one format to another."""
 
 from __future__ import annotations
 
@@ -27,29 +27,32 @@ def convert(
     offset: float | None = None,
     overwrite: bool = False,
 ) -> ChangeNetwork:
-    """Converts an original ``.pth`` to a checkpoint of ours, or a checkpoint back.
+    """Converts a released ``.pth`` file to a ctma checkpoint, or a ctma checkpoint to a ``.pth``.
 
     Args:
-        source: What is converted; its suffix says what it is.
-        target: The other kind; with ``half`` a checkpoint of ours in any case, with one of the four
-            values for its header it may be one.
-        arguments: For a ``.pth``, what it does not say, such as ``{"fusion": 0.67}``.
-        half: Whether kernels are kept in float16, see ``save_model``; by default as in the source.
-        ground_sample_distance: For the header: metres a pixel of the training data.
-        threshold: For the header: change is where the probability exceeds it.
-        temperature: For the header: what logits are divided by.
-        offset: For the header: what is added to them then.
-        overwrite: Replace the target if it is there.
+        source: The file to convert; its suffix gives its format.
+        target: The file to write, in the other format. With ``half`` the target must be a ctma
+            checkpoint. With one of the four header values below, the target may be a ctma
+            checkpoint even if the source is one.
+        arguments: Network arguments that a ``.pth`` file does not hold, such as
+            ``{"fusion": 0.67}``.
+        half: Store kernels in float16, see ``save_model``; by default as in the source.
+        ground_sample_distance: Header value: ground sample distance of the training data, in
+            metres per pixel.
+        threshold: Header value: a pixel is change if its probability exceeds the threshold.
+        temperature: Header value: the network's logits are divided by the temperature.
+        offset: Header value: the offset is added to the divided logits.
+        overwrite: Replace an existing target.
 
     Returns:
-        The network.
+        The converted network.
 
     Raises:
-        CheckpointError: If the kinds do not fit, source and target are one, the source cannot
-            be read or does not say all that its network needs, or a weight is too large for
-            half precision.
-        OutputError: If the target cannot be written, or is there and not to be replaced.
-        SettingError: If a value for the header is out of its range.
+        CheckpointError: If ctma cannot convert between the two formats, source and target are
+            the same file, the source is unreadable, the source lacks an argument of its network,
+            or a weight is too large for half precision.
+        OutputError: If the target cannot be written, or exists and ``overwrite`` is false.
+        SettingError: If a header value is out of its range.
     """
     source, target = find_checkpoint(source), Path(target)
     said = {
@@ -73,7 +76,7 @@ def convert(
 
 
 def _check_kinds(source: Path, target: Path, *, half: bool | None, changes: bool) -> None:
-    """Refuses kinds of files that are not converted one to the other."""
+    """Refuses pairs of file formats that ctma cannot convert."""
     if source.resolve() == target.resolve():
         raise CheckpointError(f"{source}: would be overwritten; name another file")
     ours = {".safetensors"}
@@ -87,17 +90,19 @@ def _check_kinds(source: Path, target: Path, *, half: bool | None, changes: bool
 
 
 def _cannot_hold(network: ChangeNetwork) -> str:
-    """What a network knows beside its weights and a released file has no place for."""
+    """Lists the arguments and usage values of a network that a released file cannot store."""
     usage, plain = dict(network.usage), dict(Usage())
-    known = network.arguments | {name: usage[name] for name in usage if usage[name] != plain[name]}
-    # These are taken where a released file is read.
+    settings = network.arguments | {
+        name: usage[name] for name in usage if usage[name] != plain[name]
+    }
+    # The user can pass these arguments again when ctma reads the released file.
     taken = network.released.arguments if network.released else ()
-    known = {key: value for key, value in known.items() if key not in taken}
-    return ", ".join(f"{name} {value}" for name, value in known.items())
+    settings = {key: value for key, value in settings.items() if key not in taken}
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def _released_progress(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Epoch and best F1 as released files say them; epochs count from 0 there."""
+    """Epoch and best F1 in the form of released files, which count epochs from 0."""
     epoch = max((provenance.get("epoch") or 1) - 1, 0)
     scores = provenance.get("scores", [])
     best = next((record["f1"] for record in scores if "f1" in record), 0.0)

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself, read without its weights."""
+"""The header of a checkpoint, read without the weights."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from ctma.models.usage import Usage
 
 FORMAT_VERSION = 2
 KEY = "ctma"
-"""Where the header stands among a safetensors file's metadata."""
+"""Key of the header in the metadata of a safetensors file."""
 
 RELEASED_SUFFIXES = {".pth", ".pt"}
-"""Torch files, as the released implementations write them."""
+"""Suffixes of the torch files that the released implementations write."""
 
 EXPORTED_SUFFIXES = {".onnx", ".xml"}
-"""Models that ``ctma export`` writes for other programs, and that ctma runs too."""
+"""Suffixes of the models that ``ctma export`` writes for other programs and that ctma can run."""
 
 RUN_BEST = "best.safetensors"
-"""The checkpoint of a run's folder that stands for it."""
+"""Name of the best checkpoint in a run's folder; ctma loads this file for the folder."""
 
 _SHIPPED = Path(__file__).parents[1] / "weights"
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-"""What batch norms keep beside their parameters."""
+"""Batch statistics that batch norm layers store besides their parameters."""
 
 
 class Header(Usage):
-    """What a checkpoint says about itself: how its network is used, and where it comes from.
+    """The header of a checkpoint: how to use the network, and where the weights come from.
 
-    Fields that a newer version of ctma added are kept as they are.
+    The header keeps unknown fields, such as those of a newer version of ctma, unchanged.
 
     Attributes:
-        network: Name for ``create_model``.
-        arguments: Its arguments.
-        calibration: How temperature, offset and threshold were found, where they were.
-        agreement: For faster engines and precisions, the share of validation pixels whose mask is
-            that of float32, where it was measured.
-        training_data: Name, fingerprint and size of the data it was trained on.
-        initial_weights: Name and fingerprint of the checkpoint where training began, if any.
-        recipe: The full recipe it was trained with.
-        epoch: Finished epochs, counted from 1.
-        scores: Scores taken, each with its split, protocol, threshold and data fingerprint.
-        ctma_version: The version of ctma that wrote it.
-        format_version: The version of this header's form.
+        network: Name of the network for ``create_model``.
+        arguments: Arguments of the network for ``create_model``.
+        calibration: How ctma found temperature, offset and threshold, if the network is calibrated.
+        agreement: For each measured engine or precision, the share of validation pixels whose mask
+            equals the float32 mask.
+        training_data: Name, fingerprint and size of the training data.
+        initial_weights: Name and fingerprint of the checkpoint that training started from, if any.
+        recipe: The full training recipe.
+        epoch: Number of finished epochs, counted from 1.
+        scores: Measured scores, each with its split, protocol, threshold and data fingerprint.
+        ctma_version: The version of ctma that wrote the header.
+        format_version: The version of the header format.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -69,7 +69,7 @@ class Header(Usage):
 
 
 def shipped_models() -> list[str]:
-    """Names of the checkpoints that come with the package; they stand for their files."""
+    """Names of the checkpoints that come with the package; a name works in place of a path."""
     return sorted(path.stem for path in _SHIPPED.glob("*.safetensors"))
 
 
@@ -79,11 +79,11 @@ def is_shipped(path: Path) -> bool:
 
 
 def find_checkpoint(checkpoint: str | Path) -> Path:
-    """The file of a checkpoint: given by its path, by the folder of its run, or by its name.
+    """Finds a checkpoint's file from its path, its run's folder or its shipped name.
 
     Raises:
-        CheckpointError: If it is the state of a training, or a program of torch's, which hold
-            no header.
+        CheckpointError: If the file is a training state (``.ckpt``) or a torch program
+            (``.pt2``); these files hold no header.
     """
     path = Path(checkpoint)
     if str(checkpoint) in shipped_models():
@@ -99,10 +99,10 @@ def find_checkpoint(checkpoint: str | Path) -> Path:
 
 
 def refuse_exported(path: Path) -> None:
-    """Refuses an exported model where a checkpoint with weights is wanted.
+    """Refuses an exported model where ctma needs a checkpoint with weights.
 
     Raises:
-        CheckpointError: If the suffix is that of an exported model.
+        CheckpointError: If the path has the suffix of an exported model.
     """
     if path.suffix in EXPORTED_SUFFIXES:
         raise CheckpointError(
@@ -112,13 +112,13 @@ def refuse_exported(path: Path) -> None:
 
 
 def read_header(path: str | Path) -> Header:
-    """Reads what a checkpoint says about itself, without its weights.
+    """Reads the header of a checkpoint, without the weights.
 
     Args:
-        path: A checkpoint of ours, or the name of a shipped one.
+        path: A ctma checkpoint, or the name of a shipped checkpoint.
 
     Raises:
-        CheckpointError: If the file is missing, damaged or no checkpoint of ours.
+        CheckpointError: If the file is missing, damaged or not a ctma checkpoint.
     """
     path = find_checkpoint(path)
     refuse_exported(path)
@@ -134,7 +134,7 @@ def read_header(path: str | Path) -> Header:
 
 
 def count_parameters(path: str | Path) -> int:
-    """How many parameters a checkpoint of ours holds, its batch statistics left out.
+    """Counts the parameters of a ctma checkpoint, without batch statistics.
 
     Raises:
         CheckpointError: If the file is missing or damaged.
@@ -144,7 +144,7 @@ def count_parameters(path: str | Path) -> int:
 
 
 def is_half(path: Path) -> bool:
-    """Whether a checkpoint of ours keeps kernels in float16."""
+    """Whether a ctma checkpoint stores kernels in float16."""
     if path.suffix in RELEASED_SUFFIXES:
         return False
     with safe_open(path, framework="np") as file:
@@ -152,7 +152,7 @@ def is_half(path: Path) -> bool:
 
 
 def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, list[int]]]:
-    """Metadata, and the shape of each tensor by its name."""
+    """Reads the metadata and the shape of each tensor, by tensor name."""
     if path.is_dir():
         raise CheckpointError(f"{path}: no run's folder, it has no {RUN_BEST}")
     if not path.is_file():
@@ -167,12 +167,12 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, list[int
 
 
 def _check_format(content: Any, path: Path) -> dict[str, Any]:
-    """A header's content, if its form is today's."""
+    """Returns a header's content, if the header has the current format version."""
     version = content.get("format_version")
     if not isinstance(version, int):
         raise CheckpointError(f"{path}: damaged ctma header (format_version {version!r})")
     if version != FORMAT_VERSION:
         advice = "upgrade ctma" if version > FORMAT_VERSION else "ctma wrote it before its release"
         raise CheckpointError(f"{path}: header of format {version}, not {FORMAT_VERSION}; {advice}")
-    known: dict[str, Any] = content
-    return known
+    fields: dict[str, Any] = content
+    return fields

@@ -1,4 +1,4 @@
-"""Torch files of the released implementations, read without running code, and written."""
+"""Reads torch files of the released implementations without running code, and writes them."""
 
 from __future__ import annotations
 
@@ -24,45 +24,46 @@ from ctma.models.registry import (
 
 
 def load_released(path: Path, arguments: Mapping[str, Any]) -> ChangeNetwork:
-    """Loads the network that a released file holds the weights of.
+    """Loads a network with the weights of a released file.
 
     Args:
         path: A ``.pth`` path.
-        arguments: What the file does not say, such as ``fusion=0.67``.
+        arguments: Network arguments that the file does not hold, such as ``fusion=0.67``.
 
     Raises:
-        CheckpointError: If the file cannot be read, or its weights are those of no network
-            here.
+        CheckpointError: If the file cannot be read, or its weights fit no network of ctma.
     """
     state = {
         name.removeprefix("module."): weight
         for name, weight in read_released(path)["state_dict"].items()
     }
-    found = released_network(state)
-    if found is None:
-        known = ", ".join(name for name, entry in ENTRIES.items() if entry.released_weight)
+    network_name = released_network(state)
+    if network_name is None:
+        supported_names = ", ".join(
+            name for name, entry in ENTRIES.items() if entry.released_weight
+        )
         raise CheckpointError(
-            f"{path}: weights of no network that is known here ({known}); "
+            f"{path}: weights of no network that is known here ({supported_names}); "
             f"the first one is {next(iter(state))}"
         )
-    network = create_model(found, **{**released_arguments(found), **arguments})
+    network = create_model(network_name, **{**released_arguments(network_name), **arguments})
     released = _released(network, path)
     ours = {released.rename(name): name for name in network.state_dict()}
     if released.twice is not None:
         _, again = released.twice
         state = {name: weight for name, weight in state.items() if not name.startswith(again)}
-    # Unknown ones keep their names, to be named in the error.
+    # Unknown weights keep their names, so that the error can name them.
     load_weights(network, {ours.get(name, name): state[name] for name in state}, path)
     return network
 
 
 def find_unsaid(path: Path, network: ChangeNetwork, said: Container[str]) -> dict[str, str]:
-    """What a released file leaves open and nobody has said, each with what it may be.
+    """Finds arguments that neither a released file nor the user gives, with a hint for each.
 
     Args:
-        path: The file that the network was loaded from; one of ours leaves nothing open.
-        network: The network.
-        said: Names of the arguments that were given.
+        path: The file of the network; for a ctma checkpoint the result is empty.
+        network: The loaded network.
+        said: Names of the arguments that the user gave.
     """
     if path.suffix not in RELEASED_SUFFIXES or network.released is None:
         return {}
@@ -73,7 +74,7 @@ def read_released(path: str | Path) -> dict[str, Any]:
     """Reads a torch file of a released implementation, without running code.
 
     Returns:
-        Its content; ``state_dict`` holds weights under the released names.
+        The content of the file; ``state_dict`` holds the weights under the released names.
 
     Raises:
         CheckpointError: If the file is missing, damaged, holds no weights, or is a pickle
@@ -85,7 +86,7 @@ def read_released(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # torch raises pickle, zip, key, value and runtime errors for one and the same damage.
+        # torch raises pickle, zip, key, value and runtime errors for the same damage.
         if "weights_only" in str(error).lower():
             raise CheckpointError(
                 f"{path}: holds more than weights, and loading it would run code; refused"
@@ -99,12 +100,12 @@ def read_released(path: str | Path) -> dict[str, Any]:
 
 
 def write_released(path: str | Path, network: ChangeNetwork, **content: Any) -> None:
-    """Writes a torch file as a released implementation does, whole or not at all.
+    """Writes a torch file in the format of a released implementation, whole or not at all.
 
     Args:
         path: A ``.pth`` path.
         network: The network; it must have a released implementation.
-        **content: What else goes in, such as ``epoch``, ``optimizer``, ``max_acc``.
+        **content: Further entries of the file, such as ``epoch``, ``optimizer``, ``max_acc``.
 
     Raises:
         CheckpointError: If the network has no released implementation.
@@ -121,11 +122,11 @@ def write_released(path: str | Path, network: ChangeNetwork, **content: Any) -> 
         }
     if network.name not in ENTRIES or released_network(state) != network.name:
         raise _not_released(network, path)
-    known = model_arguments(network.name) | network.arguments
+    settings = model_arguments(network.name) | network.arguments
     for name, value in released.arguments.items():
-        if known[name] != value:
+        if settings[name] != value:
             raise CheckpointError(
-                f"{path}: the released {network.name} has {name} {value}, this one {known[name]}"
+                f"{path}: the released {network.name} has {name} {value}, this one {settings[name]}"
             )
     with whole_file(path) as part:
         content = {"epoch": 0, "optimizer": {}, "max_acc": (0.0, 0)} | content

@@ -1,4 +1,4 @@
-"""Networks to safetensors files with a header, and back."""
+"""Saves networks as safetensors files with a header, and loads them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from ctma.models.usage import Usage
 _USAGE = tuple(Usage.model_fields)
 _OWN = {"network", "arguments", "ctma_version", "format_version", *_USAGE}
 _PROVENANCE = Header.model_fields.keys() - _OWN
-"""What a header says beside the network and its usage."""
+"""Names of the header fields besides the network and its usage."""
 
 
 def save_model(
@@ -50,18 +50,18 @@ def save_model(
 
     Args:
         path: A ``.safetensors`` path.
-        network: The network: its weights, its name and arguments as ``create_model`` knows
-            them, its ``usage``, and where it comes from.
-        half: Keep kernels in float16, for a file of half the size; they are loaded as
-            float32. Vectors, batch statistics among them, stay as they are.
-        **provenance: Fields of ``Header`` that take the place of the network's own
-            ``provenance``, such as ``scores``. What its ``usage`` says is set there.
+        network: The network. The file holds its weights, its name and arguments for
+            ``create_model``, its ``usage`` and its ``provenance``.
+        half: Store kernels in float16, for a file of half the size; ``load_model`` converts
+            kernels to float32. Vectors, such as batch statistics, are not converted.
+        **provenance: Fields of ``Header``, such as ``scores``, that replace fields of the
+            network's ``provenance``. Set usage fields in the network's ``usage`` instead.
 
     Raises:
         CheckpointError: If the path has another suffix, a weight is too large for half
-            precision, or the network was not made by ``create_model``.
-        UnknownNameError: If there is no such field.
-        SettingError: If a field's value cannot be.
+            precision, or ``create_model`` did not make the network.
+        UnknownNameError: If a name in ``provenance`` is not a field of the header.
+        SettingError: If a field's value is invalid.
         OutputError: If the file cannot be written.
     """
     check_network(network)
@@ -97,20 +97,21 @@ def save_model(
 
 
 def load_model(path: str | Path, arguments: Mapping[str, Any] | None = None) -> ChangeNetwork:
-    """Loads a network with its weights, in evaluation mode; to predict, see ``ctma.load``.
+    """Loads a network with its weights, in evaluation mode; for prediction use ``ctma.load``.
 
     Args:
-        path: A checkpoint of ours, the name of a shipped one, the folder of a run, or a ``.pth``
-            file of a released implementation.
-        arguments: For a ``.pth`` file, what it does not say, such as ``{"fusion": 0.67}``.
+        path: A ctma checkpoint, the name of a shipped checkpoint, the folder of a run, or a
+            ``.pth`` file of a released implementation.
+        arguments: Network arguments that a ``.pth`` file does not hold, such as
+            ``{"fusion": 0.67}``.
 
     Returns:
-        The network; its ``usage`` is what the checkpoint knows of how to use it, its
-        ``provenance`` what else it says.
+        The network. Its ``usage`` holds the usage fields of the checkpoint's header, its
+        ``provenance`` the other fields.
 
     Raises:
-        CheckpointError: If the file is no checkpoint, would run code, or its weights do
-            not fit the network it names.
+        CheckpointError: If the file is not a checkpoint, loading it would run code, or the
+            weights do not fit the network that the header names.
     """
     path = find_checkpoint(path)
     if path.suffix in RELEASED_SUFFIXES:
@@ -129,7 +130,7 @@ def load_model(path: str | Path, arguments: Mapping[str, Any] | None = None) -> 
 
 
 def load_telling(path: Path) -> ChangeNetwork:
-    """As ``load_model``, with a warning for each argument that was taken by default."""
+    """Does the same as ``load_model``, and warns of each missing argument set by default."""
     network = load_model(path)
     for name, hint in find_unsaid(path, network, ()).items():
         warn(

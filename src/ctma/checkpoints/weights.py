@@ -1,4 +1,4 @@
-"""Weights into a network, all of them or none."""
+"""Loads weights into a network, all of them or none."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ctma.models.base import ChangeNetwork
 
 
 def load_weights(network: ChangeNetwork, weights: Mapping[str, Tensor], source: Path) -> None:
-    """Puts weights into a network if all fit, else changes nothing.
+    """Loads weights into a network if all weights fit; else changes nothing.
 
     Raises:
-        CheckpointError: If a weight is missing, surplus or misshapen; it names them.
+        CheckpointError: If a weight is missing, surplus or misshapen; the error names weights.
     """
-    own = network.state_dict()
-    problems = [f"{name} is missing" for name in own if name not in weights]
-    problems += [f"{name} is surplus" for name in weights if name not in own]
+    tensors = network.state_dict()
+    problems = [f"{name} is missing" for name in tensors if name not in weights]
+    problems += [f"{name} is surplus" for name in weights if name not in tensors]
     problems += [
         f"{name} is {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
-        for name, tensor in own.items()
+        for name, tensor in tensors.items()
         if name in weights and weights[name].shape != tensor.shape
     ]
     if problems:

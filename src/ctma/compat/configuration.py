@@ -90,7 +90,7 @@ class ReleasedConfig(Keys):
         criterion: The model's loss: ``WBCE`` (weighted binary cross-entropy), ``WNLL``, ``BC`` or
             ``WBCE+Dice``.
         weights: Weights of no change and change.
-        model: One of :data:`~ctma.compat.methods.METHODS`; ``P2V`` is the released name of CTMA.
+        model: One of ``METHODS``; ``P2V`` is the released name of CTMA.
         out_type: What the model returns: ``logits``, ``logits2`` or ``dist``.
         p2v_model: Arguments of CTMA.
         bit_model: Arguments of BIT.

@@ -1,7 +1,7 @@
-"""Augmentation of pairs, alike for both images and the label.
+"""Augments pairs of images together with their label.
 
-Everything works on uint8 arrays (H, W) or (H, W, C) and takes its chances from one
-``numpy.random.Generator``, so that a sample is a function of its seed alone.
+All functions work on uint8 arrays (H, W) or (H, W, C). All random numbers come from one
+``numpy.random.Generator``, so a sample depends only on its seed.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ SHIFT_SHARE = 0.0625
 
 
 def augmentation(name: str, without: Collection[str] = ()) -> Augmentation:
-    """An augmentation by name.
+    """Returns an augmentation by its name.
 
     Args:
-        name: ``"paper"`` (``paper``), ``"mild"``, a gentle policy that a network can start
-            on, ``"strong"``, a wide one for small data sets and robust weights, or ``"none"``.
-        without: Parts of it that are left out, of those in :data:`AUGMENTATIONS`.
+        name: ``"paper"`` (``paper``); ``"mild"``, a gentle policy for the start of training;
+            ``"strong"``, a wide policy for small data sets and robust weights; or ``"none"``.
+        without: Names of parts to leave out; ``AUGMENTATIONS`` lists the parts.
 
     Raises:
-        UnknownNameError: If there is no such augmentation, or no such part of it.
+        UnknownNameError: If the augmentation is unknown, or has no such part.
     """
     if name not in AUGMENTATIONS:
         raise UnknownNameError("augmentation", name, AUGMENTATIONS)
@@ -52,15 +52,15 @@ def random_crop(
     zoom: tuple[float, float] = (1.0, 1.0),
     focus: float = 0.0,
 ) -> Sample:
-    """Cuts the same square out of all three; without zoom, smaller images stay whole.
+    """Cuts the same square out of both images and the label.
 
     Args:
         sample: Both images and the label.
-        size: Side of the crop, pixels.
-        rng: Its chances.
-        zoom: Range of the side that is cut, in crop sizes, as far as the image reaches; what
-            was cut is resized to ``size``.
-        focus: Odds that the square is laid over a changed pixel, where there is one.
+        size: Side of the crop, in pixels. Without zoom, smaller images stay whole.
+        rng: The random number generator.
+        zoom: Range of the square's side before resizing, as a multiple of ``size``. The image
+            limits the square. The function resizes the square to ``size``.
+        focus: Probability that the square contains a changed pixel, if the label has any.
     """
     zoomed = zoom != (1.0, 1.0)
     side = size
@@ -72,9 +72,9 @@ def random_crop(
 
 
 def paste(sample: Sample, donor: Sample) -> Sample:
-    """Lays the changed pixels of another sample of the same size over this one, at both dates.
+    """Copies the changed pixels of a donor sample of the same size into both dates of a sample.
 
-    Both dates get the same outline, so that it is no sign of change by itself.
+    Both dates get the same outline, so the outline alone does not show change.
     """
     changed = donor[2][..., None] != 0
     before, after = (np.where(changed, donor[date], sample[date]) for date in (0, 1))
@@ -82,23 +82,23 @@ def paste(sample: Sample, donor: Sample) -> Sample:
 
 
 def put_together(first: Sample, second: Sample) -> Sample:
-    """Makes a pair of two places: change is what stands at one of them only.
+    """Makes a pair from two places; change is what only one of the two labels contains.
 
     After Zheng et al., "Change is Everywhere: Single-Temporal Supervised Object Change Detection
     in Remote Sensing Imagery", ICCV 2021.
 
     Args:
-        first: One image as both dates, and where something stands in it.
-        second: The same of another place, of the same size.
+        first: One image as both dates, and the label of the objects in the image.
+        second: A sample in the same form, of another place and of the same size.
     """
     return first[0], second[1], first[2] ^ second[2]
 
 
 def paper(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Exactly one of the paper's seven, with equal odds.
+    """Applies one of the seven augmentations of the paper, each with the same probability.
 
-    Horizontal flip, vertical flip, rotation by 90, 180 or 270 degrees, shift by whole
-    pixels within 6.25 % of the size with zero fill, identity.
+    The seven are: horizontal flip; vertical flip; rotation by 90, 180 or 270 degrees; shift by
+    whole pixels within 6.25 % of the image size, with zero fill; identity.
     """
     choice = PAPER_CHOICES[int(rng.integers(len(PAPER_CHOICES)))]
     if choice == "shift":
@@ -109,7 +109,7 @@ def paper(sample: Sample, rng: np.random.Generator) -> Sample:
 
 
 def shift(image: Pixels, down: int, right: int) -> Pixels:
-    """Moves an image by whole pixels and fills with zeros."""
+    """Shifts an image by whole pixels and fills the border with zeros."""
     height, width = image.shape[:2]
     moved = np.zeros_like(image)
     target = moved[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
@@ -118,7 +118,7 @@ def shift(image: Pixels, down: int, right: int) -> Pixels:
 
 
 def lose_detail(image: Pixels, factor: float) -> Pixels:
-    """Loses detail as a coarser sensor would: down by a factor and up again."""
+    """Simulates a coarser sensor: scales an image down by a factor and up again."""
     height, width = image.shape[:2]
     source = Image.fromarray(np.ascontiguousarray(image))
     small = source.resize((int(width / factor), int(height / factor)), Image.Resampling.BOX)
@@ -126,7 +126,7 @@ def lose_detail(image: Pixels, factor: float) -> Pixels:
 
 
 def compress(image: Pixels, quality: int) -> Pixels:
-    """An image after JPEG of a quality from 1 to 95."""
+    """Compresses an image as JPEG, with a quality from 1 to 95, and decompresses the JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
@@ -141,7 +141,7 @@ _EXACT: dict[str, Callable[[Pixels], Pixels]] = {
     "identity": lambda image: image,
 }
 PAPER_CHOICES = (*_EXACT, "shift")
-"""The seven of ``paper``."""
+"""Names of the seven augmentations of ``paper``."""
 
 
 def _each(sample: Sample, alter: Callable[[Pixels], Pixels]) -> Sample:
@@ -174,13 +174,13 @@ def _each_date(
     sample: Sample,
     rng: np.random.Generator,
 ) -> Sample:
-    """Alters each image by its own chances."""
+    """Alters each image independently, with separate random numbers."""
     before, after, change = sample
     return alter(before, rng), alter(after, rng), change
 
 
 def _turn(sample: Sample, rng: np.random.Generator) -> Sample:
-    """One of the eight flips and rotations."""
+    """Applies one of the eight flips and rotations."""
     turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
     return _each(sample, lambda image: np.rot90(image[:, ::-1] if mirrored else image, turns))
 
@@ -190,7 +190,7 @@ def _cut(sample: Sample, side: int, top: int, left: int) -> Sample:
 
 
 def _corner(change: Pixels, side: int, rng: np.random.Generator, focused: bool) -> tuple[int, int]:
-    """Row and column of a random square, if focused one that holds a random changed pixel."""
+    """Row and column of a random square; a focused square contains a random changed pixel."""
     last = [max(length - side, 0) for length in change.shape]
     first = [0, 0]
     if focused and change.any():
@@ -207,13 +207,13 @@ def _swap(sample: Sample, rng: np.random.Generator) -> Sample:
 
 
 def _still(sample: Sample, rng: np.random.Generator) -> Sample:
-    """One image as both dates, with nothing changed."""
+    """Uses the earlier image for both dates, with an empty label."""
     image, _, change = sample
     return image, image, np.zeros_like(change)
 
 
 def _misregister(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Moves the later image by up to 2 pixels."""
+    """Shifts the later image by up to 2 pixels in each direction."""
     before, after, change = sample
     down, right = (int(step) for step in rng.integers(-2, 3, size=2))
     return before, np.roll(after, (down, right), axis=(0, 1)), change
@@ -230,7 +230,7 @@ def _zoom(sample: Sample, rng: np.random.Generator) -> Sample:
 def _resize_each(
     sample: Sample, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
 ) -> Sample:
-    """Resizes to (width, height) what is in the box: images smoothly, the label by nearest."""
+    """Resizes the box to (width, height): images bilinear, the label by nearest neighbour."""
 
     def resized(image: Pixels, resample: Image.Resampling) -> Pixels:
         source = Image.fromarray(np.ascontiguousarray(image))
@@ -242,9 +242,9 @@ def _resize_each(
 
 
 def _recolour(image: Pixels, rng: np.random.Generator, cast: float = 0.05) -> Pixels:
-    """Gamma for all bands, gain and offset for each, through one lookup table a band.
+    """Changes gamma of all bands, and gain and offset of each band, with one lookup table per band.
 
-    A band's own gain varies by ``cast``, the standard deviation of its logarithm.
+    The logarithm of each band's gain varies with the standard deviation ``cast``.
     """
     levels = np.linspace(0, 1, 256) ** np.exp(rng.normal(0, 0.2))
     gains = np.exp(rng.normal(0, 0.15)) * np.exp(rng.normal(0, cast, image.shape[2]))
@@ -288,4 +288,4 @@ AUGMENTATIONS: dict[str, dict[str, Augmentation]] = {
     },
     "none": {},
 }
-"""The parts of each augmentation by name, in their order."""
+"""The named parts of each augmentation, in order of application."""

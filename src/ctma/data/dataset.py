@@ -1,4 +1,4 @@
-"""Pairs as tensors: the data set that loaders draw from, and the order they draw in."""
+"""Pairs as tensors: data sets for data loaders, and samplers that set the order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
         before: (B, C, H, W) uint8.
         after: (B, C, H, W) uint8.
         change: (B, 1, H, W) uint8, 0 or 1.
-        indices: (B,) int64, where they stand in the list of pairs.
+        indices: (B,) int64, index of each pair in the list of pairs.
     """
 
     before: Tensor
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Draw:
-    """One draw of a training sampler: which pair, and the seed of its augmentation."""
+    """One draw of a training sampler: the index of a pair and the seed of its augmentation."""
 
     index: int
     seed: int
@@ -45,18 +45,18 @@ class Draw:
 class PairDataset(Dataset[Any]):
     """Labelled pairs as 8-bit tensors.
 
-    An item asked for by a plain index comes as it is on disk; by a ``Draw`` it comes
-    cropped and augmented, as a function of the draw's seed alone.
+    With an integer index, the data set returns the pair as stored on disk. With a ``Draw``,
+    the data set returns the pair cropped and augmented. The result depends only on the draw.
 
     Args:
         pairs: Labelled pairs.
         label_scale: The stored value of change, 1 or 255; see ``find_label_scale``.
-        crop_size: Side of a random crop in pixels, ``None`` for none.
-        augment: What is done to a drawn sample after cropping, ``None`` for nothing.
-        zoom: Range of the square that a crop is cut from, in crop sizes.
-        focus: Odds that a crop is laid over a changed pixel.
-        paste: Odds that the changed pixels of a pair drawn at random are laid over a crop.
-        single: Whether the pairs are single dates, two of which are put together.
+        crop_size: Side of a random crop in pixels; ``None`` for whole images.
+        augment: Augmentation of a drawn sample after cropping; ``None`` for no augmentation.
+        zoom: Range of the side of the square that is resized to a crop, in crop sizes.
+        focus: Probability that a crop contains a changed pixel.
+        paste: Probability that the changed pixels of a random pair are copied into a crop.
+        single: Whether the pairs are labelled single dates; two of these then make one pair.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class PairDataset(Dataset[Any]):
 
     @property
     def note(self) -> str:
-        """How many pairs, and how their labels are stored."""
+        """A text with the number of pairs and the stored values of their labels."""
         return f"{counted(len(self.pairs), 'pair')}, labels stored as 0/{self.label_scale}"
 
     def __len__(self) -> int:
@@ -111,10 +111,10 @@ class PairDataset(Dataset[Any]):
         return random_crop(sample, self.crop_size, rng, self.zoom, focus)
 
     def read(self, index: int) -> Sample:
-        """One pair as it is on disk; see ``ctma.data.pairs.read_sample``.
+        """Reads one pair as stored on disk; see ``ctma.data.pairs.read_sample``.
 
         Raises:
-            ImageError: If it is too small to be cropped.
+            ImageError: If the pair is too small for cropping.
         """
         sample = read_sample(self.pairs[index], self.label_scale)
         if min(sample[2].shape) < MINIMUM_SIZE and self.crop_size is not None:
@@ -126,10 +126,10 @@ class PairDataset(Dataset[Any]):
 
 
 class Mixture(Dataset[Any]):
-    """Several data sets as one to draw from.
+    """Several data sets as one data set.
 
     Args:
-        parts: Data sets, each with how often every pair of it is drawn.
+        parts: The data sets, each with the number of draws of every pair.
     """
 
     def __init__(self, parts: Sequence[tuple[PairDataset, int]]):
@@ -143,7 +143,7 @@ class Mixture(Dataset[Any]):
 
     @property
     def note(self) -> str:
-        """What the parts say of themselves."""
+        """The notes of all parts."""
         return " + ".join(part.note for part in self.parts)
 
     def __len__(self) -> int:
@@ -155,18 +155,19 @@ class Mixture(Dataset[Any]):
 
 
 class TrainingSampler(Sampler[Any]):
-    """Draws every pair equally often in an epoch, in an order that the epoch's seed gives.
+    """Draws every pair equally often in an epoch, in a random order that the epoch's seed sets.
 
-    Under several processes each draws its share, and all draw equally often: the list is
-    filled up from its start.
+    With several processes, each process draws its share, and all shares have the same length.
+    To fill the last shares, the sampler repeats draws from the start of the list.
 
     Args:
-        size: How many pairs there are.
-        repeats: How often each is drawn in an epoch.
+        size: Number of pairs.
+        repeats: Number of draws of each pair in an epoch.
         seed: Seed of the run.
-        rank: This process.
-        processes: How many processes share the draws.
-        draws: How many are drawn, in place of ``repeats``; some pairs then once more than others.
+        rank: Index of this process.
+        processes: Number of processes that share the draws.
+        draws: Total number of draws in an epoch, in place of ``repeats``. The sampler then draws
+            some pairs once more than others.
     """
 
     def __init__(
@@ -187,7 +188,7 @@ class TrainingSampler(Sampler[Any]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch that the next iteration draws; the trainer calls it."""
+        """Sets the epoch of the next iteration; the trainer calls this method."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -202,19 +203,19 @@ class TrainingSampler(Sampler[Any]):
             yield Draw(int(order[draw]) % self.size, int(seeds[draw]))
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Of all draws at once; of a number of draws round by round, so that none is left out."""
+        """Shuffles all draws at once; with ``draws`` set, round by round, so no pair is missed."""
         if self.total == self.listed:
             return rng.permutation(self.listed)
         return np.concatenate([rng.permutation(self.size) for _ in range(self.listed // self.size)])
 
 
 class ShareSampler(Sampler[Any]):
-    """Every index once over all processes, none twice: for exact scores.
+    """Draws every index exactly once over all processes, for exact scores.
 
     Args:
-        size: How many items there are.
-        rank: This process.
-        processes: How many processes share the items.
+        size: Number of items.
+        rank: Index of this process.
+        processes: Number of processes that share the items.
     """
 
     def __init__(self, size: int, rank: int = 0, processes: int = 1):
@@ -228,10 +229,10 @@ class ShareSampler(Sampler[Any]):
 
 
 def collate(samples: list[Batch]) -> Batch:
-    """Stacks samples of one size.
+    """Stacks samples of the same size to a batch.
 
     Raises:
-        DataError: If their sizes differ.
+        DataError: If the sizes differ.
     """
     if len({sample.before.shape for sample in samples}) > 1:
         raise DataError(
@@ -241,7 +242,7 @@ def collate(samples: list[Batch]) -> Batch:
 
 
 def collate_by_size(samples: list[Batch]) -> list[Batch]:
-    """Stacks samples of one size each, in as many batches as there are sizes."""
+    """Stacks samples to batches, one batch for each image size."""
     by_size: dict[torch.Size, list[Batch]] = {}
     for sample in samples:
         by_size.setdefault(sample.before.shape, []).append(sample)
@@ -249,17 +250,17 @@ def collate_by_size(samples: list[Batch]) -> list[Batch]:
 
 
 def to_unit_range(image: Tensor, scaling: float) -> Tensor:
-    """8-bit values to [0, 1]; other values as they are.
+    """Scales 8-bit values to [0, 1]; returns images of other types unchanged.
 
     Args:
-        image: Any shape.
-        scaling: The stored value that stands for 1; larger ones become 1 too.
+        image: An image of any shape.
+        scaling: The stored value that maps to 1; larger values also become 1.
     """
     return (image / scaling).clamp(max=1) if image.dtype == torch.uint8 else image
 
 
 def to_tensor(image: NDArray[Any]) -> Tensor:
-    """(H, W, C) or (H, W) to (C, H, W), of the same type."""
+    """Converts an array (H, W, C) or (H, W) to a tensor (C, H, W) of the same type."""
     if image.ndim == 2:
         image = image[..., None]
     return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))

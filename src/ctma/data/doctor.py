@@ -1,4 +1,4 @@
-"""The doctor: finds what would hurt a training, before it starts."""
+"""The doctor: finds problems of a data set before training."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ctma.types import MINIMUM_SIZE, Progress, ignore
 
 HASH_SIDE = 16
 LARGEST_DISTANCE = 0.18
-"""Share of hash bits in which two images of one scene may differ."""
+"""Largest share of differing hash bits for two images of the same scene."""
 
 CROP = 256
-"""Side of the squares that the recipes cut out of training pairs."""
+"""Side of the crops that the recipes cut from training pairs, in pixels."""
 
 THUMBNAIL = 64
 BLANK_DEVIATION = 1.0
@@ -35,14 +35,14 @@ BLANK_DEVIATION = 1.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One problem of a data set.
 
     Attributes:
-        kind: What is wrong; one of ``missing split``, ``empty split``, ``missing folder``,
+        kind: Kind of the problem: one of ``missing split``, ``empty split``, ``missing folder``,
             ``small pairs``, ``unreadable``, ``missing partner``, ``unequal sizes``,
             ``label values``, ``unvaried``, ``blank``, ``identical``, ``shared scene``.
-        where: The split, or the pair as ``split/name``, or two for a shared scene.
-        what: One line.
+        where: The split, or the pair as ``split/name``; for a shared scene two pairs.
+        what: A description of one line.
         severity: ``error`` stops or falsifies a training, ``warning`` deserves a look.
     """
 
@@ -54,15 +54,15 @@ class Finding:
 
 @dataclass
 class Diagnosis:
-    """What the doctor found.
+    """The results of the doctor.
 
     Attributes:
-        pairs: How many whole pairs each split has.
-        label_scale: Stored value of change, 1 or 255, over the whole data set.
-        changed_share: Share of changed pixels of each split, where labels could be read.
-        between: Pixels of labels that are neither 0 nor the value of change to the bit, and
-            count as the nearer one.
-        findings: Everything that is wrong.
+        pairs: Number of complete pairs in each split.
+        label_scale: Stored value of change, 1 or 255, in the whole data set.
+        changed_share: Share of changed pixels in each split with readable labels.
+        between: Number of label pixels that are neither exactly 0 nor exactly the value of
+            change. ctma rounds these pixels to the nearer of the two values.
+        findings: All problems.
     """
 
     pairs: dict[str, int] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Diagnosis:
 
     @property
     def errors(self) -> list[Finding]:
-        """Findings that stop or falsify a training."""
+        """The findings that stop or falsify a training."""
         return [finding for finding in self.findings if finding.severity == "error"]
 
 
@@ -86,12 +86,12 @@ def check(
     """Examines a data folder.
 
     Args:
-        root: The folder, in any layout that ``find_pairs`` knows.
+        root: The data folder, in any layout that ``find_pairs`` reads.
         folders: As in ``find_pairs``.
-        on_progress: Called after every pair with how many are done, and of how many.
+        on_progress: Called after every pair with the number of finished pairs and of all pairs.
 
     Raises:
-        DataError: If nothing there looks like pairs.
+        DataError: If the folder holds no pairs.
     """
     diagnosis = Diagnosis()
     splits = _whole_pairs(Path(root), Layout(folders), diagnosis)
@@ -107,8 +107,8 @@ def check(
     for report in reports:
         diagnosis.findings += report.findings
     for split in splits:
-        told = (report.changed_share for report in reports if report.split == split)
-        if shares := [share for share in told if share is not None]:
+        split_shares = (report.changed_share for report in reports if report.split == split)
+        if shares := [share for share in split_shares if share is not None]:
             diagnosis.changed_share[split] = float(np.mean(shares))
     diagnosis.between = sum(report.between for report in reports)
     sizes = [report.size for report in reports if report.split == "train" and report.size]
@@ -121,17 +121,17 @@ def check(
 
 @dataclass
 class _Report:
-    """What was seen of one pair.
+    """The results of the doctor for one pair.
 
     Attributes:
-        split: Its split.
-        name: Its name.
-        findings: What is wrong with it alone.
-        changed_share: Share of changed pixels, ``None`` where no label could be read.
-        between: Pixels of the label that are neither 0 nor the value of change to the bit.
-        size: Height and width, where they are those of both dates and the label.
-        hashes: (8, 2, words) uint64: for each flip and rotation, before and after;
-            ``None`` where nothing can be recognized.
+        split: The split of the pair.
+        name: The name of the pair.
+        findings: Problems of this pair alone.
+        changed_share: Share of changed pixels; ``None`` without a readable label.
+        between: Number of label pixels that are neither exactly 0 nor exactly the value of change.
+        size: Height and width, if both dates and the label have the same size.
+        hashes: (8, 2, words) uint64: hashes of before and after for each flip and rotation;
+            ``None`` for a pair whose images were not hashed, such as a blank pair.
     """
 
     split: str
@@ -147,7 +147,7 @@ class _Report:
 
 
 def _whole_pairs(root: Path, layout: Layout, diagnosis: Diagnosis) -> dict[str, list[Pair]]:
-    """Pairs with all partners; the others become findings."""
+    """Finds the complete pairs of each split; each incomplete pair becomes a finding."""
     splits = own_splits(root)
     if splits:
         diagnosis.pairs = {split: len(pairs) for split, pairs in splits.items()}
@@ -159,9 +159,9 @@ def _whole_pairs(root: Path, layout: Layout, diagnosis: Diagnosis) -> dict[str, 
             diagnosis.findings.append(Finding("missing folder", split, absent))
             diagnosis.pairs[split], splits[split] = 0, []
             continue
-        wanted = set(names) if names is not None else set().union(*files.values())
+        expected_names = set(names) if names is not None else set().union(*files.values())
         splits[split] = []
-        for name in sorted(wanted):
+        for name in sorted(expected_names):
             lacking = [kind for kind, images in files.items() if name not in images]
             if lacking:
                 what = f"no {' and no '.join(lacking)}"
@@ -170,7 +170,7 @@ def _whole_pairs(root: Path, layout: Layout, diagnosis: Diagnosis) -> dict[str, 
                 paths = (files[kind][name] for kind in ("before", "after", "change"))
                 splits[split].append(Pair(name, *paths))
         diagnosis.pairs[split] = len(splits[split])
-        if not wanted:
+        if not expected_names:
             diagnosis.findings.append(
                 Finding("empty split", split, f"{location.folder}: no pairs here")
             )
@@ -178,14 +178,14 @@ def _whole_pairs(root: Path, layout: Layout, diagnosis: Diagnosis) -> dict[str, 
 
 
 def _missing_folders(location: Location, layout: Layout) -> str:
-    """What to say where a whole folder is not there; empty where all are."""
+    """A message about a missing folder of a split; empty if no folder is missing."""
     if location.change is None:
         return f"{location.folder}: no labels, expected a folder {' or '.join(layout.label_names)}"
     return "" if location.after.is_dir() else f"{location.after}: no such folder"
 
 
 def _missing_splits(root: Path, splits: Container[str]) -> Iterator[Finding]:
-    """What training needs and is not there, with what could be meant."""
+    """Finds splits that training needs but the folder lacks, with a hint at the likely cause."""
     folders = sorted(path.name for path in root.iterdir() if path.is_dir())
     for split, purpose in (("train", "is trained on"), ("val", "the best checkpoint is picked on")):
         if split in splits:
@@ -197,7 +197,7 @@ def _missing_splits(root: Path, splits: Container[str]) -> Iterator[Finding]:
 
 
 def _small_pairs(sizes: list[tuple[int, int]]) -> Iterator[Finding]:
-    """Pairs that are trained on but cannot be cropped, or not to one size."""
+    """Finds training pairs that are too small for cropping, or for crops of equal size."""
     least = min((min(size) for size in sizes), default=CROP)
     cropped = {(min(height, CROP), min(width, CROP)) for height, width in sizes}
     if least < MINIMUM_SIZE:
@@ -253,7 +253,7 @@ def _inspect_label(report: _Report, change: NDArray[Any], path: Path, label_scal
 
 
 def _unvaried(diagnosis: Diagnosis) -> Iterator[Finding]:
-    """Splits in which no pixel is change, or every one."""
+    """Finds splits in which no pixel is change, or every pixel is change."""
     for split, share in diagnosis.changed_share.items():
         if diagnosis.pairs[split] and share in (0, 1):
             what = "no pixel is change" if share == 0 else "every pixel is change"
@@ -261,7 +261,7 @@ def _unvaried(diagnosis: Diagnosis) -> Iterator[Finding]:
 
 
 def _turns(image: NDArray[np.uint8]) -> Iterator[Image.Image]:
-    """A small grey version in all eight flips and rotations."""
+    """Yields a small grey version of an image in all eight flips and rotations."""
     small = Image.fromarray(image).convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     yield small
     for turn in Image.Transpose:
@@ -273,7 +273,7 @@ def _hash(image: Image.Image) -> NDArray[np.uint64]:
 
 
 def _shared_scenes(reports: list[_Report]) -> Iterator[Finding]:
-    """Pairs of different splits whose dates look alike in some flip or rotation."""
+    """Finds pairs of different splits that look alike in some flip or rotation."""
     by_split: dict[str, list[_Report]] = {}
     for report in reports:
         if report.hashes is not None:
@@ -290,9 +290,9 @@ def _shared_scenes(reports: list[_Report]) -> Iterator[Finding]:
 
 
 def _distances(turned: NDArray[np.uint64], plain: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Least share of differing bits over all turns, for each pair of the other split.
+    """Smallest share of differing bits over all turns, for each pair of the other split.
 
-    Both dates must look alike, as they are or swapped.
+    Both dates must look alike, in the same or in swapped order.
     """
     straight, swapped = (
         np.bitwise_count(dates[None] ^ plain[:, None]).sum(axis=-1).max(axis=-1).min(axis=-1)

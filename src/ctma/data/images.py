@@ -1,4 +1,4 @@
-"""8-bit images from disk and back."""
+"""Reads and writes 8-bit images."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ctma.errors import ImageError
 from ctma.files import whole_file
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-"""Image files that the readers see, in lower case."""
+"""Suffixes of the image files that ctma reads, in lower case."""
 
 _OWNER = "ctma:pair"
 
 _DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises where a file cannot be read."""
+"""Errors that Pillow raises for an unreadable file."""
 
 _TINT = 40
-"""Grey levels by which compression may tear the bands of a grey picture apart."""
+"""Largest difference between the bands of a compressed grey image, in grey levels."""
 
 _PNG_DEPTH, _JP2_DEPTH, _TIFF_BITS = 24, 14, 258
-"""Where files say how many bits a sample has: byte of a PNG, byte after ``ihdr``, tag."""
+"""Where files store the bits per sample: PNG byte, byte after ``ihdr`` in JPEG 2000, TIFF tag."""
 
 _CODESTREAM, _CODESTREAM_DEPTH = b"\xff\x4f\xff\x51", 42
-"""How a bare JPEG 2000 codestream begins, and where it says the same."""
+"""First bytes of a JPEG 2000 codestream without a container, and its byte of bits per sample."""
 
 _8_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
@@ -38,22 +38,23 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Reads a colour image.
 
     Args:
-        path: A PNG, JPEG, BMP, TIFF or WebP of 8 bits.
+        path: A PNG, JPEG, BMP, TIFF or WebP file of 8 bits per sample.
 
     Returns:
-        (H, W, 3), red, green, blue, upright; grey is repeated, alpha dropped.
+        (H, W, 3) in the order red, green, blue. The function turns the image upright, repeats a
+        grey band three times and drops alpha.
 
     Raises:
-        ImageError: If the file is missing, unreadable, truncated or not of 8 bits.
+        ImageError: If the file is missing, unreadable, truncated or not of 8 bits per sample.
     """
     return _read(path, "RGB")
 
 
 def read_shorter_side(path: str | Path) -> int:
-    """Pixels of an image's shorter side, which its head tells.
+    """Reads the shorter side of an image, in pixels, from the file's header.
 
     Raises:
-        ImageError: If the file is missing or no image.
+        ImageError: If the file is missing or not an image.
     """
     try:
         with Image.open(path) as image:
@@ -63,20 +64,20 @@ def read_shorter_side(path: str | Path) -> int:
 
 
 def take_picture(image: Image.Image) -> NDArray[np.uint8]:
-    """A picture of Pillow's as ``read_image`` gives it, (H, W, 3).
+    """Converts a Pillow image to the form of ``read_image``, (H, W, 3).
 
     Raises:
-        ImageError: If it is not of 8 bits, in memory or in the file that it was opened from.
+        ImageError: If the image, or the file of the image, does not have 8 bits per sample.
     """
     return _colours(image, getattr(image, "filename", "") or "a picture", "RGB")
 
 
 def read_label(path: str | Path) -> NDArray[np.uint8]:
-    """Reads a label image as it is stored, (H, W); of a palette image, the indices.
+    """Reads the stored values of a label image, (H, W); for a palette image, the indices.
 
     Raises:
-        ImageError: As ``read_image``, and if the label is coloured, see-through, or a palette
-            whose first colour is the brighter one.
+        ImageError: In the cases of ``read_image``; also if the label is coloured or transparent,
+            or if its palette has a brighter colour for 0 than for the largest index.
     """
     return _read(path, "L")
 
@@ -85,9 +86,9 @@ def save_image(path: str | Path, pixels: NDArray[np.uint8], owner: str = "") -> 
     """Writes (H, W) or (H, W, 3) in the format of the path's suffix, whole or not at all.
 
     Args:
-        path: Where to.
-        pixels: The picture.
-        owner: Of a PNG: what it was made from, for ``read_owner``.
+        path: The file to write.
+        pixels: The image.
+        owner: Only for a PNG: a text that names the image's source, for ``read_owner``.
     """
     options: dict[str, Any] = {}
     if owner:
@@ -98,7 +99,7 @@ def save_image(path: str | Path, pixels: NDArray[np.uint8], owner: str = "") -> 
 
 
 def read_owner(path: str | Path) -> str:
-    """What a PNG says it was made from; empty where it does not say."""
+    """Reads the source that a PNG names (see ``save_image``); empty if the PNG names none."""
     try:
         with Image.open(path) as image:
             return str(image.info.get(_OWNER, ""))
@@ -126,7 +127,7 @@ def _colours(image: Image.Image, path: str | Path, mode: str) -> NDArray[np.uint
 
 
 def _read_grey(label: Image.Image, path: str | Path) -> NDArray[np.uint8]:
-    """A label's values; what could be meant in two ways is refused."""
+    """Reads a label's values; refuses ambiguous labels."""
     if label.has_transparency_data and np.asarray(label.convert("RGBA"))[..., 3].min() < 255:
         raise ImageError(f"{path}: label with transparent pixels; make it grey, 0 and 255")
     if label.mode == "P":
@@ -145,7 +146,7 @@ def _read_grey(label: Image.Image, path: str | Path) -> NDArray[np.uint8]:
 
 
 def _stored_bits(path: str | Path, image: Image.Image) -> int:
-    """Bits a sample as the file says; Pillow cuts 16 bits of several bands to 8 without a word."""
+    """Bits per sample in the file; Pillow silently cuts several 16-bit bands to 8 bits."""
     if not Path(path).is_file():
         return 8
     with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""How data sets lie on disk: their own folder names are known here and nowhere else."""
+"""Folder layouts of data sets; only this module knows the folder names of data sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ctma.errors import DataError, SettingError
 
 SPLITS = ("train", "val", "test")
 SVCD_REAL = Path("Real/subset")
-"""The part of SVCD that its name means; the others are named by their own folders."""
+"""The default part of SVCD; users select the other parts by their folders."""
 
 LABEL_FOLDERS = ("label", "OUT", "mask", "labels_change", "change")
 DATE_FOLDERS = (
@@ -28,9 +28,9 @@ class Folders(NamedTuple):
     """Names of the folders that hold a split's files.
 
     Attributes:
-        before: Images before.
-        after: Images after.
-        change: Labels.
+        before: Name of the folder of images before.
+        after: Name of the folder of images after.
+        change: Name of the folder of labels.
     """
 
     before: str
@@ -39,10 +39,10 @@ class Folders(NamedTuple):
 
 
 def parse_folders(text: str) -> Folders:
-    """Reads ``before=X,after=Y,change=Z``.
+    """Parses folder names in the form ``before=X,after=Y,change=Z``.
 
     Raises:
-        SettingError: If it says something else.
+        SettingError: If the text has another form.
     """
     parts = dict(part.partition("=")[::2] for part in text.split(","))
     if parts.keys() != set(Folders._fields) or not all(parts.values()):
@@ -51,14 +51,14 @@ def parse_folders(text: str) -> Folders:
 
 
 class Location(NamedTuple):
-    """Where the pairs of one split are.
+    """Folders of the pairs of one split.
 
     Attributes:
-        folder: Holds the folders of both dates and the labels.
-        names: Which of them belong to the split, ``None`` for all.
-        before: The images before.
-        after: The images after.
-        change: The labels, ``None`` where there are none.
+        folder: The folder that contains the folders of both dates and the labels.
+        names: Names of the pairs in the split; ``None`` for all pairs.
+        before: The folder of images before.
+        after: The folder of images after.
+        change: The folder of labels; ``None`` without labels.
     """
 
     folder: Path
@@ -69,16 +69,17 @@ class Location(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How to look for pairs.
+    """Rules to find the pairs of a data folder.
 
     Attributes:
-        folders: Names of folders, as ``parse_folders`` reads them; those known by default.
+        folders: Names of the folders, in the form of ``parse_folders``; by default ctma looks for
+            the folder names of this module.
     """
 
     folders: str | None = None
 
     def locate(self, root: Path, split: str) -> Location | None:
-        """Where a split is, ``None`` where it is not."""
+        """Finds the folders of a split; ``None`` if the data folder lacks the split."""
         readers: tuple[Callable[[Path, str], Location | None], ...] = (
             self._svcd, self._split_folder, self._listed, self._bare,
         )  # fmt: skip
@@ -89,21 +90,23 @@ class Layout(NamedTuple):
         return None
 
     def locations(self, root: Path) -> dict[str, Location]:
-        """Where each split of a data folder is, by name; ``all`` where it has no splits."""
-        found = {name: self.locate(root, name) for name in SPLITS}
-        locations = {name: location for name, location in found.items() if location is not None}
+        """Finds the folders of each split, by name; ``all`` for a data folder without splits."""
+        candidates = {name: self.locate(root, name) for name in SPLITS}
+        locations = {
+            name: location for name, location in candidates.items() if location is not None
+        }
         bare = None if locations else self._bare(root, "all")
         return locations if bare is None else {"all": bare}
 
     def find_root(self, root: Path) -> Path:
-        """The data folder, where the one given is one too high or too low; else as given."""
-        own = self.locations(root)
-        if own.keys() - {"all"}:
+        """Finds the data folder if ``root`` is too high or too low; else returns ``root``."""
+        splits = self.locations(root)
+        if splits.keys() - {"all"}:
             return root
         for above in root.resolve().parents[:3]:
             if any(_is_in(place.folder, root) for place in self.locations(above).values()):
                 return above
-        if own:
+        if splits:
             return root
         children = [child for child in sorted(root.iterdir()) if child.is_dir()]
         below = [child for child in children if self.locations(child)]
@@ -136,26 +139,26 @@ class Layout(NamedTuple):
 
     @property
     def date_names(self) -> tuple[tuple[str, str], ...]:
-        """What the folders of both dates may be called."""
+        """Possible names of the folders of both dates."""
         return DATE_FOLDERS if self.folders is None else (parse_folders(self.folders)[:2],)
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """What the folder of labels may be called."""
+        """Possible names of the folder of labels."""
         return LABEL_FOLDERS if self.folders is None else (parse_folders(self.folders).change,)
 
 
 def find_oscd(root: Path, split: str) -> Iterator[tuple[str, Path, Path, Path | None]] | None:
-    """The cities of OSCD (Onera), which come in archives of images and of labels.
+    """Finds the cities of OSCD (Onera), which has separate archives for images and labels.
 
-    Its colour images (``CITY/pair/img1.png``) are taken, not the files of single bands.
+    ctma uses the colour images (``CITY/pair/img1.png``), not the files of single bands.
 
     Args:
-        root: Holds the folder of images and those of labels, as they are unpacked.
-        split: ``"train"`` or ``"test"``; there is no other.
+        root: The folder that contains the unpacked folders of images and labels.
+        split: ``"train"`` or ``"test"``; OSCD has no other split.
 
     Returns:
-        Name, before, after and label of each city, ``None`` where it is another data set.
+        Name, before, after and label of each city; ``None`` for another data set.
     """
     images = next(iter(root.glob("*Images")), None)
     if images is None or not (images / f"{split}.txt").is_file():
@@ -169,15 +172,15 @@ def find_oscd(root: Path, split: str) -> Iterator[tuple[str, Path, Path, Path | 
 
 
 def pair_name(path: Path) -> str:
-    """A pair's name: the path without an image's suffix."""
+    """Returns a pair's name: the path without an image suffix."""
     return str(path.with_suffix("") if path.suffix.lower() in SUFFIXES else path)
 
 
 def check_folder(root: str | Path) -> Path:
-    """The folder, if it is one.
+    """Returns a path if the path is a folder.
 
     Raises:
-        DataError: If not.
+        DataError: If the path is not a folder.
     """
     root = Path(root)
     if not root.is_dir():
@@ -186,5 +189,5 @@ def check_folder(root: str | Path) -> Path:
 
 
 def _is_in(folder: Path, root: Path) -> bool:
-    """Whether a split's folder is a folder that was given, or lies in it."""
+    """Whether a split's folder is ``root`` or lies within ``root``."""
     return root.resolve() in (folder.resolve(), *folder.resolve().parents)

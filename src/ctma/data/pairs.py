@@ -1,4 +1,4 @@
-"""One pair on disk, and its label as 0 and 1."""
+"""Pairs on disk, and their labels as 0 and 1."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ctma.errors import DataError, ImageError
 from ctma.types import Pixels
 
 LOSSY = {".jpg", ".jpeg"}
-"""Labels of these suffixes hold values between 0 and 255; change is above 127."""
+"""Suffixes of lossy labels, which hold values between 0 and 255; change is above 127."""
 
 NEAR = 5
-"""Grey levels, 2 % of 255, by which a value may miss 0 or 255 and still count as it."""
+"""Largest distance from 0 or 255 at which ctma rounds a value; grey levels, 2 % of 255."""
 
 FAINT = 32
-"""A JPEG label that is no brighter than this was stored as 0/1, which compression does not keep."""
+"""Brightest value of a JPEG label that was stored as 0/1; compression destroys such labels."""
 
 Sample = tuple[Pixels, Pixels, Pixels]
 """Before and after, (H, W, 3) each, and change, (H, W) in 0/1."""
@@ -32,10 +32,10 @@ class Pair:
     """One place at two times, on disk.
 
     Attributes:
-        name: Unique within its split, without suffix, such as ``"scene_1/scene_1_03"``.
+        name: Name without suffix, unique within the split, such as ``"scene_1/scene_1_03"``.
         before: Image before.
         after: Image after.
-        change: Label, or ``None`` where there is none.
+        change: Label; ``None`` for a pair without a label.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Pair:
 
 
 def pair_files(pairs: Iterable[Pair]) -> Iterator[Path]:
-    """All files of some pairs, those of a pair one after the other."""
+    """Yields all files of some pairs, pair by pair."""
     for pair in pairs:
         yield from (path for path in (pair.before, pair.after, pair.change) if path is not None)
 
 
 def read_sample(pair: Pair, label_scale: int) -> Sample:
-    """Both images and the label of a pair.
+    """Reads both images and the label of a pair.
 
     Args:
         pair: A labelled pair.
@@ -59,7 +59,7 @@ def read_sample(pair: Pair, label_scale: int) -> Sample:
 
     Raises:
         ImageError: If a file is unreadable or the sizes differ.
-        DataError: If the pair has no label, or one of other values.
+        DataError: If the pair has no label, or the label holds other values.
     """
     before, after = read_pair(pair)
     if pair.change is None:
@@ -73,10 +73,10 @@ def read_sample(pair: Pair, label_scale: int) -> Sample:
 
 
 def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Both images, (H, W, 3) each.
+    """Reads both images of a pair, (H, W, 3) each.
 
     Raises:
-        ImageError: If one is unreadable or the sizes differ.
+        ImageError: If an image is unreadable or the sizes differ.
     """
     before = read_image(pair.before)
     after = before if pair.after == pair.before else read_image(pair.after)
@@ -88,17 +88,17 @@ def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def find_label_scale(pairs: Sequence[Pair], *, tolerant: bool = False) -> int:
-    """Finds out whether labels are stored as 0/1 or as 0/255.
+    """Finds whether a data set stores labels as 0/1 or as 0/255.
 
-    The first label that holds any change decides. JPEG labels are 0/255: a compressed 0/1
-    image would not survive.
+    The first label with any change decides. JPEG labels are always 0/255, because compression
+    destroys 0/1 labels.
 
     Args:
         pairs: Pairs of one data set.
-        tolerant: Pass over labels that cannot be read.
+        tolerant: Skip unreadable labels.
 
     Returns:
-        1 or 255; 255 if no label holds any change.
+        1 or 255; 255 if no label contains change.
     """
     for pair in pairs:
         if pair.change is None or pair.change.suffix.lower() in LOSSY:
@@ -115,24 +115,31 @@ def find_label_scale(pairs: Sequence[Pair], *, tolerant: bool = False) -> int:
 
 
 def binary_label(label: Pixels, scale: int, path: Path) -> Pixels:
-    """A stored label in 0/1: the one rule of training, scoring and the doctor.
+    """Converts a stored label to 0/1; training, scoring and the doctor all use this rule.
 
-    Values near 0 and near 255 count as these, and so do all greys of a JPEG, whichever is nearer.
+    Values near 0 count as 0 and values near 255 as 255. For a JPEG, every value counts as the
+    nearer of the two.
 
     Args:
-        label: As stored, (H, W).
+        label: The stored label, (H, W).
         scale: The stored value of change, 1 or 255.
-        path: Where it was stored, for the error, and to tell lossy labels.
+        path: File of the label, for error messages and to recognise lossy formats.
 
     Raises:
-        DataError: If a label holds other values, or a JPEG only values that change would not have.
+        DataError: If a label holds other values, or a JPEG label only values too dark for change.
     """
     lossy, near = path.suffix.lower() in LOSSY, NEAR if scale > 1 else 0
     largest = int(label.max())
     if 0 < largest <= (FAINT if lossy else near):
         raise DataError(f"{path}: label of values up to {largest}, expected 0 and {scale}")
     if not lossy:
-        odd = np.unique(label[(label > near) & (label < scale - near) | (label > scale)])
+        values = np.flatnonzero(np.bincount(label.ravel()))
+        if scale > 1 and [*values[values > 0]] == [1, largest]:
+            raise DataError(
+                f"{path}: label of values 0, 1 and {largest}; ctma cannot tell whether {largest} "
+                f"means change or ignore; write change as {scale} and stillness as 0"
+            )
+        odd = values[(values > near) & (values < scale - near) | (values > scale)]
         if len(odd):
             listed = ", ".join(map(str, odd[:4])) + (", …" if len(odd) > 4 else "")
             plural = "s" * (len(odd) > 1)
@@ -141,10 +148,10 @@ def binary_label(label: Pixels, scale: int, path: Path) -> Pixels:
 
 
 def count_between(label: Pixels, scale: int) -> int:
-    """Pixels of a stored label that are neither 0 nor ``scale`` to the bit."""
+    """Counts the pixels of a stored label that are neither exactly 0 nor exactly ``scale``."""
     return int(np.count_nonzero((label != 0) & (label != scale)))
 
 
 def size_text(image: NDArray[Any]) -> str:
-    """Height and width for a message."""
+    """Formats height and width for a message."""
     return f"{image.shape[0]} x {image.shape[1]}"

@@ -1,4 +1,4 @@
-"""Cuts the published data sets into patches, as published."""
+"""Cuts published data sets into the patches of the published evaluations."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ WHU_SPLITS = ("spatial", "random")
 
 @dataclass(frozen=True)
 class PreparedData:
-    """What was written.
+    """The result of a preparation.
 
     Attributes:
         folder: The new data folder.
-        pairs: How many pairs each split has.
+        pairs: Number of pairs in each split.
     """
 
     folder: Path
@@ -46,20 +46,20 @@ def prepare(
     seed: int = 0,
     on_progress: Progress = ignore,
 ) -> PreparedData:
-    """Cuts a published data set into patches of 256 pixels, as published.
+    """Cuts a published data set into the patches of published evaluations, 256 pixels a side.
 
     Args:
         dataset: ``"levir-cd"`` or ``"whu-cd"``.
         source: The raw data set.
         target: A folder that does not exist yet.
-        split: For WHU-CD, ``"spatial"`` or ``"random"``: published figures mix both.
-        seed: For the random split of WHU-CD.
-        on_progress: Called with how many are done, and of how many.
+        split: Only for WHU-CD: ``"spatial"`` or ``"random"``. Published results use both splits.
+        seed: Seed of the random split of WHU-CD.
+        on_progress: Called with the number of finished steps and the number of all steps.
 
     Raises:
-        UnknownNameError: If there is no such data set.
-        SettingError: If a split is missing, or given for a data set that has one of its own.
-        DataError: If a file, a split or a partner is missing.
+        UnknownNameError: If the data set is unknown.
+        SettingError: If WHU-CD is given without a split, or LEVIR-CD with a split.
+        DataError: If a file, a split or a file of a pair is missing.
         OutputError: If the target exists or cannot be written.
     """
     if dataset == "levir-cd":
@@ -78,16 +78,16 @@ def prepare_levir_cd(
 ) -> PreparedData:
     """Cuts LEVIR-CD's scenes into 256-pixel patches, row by row.
 
-    Train is cut with stride 128 (49 patches of a 1024-pixel scene), val and test with
-    stride 256 (16), as ``SPLIT/{A,B,label}/SCENE/SCENE_K.png`` with K from 0.
+    Train has stride 128: 49 patches of a 1024-pixel scene. Val and test have stride 256: 16
+    patches. Each patch becomes ``SPLIT/{A,B,label}/SCENE/SCENE_K.png``, with K from 0.
 
     Args:
         source: The raw data set.
         target: A folder that does not exist yet.
-        on_progress: Called after every scene with how many are done, and of how many.
+        on_progress: Called after every scene with the number of finished scenes and of all scenes.
 
     Raises:
-        DataError: If a split or a partner is missing.
+        DataError: If a split or a file of a pair is missing.
         OutputError: If the target exists or cannot be written.
     """
     splits = {split: find_pairs(source, split) for split in SPLITS}
@@ -123,23 +123,24 @@ def prepare_whu_cd(
     seed: int = 0,
     on_progress: Progress = ignore,
 ) -> PreparedData:
-    """Cuts WHU-CD's one large scene by one of the two published splits.
+    """Cuts the single large scene of WHU-CD by one of the two published splits.
 
-    ``spatial``: the columns left of 70 % are train and val, cut at stride 128; crops whose
-    origin is left of sqrt(0.9) of these columns and above sqrt(0.9) of the rows are train,
-    the others val; the right 30 % is the test set, whole. ``random``: 256-pixel cells
-    without overlap, the last of a direction padded with zeros, shuffled and shared 8:1:1.
+    ``spatial``: The left 70 % of the columns are cut at stride 128 for train and val. A crop is
+    train if its origin lies within the first sqrt(0.9) of these columns and within the first
+    sqrt(0.9) of the rows; other crops are val. The right 30 % of the columns are test, as one
+    image. ``random``: The scene is cut into 256-pixel cells without overlap, with zero padding of
+    the last row and column. The cells are shuffled and divided 8:1:1 into train, val and test.
 
     Args:
-        source: Holds ``before.tif``, ``after.tif`` and ``change_label.tif``, in the folders that
-            they are distributed in.
+        source: The folder of the raw data set. The folder or its subfolders contain
+            ``before.tif``, ``after.tif`` and ``change_label.tif``.
         target: A folder that does not exist yet.
         split: ``"spatial"`` or ``"random"``.
-        seed: Of the shuffling.
-        on_progress: Called after every crop with how many are done, and of how many.
+        seed: Seed of the shuffling.
+        on_progress: Called after every crop with the number of finished crops and of all crops.
 
     Raises:
-        SettingError: If there is no such split.
+        SettingError: If the split is unknown.
         DataError: If a raster is missing or the sizes differ.
         OutputError: If the target exists or cannot be written.
         MissingExtraError: If rasterio is not installed.
@@ -201,7 +202,7 @@ def _random_patches(height: int, width: int, seed: int) -> list[_Patch]:
 
 
 def _grid(height: int, width: int, stride: int) -> Iterator[tuple[int, int]]:
-    """Origins of the crops that lie wholly inside, row by row."""
+    """Yields the origins of all crops that lie completely inside the scene, row by row."""
     for top in range(0, height - CROP + 1, stride):
         for left in range(0, width - CROP + 1, stride):
             yield top, left
@@ -214,14 +215,14 @@ def _read_whu(source: Path) -> tuple[Pixels, ...]:
     names = ("before.tif", "after.tif", "change_label.tif")
     images: list[Pixels] = []
     for name in names:
-        # Its archives have held them in folders of several names and depths.
-        found = sorted(source.rglob(name))
-        if len(found) != 1:
+        # The folders of the rasters differ in name and depth between WHU-CD archives.
+        paths = sorted(source.rglob(name))
+        if len(paths) != 1:
             raise DataError(
-                f"{source}: holds {len(found)} rasters {name}, expected one each of "
+                f"{source}: holds {len(paths)} rasters {name}, expected one each of "
                 f"{', '.join(names)}, in folders of any name"
             )
-        (path,) = found
+        (path,) = paths
         try:
             with rasterio.open(path) as raster:
                 bands = raster.read(1) if name.startswith("change") else raster.read([1, 2, 3])

@@ -1,4 +1,4 @@
-"""The pairs of a data folder, whatever its layout."""
+"""Finds the pairs of a data folder in any known layout."""
 
 from __future__ import annotations
 
@@ -19,35 +19,42 @@ Reader = Callable[[Path, str], list[Pair] | None]
 
 
 def find_pairs(root: str | Path, split: str, *, folders: str | None = None) -> list[Pair]:
-    """Finds the pairs of one split, whatever the layout.
+    """Finds the pairs of one split, in any known layout.
 
-    Understood are SVCD (``Real/subset/SPLIT/{A,B,OUT}``; its other sub-sets by their own folders,
-    such as ``Model/with_shift``),
-    LEVIR-CD and LEVIR-CD+ raw or cut and WHU-CD cut (``SPLIT/{A,B,label}``), S2Looking
-    (``SPLIT/{Image1,Image2,label}``), SYSU-CD and CLCD (``SPLIT/{time1,time2,label}``), DSIFN
-    (``SPLIT/{t1,t2,mask}``), GZ-CD (``{T1,T2,labels_change}``), OSCD as its archives are
-    unpacked, and any such folders with a ``list/SPLIT.txt`` of names, or with none as split
-    ``all``. Readers that were added by ``ctma.register`` are asked first.
+    The known layouts are:
+
+    - SVCD: ``Real/subset/SPLIT/{A,B,OUT}``. For another subset, give the folder of the subset,
+      such as ``Model/with_shift``.
+    - LEVIR-CD and LEVIR-CD+ (raw or cut) and WHU-CD (cut): ``SPLIT/{A,B,label}``.
+    - S2Looking: ``SPLIT/{Image1,Image2,label}``.
+    - SYSU-CD and CLCD: ``SPLIT/{time1,time2,label}``.
+    - DSIFN: ``SPLIT/{t1,t2,mask}``.
+    - GZ-CD: ``{T1,T2,labels_change}``.
+    - OSCD: the unpacked archives.
+    - Any of these folders with lists of names, ``list/SPLIT.txt``; without lists and splits, all
+      pairs are the split ``all``.
+
+    Readers that ``ctma.register`` added have priority over these layouts.
 
     Args:
-        root: The data set's folder, the one above or one within it.
-        split: ``"train"``, ``"val"``, ``"test"``, or ``"all"``: whatever is there, named
-            ``SPLIT/NAME`` where there are splits.
-        folders: Of another layout, ``"before=X,after=Y,change=Z"``: what its folders are called.
+        root: The data set's folder, its parent folder or a folder within the data set.
+        split: ``"train"``, ``"val"``, ``"test"`` or ``"all"``. ``"all"`` finds the pairs of all
+            splits and names the pairs ``SPLIT/NAME`` if the data set has splits.
+        folders: Folder names of another layout, as ``"before=X,after=Y,change=Z"``.
 
     Returns:
         The pairs, sorted by name.
 
     Raises:
-        DataError: If the folder or split is not there, is empty, or a partner is missing.
-        SettingError: If ``folders`` cannot be meant.
+        DataError: If the folder or split is missing or empty, or a file of a pair is missing.
+        SettingError: If ``folders`` has another form.
     """
     layout = Layout(folders)
-    given = check_folder(root)
-    own = _ask_readers(given, split)
-    if own is not None:
-        return own
-    root = layout.find_root(given)
+    folder = check_folder(root)
+    pairs = _ask_readers(folder, split)
+    if pairs is not None:
+        return pairs
+    root = layout.find_root(folder)
     location = layout.locate(root, split)
     if location is not None:
         return _complete(location, layout)
@@ -65,10 +72,10 @@ def find_pairs(root: str | Path, split: str, *, folders: str | None = None) -> l
 
 
 def find_locations(root: str | Path, layout: Layout) -> dict[str, Location]:
-    """Where each split of a data folder is, by name; ``all`` where it has no splits.
+    """Finds the folders of each split, by name; ``all`` for a data folder without splits.
 
     Raises:
-        DataError: If nothing there looks like pairs.
+        DataError: If the folder holds no pairs.
     """
     root = layout.find_root(check_folder(root))
     locations = layout.locations(root)
@@ -81,24 +88,24 @@ def find_locations(root: str | Path, layout: Layout) -> dict[str, Location]:
 
 
 def own_splits(root: str | Path) -> dict[str, list[Pair]]:
-    """The pairs of each split where a reader of its own knows the folder.
+    """Finds the pairs of each split with registered readers and the OSCD reader; else empty.
 
     Raises:
-        DataError: If there is no such folder.
+        DataError: If the folder does not exist.
     """
     root = check_folder(root)
-    found = {split: _ask_readers(root, split) for split in SPLITS}
-    return {split: pairs for split, pairs in found.items() if pairs is not None}
+    by_split = {split: _ask_readers(root, split) for split in SPLITS}
+    return {split: pairs for split, pairs in by_split.items() if pairs is not None}
 
 
 def data_fingerprint(pairs: Iterable[Pair]) -> str:
-    """A short hash of the names and the contents of all files of some pairs."""
+    """Computes a short hash of the names and the file contents of some pairs."""
     files = [(pair.name, path) for pair in pairs for path in pair_files([pair])]
     return fingerprint(f"{name} {file_fingerprint(path)}" for name, path in files)
 
 
 def files_by_role(location: Location) -> dict[str, dict[str, Path]]:
-    """Image files of ``before``, ``after`` and ``change`` of a split, by pair name."""
+    """Lists the image files of a split for ``before``, ``after`` and ``change``, by pair name."""
     return {
         "before": images_by_name(location.before),
         "after": images_by_name(location.after),
@@ -107,10 +114,10 @@ def files_by_role(location: Location) -> dict[str, dict[str, Path]]:
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:
-    """Image files below a folder by their path without suffix.
+    """Lists the image files below a folder, by relative path without suffix.
 
     Raises:
-        DataError: If two files have the same name but for their suffix.
+        DataError: If two files differ only in their suffix.
     """
     images: dict[str, Path] = {}
     for parent, folders, files in os.walk(folder, followlinks=True):
@@ -146,12 +153,12 @@ def _readers() -> Iterator[tuple[str, Reader]]:
 
 
 def _read_oscd(root: Path, split: str) -> list[Pair] | None:
-    found = find_oscd(root, split)
-    return None if found is None else [Pair(*files) for files in found]
+    cities = find_oscd(root, split)
+    return None if cities is None else [Pair(*files) for files in cities]
 
 
 def _check_pairs(pairs: list[Pair], reader: str) -> None:
-    """Refuses what is no pair, and names that are not one's own or lead out of a folder."""
+    """Refuses objects that are not pairs, repeated names, and names that lead out of a folder."""
     names: set[str] = set()
     for pair in pairs:
         if not isinstance(pair, Pair) or not isinstance(pair.before, Path):
@@ -170,7 +177,7 @@ def _require_files(pairs: list[Pair], reader: str) -> None:
 
 
 def _find_all(root: Path, layout: Layout) -> list[Pair]:
-    """The pairs of all splits, named by split and name."""
+    """Finds the pairs of all splits and names each pair ``SPLIT/NAME``."""
     return [
         replace(pair, name=f"{split}/{pair.name}")
         for split, location in layout.locations(root).items()
@@ -181,22 +188,22 @@ def _find_all(root: Path, layout: Layout) -> list[Pair]:
 def _complete(location: Location, layout: Layout) -> list[Pair]:
     folder, names = location.folder, location.names
     before, after, change = files_by_role(location).values()
-    wanted = sorted(names if names is not None else before)
-    if not wanted:
+    pair_names = sorted(names if names is not None else before)
+    if not pair_names:
         where = f"{location.before.name} holds no image" if names is None else "its list is empty"
         raise DataError(f"{folder}: no pairs here, {where}")
-    doubled = [name for name, following in pairwise(wanted) if name == following]
+    doubled = [name for name, following in pairwise(pair_names) if name == following]
     if doubled:
         raise DataError(f"{folder}: its list names {doubled[0]} twice")
-    _require(wanted, before, location.before)
-    _require(wanted, after, location.after)
+    _require(pair_names, before, location.before)
+    _require(pair_names, after, location.after)
     if names is None:
         _require(sorted(after), before, location.before)
     if location.change is None:
         expected = " or ".join(layout.label_names)
         raise DataError(f"{folder}: no labels, expected a folder {expected}")
-    _require(wanted, change, location.change)
-    return [Pair(name, before[name], after[name], change[name]) for name in wanted]
+    _require(pair_names, change, location.change)
+    return [Pair(name, before[name], after[name], change[name]) for name in pair_names]
 
 
 def _require(wanted: list[str], have: dict[str, Path], folder: Path) -> None:

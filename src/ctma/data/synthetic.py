@@ -1,7 +1,7 @@
-"""Synthetic pairs: a landscape at two dates, made from a seed.
+"""Makes synthetic pairs from a seed: one landscape at two dates.
 
-Buildings appear and vanish; that is the change. Season, light, shadows, noise and a
-small misregistration differ everywhere, and are none.
+Buildings that appear or vanish are the change. Season, light, shadows, noise and a small
+misregistration also differ between the dates, but are not change.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Building:
     """A rectangular building.
 
     Attributes:
-        x: Column of its centre, pixels.
-        y: Row of its centre, pixels.
-        length: Pixels.
-        width: Pixels.
-        angle: Radians.
-        height: Length of its shadow at unit sun, pixels.
-        colour: Of its roof, red, green, blue in [0, 255].
+        x: Column of the centre, in pixels.
+        y: Row of the centre, in pixels.
+        length: Length, in pixels.
+        width: Width, in pixels.
+        angle: Angle, in radians.
+        height: Height, as the length in pixels of the shadow for ``Light.shadow`` 1.
+        colour: Colour of the roof: red, green, blue in [0, 255].
     """
 
     x: float
@@ -44,7 +44,7 @@ class Building:
     def corners(
         self, dx: float = 0.0, dy: float = 0.0, grow: float = 0.0
     ) -> list[tuple[float, float]]:
-        """Corners as (column, row), moved by (dx, dy) and grown on all sides."""
+        """Corners as (column, row), moved by (dx, dy), enlarged by ``grow`` pixels."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         half = (self.length / 2 + grow, self.width / 2 + grow)
         return [
@@ -58,16 +58,16 @@ class Building:
 
 @dataclass(frozen=True)
 class Light:
-    """What a date does to the whole image.
+    """Light, season and sensor of one date, which change the whole image.
 
     Attributes:
-        sun: Direction of shadows, radians.
-        shadow: Length of shadows, as a share of a building's height.
-        gains: Of red, green and blue.
-        offset: Added to all bands, grey levels.
-        season: 0 for lush, 1 for dry vegetation.
-        blur: Radius, pixels.
-        noise: Standard deviation, grey levels.
+        sun: Direction of the shadows, in radians.
+        shadow: Length of the shadows, as a share of a building's height.
+        gains: Gains of red, green and blue.
+        offset: Offset of all bands, in grey levels.
+        season: State of the vegetation, from 0 (lush) to 1 (dry).
+        blur: Radius of the blur, in pixels.
+        noise: Standard deviation of the noise, in grey levels.
     """
 
     sun: float
@@ -80,14 +80,14 @@ class Light:
 
 
 def synthetic_pair(size: int, seed: int) -> tuple[Pixels, Pixels, Pixels]:
-    """A pair with its label.
+    """Makes a synthetic pair with its label.
 
     Args:
-        size: Side, pixels.
-        seed: Everything follows from it.
+        size: Side of the images, in pixels.
+        seed: Seed of the pair; the result depends only on size and seed.
 
     Returns:
-        Before and after (size, size, 3), and the change (size, size) in 0/1.
+        Before and after, (size, size, 3) each, and the change, (size, size) in 0/1.
     """
     rng = np.random.default_rng(seed)
     ground = _Ground(size, rng)
@@ -113,10 +113,10 @@ def write_synthetic(
 
     Args:
         target: A folder that does not exist yet.
-        counts: How many pairs each split gets.
-        size: Side, pixels.
-        seed: Of the first pair; all pairs differ.
-        on_progress: Called after every pair with how many are done, and of how many.
+        counts: Number of pairs for each split.
+        size: Side of the images, in pixels.
+        seed: Seed of the first pair; each pair has a different seed.
+        on_progress: Called after every pair with the number of finished pairs and of all pairs.
 
     Raises:
         OutputError: If the target exists or cannot be written.
@@ -132,7 +132,7 @@ def write_synthetic(
 
 
 class _Ground:
-    """Fields, bare soil, trees and roads: what lies under the buildings at both dates."""
+    """The ground under the buildings, the same at both dates: fields, soil, trees and roads."""
 
     def __init__(self, size: int, rng: np.random.Generator):
         self.size = size
@@ -171,7 +171,7 @@ class _Ground:
 def _buildings(
     size: int, rng: np.random.Generator
 ) -> tuple[list[Building], list[Building], list[Building]]:
-    """Buildings that stay, that vanish, and that appear; none overlap."""
+    """Makes buildings that stay, that vanish and that appear; no buildings overlap."""
     placed: list[Building] = []
     groups: tuple[list[Building], ...] = ([], [], [])
     angle = rng.uniform(0, np.pi / 2)
@@ -205,7 +205,7 @@ def _building(size: int, angle: float, rng: np.random.Generator) -> Building:
 
 
 def _repainted(buildings: list[Building], rng: np.random.Generator) -> list[Building]:
-    """Roofs look a little different at another date."""
+    """Changes the roof colours slightly, as at another date."""
     return [replace(building, colour=_tint(building.colour, rng)) for building in buildings]
 
 
@@ -262,7 +262,7 @@ def _cast_shadows(image: Image.Image, buildings: list[Building], light: Light) -
 
 
 def _misregister(image: Pixels, rng: np.random.Generator) -> Pixels:
-    """Moves an image by up to a pixel and a half, its edges drawn on."""
+    """Shifts an image by up to 1.5 pixels in each direction and repeats the edge pixels."""
     dx, dy = rng.uniform(-1.5, 1.5, 2)
     margin = 2
     padded = Image.fromarray(
@@ -274,7 +274,7 @@ def _misregister(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _noise(size: int, rng: np.random.Generator, scales: tuple[int, ...]) -> Plane:
-    """Smooth noise in [0, 1] with ``scales`` cells a side."""
+    """Makes smooth noise in [0, 1]; ``scales`` are the numbers of noise cells per side."""
     total = np.zeros((size, size), np.float32)
     for cells in scales:
         coarse = Image.fromarray(rng.random((cells, cells), dtype=np.float32))

@@ -1,4 +1,4 @@
-"""How windows lie over an image."""
+"""Positions of windows over an image."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from itertools import product
 from typing import NamedTuple
 
 LARGEST_WHOLE = 1024 * 1024
-"""Pixels above which an image is predicted in windows."""
+"""Largest number of pixels of an image that ctma predicts as a whole, without windows."""
 
 LARGE_WINDOW, LARGE_STRIDE = 512, 256
 
 
 class Window(NamedTuple):
-    """A square of an image: its top left pixel and the part of it that counts.
+    """A window of an image: the origin (top left pixel) and the size.
 
     Attributes:
         top: Row of the origin.
@@ -35,12 +35,12 @@ class Window(NamedTuple):
 
 
 def windows(height: int, width: int, window: int, stride: int) -> list[Window]:
-    """Windows that cover an image, row by row; the last of each direction is moved back inside.
+    """Windows that cover an image, row by row; the last windows are moved back inside the image.
 
     Args:
         height: Rows of the image.
         width: Columns of the image.
-        window: Side of a window; in a smaller image it shrinks to the image.
+        window: Side of a window; in a smaller image the window shrinks to the image.
         stride: Step between origins.
     """
     tops, lefts = (_origins(size, window, stride) for size in (height, width))
@@ -49,12 +49,12 @@ def windows(height: int, width: int, window: int, stride: int) -> list[Window]:
 
 
 def find_windows(height: int, width: int, enlargement: float = 1.0) -> tuple[int, int] | None:
-    """Side and step of the windows that an image is predicted in, ``None`` where it is seen whole.
+    """Side and step of the prediction windows; ``None`` if the network takes the whole image.
 
     Args:
         height: Rows of the image.
         width: Columns of the image.
-        enlargement: Pixels that the network sees for each pixel, along a side.
+        enlargement: Scale factor of the image before the network, along a side.
     """
     if height * width * enlargement**2 <= LARGEST_WHOLE:
         return None

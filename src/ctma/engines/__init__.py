@@ -1,1 +1,1 @@
-"""Engines: each makes of a network something that runs faster and says the same."""
+"""Engines: each prepares a network to run faster with the same results."""

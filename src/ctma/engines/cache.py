@@ -1,6 +1,7 @@
-"""Graphs made once, and what was compiled of them, kept on disk for the next start.
+"""A disk cache of graphs and compiled graphs, for the next start.
 
-The folder is the user's cache for ``ctma``, or what the environment variable ``CTMA_CACHE`` says.
+The environment variable ``CTMA_CACHE`` sets the folder; the default is the user's cache folder for
+``ctma``. The cache is the subfolder ``engines``.
 """
 
 from __future__ import annotations
@@ -15,25 +16,25 @@ from ctma.errors import OutputError
 from ctma.files import whole_file
 
 MOST_BYTES = 2 * 1024**3
-"""Of all that is kept; what was not used for the longest time goes first."""
+"""Largest size of the cache; the least recently used entries go first."""
 
 _SUFFIX = ".graph"
 _DIGEST = hashlib.sha256().digest_size
 
 
 def folder() -> Path:
-    """Where graphs are kept."""
-    given = os.environ.get("CTMA_CACHE")
-    return (Path(given) if given else platformdirs.user_cache_path("ctma")) / "engines"
+    """The folder of the cache."""
+    override = os.environ.get("CTMA_CACHE")
+    return (Path(override) if override else platformdirs.user_cache_path("ctma")) / "engines"
 
 
 def holds(key: str) -> bool:
-    """Whether something is kept under a key, be it damaged."""
+    """Whether the cache has an entry for a key; the entry may be damaged."""
     return _path(key).is_file()
 
 
 def read(key: str) -> bytes | None:
-    """What was kept under a key; nothing where it is not there, or not as it was written."""
+    """The entry of a key; ``None`` if the cache has no entry, or a damaged one."""
     path = _path(key)
     try:
         content = path.read_bytes()
@@ -45,7 +46,7 @@ def read(key: str) -> bytes | None:
 
 
 def write(key: str, graph: bytes) -> None:
-    """Keeps a graph under a key; where nothing can be written, nothing is kept."""
+    """Stores a graph under a key; ignores errors of writing."""
     try:
         with whole_file(_path(key)) as part:
             part.write_bytes(hashlib.sha256(graph).digest() + graph)
@@ -60,9 +61,9 @@ def _path(key: str) -> Path:
 
 def _make_room() -> None:
     files = (path for path in folder().glob(f"*{_SUFFIX}") if path.is_file())
-    kept = sorted(files, key=lambda path: path.stat().st_mtime)
-    total = sum(path.stat().st_size for path in kept)
-    for path in kept[:-1]:
+    graph_files = sorted(files, key=lambda path: path.stat().st_mtime)
+    total = sum(path.stat().st_size for path in graph_files)
+    for path in graph_files[:-1]:
         if total <= MOST_BYTES:
             return
         total -= path.stat().st_size

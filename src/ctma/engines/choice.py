@@ -1,4 +1,4 @@
-"""Which engine runs a network, and in which precision."""
+"""The choice of the engine and the precision for a network."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ctma.models.base import ChangeNetwork, Fingerprint, evaluating
 from ctma.settings import check_precision
 
 AGREEMENT = 0.999
-"""The share of validation pixels whose mask must be that of float32 for ``auto`` to take less."""
+"""Least share of validation pixels with the float32 mask, for ``auto`` to take less precision."""
 
 VARIABLE = "CTMA_ENGINE"
-"""The environment variable that says which engine ``auto`` takes."""
+"""The environment variable with the engine that ``auto`` takes."""
 
 NO_INT8 = "`precision` int8: needs a model that ctma quantize wrote"
 
 
 class Choice(NamedTuple):
-    """What runs a network.
+    """The engine and the precision for a network.
 
     Attributes:
         engine: The engine's name.
-        precision: One of its precisions.
-        why: For people; empty where both were asked for.
+        precision: One of the engine's precisions.
+        why: Reason for the choice, for users; empty if the user chose both.
     """
 
     engine: str
@@ -38,10 +38,10 @@ class Choice(NamedTuple):
 
 
 def choose(network: ChangeNetwork, engine: str = "auto", precision: str = "auto") -> Choice:
-    """Settles what is left open: the fastest that is here and known to agree with float32.
+    """Resolves ``"auto"``: the fastest installed engine and precision that agree with float32.
 
     Args:
-        network: On the device that does the work.
+        network: The network, on the device that computes.
         engine: An engine's name, or ``"auto"``.
         precision: ``"float32"``, ``"bf16"`` or ``"auto"``.
 
@@ -61,20 +61,20 @@ def prepare(
     cache: bool = True,
     fingerprint: Fingerprint | None = None,
 ) -> Prepared:
-    """A network behind the first engine, of those that may be taken, that can take the network.
+    """Puts a network behind the first engine that can run the network.
 
     Args:
-        network: On the device that does the work; left in the mode in which it is.
-        engine: An engine's name; ``"auto"`` takes the fastest that is installed, or what the
-            environment variable ``CTMA_ENGINE`` says.
-        precision: ``"float32"``, ``"bf16"``; ``"auto"`` takes bf16 where the checkpoint records
-            that masks agree with those of float32 on 99.9 % of the pixels.
-        cache: Whether graphs are kept on disk for the next start.
-        fingerprint: Gives the fingerprint of the weights, if it may be known already.
+        network: The network, on the device that computes. Its mode stays the same.
+        engine: An engine's name, or ``"auto"``. ``"auto"`` takes the engine of the environment
+            variable ``CTMA_ENGINE``, else the fastest installed engine.
+        precision: ``"float32"``, ``"bf16"`` or ``"auto"``. ``"auto"`` takes bf16 if the checkpoint
+            records the same mask as float32 on 99.9 % of the pixels.
+        cache: Whether to keep graphs on disk for the next start.
+        fingerprint: Returns the fingerprint of the weights; may save its computation.
 
     Raises:
         UnknownNameError: If there is no such engine or precision.
-        SettingError: If the engine cannot take the network, or not in this precision.
+        SettingError: If the engine cannot run the network, or not in this precision.
         MissingExtraError: If the engine is not installed.
     """
     fingerprint = fingerprint or Fingerprint(network)
@@ -94,7 +94,7 @@ def prepare(
 
 
 def candidates(network: ChangeNetwork) -> Iterator[Choice]:
-    """Engines and precisions below float32 that are here, for those who measure agreement."""
+    """Usable engines with precisions below float32 whose agreement ctma measures."""
     if not multiplies_bf16(network.device):
         return
     for kind, precision in _ranked():
@@ -103,7 +103,7 @@ def candidates(network: ChangeNetwork) -> Iterator[Choice]:
 
 
 def _choices(network: ChangeNetwork, engine: str, precision: str) -> Iterator[Choice]:
-    """What may be taken, the fastest first; at least one."""
+    """The allowed choices, the fastest first."""
     check_precision(precision)
     engine = _settle_engine(engine)
     if precision == "int8":
@@ -130,9 +130,9 @@ def _choices(network: ChangeNetwork, engine: str, precision: str) -> Iterator[Ch
 
 
 def _ranked() -> list[tuple[type[Engine], str]]:
-    """Engines and precisions in the order in which ``auto`` takes what there is.
+    """Engines and precisions in the order in which ``auto`` tries them.
 
-    An engine of another package that cannot be loaded is left out, so that the others run.
+    The list omits engines of other packages that fail to load, so that the other engines run.
     """
     ranked = []
     for name in engine_names():
@@ -149,7 +149,7 @@ def _is_usable(kind: type[Engine], network: ChangeNetwork) -> bool:
 
 
 def _settle_engine(name: str) -> str:
-    """The engine that was asked for, also by the environment."""
+    """The engine of the caller; for ``"auto"``, the engine of the environment variable if set."""
     check_engine(name)
     if name == "auto":
         name = os.environ.get(VARIABLE) or "auto"
@@ -158,13 +158,13 @@ def _settle_engine(name: str) -> str:
 
 
 def find_agreement(network: ChangeNetwork) -> dict[str, float]:
-    """What a network's checkpoint records of each engine and precision."""
+    """Agreement with float32 that a checkpoint records, by ``"engine precision"``, in [0, 1]."""
     recorded: dict[str, float] = network.provenance.get("agreement", {})
     return recorded
 
 
 def _why_exact(network: ChangeNetwork, engine: str) -> str:
-    """Why float32 is taken."""
+    """The reason for float32."""
     if engine != "auto" and find_engine(engine).precisions == ("float32",):
         return f"{engine} computes in nothing else"
     if not multiplies_bf16(network.device):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Compiled(Exact):
-    """Runs what torch compiles of the rewritten network."""
+    """Runs the rewritten network, compiled by torch."""
 
     name = "compile"
     summary = "torch's compiler on the rewritten network: minutes at each new size, then faster"
@@ -27,17 +27,17 @@ class Compiled(Exact):
         self._compiled: Any = None
 
     def run(self, before: Tensor, after: Tensor) -> Tensor:
-        """Logits; inputs as the network's.
+        """Change logits; takes the network's inputs.
 
         Raises:
-            SettingError: If torch cannot compile here, as where there is no C++ compiler.
+            SettingError: If torch cannot compile, for example without a C++ compiler.
         """
         import torch
 
         from ctma.devices import autocast
 
         if self._compiled is None:
-            # Size by size: of graphs for any size torch 2.15 fails to turn modulo into tensors.
+            # One graph for each size: in graphs for any size, torch 2.15 cannot compile the modulo.
             self._compiled = torch.compile(self.network, dynamic=False)
         try:
             with autocast(before.device, self.precision):
@@ -47,5 +47,5 @@ class Compiled(Exact):
             raise SettingError(f"engine compile: {first_line(error)}; take exact") from error
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but what was compiled in this process."""
+        """All attributes, without the compiled network."""
         return vars(self) | {"_compiled": None}

@@ -19,7 +19,7 @@ class Eager(Engine):
     rank: ClassVar = {"bf16": 80, "float32": 90}
 
     def run(self, before: Tensor, after: Tensor) -> Tensor:
-        """Logits; inputs as the network's."""
+        """Change logits; takes the network's inputs."""
         from ctma.devices import autocast
         from ctma.models.base import check_logits
 

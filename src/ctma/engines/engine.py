@@ -1,7 +1,7 @@
-"""What every engine is: something that runs a network and says of itself what it can do.
+"""The base class of engines, which run networks and describe their own abilities.
 
-Modules of engines import torch and runtimes only where they run, so that help texts and errors
-can ask all engines what they are without waiting.
+Modules of engines import torch and runtimes only inside functions. So help texts and errors can
+list all engines without delay.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 
 class Engine(ABC):
-    """Runs a network; a subclass says what it is and implements ``run``.
+    """Runs a network; a subclass sets the class attributes and implements ``run``.
 
     Args:
-        network: In evaluation mode, on the device that does the work.
+        network: The network, in evaluation mode, on the device that computes.
         precision: One of ``precisions``.
-        cache: Whether what is prepared is kept on disk for the next start.
-        fingerprint: Gives the fingerprint of the network's weights.
+        cache: Whether to keep the prepared graphs on disk for the next start.
+        fingerprint: Returns the fingerprint of the network's weights.
 
     Attributes:
-        name: How users ask for the engine.
-        summary: What the engine is, in a few words.
-        precisions: Those that the engine computes in, the most exact first.
-        packages: Names of the packages that must be installed.
-        needs: What must be there beside packages, for people.
+        name: The engine's name in commands and arguments.
+        summary: Description of the engine in a few words.
+        precisions: Precisions of the engine, the most exact first.
+        packages: Names of the packages that the engine needs.
+        needs: Further requirements beside packages, as text for users.
         devices: Kinds of devices that the engine runs on.
-        rank: By precision, the engine's place among all that ``auto`` tries, the lowest first;
+        rank: Rank of each precision in the order of ``auto``, which tries the lowest rank first.
             ``auto`` never takes a precision without a rank.
         measured: Precisions whose agreement with float32 ``ctma calibrate`` measures.
     """
@@ -72,31 +72,31 @@ class Engine(ABC):
             after: The same shape.
 
         Returns:
-            (B, 1, H, W).
+            Change logits, (B, 1, H, W).
         """
 
     def computed(self) -> ChangeNetwork | None:
-        """The network with the arithmetic that is done; ``None`` where it is not known."""
+        """The network whose operations the engine computes; ``None`` if unknown."""
         return self.network
 
     def with_streams(self, streams: int | None) -> Engine:
-        """The same engine for so many threads that call it at once, each computing alone."""
+        """The same engine for this many parallel callers, each of which computes alone."""
         return self
 
     def describe(self) -> dict[str, str]:
-        """What computes, as far as bits depend on it: versions, kind of device, engine."""
+        """All facts that the bits of the outputs depend on: versions, kind of device, engine."""
         from ctma.devices import describe_computing, find_units
 
         return {
             **describe_computing(self.network.device, self.name),
             "precision": self.precision,
-            # In less than float32 other units round otherwise.
+            # Below float32, rounding depends on the processor's units.
             "units": "" if self.precision == "float32" else " ".join(find_units()),
             **self.versions(),
         }
 
     def versions(self) -> dict[str, str]:
-        """Of the packages that the engine needs beside torch."""
+        """Versions of the packages that the engine needs beside torch."""
         return {package: _find_version(package) for package in self.packages}
 
     @classmethod
@@ -109,26 +109,26 @@ class Engine(ABC):
         """Refuses an engine that is not installed.
 
         Raises:
-            MissingExtraError: If a package is missing; it names the extra that brings the package.
+            MissingExtraError: If a package is missing. The error names the extra to install.
         """
         for package in cls.missing():
             raise MissingExtraError(package, EXTRAS.get(package))
 
     @classmethod
     def check(cls, network: ChangeNetwork, precision: str) -> None:
-        """Refuses what the engine cannot do.
+        """Refuses a network or a precision that the engine cannot run.
 
         Args:
-            network: On the device that is to do the work.
-            precision: ``"auto"`` for any.
+            network: The network, on the device that computes.
+            precision: A precision, or ``"auto"`` for any.
 
         Raises:
             SettingError: If the engine does not compute in the precision, or not on the device.
             MissingExtraError: If the engine is not installed.
         """
         if precision not in ("auto", *cls.precisions):
-            known = " and ".join(cls.precisions)
-            raise SettingError(f"engine {cls.name} computes in {known}, not in {precision}")
+            choices = " and ".join(cls.precisions)
+            raise SettingError(f"engine {cls.name} computes in {choices}, not in {precision}")
         if network.device.type not in cls.devices:
             where = "the CPU" if cls.devices == ("cpu",) else " and ".join(cls.devices)
             raise SettingError(f"engine {cls.name} runs on {where}, not on {network.device}")
@@ -136,7 +136,7 @@ class Engine(ABC):
 
     @classmethod
     def about(cls) -> dict[str, Any]:
-        """What the engine is, as plain values by name."""
+        """Description of the engine, as plain values by name."""
         return {
             "name": cls.name,
             "summary": cls.summary,
@@ -149,7 +149,7 @@ class Engine(ABC):
 
 
 def _find_version(package: str) -> str:
-    """The version of a package, empty where it is not installed."""
+    """The version of a package; empty if the package is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Torch on the rewritten network: the same function to rounding, with fewer multiplications."""
+"""Torch on the rewritten network: equal outputs to rounding, with fewer multiplications."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Exact(Eager):
         super().__init__(rewrite(network, Rewriting(tiles=tiles)), precision, **options)
 
     def run(self, before: Tensor, after: Tensor) -> Tensor:
-        """Logits; inputs as the network's."""
+        """Change logits; takes the network's inputs."""
         from ctma.memory import keep_memory
 
-        # Here, as workers get an engine that was built elsewhere.
+        # Here and not in __init__, because worker processes receive a finished engine.
         if before.device.type == "cpu":
             keep_memory()
         return super().run(before, after)

@@ -1,4 +1,4 @@
-"""What engines have in common that turn a network into a graph once."""
+"""Base of the engines that turn a network into a graph once."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class GraphEngine(SessionEngine):
     """Runs the graph of a network.
 
-    There are two: one of the rewritten network for sizes that are multiples of its stride, and
-    one of the network as it is for all others.
+    The engine makes two graphs. The graph of the rewritten network is for sizes that are multiples
+    of the stride. The graph of the original network is for all other sizes.
 
     Raises:
-        SettingError: If the network cannot be turned into a graph.
+        SettingError: If the engine cannot turn the network into a graph.
         MissingExtraError: If the runtime is not installed.
     """
 
@@ -35,28 +35,28 @@ class GraphEngine(SessionEngine):
             self._graph(form)
 
     def form_for(self, shape: Shape) -> str:
-        """One of the two graphs."""
+        """The form of the network whose graph takes inputs of a shape."""
         from ctma.engines.graphs import AS_IS, REWRITTEN
 
         fits = not any(length % self.network.stride for length in shape[-2:])
         return REWRITTEN if fits else AS_IS
 
     def computed(self) -> ChangeNetwork:
-        """That of the graph for sizes that are multiples of the stride."""
+        """The network behind the graph for sizes that are multiples of the stride."""
         from ctma.engines.graphs import FORMS
 
         return FORMS[self.form_for((self.network.stride,))](self.network)
 
     @abstractmethod
     def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
-        """As ``open``, of a graph."""
+        """Prepares a graph; shape and result as in ``open``."""
 
     def open(self, form: str, shape: Shape | None) -> Callable[[], Run]:
-        """Of the form's graph."""
+        """Prepares the graph of a form; see ``SessionEngine.open``."""
         return self.open_graph(self._graph(form), shape)
 
     def key(self, form: str) -> str:
-        """Under which a form's graph is kept."""
+        """The cache key of a form's graph."""
         from ctma.engines.graphs import find_source
 
         if form not in self._keys:
@@ -77,12 +77,12 @@ class GraphEngine(SessionEngine):
             return self.open_graph(graph, None)()
 
         graph = make_graph(self.network, form, self.name, self.precision, opened)
-        # Weights that were changed since would be kept under the fingerprint of the former ones.
+        # Stores no graph of changed weights: the key has the fingerprint of the original weights.
         if self.cache and self.network.fingerprint() == self.fingerprint():
             cache.write(self.key(form), graph)
         return graph
 
 
 def digest_of(parts: Sequence[str]) -> str:
-    """A key of what differs in any of some lines."""
+    """A hash of some lines, as a cache key of 32 hexadecimal digits."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

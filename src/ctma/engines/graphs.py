@@ -1,4 +1,4 @@
-"""Graphs that engines run: of which form of a network, and whether they do the same."""
+"""Makes the graphs that engines run, and checks that they agree with the network."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from ctma.models.base import ChangeNetwork
 from ctma.models.layers import Rewriting
 
 TOLERANCE = {"float32": 1e-3, "bf16": 1e-1}
-"""By how much logits of a new graph may be off at another size than it was traced at, as a
-share of the largest; a graph that fixed a size is off by much more."""
+"""Largest error of a new graph's logits at another size than that of the trace.
+
+The error is a share of the largest logit. A graph that works at one size only has far larger
+errors."""
 
 OUTPUT = "logits"
 
@@ -33,11 +35,11 @@ FORMS: dict[str, Callable[[ChangeNetwork], ChangeNetwork]] = {
     JOINED: partial(rewrite, rewriting=Rewriting(joins=False)),
     TILED: partial(rewrite, rewriting=Rewriting(tiles=True)),
 }
-"""Forms of a network that graphs are made of."""
+"""Functions that make each form of a network, by the form's name."""
 
 
 class Logits(nn.Module):
-    """A network that gives its fine logits alone."""
+    """A network that returns only its fine logits."""
 
     def __init__(self, network: ChangeNetwork):
         super().__init__()
@@ -51,17 +53,17 @@ class Logits(nn.Module):
 def make_graph(
     network: ChangeNetwork, form: str, engine: str, precision: str, open_graph: Opener
 ) -> bytes:
-    """A graph of a form of a network, checked at another size than it was traced at.
+    """Makes a graph of a form of a network, and checks the graph at a second size.
 
     Args:
-        network: In evaluation mode, on the CPU.
+        network: The network, in evaluation mode, on the CPU.
         form: One of ``FORMS``.
-        engine: Which engine is to run the graph, for errors.
-        precision: In which.
-        open_graph: What makes a session of the graph.
+        engine: Name of the engine that runs the graph, for errors.
+        precision: Precision of the engine.
+        open_graph: Makes a session of the graph.
 
     Raises:
-        SettingError: If the network cannot be turned into a graph, or only for one size.
+        SettingError: If torch cannot trace the network, or the graph works at one size only.
     """
     kind, formed = type(network).__name__, FORMS[form](network)
     first, second = (make_example(formed, shape, fits=form != AS_IS) for shape in ((2, 3), (4, 3)))
@@ -81,10 +83,10 @@ Opener = Callable[[bytes], Run]
 
 
 def find_source(network: nn.Module) -> str:
-    """A hash of the files that say what a network and its rewriting do, but for torch and timm."""
+    """A hash of the source files of a network and its rewriting, without torch and timm."""
     kinds = {type(module) for module in network.modules()}
-    own = [kind for kind in kinds if kind.__module__.partition(".")[0] not in ("torch", "timm")]
-    makers: list[Any] = [*own, Logits, Winograd, rewrite]
+    classes = [kind for kind in kinds if kind.__module__.partition(".")[0] not in ("torch", "timm")]
+    makers: list[Any] = [*classes, Logits, Winograd, rewrite]
     files = {inspect.getsourcefile(maker) for maker in makers} - {None}
     return fingerprint(sorted(file_fingerprint(str(file)) for file in files))
 
@@ -92,12 +94,12 @@ def find_source(network: nn.Module) -> str:
 def make_example(
     network: ChangeNetwork, more: tuple[int, int] = (2, 3), *, fits: bool
 ) -> tuple[Tensor, Tensor]:
-    """Two dates whose sides are multiples of the stride, or are none.
+    """Two random images whose sides are multiples of the stride, or are not.
 
     Args:
-        network: What takes them.
-        more: By how many strides their sides exceed the least.
-        fits: Whether they are multiples.
+        network: The network that takes the images.
+        more: Number of strides by which height and width exceed the smallest size.
+        fits: Whether the sides are multiples of the stride.
     """
     least = -(-max(64, network.minimum_size) // network.stride)
     sides = [(least + one) * network.stride + (0 if fits else one) for one in more]

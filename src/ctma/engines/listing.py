@@ -1,4 +1,4 @@
-"""The engines by name: those of ctma, and those that others have registered."""
+"""The engines by name: those of ctma, and those of other packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BUILT_IN = {
     "openvino": "openvino:OpenVino",
     "onnx": "onnx:Onnx",
 }
-"""Where the engines of ctma stand, in the order in which people read of them."""
+"""Module and class of each engine of ctma, in the order of lists and help texts."""
 
 
 def engine_names() -> list[str]:
@@ -29,7 +29,7 @@ def find_engine(name: str) -> type[Engine]:
 
     Raises:
         UnknownNameError: If there is no such engine.
-        SettingError: If another package's engine cannot be imported, or is none.
+        SettingError: If another package's engine fails to import, or is no ``Engine``.
     """
     if name in _BUILT_IN:
         module, _, kind = _BUILT_IN[name].partition(":")
@@ -38,27 +38,27 @@ def find_engine(name: str) -> type[Engine]:
     extensions = find_extensions(ENGINES)
     if name not in extensions:
         raise UnknownNameError("engine", name, engine_names())
-    found = extensions[name]()
-    if not (isinstance(found, type) and issubclass(found, Engine)):
-        raise SettingError(f"engine {name}: {found!r} is no subclass of ctma.Engine")
-    return found
+    extension = extensions[name]()
+    if not (isinstance(extension, type) and issubclass(extension, Engine)):
+        raise SettingError(f"engine {name}: {extension!r} is no subclass of ctma.Engine")
+    return extension
 
 
 def check_engine(name: str, said: str = "engine") -> None:
-    """Refuses what is no engine.
+    """Refuses a name that is neither an engine nor ``"auto"``.
 
     Args:
-        name: What was given.
-        said: What it was given as.
+        name: The name to check.
+        said: What the name stands for, for the error.
 
     Raises:
         UnknownNameError: If there is no such engine.
     """
-    known = (*engine_names(), "auto")
-    if name not in known:
-        raise UnknownNameError(said, name, known)
+    names = (*engine_names(), "auto")
+    if name not in names:
+        raise UnknownNameError(said, name, names)
 
 
 def list_engines() -> list[dict[str, Any]]:
-    """What each engine says of itself: name, summary, precisions, devices, packages, installed."""
+    """Describes each engine: name, summary, precisions, devices, packages, needs, installed."""
     return [find_engine(name).about() for name in engine_names()]

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the graph on whatever processor."""
+"""ONNX Runtime: the graph on any processor."""
 
 from __future__ import annotations
 

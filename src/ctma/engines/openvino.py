@@ -24,8 +24,10 @@ class OpenVino(GraphEngine):
     shapes = 4
 
     def form_for(self, shape: Shape) -> str:
-        """In bf16, in which transposed convolutions are slow, joined maps stay joined; in float32
-        wide convolutions are done in tiles.
+        """The form of the network that takes inputs of a shape.
+
+        In bf16, convolutions over joined maps stay whole, because transposed convolutions are
+        slow. In float32, tiles compute wide convolutions.
         """
         from ctma.engines.graphs import JOINED, REWRITTEN, TILED
 
@@ -35,12 +37,12 @@ class OpenVino(GraphEngine):
         return JOINED if self.precision == "bf16" else TILED
 
     def open(self, form: str, shape: Shape | None) -> Callable[[], Run]:
-        """Of the form's graph, or of what was compiled of it for this shape before."""
+        """Opens the cached compiled graph of a form and a shape, or compiles the form's graph."""
         if shape is None or not self.cache:
             return super().open(form, shape)
         settings, key = self._settings(), self._compiled_key(form, shape)
         if compiled := cache.read(key):
-            # OpenVINO refuses what another build of its version compiled.
+            # OpenVINO refuses compiled graphs of another build of the same version.
             with suppress(RuntimeError):
                 return open_compiled(compiled, **settings)
         compiled = compile_openvino(self._graph(form), shape, **settings)
@@ -48,11 +50,11 @@ class OpenVino(GraphEngine):
         return open_compiled(compiled, **settings)
 
     def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
-        """Compiles a graph; each thread gets a request of its own."""
+        """Compiles a graph; each thread gets its own request."""
         return open_openvino(graph, shape=shape, **self._settings())
 
     def _compiled_key(self, form: str, shape: Shape) -> str:
-        """By the graph's own, so that what is kept is of the weights that it was made of."""
+        """The cache key of a compiled graph; contains the graph's key, and so the weights' hash."""
         from ctma.devices import find_processor, find_units
 
         more = (shape, self._settings(), find_processor(), find_units())

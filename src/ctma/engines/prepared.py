@@ -10,11 +10,11 @@ from ctma.models.base import ChangeLogits, ChangeNetwork, View
 
 
 class Prepared(View):
-    """A network that an engine runs; it goes wherever a network goes.
+    """A network that an engine runs; works wherever a network works.
 
     Args:
-        engine: Holds the network.
-        why: Why the engine was chosen, for people; empty where it was asked for.
+        engine: The engine, which holds the network.
+        why: Reason for the choice of the engine, for users; empty if the user chose the engine.
     """
 
     def __init__(self, engine: Engine, why: str = ""):
@@ -25,16 +25,16 @@ class Prepared(View):
         self.arguments = engine.network.arguments
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
-        """Logits; inputs as the network's."""
+        """Change logits; takes the network's inputs."""
         return ChangeLogits(self.engine.run(before, after))
 
     def with_streams(self, streams: int | None) -> Prepared:
-        """The same for so many threads that call it at once, each computing alone."""
+        """The same network for this many parallel callers, each of which computes alone."""
         return self if streams is None else Prepared(self.engine.with_streams(streams), self.why)
 
 
 def refuse_prepared(network: ChangeNetwork) -> None:
-    """Refuses a network behind an engine where the network itself is wanted.
+    """Refuses a network behind an engine, for functions that need the network itself.
 
     Raises:
         SettingError: If an engine runs it.

@@ -1,8 +1,8 @@
-"""A network rewritten for inference: the same function to rounding, with fewer multiplications.
+"""Rewrites a network for inference: equal outputs to rounding, with fewer multiplications.
 
-Batch norms are folded into convolutions. Then each layer is asked for its own form for inference
-(``ctma.models.layers.Rewriting``), which a network from outside the package can offer too.
-Wide convolutions of 3 x 3 become products of transformed tiles (``.winograd``).
+First, ``fold_norms`` folds batch norms into convolutions. Then each layer may return its own
+form for inference (``ctma.models.layers.Rewriting``). Layers from outside ctma may do so too.
+Wide 3 x 3 convolutions become products of transformed tiles (``.winograd``).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def rewrite(network: Module, rewriting: Rewriting | None = None) -> Module:
-    """A copy for inference that computes the same with fewer multiplications.
+    """A copy for inference with equal outputs to rounding and fewer multiplications.
 
     Args:
-        network: In evaluation mode.
-        rewriting: What is rewritten; the defaults if not given.
+        network: The network, in evaluation mode.
+        rewriting: The parts to rewrite; the defaults of ``Rewriting`` if ``None``.
     """
     rewriting = rewriting or Rewriting()
     copy = fold_norms(network)
@@ -42,7 +42,7 @@ def rewrite(network: Module, rewriting: Rewriting | None = None) -> Module:
 
 
 def _find_form(module: nn.Module, rewriting: Rewriting) -> nn.Module:
-    """What computes in the place of a layer."""
+    """The module that replaces a layer, or the layer itself."""
     offered: Any = getattr(module, "for_inference", None)
     return module if offered is None else offered(rewriting)
 
@@ -51,11 +51,11 @@ def fold_norms(network: Module) -> Module:
     """A copy for inference whose batch norms are folded into the convolutions before them.
 
     Args:
-        network: In evaluation mode.
+        network: The network, in evaluation mode.
     """
     copy = deepcopy(network)
     for module in list(copy.modules()):
-        # Where the two are no sequence, as in timm's networks, they are called alike.
+        # In timm's networks, convolution and norm form no sequence, but have matching names.
         children: dict[str, Any] = dict(module.named_children())
         in_turn = pairwise(children) if isinstance(module, nn.Sequential) else []
         timms = type(module).__module__.startswith("timm.")

@@ -17,10 +17,10 @@ Run = Callable[..., NDArray[np.float32]]
 """A session: float32 inputs (B, bands, H, W), in order, to one output (B, 1, H, W)."""
 
 INPUTS = ("before", "after")
-"""What the inputs of a graph are called."""
+"""Names of a graph's inputs."""
 
 HINTS = {"float32": "f32", "bf16": "bf16", "int8": "bf16"}
-"""Precisions as OpenVINO calls them; of an 8-bit graph it is that of what is not in 8 bits."""
+"""OpenVINO's names of precisions. For an 8-bit graph, this is the precision of the other layers."""
 
 
 def open_openvino(
@@ -35,15 +35,15 @@ def open_openvino(
     """Compiles a graph for this processor.
 
     Args:
-        graph: ONNX, or the file of a model.
+        graph: An ONNX graph, or the path of a model file.
         precision: One of ``HINTS``.
-        shape: Of each input; ``None`` for any.
-        threads: How many compute; all cores by default.
-        streams: How many threads call it at once, each then computing alone.
-        inputs: Their names in the order they are given in; that of the graph by default.
+        shape: Shape of each input; ``None`` for any.
+        threads: Number of threads that compute; all cores by default.
+        streams: Number of parallel callers; each call then computes on one thread.
+        inputs: Names of the inputs in the order of the arguments; the graph's order by default.
 
     Returns:
-        What makes a session for each thread that calls.
+        A function that makes a session, to be called once in each thread.
 
     Raises:
         MissingExtraError: If OpenVINO is not installed.
@@ -59,7 +59,7 @@ def compile_openvino(
     threads: int | None = None,
     streams: int | None = None,
 ) -> bytes:
-    """What ``open_compiled`` takes, of a graph; arguments as of ``open_openvino``."""
+    """A compiled graph for ``open_compiled``; see ``open_openvino`` for the arguments."""
     content = _compile(graph, shape, _configuration(precision, threads, streams)).export_model()
     return bytes(content.getvalue())
 
@@ -67,7 +67,7 @@ def compile_openvino(
 def open_compiled(
     compiled: bytes, precision: str, threads: int | None = None, streams: int | None = None
 ) -> Callable[[], Run]:
-    """Opens what was compiled by the same version for the same processor and settings."""
+    """Opens a compiled graph; OpenVINO version, processor and settings must be the same."""
     with extras():
         import openvino
     configuration = _configuration(precision, threads, streams)
@@ -79,7 +79,7 @@ def _configuration(precision: str, threads: int | None, streams: int | None) -> 
         "INFERENCE_PRECISION_HINT": HINTS[precision],
         "INFERENCE_NUM_THREADS": streams or threads or count_cores(),
         "NUM_STREAMS": streams or 1,
-        # Processes side by side would all be tied to the first cores.
+        # With pinning, parallel processes would all run on the first cores.
         "ENABLE_CPU_PINNING": False,
     }
 
@@ -104,9 +104,9 @@ def _sessions(compiled: Any, names: Sequence[str] | None = None) -> Callable[[],
         request = compiled.create_infer_request()
 
         def run(*inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-            given = dict(zip(ports, inputs, strict=True))
-            # Copied: the request writes its next result where this one lies.
-            return np.array(request.infer(given, share_inputs=True)[0])
+            port_values = dict(zip(ports, inputs, strict=True))
+            # A copy, because the request overwrites this result with its next one.
+            return np.array(request.infer(port_values, share_inputs=True)[0])
 
         return run
 
@@ -120,13 +120,13 @@ def open_onnx(
     streams: int | None = None,
     inputs: Sequence[str] | None = None,
 ) -> Callable[[], Run]:
-    """Starts a session of ONNX Runtime on the CPU, which may be called by many threads.
+    """Starts a session of ONNX Runtime on the CPU, which many threads may call.
 
     Args:
-        graph: ONNX, or its file.
-        threads: How many compute; all cores by default.
-        streams: How many threads call it at once, each then computing alone.
-        inputs: Their names in the order they are given in; that of the graph by default.
+        graph: An ONNX graph, or the path of its file.
+        threads: Number of threads that compute; all cores by default.
+        streams: Number of parallel callers; each call then computes on one thread.
+        inputs: Names of the inputs in the order of the arguments; the graph's order by default.
 
     Raises:
         MissingExtraError: If ONNX Runtime is not installed.
@@ -136,22 +136,22 @@ def open_onnx(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1 if streams else threads or count_cores()
     options.inter_op_num_threads = 1
-    given: Any = str(graph) if isinstance(graph, Path) else graph
+    model: Any = str(graph) if isinstance(graph, Path) else graph
     with onnx_errors():
-        session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = inputs or [port.name for port in session.get_inputs()]
 
     def run(*inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         with onnx_errors():
-            (found,) = session.run(None, dict(zip(names, inputs, strict=True)))
-        return np.asarray(found)
+            (output,) = session.run(None, dict(zip(names, inputs, strict=True)))
+        return np.asarray(output)
 
     return lambda: run
 
 
 @contextmanager
 def onnx_errors() -> Iterator[None]:
-    """Makes ONNX Runtime's errors known ones: they have no base of their own, but a module."""
+    """Turns ONNX Runtime's errors, which only their module identifies, into ``RuntimeError``."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What engines have in common that run outside of torch, in sessions."""
+"""Base of the engines that run outside torch, in sessions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ class SessionEngine(Engine):
     """Runs on the CPU in sessions, one for each thread that calls.
 
     Attributes:
-        streams: How many threads call it at once, each then computing alone, so that bits do
-            not depend on how many there are; ``None``: one does, and all cores compute.
-        shapes: For how many shapes of inputs a session is opened that is faster than one for any.
+        streams: Number of parallel callers. Each call then computes on one thread, so the bits
+            do not depend on this number. ``None``: one caller, and all cores compute.
+        shapes: Number of input shapes that get their own, faster session. Further shapes share
+            a session for any shape.
     """
 
     devices = ("cpu",)
@@ -39,8 +40,10 @@ class SessionEngine(Engine):
 
     @abstractmethod
     def open(self, form: str, shape: Shape | None) -> Callable[[], Run]:
-        """Prepares a form of the network for inputs of one shape, or of any; gives what makes a
-        session of it for each thread.
+        """Prepares a form of the network for inputs of one shape, or of any shape.
+
+        Returns:
+            A function that makes a session, to be called once in each thread.
         """
 
     def form_for(self, shape: Shape) -> str:
@@ -48,7 +51,7 @@ class SessionEngine(Engine):
         return ""
 
     def run(self, before: Tensor, after: Tensor) -> Tensor:
-        """What a session gives for two (B, bands, H, W)."""
+        """Change logits; takes the network's inputs."""
         import torch
 
         self.network.check_inputs(before, after)
@@ -61,7 +64,7 @@ class SessionEngine(Engine):
             ) from error
 
     def with_streams(self, streams: int | None) -> Engine:
-        """The same engine with sessions of its own, for another number of callers."""
+        """A copy of the engine for another number of parallel callers."""
         if streams is None:
             return self
         other = copy.copy(self)
@@ -69,7 +72,7 @@ class SessionEngine(Engine):
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but what lives in this process."""
+        """All attributes, without the lock and the sessions of this process."""
         here = {"_lock", "_open", "_local"}
         return {name: value for name, value in vars(self).items() if name not in here}
 

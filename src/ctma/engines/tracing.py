@@ -1,7 +1,7 @@
-"""Networks as graphs in the form of ONNX, which other programs run.
+"""Turns networks into ONNX graphs, which other programs run.
 
-Graphs are traced: what they hold is what the network did with one example. Shapes are taken
-from the inputs on the way, so that height, width and number of pairs stay free.
+Torch traces a graph: the graph contains the operations of the network on one example. The graph
+reads shapes from its inputs, so height, width and number of pairs stay free.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ctma.errors import extras
 from ctma.models.base import check_numbers
 
 OPSET = 17
-"""Of ONNX; understood by every runtime of the last years."""
+"""The ONNX operator set, which every runtime of the last years supports."""
 
 UNTRACEABLE = (RuntimeError, ValueError, TypeError, AttributeError)
-"""What torch raises, as a rule, where it cannot make a graph of a module."""
+"""The usual errors of torch if it cannot make a graph of a module."""
 
 
 def trace(
@@ -35,14 +35,15 @@ def trace(
     inputs: Sequence[str] = INPUTS,
     free: bool = True,
 ) -> bytes:
-    """An ONNX model of a module.
+    """Makes an ONNX model of a module.
 
     Args:
-        module: In evaluation mode.
-        example: Its inputs, (B, C, H, W) each.
-        output: What its output is called.
-        inputs: What its inputs are called.
-        free: Whether number, height and width stay free; else they are those of the example.
+        module: The module, in evaluation mode.
+        example: Example inputs of the module, (B, C, H, W) each.
+        output: Name of the model's output.
+        inputs: Names of the model's inputs.
+        free: Whether batch size, height and width stay free. Otherwise the model takes only the
+            shapes of the example.
 
     Raises:
         MissingExtraError: If ONNX is not installed.
@@ -52,8 +53,8 @@ def trace(
     axes = {0: "batch", 2: "height", 3: "width"}
     with _tracing(), TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        # By tracing: the newer exporter does not come to an end where sizes are filled up to
-        # multiples and stay free.
+        # Traced, because the newer exporter does not end for networks that pad free sizes to
+        # multiples.
         torch.onnx.export(
             module,
             tuple(example),
@@ -69,7 +70,7 @@ def trace(
 
 
 def _fix_sizes(graph: bytes, shape: Sequence[int]) -> bytes:
-    """The graph with the sizes of its output, of which tracing leaves those that follow open."""
+    """Sets the output sizes of a graph, because tracing leaves sizes that depend on inputs open."""
     import onnx
 
     model = onnx.load_from_string(graph)
@@ -85,22 +86,23 @@ def gives(
     pair: Sequence[Tensor],
     tolerance: float,
 ) -> bool:
-    """Whether a graph gives what its module does, as it must at another size than its example.
+    """Whether a graph agrees with its module at another size than that of the trace.
 
     Args:
-        open_graph: Makes a session of what was traced.
-        module: What it was traced from, or does the same.
-        pair: Of another size, (B, C, H, W) each.
-        tolerance: How far values may be off, as a share of the largest or of 1.
+        open_graph: Makes a session of the graph.
+        module: The traced module, or an equivalent one.
+        pair: Images of another size than the example, (B, C, H, W) each.
+        tolerance: Largest error, as a share of the largest absolute value, or of 1 if that is
+            below 1.
 
     Raises:
-        CheckpointError: If the module gives values that are no numbers.
+        CheckpointError: If the module gives NaN or infinite values.
     """
     with torch.no_grad():
         expected = check_numbers(module(*pair).float()).numpy()
     try:
-        found = open_graph()(*(date.numpy() for date in pair))
-        apart = float(np.abs(found - expected).max())
+        output = open_graph()(*(date.numpy() for date in pair))
+        apart = float(np.abs(output - expected).max())
     except (RuntimeError, ValueError):
         return False
     return apart <= tolerance * max(1.0, float(np.abs(expected).max()))
@@ -108,8 +110,9 @@ def gives(
 
 @contextmanager
 def _tracing() -> Iterator[None]:
-    """Without gradients, and without the warnings that are meant for those who write networks:
-    checks of shapes, which are what they warn of, stay outside of a graph on purpose.
+    """Turns off gradients and warnings for authors of networks.
+
+    The warnings are about checks of shapes, which stay outside the graph on purpose.
     """
     with torch.no_grad(), warnings.catch_warnings():
         for kind in (torch.jit.TracerWarning, DeprecationWarning, FutureWarning, UserWarning):

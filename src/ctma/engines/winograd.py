@@ -1,8 +1,9 @@
-"""Convolutions of 3 x 3 with a quarter of the multiplications.
+"""3 x 3 convolutions with a quarter of the multiplications.
 
-"Fast Algorithms for Convolutional Neural Networks", Lavin and Gray, CVPR 2016, F(4 x 4, 3 x 3):
-tiles of 4 x 4 values are made from 6 x 6 values in. Transformed, value for value, they are
-products of matrices over the channels, 36 for 16 values in place of 144.
+The algorithm is F(4 x 4, 3 x 3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural
+Networks", CVPR 2016. Each output tile of 4 x 4 values depends on 6 x 6 input values. After a
+transform of the tiles, the convolution is a matrix product over the channels for each of the 36
+values. So 16 output values need 36 multiplications instead of 144.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 TILE, REACH = 4, 6
-"""Values out of a tile, and values in that they depend on, in each direction."""
+"""Side of an output tile, and side of the input that the tile depends on, in pixels."""
 
 LEAST_CHANNELS = 256
-"""In and out. With fewer, the transforms take longer than what they save."""
+"""Least channels in and out. With fewer channels, the transforms cost more than they save."""
 
-# Of the points 0, 1, -1, 2, -2 and infinity.
+# Transform matrices for the points 0, 1, -1, 2, -2 and infinity.
 _INPUT = (
     (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
     (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1),
@@ -32,7 +33,7 @@ _OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, 
 
 
 def is_wide(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
-    """Whether a layer is a convolution that ``Winograd`` does, and is worth it."""
+    """Whether a layer is a convolution that ``Winograd`` computes faster."""
     return (
         type(conv) is nn.Conv2d
         and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS
@@ -42,10 +43,10 @@ def is_wide(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 
 class Winograd(nn.Conv2d):
-    """The same as a convolution, to rounding; its weights stay for networks that read them.
+    """Equal to a convolution to rounding; keeps its weights for networks that read the weights.
 
     Args:
-        conv: One that ``is_wide``.
+        conv: A convolution for which ``is_wide`` is true.
     """
 
     def __init__(self, conv: nn.Conv2d):
@@ -67,11 +68,11 @@ class Winograd(nn.Conv2d):
         products = (self.into @ tiles.reshape(REACH**2, -1)).reshape(
             REACH**2, -1, x.shape[1]
         ) @ self.kernel
-        found = (self.out @ products.reshape(REACH**2, -1)).reshape(
+        outs = (self.out @ products.reshape(REACH**2, -1)).reshape(
             TILE, TILE, x.shape[0], down, across, -1
         )
-        # Channels last until the end, as what comes in: else each value is moved on its own.
-        whole = found.permute(2, 3, 0, 4, 1, 5).reshape(x.shape[0], down * TILE, across * TILE, -1)[
+        # Channels stay last until the end, as in the input: otherwise torch moves single values.
+        whole = outs.permute(2, 3, 0, 4, 1, 5).reshape(x.shape[0], down * TILE, across * TILE, -1)[
             :, :height, :width
         ]
         if self.bias is not None:
@@ -80,7 +81,7 @@ class Winograd(nn.Conv2d):
 
 
 def _tiles(x: Tensor, down: int, across: int) -> Tensor:
-    """Of (B, C, H, W) what each tile depends on, (REACH, REACH, B, down, across, C)."""
+    """The input values of each tile of (B, C, H, W), (REACH, REACH, B, down, across, C)."""
     batch, channels = x.shape[:2]
     filled = F.pad(x, (1, 2 * TILE - 1, 1, 2 * TILE - 1)).permute(0, 2, 3, 1)
     blocks = (
@@ -88,7 +89,7 @@ def _tiles(x: Tensor, down: int, across: int) -> Tensor:
         .reshape(batch, down + 1, TILE, across + 1, TILE, channels)
         .permute(2, 4, 0, 1, 3, 5)
     )
-    # A tile depends on its own block, and on the first values of the next.
+    # A tile depends on its own block, and on the first values of the next block.
     more = REACH - TILE
     blocks = torch.cat([blocks[:, :, :, :-1], blocks[:more, :, :, 1:]], dim=0)
     return torch.cat([blocks[:, :, :, :, :-1], blocks[:, :more, :, :, 1:]], dim=1)

@@ -1,1 +1,1 @@
-"""What leaves: a network as a graph in a file, and such files read and run again."""
+"""Exports networks as graph files, and reads and runs exported models."""

@@ -1,7 +1,8 @@
-"""A network as an OpenVINO model in 8 bits, by NNCF.
+"""Quantises a network to an 8-bit OpenVINO model with NNCF.
 
-Scales are taken from training pairs; layers that lose too much are kept in higher precision, the
-layer that loses most first, until the rest is within a limit on validation pairs.
+NNCF computes the quantisation scales on training pairs. NNCF then restores the precision of single
+layers, the layer with the largest loss first, until the loss of the score on validation pairs is
+within a limit.
 """
 
 from __future__ import annotations
@@ -27,37 +28,37 @@ from ctma.models.base import ChangeNetwork
 from ctma.types import Pixels, Plane
 
 WINDOW = 256
-"""Side of the crops, pixels."""
+"""Side of the crops, in pixels."""
 
 SAMPLES = 128
-"""Crops of training pairs from which scales are taken."""
+"""Number of training crops on which NNCF computes the scales."""
 
 LOOKS, RANKED = 10, 64
-"""How many layers are given back their precision at most, and crops on which they are ranked."""
+"""Most iterations that restore precision, and number of crops on which NNCF ranks layers."""
 
 EXACT = (
     "Interpolate", "Select", "Equal", "Sigmoid", "Divide", "Subtract", "ReduceLogicalAnd",
     "Add", "GroupConvolution",
 )  # fmt: skip
-"""Operations that stay as they are: logits pass through the first, which take next to no time; sums
-of maps lose most in 8 bits, and depthwise convolutions are slower in them."""
+"""Operations that are not quantised. Logits pass through the first operations, which take almost no
+time. Sums of maps lose most in 8 bits, and depthwise convolutions are slower in 8 bits."""
 
 
 Judge = Callable[[Iterator[tuple[Plane, Pixels]]], float]
-"""Gives a score of probabilities, each with its label in 0/1."""
+"""Computes a score from pairs of probabilities and labels (0/1)."""
 
 
 def quantise(
     network: ChangeNetwork, train: Sequence[Pair], val: Sequence[Pair], most: float, judge: Judge
 ) -> Any:
-    """An OpenVINO model in 8 bits.
+    """Quantises a network to an 8-bit OpenVINO model.
 
     Args:
-        network: In evaluation mode, on the CPU.
-        train: Pairs from which scales are taken.
-        val: Pairs on which layers are chosen that stay in higher precision.
-        most: By how much the score on them may be less.
-        judge: Gives that score.
+        network: The network, in evaluation mode, on the CPU.
+        train: Training pairs, on which NNCF computes the scales.
+        val: Validation pairs, on which NNCF selects the layers that stay in higher precision.
+        most: Largest allowed loss of the score on validation pairs.
+        judge: Computes the score.
 
     Raises:
         MissingExtraError: If NNCF or OpenVINO is not installed.
@@ -74,7 +75,7 @@ def quantise(
 
     nncf.set_log_level(logging.ERROR)
     model = openvino.Core().read_model(trace_probability(network, "openvino"))
-    # Its bars would stand among what is printed for programs.
+    # NNCF prints progress bars to stdout, which would mix with machine-readable output.
     with redirect_stdout(sys.stderr):
         return nncf.quantize_with_accuracy_control(
             model,
@@ -97,7 +98,7 @@ Crop = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class _Crops:
-    """Crops of labelled pairs, read anew each time they are gone through."""
+    """Crops of labelled pairs; each iteration reads the pairs from disk again."""
 
     pairs: Sequence[Pair]
     scaling: float
@@ -118,7 +119,7 @@ class _Crops:
 
 
 def _sample(pairs: Sequence[Pair], scaling: float) -> _Crops:
-    """Crops from all over the training pairs, always the same ones."""
+    """Selects crops evenly from the training pairs; the selection is always the same."""
     chosen = pairs[:: max(1, len(pairs) // SAMPLES)][:SAMPLES]
     return _Crops(chosen, scaling, -(-SAMPLES // len(chosen)))
 

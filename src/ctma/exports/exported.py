@@ -1,4 +1,4 @@
-"""Models that were exported to ONNX or to OpenVINO's form; read and run without torch."""
+"""Reads and runs exported models (ONNX or OpenVINO) without torch."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ from ctma.models.usage import Usage
 from ctma.types import MINIMUM_SIZE
 
 RUNTIMES = {".onnx": "onnx", ".xml": "openvino"}
-"""What runs a file of each suffix."""
+"""The runtime for each file suffix."""
 
 PROBABILITY = "probability"
-"""What the output of an exported model is called."""
+"""Name of the output of an exported model."""
 
 KEY = "ctma"
-"""Where its description stands among a file's metadata."""
+"""Key of the description in a file's metadata."""
 
 
 class Description(Usage):
-    """What an exported model says about itself: how it is used, and what it came from.
+    """The description of an exported model: how to use the model, and its source network.
 
-    Temperature and offset are applied inside the model.
+    The model itself applies temperature and offset.
 
     Attributes:
-        network: The network that was exported.
-        arguments: Those it was made with.
-        precision: ``"float32"``, or ``"int8"`` where it was quantised.
-        scores: Of a quantised model, what its gate measured.
-        stride: Pixels of its coarsest features; sizes that are its multiples lose nothing.
-        minimum_size: The smallest height and width, in pixels, that it takes.
+        network: Name of the exported network.
+        arguments: Arguments of the network for ``create_model``.
+        precision: ``"float32"``, or ``"int8"`` for a quantised model.
+        scores: For a quantised model, the scores that the quantisation measured.
+        stride: Stride of the coarsest features, in pixels; image sizes that are multiples of the
+            stride lose nothing.
+        minimum_size: The smallest height and width of an input image, in pixels.
         checkpoint: Fingerprint of the weights.
-        ctma_version: The version of ctma that wrote it.
+        ctma_version: The version of ctma that wrote the model.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -58,12 +59,12 @@ class Description(Usage):
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """An exported model that was found to have the signature of one.
+    """A file that holds an exported model.
 
     Attributes:
-        path: Its file.
-        runtime: What runs it, ``"onnx"`` or ``"openvino"``.
-        description: What it says about itself; the defaults where another program wrote it.
+        path: The model's file.
+        runtime: The runtime for the model, ``"onnx"`` or ``"openvino"``.
+        description: The model's description; default values if another program wrote the file.
     """
 
     path: Path
@@ -72,7 +73,7 @@ class ExportedModel:
 
     @property
     def why(self) -> str:
-        """Why its runtime runs it, for people."""
+        """Why ctma selects this runtime, as a phrase for messages."""
         return f"{self.path.name} is run by it"
 
     def open(
@@ -81,9 +82,10 @@ class ExportedModel:
         threads: int | None = None,
         streams: int | None = None,
     ) -> Callable[[], Run]:
-        """What makes sessions; arguments as of ``open_openvino``.
+        """Opens the model and returns a function that makes sessions.
 
-        Sessions raise a CheckpointError where the model gives no probability of each pixel.
+        The arguments are those of ``open_openvino``. A session raises a CheckpointError if
+        the model does not return a probability for each pixel.
         """
         if self.runtime == "onnx":
             opened = open_onnx(self.path, threads=threads, streams=streams, inputs=INPUTS)
@@ -98,21 +100,21 @@ class ExportedModel:
         shape = images[0].shape
         expected = (shape[0], 1, *shape[2:])
         try:
-            found = session(*images)
+            probability = session(*images)
         except RuntimeError as error:
             raise CheckpointError(
                 f"{self.path}: does not take float32 images of {shape} ({first_line(error)})"
             ) from error
-        if found.shape != expected or not np.isfinite(found).all():
+        if probability.shape != expected or not np.isfinite(probability).all():
             raise CheckpointError(
-                f"{self.path}: gives {found.shape} values, or some that are no numbers, for images "
-                f"of {shape}; expected {PROBABILITY} of {expected}"
+                f"{self.path}: gives {probability.shape} values, or some that are no numbers, for "
+                f"images of {shape}; expected {PROBABILITY} of {expected}"
             )
-        return found
+        return probability
 
 
 def is_exported(path: str | Path) -> bool:
-    """Whether a checkpoint is an exported model, by its suffix."""
+    """Whether a path has the suffix of an exported model."""
     return Path(path).suffix in RUNTIMES
 
 
@@ -120,11 +122,11 @@ def read_exported(path: str | Path) -> ExportedModel:
     """Reads an exported model and checks its signature.
 
     Args:
-        path: ``.onnx``, or ``.xml`` with its ``.bin`` beside it.
+        path: An ``.onnx`` file, or an ``.xml`` file with its ``.bin`` file in the same folder.
 
     Raises:
-        CheckpointError: If it is missing or damaged, or has another signature.
-        MissingExtraError: If what runs it is not installed.
+        CheckpointError: If the file is missing or damaged, or the model has another signature.
+        MissingExtraError: If the runtime is not installed.
     """
     model, signature = _read(Path(path).absolute())
     _check_signature(model, signature)
@@ -132,7 +134,7 @@ def read_exported(path: str | Path) -> ExportedModel:
 
 
 def read_description(path: str | Path) -> ExportedModel:
-    """As ``read_exported``, but a file of ours may have another signature, as QGIS wants it."""
+    """As ``read_exported``, but accepts other signatures of ctma files, such as for QGIS."""
     model, signature = _read(Path(path).absolute())
     if signature.told is None:
         _check_signature(model, signature)
@@ -140,7 +142,7 @@ def read_description(path: str | Path) -> ExportedModel:
 
 
 class _Signature(NamedTuple):
-    """Inputs and outputs with their channels, and the description as text."""
+    """Inputs and outputs, each with its number of channels, and the description as text."""
 
     inputs: dict[str, int | None]
     outputs: dict[str, int | None]
@@ -168,9 +170,11 @@ def _read(path: Path) -> tuple[ExportedModel, _Signature]:
 def _check_signature(model: ExportedModel, signature: _Signature) -> None:
     bands = len(model.description.bands)
     if signature.inputs != dict.fromkeys(INPUTS, bands) or [*signature.outputs] != [PROBABILITY]:
-        found = ", ".join(f"{name} of {count} bands" for name, count in signature.inputs.items())
+        input_text = ", ".join(
+            f"{name} of {count} bands" for name, count in signature.inputs.items()
+        )
         raise CheckpointError(
-            f"{model.path}: takes {found} and gives {', '.join(signature.outputs)}; expected "
+            f"{model.path}: takes {input_text} and gives {', '.join(signature.outputs)}; expected "
             f"before and after of {bands} bands each, (B, bands, H, W), and {PROBABILITY}"
         )
 
@@ -200,13 +204,13 @@ def _read_openvino(path: Path) -> _Signature:
         }
         for ports in (model.inputs, model.outputs)
     )
-    told = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
-    return _Signature(inputs, outputs, told)
+    description = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
+    return _Signature(inputs, outputs, description)
 
 
 _READERS: dict[str, Callable[[Path], _Signature]] = {"onnx": _read_onnx, "openvino": _read_openvino}
 
 
 def _channels(shape: list[Any]) -> int | None:
-    """Of (B, C, H, W); ``None`` where there are other dimensions, or they are not known."""
+    """Returns C of a shape (B, C, H, W); ``None`` for other shapes, or if C is unknown."""
     return shape[1] if len(shape) == 4 and isinstance(shape[1], int) else None

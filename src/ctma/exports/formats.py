@@ -1,4 +1,4 @@
-"""Networks to files that other programs run: ONNX, OpenVINO's form, torch's exported programs."""
+"""Exports networks to files for other programs: ONNX, OpenVINO and torch programs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from ctma.files import refuse_existing, whole_file, write_json
 from ctma.models.base import ChangeNetwork, check_network, check_numbers
 
 PURPOSES = ("qgis-deepness",)
-"""Programs that want a file of their own."""
+"""Programs that need a special form of file."""
 
 TILE = 512
-"""Pixels of the tiles that QGIS cuts, a multiple of every network's stride."""
+"""Side of the tiles that QGIS cuts, in pixels; a multiple of every network's stride."""
 
 OVERLAP = 10
-"""Percent by which they overlap."""
+"""Overlap of the tiles, in percent."""
 
 _DEEPNESS = Tile(TILE, batch=1, scaling=255.0, images="input", found="output")
-"""What that of Deepness takes and gives."""
+"""Input and output of a model for Deepness."""
 
 _IR_VERSION = 8
 _LARGEST_SIDE = 1 << 14
@@ -47,31 +47,33 @@ def export(
     stac: bool = False,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Writes a network as a file that ends in calibrated probability, whole or not at all.
+    """Exports a network to a file, whole or not at all.
 
-    Inputs ``before`` and ``after`` are (B, bands, H, W), stored values over ``scaling``, from 0
-    to 1; the output ``probability`` is (B, 1, H, W). Number, height and width are free; those of
-    a ``.pt2`` must be multiples of the network's stride. The metadata, under ``ctma``, hold all
-    that its ``usage`` knows.
+    The exported model returns calibrated probabilities. The inputs ``before`` and ``after`` are
+    (B, bands, H, W): stored values divided by ``scaling``, from 0 to 1. The output ``probability``
+    is (B, 1, H, W). Batch size, height and width are free. For a ``.pt2`` file, height and width
+    must be multiples of the network's stride. The metadata under the key ``ctma`` hold all fields
+    of the network's ``usage``.
 
     Args:
         model: A network, as from ``load_model``, or a checkpoint by name or path.
-        output: ``.onnx``, ``.xml`` (weights go beside it, as ``.bin``) or ``.pt2``.
-        purpose: ``"qgis-deepness"``: one input of both dates, (1, 2 bands, 512, 512), with the
-            metadata that the QGIS plug-in Deepness reads; an ``.onnx``.
-        stac: Whether a STAC item goes beside it, ``OUTPUT.stac.json``, with the extension for
-            machine learning models.
-        overwrite: Replace what is there.
+        output: The file to write: ``.onnx``, ``.xml`` (with the weights in a ``.bin`` file in the
+            same folder) or ``.pt2``.
+        purpose: ``"qgis-deepness"`` writes an ``.onnx`` file for the QGIS plug-in Deepness: one
+            input of both dates, (1, 2 bands, 512, 512), and the metadata that Deepness reads.
+        stac: Also write a STAC item, ``OUTPUT.stac.json``, with the extension for machine
+            learning models.
+        overwrite: Replace existing files.
 
     Returns:
-        The files.
+        The paths of the written files.
 
     Raises:
-        SettingError: If the network cannot be exported so.
-        CheckpointError: If it gives values that are no numbers.
-        UnknownNameError: If there is no such purpose.
-        OutputError: If a file cannot be written, or is there already.
-        MissingExtraError: If what writes it is not installed.
+        SettingError: If the network cannot be exported in this format.
+        CheckpointError: If the network returns values that are not finite.
+        UnknownNameError: If the purpose is unknown.
+        OutputError: If a file cannot be written, or exists and ``overwrite`` is false.
+        MissingExtraError: If a package that the export needs is not installed.
     """
     network = load_telling(find_checkpoint(model)) if isinstance(model, str | Path) else model
     check_network(network)
@@ -103,10 +105,10 @@ def export(
 
 
 def describe_network(network: ChangeNetwork, **known: Any) -> Description:
-    """What an exported model says about itself.
+    """Makes the description of an exported network.
 
     Args:
-        network: What is exported.
+        network: The network to export.
         **known: Further fields of ``Description``.
     """
     return Description(
@@ -124,20 +126,20 @@ def describe_network(network: ChangeNetwork, **known: Any) -> Description:
 def save_openvino(model: Any, output: Path, description: Description) -> None:
     """Writes an OpenVINO model with its description, whole or not at all.
 
-    A former one is gone where its weights cannot be replaced.
+    If the new weights cannot replace those of an existing model, the existing model is deleted.
     """
     with extras():
         import openvino
     model.set_rt_info(description.model_dump_json(), [KEY])
     with whole_file(output) as text, whole_file(output.with_suffix(".bin")) as weights:
         openvino.serialize(model, text, weights)
-        # Gone until the new weights are there, beside which it would be taken for their text.
+        # Delete the old .xml file first: it does not fit the new .bin file.
         output.unlink(missing_ok=True)
 
 
 def _write_onnx(network: ChangeNetwork, output: Path) -> None:
-    told = {KEY: describe_network(network).model_dump_json()}
-    _save_onnx(trace_probability(network, "onnx"), output, told)
+    metadata = {KEY: describe_network(network).model_dump_json()}
+    _save_onnx(trace_probability(network, "onnx"), output, metadata)
 
 
 def _write_openvino(network: ChangeNetwork, output: Path) -> None:
@@ -155,13 +157,13 @@ def _write_program(network: ChangeNetwork, output: Path) -> None:
         for name in ("rows", "columns")
     ]
     free = {0: torch.export.Dim("batch"), 2: sides[0], 3: sides[1]}
-    # Of several pairs: a batch of one would be taken for always one.
+    # Trace with two pairs: torch would fix the batch size of a single pair to 1.
     example = [date.repeat(2, 1, 1, 1) for date in make_example(network, fits=True)]
     with torch.no_grad():
         program = torch.export.export(folded, tuple(example), dynamic_shapes=(free, free))
-    told = {f"{KEY}.json": describe_network(network).model_dump_json()}
+    metadata = {f"{KEY}.json": describe_network(network).model_dump_json()}
     with whole_file(output) as part:
-        torch.export.save(program, part, extra_files=told)
+        torch.export.save(program, part, extra_files=metadata)
 
 
 def _write_for_deepness(network: ChangeNetwork, output: Path) -> None:
@@ -173,8 +175,8 @@ def _write_for_deepness(network: ChangeNetwork, output: Path) -> None:
             "was trained at (ctma convert --gsd adds it)"
         )
     example = torch.rand(1, 2 * network.bands, TILE, TILE)
-    images, found = _DEEPNESS.images, _DEEPNESS.found
-    graph = trace(Stacked(rewrite(network)), [example], found, inputs=(images,), free=False)
+    images, output_name = _DEEPNESS.images, _DEEPNESS.found
+    graph = trace(Stacked(rewrite(network)), [example], output_name, inputs=(images,), free=False)
     settings = {
         "model_type": "Segmentor",
         "class_names": {"0": "unchanged", "1": "changed"},
@@ -187,8 +189,8 @@ def _write_for_deepness(network: ChangeNetwork, output: Path) -> None:
         "standardization_mean": [0.0] * (2 * network.bands),
         "standardization_std": [1.0] * (2 * network.bands),
     }
-    told = {name: json.dumps(value) for name, value in settings.items()}
-    _save_onnx(graph, output, told | {KEY: describe_network(network).model_dump_json()})
+    metadata = {name: json.dumps(value) for name, value in settings.items()}
+    _save_onnx(graph, output, metadata | {KEY: describe_network(network).model_dump_json()})
 
 
 def _save_onnx(graph: bytes, output: Path, told: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Networks as graphs that end in their calibrated probability."""
+"""Traces networks as graphs that return the calibrated probability."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctma.exports.exported import PROBABILITY
 from ctma.models.base import ChangeNetwork
 
 TOLERANCE = 1e-3
-"""By how much a probability may be off at another size than was traced."""
+"""Largest allowed difference of a probability at another image size than the traced size."""
 
 _OPENERS: dict[str, Callable[[bytes], Run]] = {
     "onnx": lambda graph: open_onnx(graph)(),
@@ -25,7 +25,7 @@ _OPENERS: dict[str, Callable[[bytes], Run]] = {
 
 
 class Probability(nn.Module):
-    """A network that ends in its calibrated probability."""
+    """A network that returns its calibrated probability."""
 
     def __init__(self, network: ChangeNetwork):
         super().__init__()
@@ -37,25 +37,26 @@ class Probability(nn.Module):
 
 
 class Stacked(Probability):
-    """The same of both dates in one, and of stored values over 255 whatever the scaling."""
+    """A ``Probability`` with one input: both dates, stored values divided by 255."""
 
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
-        """(B, 2 bands, H, W) in [0, 1] to (B, 1, H, W)."""
+        """Takes (B, 2 bands, H, W) in [0, 1] and returns (B, 1, H, W)."""
         scaled = (images * (255 / self.network.usage.scaling)).clamp(max=1)
         bands = self.network.bands
         return super().forward(scaled[:, :bands], scaled[:, bands:])
 
 
 def trace_probability(network: ChangeNetwork, runtime: str) -> bytes:
-    """A network as ONNX that ends in its calibrated probability, of any size.
+    """Traces a network as an ONNX graph that returns calibrated probability for any size.
 
     Args:
-        network: In evaluation mode.
-        runtime: What is to run it, ``"onnx"`` or ``"openvino"``: where it is installed, it must
-            give what the network does at another size than was traced.
+        network: The network, in evaluation mode.
+        runtime: The runtime for the graph, ``"onnx"`` or ``"openvino"``. If the runtime is
+            installed, its output must match the network's output at a size other than the traced
+            size.
 
     Raises:
-        SettingError: If the network cannot be traced, or only for one size.
+        SettingError: If the network cannot be traced, or only for one image size.
     """
     folded = fold_norms(network)
     final = Probability(folded).eval()

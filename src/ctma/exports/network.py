@@ -1,4 +1,4 @@
-"""Exported models as networks, so that scenes, scores and views take them too."""
+"""Exported models as networks, for scene prediction, evaluation and figures."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from ctma.models.usage import Usage
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 _NEAREST = 1e-7
-"""How near to 0 and 1 a probability is taken for a logit."""
+"""Probabilities are clipped to this distance from 0 and 1 before ctma computes logits."""
 
 
 class Signature(ChangeNetwork):
-    """What a network is without its weights: bands, usage, sizes.
+    """A network without weights: only bands, usage and sizes.
 
     Args:
-        model: The exported model that computes in its place.
+        model: The exported model, which computes the output.
     """
 
     digest: Tensor
 
     def __init__(self, model: ExportedModel):
         super().__init__()
-        known = model.description
-        self.bands = len(known.bands)
-        self.stride = known.stride
-        self.minimum_size = known.minimum_size
-        self.name = known.network
-        self.arguments = known.arguments
-        # The output is calibrated already.
+        description = model.description
+        self.bands = len(description.bands)
+        self.stride = description.stride
+        self.minimum_size = description.minimum_size
+        self.name = description.network
+        self.arguments = description.arguments
+        # The model's output is already calibrated.
         self.usage = Usage(
-            threshold=known.threshold,
-            scaling=known.scaling,
-            bands=known.bands,
-            ground_sample_distance=known.ground_sample_distance,
+            threshold=description.threshold,
+            scaling=description.scaling,
+            bands=description.bands,
+            ground_sample_distance=description.ground_sample_distance,
         )
         whole = [model.path, model.path.with_suffix(".bin")]
         digest = "".join(file_fingerprint(path) for path in whole if path.is_file())
@@ -55,7 +55,7 @@ class Exported(SessionEngine):
     """Runs an exported model.
 
     Args:
-        model: As from ``read_exported``.
+        model: An exported model, as returned by ``read_exported``.
     """
 
     def __init__(self, model: ExportedModel):
@@ -67,19 +67,19 @@ class Exported(SessionEngine):
         self.shapes = 4 if model.runtime == "openvino" else 0  # type: ignore[misc]
 
     def run(self, before: Tensor, after: Tensor) -> Tensor:
-        """Logits of the model's probability; inputs as the network's."""
+        """Computes logits from the model's probability; the inputs are those of the network."""
         return super().run(before, after).logit(eps=_NEAREST)
 
     def open(self, form: str, shape: Shape | None) -> Callable[[], Run]:
-        """Sessions of the file."""
+        """Opens the model's file and returns a function that makes sessions."""
         return self.model.open(shape, torch.get_num_threads(), self.streams)
 
     def computed(self) -> None:
-        """Only the file knows."""
+        """Returns ``None``: only the model's file determines how it computes."""
         return None
 
 
 def load_exported(path: str | Path) -> Prepared:
-    """An exported model as a network; errors as of ``read_exported``."""
+    """Loads an exported model as a network; raises the errors of ``read_exported``."""
     model = read_exported(path)
     return Prepared(Exported(model), model.why).eval()

@@ -1,4 +1,4 @@
-"""An exported model as a STAC item with the extension for machine learning models (MLM 1.5)."""
+"""Describes an exported model as a STAC item with the machine learning extension (MLM 1.5)."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _FORMS = {
 """Media type, artifact type and framework of each kind of file."""
 
 _SHA_256 = "1220"
-"""How a multihash of SHA-256 begins: its kind, and its length."""
+"""First bytes of a SHA-256 multihash, in hexadecimal: the hash type and its length."""
 
 
 class Tile(NamedTuple):
-    """What a model takes and gives, where that is not two images of any size, by their names.
+    """Input and output of an exported model that does not take two images of any size.
 
     Attributes:
-        side: Pixels of a tile, -1 for any.
-        batch: How many tiles at once, -1 for any.
-        scaling: The stored value that stands for 1.
+        side: Side of a tile in pixels; -1 for any side.
+        batch: Number of tiles in a batch; -1 for any number.
+        scaling: The stored value that maps to 1.
         images: Name of the input.
         found: Name of the output.
     """
@@ -50,12 +50,12 @@ class Tile(NamedTuple):
 def describe_for_stac(
     network: ChangeNetwork, files: Sequence[Path], tile: Tile | None = None
 ) -> dict[str, Any]:
-    """A STAC item of an exported network.
+    """Makes a STAC item of an exported network.
 
     Args:
-        network: What was exported.
-        files: Its files, the model first.
-        tile: What it takes and gives, by default what ``ctma.export`` says.
+        network: The exported network.
+        files: Paths of the exported files, the model first.
+        tile: Input and output of the model; by default those in ``ctma.export``.
     """
     usage = network.usage
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,1 +1,1 @@
-"""The networks: one file a paper, all with ``forward(before, after) -> ChangeLogits``."""
+"""The networks: one file per paper, each with ``forward(before, after) -> ChangeLogits``."""

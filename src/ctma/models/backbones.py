@@ -24,24 +24,24 @@ class Backbone(nn.Module):
     """Features of one date, (B, bands, H, W) to (B, channels, ceil(H/8), ceil(W/8)).
 
     Attributes:
-        channels: Of the features.
+        channels: Channels of the features.
     """
 
     channels: int
 
 
 def find_backbone(name: str, bands: int, stages: int, pretrained: bool | str | Path) -> Backbone:
-    """A backbone by the name of one of timm's networks.
+    """Builds a backbone by the name of a timm network.
 
     Args:
-        name: Such as ``"resnet34.tv_in1k"`` or ``"tf_efficientnet_lite0"``.
+        name: The network's name, such as ``"resnet34.tv_in1k"`` or ``"tf_efficientnet_lite0"``.
         bands: Input channels.
-        stages: Of a ResNet, how many of the four residual stages to keep.
+        stages: Number of the four residual stages to keep; only for a ResNet.
         pretrained: See ``ctma.models.pretrained.create_backbone``.
 
     Raises:
         UnknownNameError: If timm has no such network.
-        SettingError: If it has no features at stride 8, or its weights cannot be had.
+        SettingError: If the network has no features at stride 8, or no weights are available.
     """
     if name.partition(".")[0] in timm.list_models(module="resnet"):
         return ResNetFeatures(name, bands, stages, pretrained)
@@ -49,21 +49,21 @@ def find_backbone(name: str, bands: int, stages: int, pretrained: bool | str | P
 
 
 class ResNetFeatures(Backbone):
-    """A timm ResNet without its head, as the paper has it: all stages, at an eighth of the size.
+    """A timm ResNet without its head, as in the CTMA paper: all stages, features at stride 8.
 
-    Strides are conv1 2, max-pool 2, layer1 1, layer2 2, layer3 1, layer4 1, and no
+    The strides are conv1 2, max-pool 2, layer1 1, layer2 2, layer3 1 and layer4 1. No
     convolution is dilated.
 
     Args:
         name: Name of a timm ResNet.
         bands: Input channels.
-        stages: How many of the four residual stages to keep.
+        stages: Number of the four residual stages to keep.
         pretrained: See ``ctma.models.pretrained.create_backbone``.
     """
 
     def __init__(self, name: str, bands: int, stages: int, pretrained: bool | str | Path):
         super().__init__()
-        # timm trades strides for dilation at output_stride 8, which is taken out below.
+        # At output_stride 8, timm replaces strides by dilation; the loop below removes it.
         resnet = create_backbone(
             name, pretrained, in_chans=bands, num_classes=0, global_pool="", output_stride=STRIDE
         )
@@ -82,7 +82,7 @@ class ResNetFeatures(Backbone):
 
 
 class TimmFeatures(Backbone):
-    """The features that a timm network has at stride 8; arguments as of ``Pyramid``."""
+    """The features of a timm network at stride 8; see ``Pyramid`` for the arguments."""
 
     def __init__(self, name: str, bands: int, pretrained: bool | str | Path):
         super().__init__()
@@ -96,19 +96,19 @@ class TimmFeatures(Backbone):
 
 
 class Pyramid(nn.Module):
-    """The features that a timm network has at some strides, of inputs scaled as it was trained.
+    """The features of a timm network at chosen strides; normalises inputs as in its training.
 
     Args:
         name: Name of a timm network.
         bands: Input channels.
-        strides: Of the features, from fine to coarse.
+        strides: Strides of the features, from fine to coarse.
         pretrained: See ``ctma.models.pretrained.create_backbone``.
 
     Attributes:
-        channels: Of the features at each stride.
+        channels: Channels of the features at each stride.
 
     Raises:
-        SettingError: If it has no such features.
+        SettingError: If the network has no features at these strides.
     """
 
     mean: Tensor
@@ -124,24 +124,24 @@ class Pyramid(nn.Module):
             name, pretrained, in_chans=bands, features_only=True, out_indices=levels
         )
         if isinstance(self.body, EfficientNetFeatures):
-            # timm leaves in what comes after the last of the features.
+            # timm keeps the blocks after the last feature, which nobody uses.
             del self.body.blocks[self.body.feature_info.get_dicts()[-1]["stage"] :]
         _give_training_forms(self.body)
         self.channels: list[int] = self.body.feature_info.channels()
         register_scale(self, self.body.pretrained_cfg, bands)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Features of one date; sizes that are no multiples are filled up by the edge."""
+        """Features of one date; pads images to multiples of the coarsest stride by edge values."""
         height, width = image.shape[-2:]
         filled = F.pad(image, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
         features: list[Tensor] = self.body((filled - self.mean) / self.std)
         return features
 
     def settle_padding(self) -> None:
-        """Sets how much TensorFlow's "same" convolutions pad, which they else find out each time.
+        """Fixes the padding of TensorFlow's "same" convolutions, otherwise computed at each call.
 
-        Inputs are filled up to multiples of the coarsest stride, so the padding is the same at
-        every size.
+        ``forward`` pads inputs to multiples of the coarsest stride, so every size has the same
+        padding.
         """
         for module, name, conv in _find_convs(self, Conv2dSame):
             missing = [k - s for k, s in zip(conv.kernel_size, conv.stride, strict=True)]
@@ -151,11 +151,11 @@ class Pyramid(nn.Module):
 
 
 class DepthwiseConvSame(DepthwiseConv, Conv2dSame):
-    """A convolution of each channel alone with TensorFlow's "same" padding."""
+    """A depthwise convolution with TensorFlow's "same" padding."""
 
 
 def _give_training_forms(body: nn.Module) -> None:
-    """Replaces convolutions whose gradients are slow in bf16: wide or strided depthwise ones."""
+    """Replaces depthwise convolutions with slow bf16 gradients: wide kernels or strides."""
     for module, name, conv in _find_convs(body, nn.Conv2d):
         is_depthwise = conv.groups == conv.in_channels > 1
         if is_depthwise and (max(conv.kernel_size) > 3 or max(conv.stride) > 1):
@@ -166,7 +166,7 @@ def _give_training_forms(body: nn.Module) -> None:
 def _find_convs(
     body: nn.Module, kind: type[nn.Conv2d]
 ) -> Iterator[tuple[nn.Module, str, nn.Conv2d]]:
-    """Convolutions of a kind, each with what holds it and its name there."""
+    """Finds convolutions of a class: (parent module, name in the parent, convolution) each."""
     for module in [*body.modules()]:
         for name, child in [*module.named_children()]:
             if isinstance(child, kind):
@@ -174,8 +174,8 @@ def _find_convs(
 
 
 def _copy_as(kind: type[nn.Conv2d], conv: nn.Conv2d, padding: Any) -> nn.Conv2d:
-    """A convolution of another kind with the same weights."""
-    with torch.device("meta"):  # no weights are drawn that nobody would use
+    """A convolution of another class with the same weights."""
+    with torch.device("meta"):  # saves the random initialisation
         copy = kind(
             conv.in_channels, conv.out_channels, cast(Any, conv.kernel_size),
             cast(Any, conv.stride), padding, cast(Any, conv.dilation), conv.groups,
@@ -186,30 +186,30 @@ def _copy_as(kind: type[nn.Conv2d], conv: nn.Conv2d, padding: Any) -> nn.Conv2d:
 
 
 def _find_levels(name: str, strides: Sequence[int]) -> list[int]:
-    """Which of a network's features have the strides."""
+    """Indices of a network's features that have the strides."""
     try:
         with torch.device("meta"):
-            known = create_backbone(name, False, features_only=True).feature_info.reduction()
-        return [known.index(stride) for stride in strides]
+            reductions = create_backbone(name, False, features_only=True).feature_info.reduction()
+        return [reductions.index(stride) for stride in strides]
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
         if isinstance(error, CtmaError):
             raise
-        wanted = ", ".join(map(str, strides))
-        raise SettingError(f"backbone {name}: has no features at stride {wanted}") from error
+        stride_text = ", ".join(map(str, strides))
+        raise SettingError(f"backbone {name}: has no features at stride {stride_text}") from error
 
 
 class ResNetLevels(nn.Module):
-    """The features of all four stages of a timm ResNet, at strides of one's own.
+    """The features of all four stages of a timm ResNet, with chosen strides.
 
     Args:
         name: Name of a timm ResNet of basic blocks, such as ``"resnet18.tv_in1k"``.
         bands: Input channels.
-        strides: Of the first convolution and of the second to the fourth stage; the pooling
-            between them and the first stage keep theirs, 2 and 1.
+        strides: Four strides: of the first convolution and of stages 2 to 4. The max-pool keeps
+            its stride 2, and stage 1 its stride 1.
         pretrained: See ``ctma.models.pretrained.create_backbone``.
 
     Attributes:
-        channels: Of each stage.
+        channels: Channels of each stage.
     """
 
     def __init__(

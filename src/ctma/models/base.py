@@ -1,4 +1,4 @@
-"""What every network is: one signature, one output type, and what it knows of its use."""
+"""The base of all networks: their signature, their output type and their usage settings."""
 
 from __future__ import annotations
 
@@ -31,23 +31,22 @@ class ChangeLogits(NamedTuple):
 
     @classmethod
     def from_classes(cls, logits: Tensor) -> ChangeLogits:
-        """Of two classes, (B, 2, H, W): those of change less those of stillness."""
+        """Takes logits of two classes, (B, 2, H, W): change logits minus no-change logits."""
         return cls(logits[:, 1:] - logits[:, :1])
 
 
 @dataclass(frozen=True)
 class Released:
-    """What a network was called in its released implementation.
+    """The names that a network's released implementation uses.
 
     Attributes:
-        names: Pairs (pattern, replacement) for ``re.sub``, applied in turn, that make the released
-            weight names out of ours.
-        unsaid: Arguments that released files do not say and weights do not show, with a hint of
-            what they may be.
-        arguments: Arguments that the released implementation has, where they are not ours by
-            default.
-        twice: How names begin in released files of weights that these hold once more under
-            another beginning.
+        names: Pairs (pattern, replacement) for ``re.sub``. Applied in order, they turn our weight
+            names into the released ones.
+        unsaid: Arguments that neither the released files nor the weight shapes tell. The value
+            hints at likely settings.
+        arguments: Arguments of the released implementation that differ from our defaults.
+        twice: Two prefixes of released weight names. Released files hold the weights of the first
+            prefix once more under the second prefix.
     """
 
     names: tuple[tuple[str, str], ...]
@@ -70,14 +69,16 @@ class ChangeNetwork(nn.Module):
 
     Attributes:
         bands: Input channels of one date.
-        name: For ``create_model``, which sets it; empty for a network made otherwise.
-        arguments: Those that ``create_model`` was given, but for initial weights.
-        provenance: What else its checkpoint says: data, recipe, scores and more.
-        stride: Pixels of its coarsest features; sizes that are its multiples lose nothing.
-        minimum_size: The smallest height and width, in pixels, that it takes.
-        backbone_part: How the names of the weights begin that may start from ImageNet; empty
-            where none may.
-        released: What it was called elsewhere; ``None`` where there is no released implementation.
+        name: The network's name in ``create_model``, which sets the name. Empty for a network
+            made in another way.
+        arguments: The arguments of ``create_model``, without ``pretrained``.
+        provenance: Further records of the checkpoint: data, recipe, scores and more.
+        stride: Pixels between neighbours in the coarsest features. The network uses every pixel
+            of images whose sides are multiples of the stride.
+        minimum_size: The smallest height and width, in pixels, that the network takes.
+        backbone_part: Prefix of the names of the weights that may start from ImageNet; empty if
+            no weights may.
+        released: The names of the released implementation; ``None`` if there is none.
     """
 
     bands: int
@@ -95,7 +96,7 @@ class ChangeNetwork(nn.Module):
 
     @property
     def usage(self) -> Usage:
-        """How it is to be used; what a checkpoint knows, else the defaults."""
+        """The network's usage settings: those of its checkpoint, else the defaults."""
         return self._usage or Usage(bands=name_bands(self.bands))
 
     @usage.setter
@@ -106,15 +107,16 @@ class ChangeNetwork(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are; the CPU where it has none."""
+        """The device of the network's weights; the CPU if the network has no weights."""
         weight = next(self.parameters(), None)
         return torch.device("cpu") if weight is None else weight.device
 
     def fingerprint(self) -> str:
-        """A hash of all that its outputs depend on: weights, and the numbers beside them.
+        """A hash of the weights and of all other numbers that affect the network's outputs.
 
-        Of a network from outside the package also the arguments that it was made with.
-        Interrupted runs are known by it, so what a network already says must not change.
+        For a network from outside the package, the hash also covers the arguments.
+        ctma recognises interrupted runs by this hash. So the hash of an existing network must not
+        change.
         """
         digest = hashlib.sha256(type(self).__qualname__.encode())
         for name, module in self.named_modules():
@@ -133,14 +135,14 @@ class ChangeNetwork(nn.Module):
         return digest.hexdigest()
 
     def probability(self, logits: Tensor) -> Tensor:
-        """Calibrated probabilities in [0, 1] of logits, float32."""
+        """Turns logits into calibrated probabilities in [0, 1], float32."""
         return (logits.float() / self.usage.temperature + self.usage.offset).sigmoid()
 
     def check_inputs(self, before: Tensor, after: Tensor) -> None:
-        """Refuses inputs that are unequal, too small or of other bands.
+        """Refuses inputs of unequal shapes, too small a size or another number of bands.
 
         Raises:
-            ValueError: If the shapes cannot be used.
+            ValueError: If the network cannot use the shapes.
         """
         if before.shape != after.shape:
             raise ValueError(f"before is {tuple(before.shape)}, after is {tuple(after.shape)}")
@@ -154,10 +156,10 @@ class ChangeNetwork(nn.Module):
 
 
 class Fingerprint:
-    """The fingerprint of a network, taken once, when it is first asked for.
+    """The fingerprint of a network, computed once, at the first call.
 
     Args:
-        network: Must not change.
+        network: The network, which must not change.
     """
 
     def __init__(self, network: ChangeNetwork):
@@ -165,17 +167,17 @@ class Fingerprint:
         self._value: str | None = None
 
     def __call__(self) -> str:
-        """A hash of all that outputs depend on."""
+        """The hash of ``ChangeNetwork.fingerprint``."""
         if self._value is None:
             self._value = self.network.fingerprint()
         return self._value
 
 
 class View(ChangeNetwork):
-    """A network behind another way of looking; how it is to be used stays its own.
+    """A wrapper that runs a network in another way; the usage is that of the network.
 
     Args:
-        network: The network that looks.
+        network: The wrapped network.
     """
 
     def __init__(self, network: ChangeNetwork):
@@ -186,28 +188,28 @@ class View(ChangeNetwork):
 
     @property
     def usage(self) -> Usage:
-        """That of the network."""
+        """The usage of the wrapped network."""
         return self.network.usage
 
     @usage.setter
     def usage(self, usage: Usage) -> None:
         self.network.usage = usage
 
-    # Properties: numbers set on a network are part of its fingerprint.
+    # Properties, not attributes: number attributes of a network are part of its fingerprint.
     @property
     def stride(self) -> int:  # type: ignore[override]
-        """That of the network."""
+        """The stride of the wrapped network."""
         return self.network.stride
 
     @property
     def minimum_size(self) -> int:  # type: ignore[override]
-        """That of the network."""
+        """The minimum size of the wrapped network."""
         return self.network.minimum_size
 
 
 @contextmanager
 def evaluating(model: ChangeNetwork) -> Iterator[None]:
-    """Lets a network look in evaluation mode, and leaves it in the mode it was in."""
+    """Sets a network to evaluation mode, and restores the earlier modes at the end."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -218,11 +220,11 @@ def evaluating(model: ChangeNetwork) -> Iterator[None]:
 
 
 def check_network(model: object) -> None:
-    """Refuses what is no network of ctma.
+    """Refuses any object that is not a network of ctma.
 
     Raises:
-        SettingError: If it is something else, such as a checkpoint's path, or its weights are
-            not in float32.
+        SettingError: If the object is no network (such as the path of a checkpoint), or if the
+            network's weights are not float32.
     """
     if not isinstance(model, ChangeNetwork):
         advice = f"; see ctma.load({str(model)!r})" if isinstance(model, str | Path) else ""
@@ -238,34 +240,34 @@ def check_network(model: object) -> None:
 
 
 def check_logits(network: ChangeNetwork, logits: object, images: Tensor) -> None:
-    """Refuses outputs of another form than losses and masks take.
+    """Refuses outputs that losses and masks cannot use.
 
     Args:
-        network: Which gave them.
-        logits: What it gave.
-        images: One date of what it was given.
+        network: The network that returned the outputs.
+        logits: The outputs of the network.
+        images: The images of one date that the network took.
 
     Raises:
-        SettingError: If they are no logits of one channel, as large as the images.
+        SettingError: If the outputs are not logits of one channel at the size of the images.
     """
     expected = (len(images), 1, *images.shape[-2:])
     if not isinstance(logits, ChangeLogits):
-        found = f"a {type(logits).__name__}"
+        description = f"a {type(logits).__name__}"
     elif logits.fine.shape != expected:
-        found = f"fine logits of {tuple(logits.fine.shape)}"
+        description = f"fine logits of {tuple(logits.fine.shape)}"
     else:
         return
     while isinstance(network, View):
         network = network.network
     kind = type(network).__name__
-    raise SettingError(f"{kind}: gave {found}, expected ChangeLogits of {expected}")
+    raise SettingError(f"{kind}: gave {description}, expected ChangeLogits of {expected}")
 
 
 def check_numbers(values: Tensor) -> Tensor:
-    """What a network gave, if all values are numbers.
+    """Returns a network's outputs if all values are finite.
 
     Raises:
-        CheckpointError: If some are not.
+        CheckpointError: If some values are NaN or infinite.
     """
     if not bool(values.isfinite().all()):
         raise CheckpointError(

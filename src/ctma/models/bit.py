@@ -1,8 +1,8 @@
-"""BIT: a few tokens of both dates talk to each other, and every pixel listens.
+"""BIT: a few tokens of both dates attend to each other, and every pixel attends to them.
 
 H. Chen, Z. Qi, Z. Shi, "Remote Sensing Image Change Detection with Transformers", IEEE
-Transactions on Geoscience and Remote Sensing 60, 2022. L tokens a date, of 32 channels, from a
-ResNet-18 of three stages.
+Transactions on Geoscience and Remote Sensing 60, 2022. A ResNet-18 of three stages gives L tokens
+of 32 channels for each date.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ CHANNELS, HEADS, MLP = 32, 8, 64
 
 
 class BIT(ChangeNetwork):
-    """The network.
+    """BIT of Chen et al.
 
     Args:
         bands: Input channels of one date.
         backbone: A timm ResNet.
-        pretrained: ImageNet weights for it: ``True``, or a file.
-        tokens: L, of one date.
+        pretrained: ImageNet weights for the backbone: ``True``, or a file.
+        tokens: Number of tokens L of one date.
         decoder_depth: Layers of the decoder.
-        dropout: Share of a transformer's values that is dropped in training.
+        dropout: Share of the transformer's values to drop in training.
     """
 
     backbone_part = "backbone."
@@ -78,7 +78,7 @@ class BIT(ChangeNetwork):
         )
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
-        """Change logits of image pairs: those of change less those of stillness.
+        """Change logits of image pairs: change logits minus no-change logits.
 
         Args:
             before: (B, bands, H, W) in [0, 1], H and W at least 64.
@@ -90,8 +90,8 @@ class BIT(ChangeNetwork):
         for layer in self.encoder:
             tokens = layer(tokens)
         seen = [
-            self._listen(features, own)
-            for features, own in zip(dates, tokens.chunk(2, dim=1), strict=True)
+            self._listen(features, date_tokens)
+            for features, date_tokens in zip(dates, tokens.chunk(2, dim=1), strict=True)
         ]
         apart = F.interpolate(
             (seen[0] - seen[1]).abs(), scale_factor=4.0, mode="bilinear", align_corners=False
@@ -105,12 +105,12 @@ class BIT(ChangeNetwork):
         return self.project(F.interpolate(self.backbone(image), scale_factor=2.0, mode="nearest"))
 
     def _tokens(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, L, C): means, each with weights of its own."""
+        """(B, C, h, w) to (B, L, C): each token is a weighted mean with its own weights."""
         weights = self.tokenizer(features).flatten(2).softmax(dim=-1)
         return weights @ features.flatten(2).transpose(1, 2)
 
     def _listen(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """Features, changed by what the tokens of their date say."""
+        """Features after attention to the tokens of their date."""
         pixels = features.flatten(2).transpose(1, 2)
         for layer in self.decoder:
             pixels = layer(pixels, tokens)
@@ -118,7 +118,7 @@ class BIT(ChangeNetwork):
 
 
 class Layer(nn.Module):
-    """Attention and two linear layers, each after a norm and residual."""
+    """Attention, then two linear layers; each part has a norm before and a residual around it."""
 
     def __init__(self, head_channels: int, dropout: float):
         super().__init__()
@@ -133,13 +133,13 @@ class Layer(nn.Module):
         )
 
     def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
-        """(B, n, C), to itself or to (B, m, C)."""
+        """Self-attention of (B, n, C), or attention of (B, n, C) to (B, m, C)."""
         x = x + self.attention(x, x if memory is None else memory)
         return x + self.mlp(x)
 
 
 class Attention(nn.Module):
-    """Attention of several heads; one norm for who asks and who answers."""
+    """Multi-head attention; queries, keys and values share one layer norm."""
 
     def __init__(self, head_channels: int, dropout: float):
         super().__init__()
@@ -156,6 +156,6 @@ class Attention(nn.Module):
             part.unflatten(2, (HEADS, -1)).transpose(1, 2)
             for part in (self.query(x), self.key(memory), self.value(memory))
         )
-        # Scaled by the channels of a token, not of a head, as published.
-        found = F.scaled_dot_product_attention(query, key, value, scale=CHANNELS**-0.5)
-        return F.dropout(self.out(found.transpose(1, 2).flatten(2)), self.dropout, self.training)
+        # As published, the scale uses the channels of a token, not of a head.
+        context = F.scaled_dot_product_attention(query, key, value, scale=CHANNELS**-0.5)
+        return F.dropout(self.out(context.transpose(1, 2).flatten(2)), self.dropout, self.training)

@@ -1,8 +1,8 @@
 """CDNet: deconvolutions over street-view images, the first deep network of the field.
 
 P. F. Alcantarilla, S. Stent, G. Ros, R. Arroyo, R. Gherardi, "Street-View Change Detection with
-Deconvolutional Networks", Autonomous Robots 42, 2018. Four levels of large convolutions down,
-four up through the places that the maxima came from.
+Deconvolutional Networks", Autonomous Robots 42, 2018. Four levels of large convolutions with max
+pooling lead down. Four levels lead up by unpooling to the positions of the maxima.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LEVELS, WIDTH, KERNEL = 4, 64, 7
 
 
 class CDNet(ChangeNetwork):
-    """The network.
+    """CDNet of Alcantarilla et al.
 
     Args:
         bands: Input channels of one date.
@@ -43,7 +43,7 @@ class CDNet(ChangeNetwork):
         self.out = nn.Conv2d(WIDTH, 2, KERNEL, padding=KERNEL // 2)
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
-        """Change logits of image pairs: those of change less those of stillness.
+        """Change logits of image pairs: change logits minus no-change logits.
 
         Args:
             before: (B, bands, H, W) in [0, 1], H and W at least 64.

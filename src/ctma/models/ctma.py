@@ -1,9 +1,9 @@
 """CTMA: coarse-grained temporal foregrounds mining.
 
 X. Wang et al., "Treat Stillness with Movement: Remote Sensing Change Detection via
-Coarse-grained Temporal Foregrounds Mining", arXiv 2408.08078, 2024. The page reads like
-the paper's figure: pseudo-video, temporal encoder, two spatial branches, two decoders.
-Shapes are given for images of H x W, B pairs and N frames.
+Coarse-grained Temporal Foregrounds Mining", arXiv 2408.08078, 2024. The code follows the
+paper's figure: pseudo-video, temporal encoder, two spatial branches, two decoders.
+Docstrings give shapes for B pairs of H x W images and N frames.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from ctma.models.video import Stem, TemporalAggregation
 
 
 class Stages(NamedTuple):
-    """Everything CTMA finds on the way, for losses, figures and study.
+    """All intermediate results of CTMA, for losses, figures and analysis.
 
     Attributes:
-        coarse_logits: Coarse head, (B, 1, H/8, W/8).
+        coarse_logits: Logits of the coarse head, (B, 1, H/8, W/8).
         coarse_mask: 1 where the coarse probability exceeds 0.5, (B, 1, H, W).
         motion: Motion features M1 (B, 256, H/4, W/4) and M2 (B, 512, H/8, W/8).
         difference: Difference features F, (B, 128, H/8, W/8).
         spatial: Level-3 feature of the unmasked branch, (B, 128, H/8, W/8).
         unmasked_logits: Logits of the unmasked branch, (B, 1, H, W).
         masked_logits: Logits of the masked branch, (B, 1, H, W).
-        fused_logits: Their weighted sum, (B, 1, H, W).
+        fused_logits: Weighted sum of both branches' logits, (B, 1, H, W).
     """
 
     coarse_logits: Tensor
@@ -76,19 +76,22 @@ RELEASED_NAMES = (
 
 
 class CTMA(ChangeNetwork):
-    """The network of the paper.
+    """CTMA, the network of the paper.
 
     Args:
         bands: Input channels of one date.
         video_len: Frames N of the pseudo-video, at least 2.
-        fusion: Weight of the unmasked branch in the fused logits; the masked branch has the rest.
-        backbone: A timm network with features at stride 8; its tag says which ImageNet weights.
-        backbone_stages: How many of a ResNet's four stages are kept.
+        fusion: Weight of the unmasked branch in the fused logits, in [0, 1]; the weight of the
+            masked branch is 1 - ``fusion``.
+        backbone: Name of a timm network with features at stride 8. The tag in the name selects
+            the ImageNet weights.
+        backbone_stages: Number of ResNet stages that the backbone keeps, 1 to 4.
         pretrained: ImageNet weights for the backbone: ``True``, or a file.
-        temporal_width: Channels of the temporal stem; the T-Blocks give 4 and 8 times it.
+        temporal_width: Channels of the temporal stem. The two T-Blocks II have 4 and 8 times as
+            many output channels.
         spatial_widths: Channels of the three spatial levels.
-        joint_statistics: In training, take the backbone's batch statistics over both dates
-            together instead of each date alone.
+        joint_statistics: Whether the backbone's batch statistics in training cover both dates
+            together, instead of each date alone.
     """
 
     backbone_part = "difference_path.backbone."
@@ -125,7 +128,7 @@ class CTMA(ChangeNetwork):
         self.fusion = fusion
         motion_channels = (4 * temporal_width, 8 * temporal_width)
 
-        # The order is the released one, so that its optimizer states fit ours.
+        # Same order as in the released code, so that released optimizer states fit.
         self.temporal_encoder = TemporalEncoder(bands, temporal_width)
         self.unmasked_branch = SpatialBranch(2 * bands, spatial_widths, motion_channels)
         self.difference_path = DifferencePath(
@@ -150,9 +153,9 @@ class CTMA(ChangeNetwork):
         return ChangeLogits(stages.fused_logits, (stages.coarse_logits,))
 
     def stages(self, before: Tensor, after: Tensor) -> Stages:
-        """The forward pass with everything it finds on the way; inputs as in ``forward``."""
+        """The forward pass with all intermediate results; takes the inputs of ``forward``."""
         self.check_inputs(before, after)
-        # The decoders join it with features in this layout; mixed ones are copied at every join.
+        # The decoders' features have this layout; mixed layouts would cost a copy at every join.
         pair = torch.cat([before, after], dim=1).to(memory_format=torch.channels_last)
 
         videos = self.temporal_encoder(before, after, self.video_len)
@@ -186,9 +189,9 @@ def ctma_s(
     pretrained: bool | str | Path = False,
     joint_statistics: bool = False,
 ) -> CTMA:
-    """CTMA-S, the compact sibling: the same structure, narrower, over a trimmed ResNet.
+    """CTMA-S, the compact CTMA: the same structure with fewer channels and a trimmed ResNet.
 
-    Arguments are those of ``CTMA``.
+    See ``CTMA`` for the arguments.
     """
     return CTMA(
         bands=bands,
@@ -225,7 +228,7 @@ class TemporalEncoder(nn.Module):
 
 
 class Bottleneck3d(nn.Module):
-    """Residual bottleneck of 3-D convolutions with expansion 4; the stride is on its first."""
+    """Residual bottleneck of 3-D convolutions, expansion 4; the stride is on the first one."""
 
     def __init__(self, in_channels: int, width: int, stride: int = 1):
         super().__init__()
@@ -246,7 +249,7 @@ class Bottleneck3d(nn.Module):
 
 
 class SBlock(nn.Module):
-    """S-Block I (two convolutions) or S-Block II (three): residual around the first one."""
+    """S-Block I or II: two or three convolutions, with a residual from the first one's output."""
 
     def __init__(self, channels: int, joined: int, out_channels: int, convs: int = 2):
         super().__init__()
@@ -263,7 +266,7 @@ class SBlock(nn.Module):
 
 
 class SpatialBranch(nn.Module):
-    """Three levels of S-Blocks that take in the motion features on the way down."""
+    """Three levels of S-Blocks; levels 2 and 3 join the motion features."""
 
     def __init__(self, channels: int, widths: Sequence[int], motion_channels: tuple[int, int]):
         super().__init__()
@@ -276,7 +279,7 @@ class SpatialBranch(nn.Module):
         )
 
     def forward(self, pair: Tensor, motion: tuple[Tensor, Tensor]) -> list[Tensor]:
-        """Skip features, from the pair itself at H x W down to level 3 at H/8 x W/8."""
+        """Skip features: the image pair at H x W, then levels 1 to 3, at last H/8 x W/8."""
         level1 = F.max_pool2d(self.levels[0](pair), 2)
         level2 = F.max_pool2d(self.levels[1](level1, motion[0]), 2)
         level3 = F.max_pool2d(self.levels[2](level2, motion[1]), 2)
@@ -284,7 +287,7 @@ class SpatialBranch(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Takes a bottom feature up through the skip features of its branch to H x W logits."""
+    """Enlarges a bottom feature step by step, joins skip features, and gives H x W logits."""
 
     def __init__(self, channels: int, widths: Sequence[int]):
         super().__init__()

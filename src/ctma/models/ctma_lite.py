@@ -1,9 +1,10 @@
 """CTMA-Lite: CTMA's idea on pretrained features of several strides.
 
-The structure of arXiv 2408.08078 where it is cheap: the pseudo-video is made of features
-instead of pixels, the temporal encoder is depthwise, and the guided branch sees the features
-of the other one through the coarse mask. Nothing depends on the order of the two dates.
-Shapes are given for images of H x W, filled up to a multiple of 16, B pairs and N frames.
+A cheaper variant of the structure of arXiv 2408.08078. The pseudo-video consists of features
+instead of pixels, and the temporal encoder is depthwise. The masked branch takes the features
+of the unmasked branch, multiplied by the coarse mask. The outputs do not depend on the order of
+the two dates. Docstrings give shapes for B pairs of H x W images and N frames; H and W are padded
+to multiples of 16.
 """
 
 from __future__ import annotations
@@ -21,21 +22,22 @@ from ctma.models.base import ChangeLogits, ChangeNetwork
 from ctma.models.layers import DepthwiseConv, JoinConv, conv_bn, halves, resize_as
 
 STRIDES = (2, 4, 8, 16)
-"""Of the features, from fine to coarse; the video is made at 4, the coarse mask at 8."""
+"""Strides of the features, from fine to coarse; the video has stride 4, the coarse mask 8."""
 
 STILL = -20.0
 """The logit where both dates are the same."""
 
 
 class LiteStages(NamedTuple):
-    """Everything CTMA-Lite finds on the way.
+    """All intermediate results of CTMA-Lite.
 
     Attributes:
-        coarse_logits: (B, 1, H/8, W/8).
+        coarse_logits: Logits of the coarse head, (B, 1, H/8, W/8).
         coarse_mask: 1 where the coarse probability exceeds 0.5, (B, 1, H, W).
-        motion: Motion features M1 (B, C, H/4, W/4) and M2 (B, C, H/8, W/8), if there are any.
-        levels: What the dates' features have in common and apart, one for each of ``STRIDES``.
-        fused_logits: (B, 1, H, W).
+        motion: Motion features M1 (B, C, H/4, W/4) and M2 (B, C, H/8, W/8); empty without a
+            temporal encoder.
+        levels: Comparison features of both dates, one map for each of ``STRIDES``.
+        fused_logits: Weighted sum of both branches' logits, (B, 1, H, W).
     """
 
     coarse_logits: Tensor
@@ -46,16 +48,17 @@ class LiteStages(NamedTuple):
 
 
 class CTMALite(ChangeNetwork):
-    """A compact CTMA that starts from ImageNet.
+    """A compact CTMA on a backbone with ImageNet weights.
 
-    Swapped dates give the same logits, and where both dates are the same nothing changed.
+    Swapped dates give the same logits. Pixels whose features are equal at both dates are unchanged.
 
     Args:
         bands: Input channels of one date.
-        video_len: Frames N of the pseudo-video, an even number; 0 leaves the temporal encoder out.
-        fusion: Weight of the unmasked branch in the fused logits; 1 leaves the masked branch out.
+        video_len: Frames N of the pseudo-video, an even number; 0 removes the temporal encoder.
+        fusion: Weight of the unmasked branch in the fused logits, in [0, 1]; 1 removes the masked
+            branch.
         backbone: A timm network with features at strides 2, 4, 8 and 16.
-        pretrained: ImageNet weights for it: ``True``, or a file.
+        pretrained: ImageNet weights for the backbone: ``True``, or a file.
         widths: Channels of the levels, from fine to coarse.
         motion_width: Channels of the motion features.
     """
@@ -92,8 +95,8 @@ class CTMALite(ChangeNetwork):
         )
         motion = (0, motion_width, motion_width, 0) if video_len else (0, 0, 0, 0)
         self.comparisons = nn.ModuleList(
-            conv_bn(3 * own + extra, width, kernel=1)
-            for own, extra, width in zip(channels, motion, widths, strict=True)
+            conv_bn(3 * feature_channels + extra, width, kernel=1)
+            for feature_channels, extra, width in zip(channels, motion, widths, strict=True)
         )
         self.coarse_head = nn.Conv2d(widths[2], 1, 1)
         self.unmasked_decoder = Decoder(widths, widths)
@@ -111,7 +114,7 @@ class CTMALite(ChangeNetwork):
         return ChangeLogits(stages.fused_logits, (stages.coarse_logits,))
 
     def stages(self, before: Tensor, after: Tensor) -> LiteStages:
-        """The forward pass with what it finds on the way; inputs as in ``forward``."""
+        """The forward pass with all intermediate results; takes the inputs of ``forward``."""
         self.check_inputs(before, after)
         both = torch.cat([before, after]).to(memory_format=torch.channels_last)
         befores, afters = zip(
@@ -139,7 +142,7 @@ class CTMALite(ChangeNetwork):
 
 
 class TemporalEncoder(nn.Module):
-    """Motion features of a pseudo-video of features, the same forwards and backwards in time."""
+    """Motion features of a pseudo-video of features, equal for both directions of time."""
 
     def __init__(self, channels: int, width: int, frames: int):
         super().__init__()
@@ -151,7 +154,7 @@ class TemporalEncoder(nn.Module):
     def forward(self, before: Tensor, after: Tensor) -> list[Tensor]:
         """Two (B, C, h, w) to M1 (B, width, h, w) and M2 (B, width, h/2, w/2)."""
         last = self.frames - 1
-        # Weighed so that swapped dates give the same frames from back to front, to the last bit.
+        # With these weights, swapped dates give the same frames in reverse order, to the last bit.
         frames = [before * ((last - i) / last) + after * (i / last) for i in range(self.frames)]
         video = F.relu(self.stem(torch.cat(frames)))
         motion = []
@@ -162,18 +165,18 @@ class TemporalEncoder(nn.Module):
 
 
 class TBlock(nn.Module):
-    """A separable convolution over space and time whose kernel is mirrored in time."""
+    """A separable convolution over space and time; the kernel is symmetric in time."""
 
     def __init__(self, width: int, stride: int):
         super().__init__()
-        # Its gradients are slow in bf16 where it has a stride.
+        # Depthwise convolutions with a stride have slow gradients in bf16.
         depthwise = DepthwiseConv if stride > 1 else nn.Conv2d
         self.own = depthwise(width, width, 3, stride, 1, groups=width, bias=False)
         self.near = depthwise(width, width, 3, stride, 1, groups=width, bias=False)
         self.mix = conv_bn(width, width, kernel=1)
 
     def forward(self, video: Tensor, frames: int) -> Tensor:
-        """(N B, C, h, w), frame after frame, to the same or half the height and width."""
+        """(N B, C, h, w), sorted by frame, to the same or half the height and width."""
         count = video.shape[0] // frames
         earlier = torch.cat([video[:count], video[:-count]])
         later = torch.cat([video[count:], video[-count:]])
@@ -181,7 +184,7 @@ class TBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Takes the coarsest level up through the finer ones, a convolution a level, to logits."""
+    """Enlarges the coarsest level, joins each finer level by one convolution, and gives logits."""
 
     def __init__(self, skips: Sequence[int], widths: Sequence[int]):
         super().__init__()
@@ -192,7 +195,7 @@ class Decoder(nn.Module):
         self.out = nn.Conv2d(widths[0], 1, 1)
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        """Levels from fine to coarse to logits at the finest one's size."""
+        """Turns levels, sorted from fine to coarse, into logits at the size of the finest level."""
         x = self.bottom(levels[-1])
         for conv, level in zip(self.convs, reversed(levels[:-1]), strict=True):
             x = F.relu(conv(level, x))
@@ -200,20 +203,20 @@ class Decoder(nn.Module):
 
 
 def _enlarge(x: Tensor, factor: int, like: Tensor, mode: str = "nearest") -> Tensor:
-    """Enlarges, and cuts off what the images were filled up by."""
+    """Enlarges a map, and crops the padding of the images."""
     height, width = like.shape[-2:]
     return F.interpolate(x, scale_factor=float(factor), mode=mode)[..., :height, :width]
 
 
 def _contrast(before: Tensor, after: Tensor, motion: Tensor | None) -> Tensor:
-    """What two dates' features have in common and apart, whatever their order."""
+    """Sum, absolute difference and maximum of two dates' features, equal in either order."""
     parts = [before + after, (before - after).abs(), torch.maximum(before, after)]
     return torch.cat(parts if motion is None else [*parts, motion], dim=1)
 
 
 def _summary(video: Tensor) -> Tensor:
     """Mean and maximum over time of (N, B, C, h, w), N even: (B, 2C, h, w)."""
-    # Summed from both ends at once, the mean is the same in either direction, to the last bit.
+    # Sums pairs from both ends, so that the mean is the same in either direction, to the last bit.
     first, second = video.chunk(2)
     mean = (first + second.flip(0)).sum(0) / len(video)
     return torch.cat([mean, video.amax(0)], dim=1)

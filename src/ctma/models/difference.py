@@ -1,4 +1,4 @@
-"""Difference features: what a shared backbone sees differently in two dates."""
+"""Difference features: the difference between a shared backbone's features of two dates."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ STRIDE = 8
 class DifferencePath(TrainingForm, nn.Module):
     """Difference features F of CTMA.
 
-    Features are enlarged twice, convolved and, by what takes them, reduced twice: of four places
-    one is kept. Where the sides are multiples of 8, the forms for training and for inference
-    compute that place alone, from the difference of both dates' features.
+    The path enlarges the backbone's features by 2 and convolves them. The next layer then reduces
+    them by 2, so it uses one of four positions. If the sides are multiples of 8, the forms for
+    training and for inference compute only this position, from the difference of both dates.
 
     Args:
-        backbone: Features of one date, at an eighth of the size.
+        backbone: Backbone that computes features of one date at stride 8.
         out_channels: Channels out.
-        joint_statistics: Whether batch statistics of training are of both dates together.
+        joint_statistics: Whether batch statistics in training cover both dates together.
     """
 
     def __init__(self, backbone: Backbone, out_channels: int, joint_statistics: bool):
@@ -36,7 +36,7 @@ class DifferencePath(TrainingForm, nn.Module):
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
         """Two (B, bands, H, W) to (B, C, 2 ceil(H/8), 2 ceil(W/8)), or to (B, C, H/8, W/8)."""
         if self.learns_on_cpu(before) and fits(before):
-            # The difference has no bias, but the optimizer wants its gradient, which is 0.
+            # The bias cancels in the difference, but the optimizer needs its gradient, which is 0.
             assert self.project.bias is not None
             no_bias = 0 * self.project.bias
             kernel = kept_places(self.project.weight)
@@ -45,16 +45,16 @@ class DifferencePath(TrainingForm, nn.Module):
         return (first - second).abs()
 
     def for_inference(self, _: Rewriting) -> nn.Module:
-        """The one place of four that is kept."""
+        """The form that computes one of four positions."""
         return SparseDifferencePath(self)
 
     def apart(self, before: Tensor, after: Tensor) -> Tensor:
-        """The difference of both dates' features, filled up by a row above and a column left."""
+        """The difference of both dates' features, zero-padded by 1 above and on the left."""
         first, second = self.of_both(self.backbone, before, after)
         return F.pad(first - second, (1, 0, 1, 0))
 
     def of_both(self, see: Callable[[Tensor], Tensor], *dates: Tensor) -> tuple[Tensor, Tensor]:
-        """What is seen in each of two dates, in training by batch statistics of its own."""
+        """Applies ``see`` to both dates, in training one by one unless statistics are joint."""
         if self.training and not self.joint_statistics:
             return see(dates[0]), see(dates[1])
         return halves(see(torch.cat(dates)))
@@ -65,7 +65,7 @@ class DifferencePath(TrainingForm, nn.Module):
 
 
 class SparseDifferencePath(nn.Module):
-    """Difference features where they are kept; at other sizes the path's own."""
+    """Difference features at the used positions; other sizes take the original path."""
 
     def __init__(self, path: DifferencePath):
         super().__init__()
@@ -87,11 +87,13 @@ def fits(image: Tensor) -> bool:
 
 
 def kept_places(kernel: Tensor) -> Tensor:
-    """Of a kernel (out, in, 3, 3) over a map enlarged twice, what it does over the map itself at
-    the even places: the first of three rows meets one value there, and the other two the next.
+    """Turns a kernel (out, in, 3, 3) over a map enlarged by 2 into one over the map itself.
+
+    The result is for the even positions of the enlarged map. There, the first of the kernel's
+    three rows meets one value of the map, and the other two rows meet the next value.
 
     Returns:
-        (out, in, 2, 2), for a map that is filled up by one row above and one column on the left.
+        The kernel (out, in, 2, 2), for a map padded by one row above and one column on the left.
     """
     rows = torch.stack([kernel[:, :, 0], kernel[:, :, 1] + kernel[:, :, 2]], dim=2)
     return torch.stack([rows[..., 0], rows[..., 1] + rows[..., 2]], dim=3)

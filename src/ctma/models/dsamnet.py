@@ -1,4 +1,4 @@
-"""DSAMNet: distances of attended features, with deep supervision by two early stages.
+"""DSAMNet: distances of attention-weighted features, with deep supervision of two early stages.
 
 Q. Shi, M. Liu, S. Li, X. Liu, F. Wang, L. Zhang, "A Deeply Supervised Attention Metric-Based
 Network and an Open Aerial Image Dataset for Remote Sensing Change Detection", IEEE Transactions
@@ -19,16 +19,16 @@ from ctma.models.stanet import EXTRACTOR_NAMES, Gather, distance
 
 
 class DSAMNet(ChangeNetwork):
-    """The network.
+    """DSAMNet of Shi et al.
 
     Args:
         bands: Input channels of one date.
-        width: Channels of the features that are compared.
+        width: Channels of the features that DSAMNet compares.
         backbone: A timm ResNet of basic blocks.
-        pretrained: ImageNet weights for it: ``True``, or a file.
-        margin: The distance that is change; logits are the distance less this.
-        dropout: Share of values that is dropped in training, in the features and before the
-            further outputs.
+        pretrained: ImageNet weights for the backbone: ``True``, or a file.
+        margin: Feature distance above which a pixel is change; logits are distance minus margin.
+        dropout: Two shares of values to drop in training: in the features, and before the
+            auxiliary outputs.
     """
 
     stride = 16
@@ -68,7 +68,7 @@ class DSAMNet(ChangeNetwork):
         )
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
-        """Distances of image pairs less the margin, and logits of two early stages.
+        """Feature distance minus margin, with the logits of two early stages as auxiliary output.
 
         Args:
             before: (B, bands, H, W) in [0, 1], H and W at least 64.
@@ -78,20 +78,20 @@ class DSAMNet(ChangeNetwork):
         size = before.shape[-2:]
         stages = [self.backbone(image) for image in (before, after)]
         first, second = (
-            attention(self.gather(own))
-            for attention, own in zip(self.attention, stages, strict=True)
+            attention(self.gather(maps))
+            for attention, maps in zip(self.attention, stages, strict=True)
         )
         apart = distance(first, second)
         fine = F.interpolate(apart, size, mode="bilinear", align_corners=True) - self.margin
         further = [
-            head((own - other).abs())[..., : size[0], : size[1]]
-            for head, own, other in zip(self.early, *(own[:2] for own in stages), strict=True)
+            head((maps - other).abs())[..., : size[0], : size[1]]
+            for head, maps, other in zip(self.early, *(maps[:2] for maps in stages), strict=True)
         ]
         return ChangeLogits(fine, tuple(further))
 
 
 class BlockAttention(nn.Module):
-    """Attention to channels, then to places (CBAM)."""
+    """Channel attention, then spatial attention (CBAM)."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -104,7 +104,7 @@ class BlockAttention(nn.Module):
 
 
 def _supervised(channels: int, stride: int, dropout: float) -> nn.Sequential:
-    """Enlarges features of an early stage to logits at the size of the image."""
+    """Head that turns features of an early stage into logits at the size of the image."""
     return nn.Sequential(
         nn.ConvTranspose2d(channels, 32, 3, stride, padding=1, output_padding=stride - 1),
         nn.BatchNorm2d(32),

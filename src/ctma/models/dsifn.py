@@ -1,4 +1,4 @@
-"""DSIFN: features of a frozen VGG-16, fused from coarse to fine under supervision at each level.
+"""DSIFN: fuses features of a frozen VGG-16 from coarse to fine, with supervision at each level.
 
 C. Zhang, P. Yue, D. Tapete, L. Jiang, B. Shangguan, L. Huang, G. Liu, "A Deeply Supervised Image
 Fusion Network for Change Detection in High Resolution Bi-Temporal Remote Sensing Images", ISPRS
@@ -17,23 +17,24 @@ from ctma.models.layers import ChannelAttention, SpatialAttention, fill_as
 from ctma.models.pretrained import create_backbone, register_scale
 
 TAKEN = (3, 8, 15, 22, 29)
-"""Layers of VGG-16 whose outputs are taken: the last of each size, after its ReLU."""
+"""Layers of VGG-16 whose outputs DSIFN uses: the last ReLU of each size."""
 
 CHANNELS = (64, 128, 256, 512, 512)
-"""Of these outputs, from fine to coarse."""
+"""Channels of these outputs, from fine to coarse."""
 
 WIDTHS = ((512, 512), (512, 256, 256), (256, 128, 128), (128, 64, 64), (64, 32, 16))
-"""Of the convolutions of each level of the fusion, from coarse to fine."""
+"""Output channels of the convolutions of each fusion level, from coarse to fine."""
 
 
 class DSIFN(ChangeNetwork):
-    """The network.
+    """DSIFN of Zhang et al.
 
     Args:
         bands: Input channels of one date.
-        pretrained: ImageNet weights for VGG-16, which does not learn: ``True``, or a file.
-        normalised: Bring inputs to the mean and deviation of ImageNet, as VGG-16 was trained.
-        dropout: Share of values that is dropped in training.
+        pretrained: ImageNet weights for the frozen VGG-16: ``True``, or a file.
+        normalised: Whether to normalise inputs by ImageNet's mean and deviation, as in the
+            training of VGG-16.
+        dropout: Share of values to drop in training.
     """
 
     stride = 16
@@ -72,7 +73,7 @@ class DSIFN(ChangeNetwork):
         self.levels = nn.ModuleList(Level(number, dropout) for number in range(len(WIDTHS)))
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
-        """Change logits of image pairs, and those of the four coarser levels.
+        """Change logits of image pairs; the coarser levels' logits are auxiliary output.
 
         Args:
             before: (B, bands, H, W) in [0, 1], H and W at least 64.
@@ -81,11 +82,11 @@ class DSIFN(ChangeNetwork):
         self.check_inputs(before, after)
         dates = [self._features(image) for image in (before, after)]
         x: Tensor | None = None
-        found = []
-        for level, *features in zip(self.levels, *(reversed(own) for own in dates), strict=True):
+        level_logits = []
+        for level, *features in zip(self.levels, *(reversed(maps) for maps in dates), strict=True):
             x, logits = level(x, *features)
-            found.append(logits)
-        fine, *coarser = reversed(found)
+            level_logits.append(logits)
+        fine, *coarser = reversed(level_logits)
         return ChangeLogits(fine, tuple(coarser))
 
     def _features(self, x: Tensor) -> list[Tensor]:
@@ -101,10 +102,10 @@ class DSIFN(ChangeNetwork):
 
 
 class Level(nn.Module):
-    """Joins what comes from below with the features of both dates, and judges it.
+    """Joins the coarser level's output with the features of both dates, and predicts logits.
 
-    The coarsest level's attention to channels, and two norms, have weights in released files
-    but no part in the outputs.
+    The channel attention of the coarsest level and two batch norms do not affect the outputs. They
+    exist because released files hold their weights.
     """
 
     def __init__(self, number: int, dropout: float):
@@ -129,7 +130,7 @@ class Level(nn.Module):
         self.out = nn.Conv2d(widths[-1], 1, 1)
 
     def forward(self, x: Tensor | None, *dates: Tensor) -> tuple[Tensor, Tensor]:
-        """What goes on to the next level, and logits."""
+        """The features for the next level, and the logits of this level."""
         joined = torch.cat(dates, dim=1)
         if x is not None and self.up is not None:
             joined = torch.cat([fill_as(self.up(x), joined), joined], dim=1)

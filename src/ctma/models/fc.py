@@ -1,8 +1,9 @@
 """FC-EF, FC-Siam-conc and FC-Siam-diff: the fully convolutional networks of change detection.
 
 R. Caye Daudt, B. Le Saux, A. Boulch, "Fully Convolutional Siamese Networks for Change Detection",
-ICIP 2018. One U-Net in three ways: both dates stacked; or a shared encoder, and skip features
-that are concatenated, or whose absolute difference is taken.
+ICIP 2018. The three networks are variants of one U-Net. FC-EF stacks both dates. The other two
+share an encoder between the dates. FC-Siam-conc concatenates the skip features of the dates,
+FC-Siam-diff takes their absolute difference.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ def _released_names() -> tuple[tuple[str, str], ...]:
 
 
 class FC(ChangeNetwork):
-    """The three networks.
+    """FC-EF, FC-Siam-conc or FC-Siam-diff.
 
     Args:
-        join: How the dates meet: ``"early"`` stacks the images, ``"conc"`` concatenates skip
-            features, ``"diff"`` takes their absolute difference.
+        join: How to combine the dates: ``"early"`` stacks the images, ``"conc"`` concatenates skip
+            features, ``"diff"`` takes the absolute difference of skip features.
         bands: Input channels of one date.
-        dropout: Share of channels that is dropped after each convolution in training.
+        dropout: Share of channels to drop after each convolution in training.
     """
 
     stride = 16
@@ -59,7 +60,7 @@ class FC(ChangeNetwork):
         self.out = nn.Conv2d(WIDTHS[0], 2, 3, padding=1)
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
-        """Change logits of image pairs: those of change less those of stillness.
+        """Change logits of image pairs: change logits minus no-change logits.
 
         Args:
             before: (B, bands, H, W) in [0, 1], H and W at least 64.
@@ -80,17 +81,17 @@ class FC(ChangeNetwork):
 
 
 def fc_ef(bands: int = 3, dropout: float = 0.2) -> FC:
-    """FC-EF, early fusion; arguments are those of ``FC``."""
+    """FC-EF, early fusion; takes the arguments of ``FC``."""
     return FC("early", bands, dropout)
 
 
 def fc_siam_conc(bands: int = 3, dropout: float = 0.2) -> FC:
-    """FC-Siam-conc; arguments are those of ``FC``."""
+    """FC-Siam-conc; takes the arguments of ``FC``."""
     return FC("conc", bands, dropout)
 
 
 def fc_siam_diff(bands: int = 3, dropout: float = 0.2) -> FC:
-    """FC-Siam-diff; arguments are those of ``FC``."""
+    """FC-Siam-diff; takes the arguments of ``FC``."""
     return FC("diff", bands, dropout)
 
 
@@ -115,7 +116,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Levels of an enlarging convolution, a skip feature, and convolutions."""
+    """Levels that enlarge, join a skip feature and convolve."""
 
     def __init__(self, skips: int, dropout: float):
         super().__init__()
@@ -132,7 +133,7 @@ class Decoder(nn.Module):
 
 
 class DecoderLevel(nn.Module):
-    """One level; the finest has a convolution less, whose place the classifier takes."""
+    """One decoder level; the finest has one convolution less, before the classifier."""
 
     def __init__(self, width: int, skips: int, convs: int, out: int, dropout: float):
         super().__init__()

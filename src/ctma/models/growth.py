@@ -1,8 +1,8 @@
-"""Growing a small CTMA into a large one that begins as the same function.
+"""Grows a small CTMA into a large one that starts as the same function.
 
-After T. Chen, I. Goodfellow & J. Shlens, "Net2Net: Accelerating Learning via Knowledge
-Transfer", arXiv 1511.05641, 2016. They copy channels; here new channels are random, and the
-old ones do not listen to them yet.
+The method follows T. Chen, I. Goodfellow & J. Shlens, "Net2Net: Accelerating Learning via
+Knowledge Transfer", arXiv 1511.05641, 2016. Net2Net copies channels. Here new channels are random,
+and their weights into the old channels start at zero.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from ctma.models.ctma import CTMA
 
 @torch.no_grad()
 def grow(small: ChangeNetwork, large: ChangeNetwork, before: Tensor, after: Tensor) -> None:
-    """Gives a large CTMA the weights of a small one, so that it computes the same.
+    """Gives a large CTMA the weights of a small one, so that both compute the same outputs.
 
-    The same to float32 rounding in evaluation mode; in training nearly so, where the backbone
-    takes its batch statistics over both dates together (``joint_statistics``).
+    In evaluation mode, the outputs are equal to float32 rounding. In training, they are nearly
+    equal if the backbone takes its batch statistics over both dates (``joint_statistics``).
 
     Args:
         small: A CTMA, in evaluation mode.
-        large: A CTMA of as many bands and frames and the same fusion weight, at least as wide
-            and as deep, with a backbone of the same kind; it is changed in place.
-        before: (B, bands, H, W) in [0, 1], such as training will see: batch norms that shall
-            change nothing are set by them.
+        large: A CTMA with the same bands, frames and fusion weight, and a backbone of the same
+            kind. It must be at least as wide and as deep. The function changes it in place.
+        before: Images like those of the training, (B, bands, H, W) in [0, 1]. They set those
+            batch norms that must pass their inputs on unchanged.
         after: The same shape.
 
     Raises:
-        ValueError: If the small network does not fit into the large one, which is then not to
-            be used, or the images do not fit.
+        ValueError: If the images do not fit, or the small network does not fit into the large
+            one. The large network is then unusable.
     """
     if not isinstance(small, CTMA) or not isinstance(large, CTMA):
         raise ValueError("only a CTMA grows into another")
@@ -46,9 +46,9 @@ def grow(small: ChangeNetwork, large: ChangeNetwork, before: Tensor, after: Tens
     state = large.state_dict()
     for name, weight in small.state_dict().items():
         _put(weight, state[name], places.get(name))
-    found = _deepen(small, large, before, after)
+    difference = _deepen(small, large, before, after)
     expected = small.difference_path(before, after)
-    if not torch.allclose(found[:, : expected.shape[1]], expected, rtol=1e-2, atol=1e-3):
+    if not torch.allclose(difference[:, : expected.shape[1]], expected, rtol=1e-2, atol=1e-3):
         raise ValueError("its backbone is of another kind")
 
 
@@ -61,13 +61,13 @@ def _check_fit(small: CTMA, large: CTMA) -> None:
         if old[2:] != new[2:] or any(a > b for a, b in zip(old, new, strict=True)):
             raise ValueError(f"{name} is {tuple(old)}, does not fit into {tuple(new)}")
     for name in ("bands", "video_len", "fusion"):
-        known, wanted = getattr(small, name), getattr(large, name)
-        if known != wanted:
-            raise ValueError(f"{name} is {known}, not {wanted}")
+        small_value, large_value = getattr(small, name), getattr(large, name)
+        if small_value != large_value:
+            raise ValueError(f"{name} is {small_value}, not {large_value}")
 
 
 def _places(small: CTMA, large: CTMA) -> dict[str, list[int]]:
-    """Where the old inputs of convolutions over two joined features stand among the new ones."""
+    """Positions of the old input channels of convolutions over two joined features."""
     old, new = _joined_channels(small), _joined_channels(large)
     return {
         name: [*range(first), *range(new[name][0], new[name][0] + second)]
@@ -76,7 +76,7 @@ def _places(small: CTMA, large: CTMA) -> dict[str, list[int]]:
 
 
 def _joined_channels(network: CTMA) -> dict[str, tuple[int, int]]:
-    """The weights of convolutions over two joined features, and the channels of each of the two."""
+    """Names of the weights over two joined features, with the channels of each feature."""
     levels: Any = network.unmasked_branch.levels
     s_blocks: Any = network.unmasked_decoder.s_blocks
     motion = [_channels_out(tam.mix) for tam in network.tams]
@@ -97,7 +97,7 @@ def _channels_out(conv_bn: Any) -> int:
 
 
 def _put(weight: Tensor, larger: Tensor, places: list[int] | None) -> None:
-    """Puts a weight into a larger one, whose old outputs take nothing from new inputs."""
+    """Copies a weight into a larger one, and zeroes the weights from new inputs to old outputs."""
     rows = larger[: len(weight)] if weight.ndim else larger
     if weight.ndim < 2:
         rows.copy_(weight)
@@ -107,10 +107,10 @@ def _put(weight: Tensor, larger: Tensor, places: list[int] | None) -> None:
 
 
 def _deepen(small: CTMA, large: CTMA, before: Tensor, after: Tensor) -> Tensor:
-    """Makes residual blocks that the small backbone has not pass on what they get.
+    """Makes the large backbone's additional residual blocks pass their inputs on unchanged.
 
     Returns:
-        The difference features of the large network then.
+        The difference features of the large network after the change.
     """
     hooks = []
     for block in _further_blocks(small, large):
@@ -123,22 +123,22 @@ def _deepen(small: CTMA, large: CTMA, before: Tensor, after: Tensor) -> Tensor:
             pass_on = partial(_pass_on, channels=conv.in_channels)
             hooks.append(norm.register_forward_pre_hook(pass_on))
     training = large.training
-    found = large.eval().difference_path(before, after)
+    difference = large.eval().difference_path(before, after)
     large.train(training)
     for hook in hooks:
         hook.remove()
-    return found
+    return difference
 
 
 def _further_blocks(small: CTMA, large: CTMA) -> Iterator[Any]:
-    known = {name for name, _ in small.difference_path.named_modules()}
+    small_names = {name for name, _ in small.difference_path.named_modules()}
     for name, module in large.difference_path.named_modules():
-        if name not in known and isinstance(module, BasicBlock | Bottleneck):
+        if name not in small_names and isinstance(module, BasicBlock | Bottleneck):
             yield module
 
 
 def _pass_on(norm: nn.BatchNorm2d, inputs: tuple[Tensor], channels: int) -> None:
-    """Before a batch norm runs: lets it give back what it gets in its first channels."""
+    """Hook before a batch norm that makes the norm the identity on its first channels."""
     variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
     assert norm.running_mean is not None
     assert norm.running_var is not None

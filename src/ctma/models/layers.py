@@ -24,16 +24,17 @@ def channels_last(network: Module) -> Module:
 
 
 class Rewriting(NamedTuple):
-    """How a network is rewritten for inference.
+    """How ctma rewrites a network for inference.
 
-    A layer with a method ``for_inference(rewriting)`` gives the module that computes in its place,
-    or itself. The method is called on a copy in evaluation mode whose batch norms are folded.
+    A layer may have a method ``for_inference(rewriting)``. The method returns the module that
+    replaces the layer, or the layer itself. ctma calls the method on a copy of the network in
+    evaluation mode, with folded batch norms.
 
     Attributes:
-        joins: Whether convolutions over joined maps are taken apart: fewer multiplications, but
-            more passes over memory.
-        tiles: Whether wide convolutions are done by transformed tiles: for float32 on a CPU. The
-            libraries of GPUs do so themselves, and bf16 is too coarse.
+        joins: Whether to split convolutions over concatenated maps. Split convolutions need fewer
+            multiplications, but more passes over memory.
+        tiles: Whether to compute wide convolutions by transformed tiles (Winograd). This is for
+            float32 on a CPU: GPU libraries already do so, and bf16 is too coarse.
     """
 
     joins: bool = True
@@ -41,22 +42,22 @@ class Rewriting(NamedTuple):
 
 
 class TrainingForm:
-    """For layers with a form for training on CPUs: the same values to rounding, in less time.
+    """Base of layers with a faster form for training on CPUs; values are equal to rounding.
 
     Attributes:
-        may_take_form: Whether the form was asked for, see ``take_training_forms``.
+        may_take_form: Whether the layer may use this form, see ``take_training_forms``.
     """
 
     training: bool
     may_take_form: bool = False
 
     def learns_on_cpu(self, images: Tensor) -> bool:
-        """Whether the form for training is the one to take."""
+        """Whether the layer uses its form for training."""
         return self.may_take_form and self.training and images.device.type == "cpu"
 
 
 def take_training_forms(network: nn.Module, *, take: bool = True) -> None:
-    """Lets layers that have a form for training on CPUs take it, or no more."""
+    """Allows or forbids layers to use their form for training on CPUs."""
     for module in network.modules():
         if isinstance(module, TrainingForm):
             module.may_take_form = take
@@ -75,19 +76,19 @@ class Conv3d(TrainingForm, nn.Conv3d):
         return super().forward(video)
 
     def _frame_by_frame(self, video: Tensor) -> Tensor:
-        """A convolution of 1 x 1 x 1, frames below each other.
+        """A 1 x 1 x 1 convolution as a 2-D convolution over frames stacked vertically.
 
-        The gradient in three dimensions never comes to an end in bf16 for some sizes (torch 2.15:
-        512 channels of 4 x 32 x 32 values to 128).
+        For some sizes, the bf16 gradient of the 3-D convolution never ends (torch 2.15: 512
+        channels of 4 x 32 x 32 values to 128).
         """
         frames = F.conv2d(video.flatten(2, 3), self.weight[:, :, 0], self.bias)
         return frames.unflatten(2, video.shape[2:4])
 
     def _padded(self, video: Tensor) -> Tensor:
-        """A convolution over a video that is shorter than the kernel, padded beforehand.
+        """Pads a video that is shorter than the kernel, then convolves it.
 
-        Else gradients hold memory that was never written in bf16 on CPUs, at times no numbers
-        (oneDNN in torch 2.15: 3 x 3 x 3 over two frames).
+        Without this, bf16 gradients on CPUs contain uninitialised memory, sometimes NaN (oneDNN
+        in torch 2.15: 3 x 3 x 3 over two frames).
         """
         assert not isinstance(self.padding, str)
         frames, *sides = self.padding
@@ -98,13 +99,13 @@ class Conv3d(TrainingForm, nn.Conv3d):
 
 
 class DepthwiseConv(TrainingForm, nn.Conv2d):
-    """A convolution of each channel alone."""
+    """A depthwise convolution: each channel has its own kernel."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, h, w)."""
         if not self.learns_on_cpu(x):
             return super().forward(x)
-        # In bf16 gradients take four to eight times as long as in float32.
+        # Gradients take four to eight times as long in bf16 as in float32.
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.to(self.weight.dtype))
 
@@ -125,7 +126,7 @@ def conv_bn(
         kernel: Kernel size, odd, equal in all directions.
         dims: 2 for images, 3 for videos.
         stride: Stride, equal in all directions.
-        bias: Whether the convolution has one, which the norm takes out again.
+        bias: Whether the convolution has a bias. The batch norm cancels the bias.
     """
     layers: dict[int, tuple[Any, Any]] = {
         2: (nn.Conv2d, nn.BatchNorm2d),
@@ -139,11 +140,11 @@ def conv_bn(
 
 
 class JoinConv(nn.Sequential):
-    """A 3 x 3 convolution with batch norm over a feature and one that is resized to it.
+    """A 3 x 3 convolution with batch norm over a feature and a second, resized feature.
 
     Args:
-        channels: Of the feature.
-        joined: Of the other one, at its own size.
+        channels: Channels of the feature.
+        joined: Channels of the second feature, which may have another height and width.
         out_channels: Channels out.
     """
 
@@ -154,20 +155,20 @@ class JoinConv(nn.Sequential):
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """(B, channels, H, W) and (B, joined, h, w) to (B, out_channels, H, W)."""
         if other is not None:
-            # Mixed types would be joined in the wider one, which the convolution narrows again.
+            # Otherwise torch.cat takes the wider type, and the convolution narrows the map again.
             x = torch.cat([x.to(other.dtype), resize_as(other, x)], dim=1)
         return super().forward(x)
 
     def for_inference(self, rewriting: Rewriting) -> nn.Module:
-        """Taken apart, where there are two features to join."""
+        """The split form, if the layer joins two features."""
         return SplitJoin(self) if rewriting.joins and self.parts[1] else self
 
 
 class SplitJoin(nn.Module):
-    """A convolution over joined maps, taken apart: one over each, and their sum.
+    """A convolution over two concatenated maps, split into one convolution a map and a sum.
 
-    A 3 x 3 convolution over a map enlarged twice sees each value four times: it is a transposed
-    convolution of the map itself, at 4/9 of the work.
+    After enlargement by 2, each value of the map occurs four times. So the 3 x 3 convolution over
+    the enlarged map equals a transposed convolution of the map, at 4/9 of the work.
     """
 
     def __init__(self, join: JoinConv):
@@ -183,15 +184,17 @@ class SplitJoin(nn.Module):
         self.enlarged.weight = nn.Parameter(_over_enlarged(kernel))
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
-        """As the layer; taken apart where the other map is half as large."""
+        """The outputs of the ``JoinConv``; splits if the other map has half the size."""
         if x.shape[-2] == 2 * other.shape[-2] and x.shape[-1] == 2 * other.shape[-1]:
             return self.own(x) + self.enlarged(other)
         return self.join(x, other)
 
 
 def _over_enlarged(kernel: Tensor) -> Tensor:
-    """The transposed kernel (in, out, 4, 4) that does over a map what (out, in, 3, 3) does over
-    the map enlarged twice.
+    """Turns a kernel (out, in, 3, 3) over a map enlarged by 2 into one over the map itself.
+
+    Returns:
+        The kernel (in, out, 4, 4) of a transposed convolution of stride 2.
     """
     flipped = kernel.flip(2, 3).flatten(0, 1)[:, None]
     spread = F.conv2d(flipped, torch.ones_like(flipped[:1, :, :2, :2]), padding=1)
@@ -199,11 +202,11 @@ def _over_enlarged(kernel: Tensor) -> Tensor:
 
 
 class ConvStack(nn.Sequential):
-    """Convolutions of 3 x 3 with batch norm, each followed by ReLU and dropout of channels.
+    """3 x 3 convolutions with batch norm, each followed by ReLU and dropout of channels.
 
     Args:
-        channels: In, between, and out.
-        dropout: Share of channels that is dropped in training.
+        channels: Channels in, between the convolutions, and out.
+        dropout: Share of channels to drop in training.
     """
 
     def __init__(self, channels: Sequence[int], dropout: float = 0.0):
@@ -221,8 +224,8 @@ class ChannelAttention(nn.Module):
     """Weights of channels in (0, 1) from their mean and maximum (Woo et al., CBAM, ECCV 2018).
 
     Args:
-        channels: In and out.
-        reduction: By how much the layer between is narrower.
+        channels: Channels in and out.
+        reduction: Factor by which the hidden layer is narrower.
     """
 
     def __init__(self, channels: int, reduction: int):
@@ -240,10 +243,10 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Weights of places in (0, 1) from mean and maximum over channels (Woo et al., CBAM).
+    """Weights of pixels in (0, 1) from mean and maximum over channels (Woo et al., CBAM).
 
     Args:
-        kernel: Of the convolution over both.
+        kernel: Kernel size of the convolution over mean and maximum.
     """
 
     def __init__(self, kernel: int = 7):
@@ -257,7 +260,7 @@ class SpatialAttention(nn.Module):
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The first and the second half of a batch, such as both dates of what was seen at once."""
+    """The first and the second half of a batch, such as the two dates of one joint batch."""
     middle = x.shape[0] // 2
     return x[:middle], x[middle:]
 
@@ -272,7 +275,7 @@ def fill_as(x: Tensor, like: Tensor) -> Tensor:
 
 def resize_as(x: Tensor, like: Tensor) -> Tensor:
     """Nearest-neighbour resizing (floor indexing) of ``x`` to the height and width of ``like``."""
-    # A graph that is traced must hold what other sizes need.
+    # A traced graph must contain the resizing, for inputs of other sizes.
     if x.shape[-2:] == like.shape[-2:] and not torch.jit.is_tracing():
         return x
     return F.interpolate(x, size=like.shape[-2:], mode="nearest")

@@ -1,8 +1,8 @@
-"""L-UNet: a U-Net whose skip features have gone through time, in convolutional LSTMs.
+"""L-UNet: a U-Net whose skip features come from convolutional LSTMs over time.
 
 M. Papadomanolaki, M. Vakalopoulou, K. Karantzalos, "A Deep Multitask Learning Framework Coupling
 Semantic Segmentation and Fully Convolutional LSTM Networks for Urban Change Detection", IEEE
-Transactions on Geoscience and Remote Sensing 59, 2021. The two dates are a video of two frames.
+Transactions on Geoscience and Remote Sensing 59, 2021. The two dates form a video of two frames.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WIDTHS = (16, 32, 64, 128, 256)
 
 
 class LUNet(ChangeNetwork):
-    """The network.
+    """L-UNet of Papadomanolaki et al.
 
     Args:
         bands: Input channels of one date.
@@ -50,7 +50,7 @@ class LUNet(ChangeNetwork):
         self.out = nn.Conv2d(WIDTHS[0], 2, 1)
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
-        """Change logits of image pairs: those of change less those of stillness.
+        """Change logits of image pairs: change logits minus no-change logits.
 
         Args:
             before: (B, bands, H, W) in [0, 1], H and W at least 64.
@@ -73,7 +73,7 @@ class LUNet(ChangeNetwork):
 
 
 class Level(nn.Module):
-    """Two convolutions on each frame, and beside the way down an LSTM through the frames."""
+    """Two convolutions on each frame, and an LSTM over the frames for the skip feature."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -81,13 +81,13 @@ class Level(nn.Module):
         self.lstm = ConvLSTM(out_channels)
 
     def forward(self, frames: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Features of each frame, and of all of them together."""
+        """The features of each frame, and the LSTM's features of all frames together."""
         features = [self.convs(frame) for frame in frames]
         return features, self.lstm(features)
 
 
 class ConvLSTM(nn.Module):
-    """An LSTM whose gates are convolutions (Shi et al., NeurIPS 2015); begins with zeros."""
+    """An LSTM whose gates are convolutions (Shi et al., NeurIPS 2015); its first state is zero."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -97,11 +97,11 @@ class ConvLSTM(nn.Module):
         self.cell_gate = nn.Conv2d(2 * channels, channels, 3, padding=1)
 
     def forward(self, frames: list[Tensor]) -> Tensor:
-        """What it gives after the last frame."""
+        """The hidden state after the last frame."""
         hidden = cell = torch.zeros_like(frames[0])
         for frame in frames:
             both = torch.cat([frame, hidden], dim=1)
-            kept = cell * self.forget_gate(both).sigmoid()
-            cell = kept + self.in_gate(both).sigmoid() * self.cell_gate(both).tanh()
+            memory = cell * self.forget_gate(both).sigmoid()
+            cell = memory + self.in_gate(both).sigmoid() * self.cell_gate(both).tanh()
             hidden = self.out_gate(both).sigmoid() * cell.tanh()
         return hidden

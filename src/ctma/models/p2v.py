@@ -1,8 +1,8 @@
-"""P2V-CD: from pair to video, without the coarse mask that CTMA added to it.
+"""P2V-CD: change detection from pair to video, without the coarse mask of CTMA.
 
 M. Lin, G. Yang, H. Zhang, "Transition is a Process: Pair-to-Video Change Detection Networks for
-Very High Resolution Remote Sensing Images", IEEE Transactions on Image Processing 32, 2023. Its
-parts are those of ``ctma.models.ctma``.
+Very High Resolution Remote Sensing Images", IEEE Transactions on Image Processing 32, 2023. The
+layers come from ``ctma.models.ctma``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TEMPORAL_WIDTH, SPATIAL_WIDTHS = 64, (32, 64, 128)
 
 
 class P2V(ChangeNetwork):
-    """The network.
+    """P2V-CD of Lin et al.
 
     Args:
         bands: Input channels of one date.

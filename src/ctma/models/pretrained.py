@@ -23,9 +23,9 @@ class Package(NamedTuple):
     """A package that holds the weights of one of timm's networks.
 
     Attributes:
-        module: Its name when it is imported, which it is not.
-        file: Where it keeps them.
-        digest: SHA-256 of that file.
+        module: The package's import name. ctma does not import the package.
+        file: Path of the weights in the package.
+        digest: SHA-256 of the file.
     """
 
     module: str
@@ -50,21 +50,22 @@ PACKAGES = {
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
     ),
 }
-"""They come with the extra ``pretrained``; Apache-2.0."""
+"""The packages of the extra ``pretrained``; licence Apache-2.0."""
 
 
 def create_backbone(name: str, pretrained: bool | str | Path, **options: Any) -> Any:
-    """One of timm's networks, with ImageNet weights if they are asked for.
+    """Builds one of timm's networks, with ImageNet weights on request.
 
     Args:
-        name: Its name, with or without the tag of its weights, such as ``"resnet34.tv_in1k"``.
-        pretrained: ``True`` takes weights from a package where one holds them, else from timm's
-            hub; a path reads them from a file, ``False`` starts from random ones.
-        **options: For ``timm.create_model``.
+        name: The network's name in timm, with or without the tag of the weights, such as
+            ``"resnet34.tv_in1k"``.
+        pretrained: ``True`` takes the weights from an installed package, else from timm's hub. A
+            path reads the weights from a file. ``False`` starts from random weights.
+        **options: Options of ``timm.create_model``.
 
     Raises:
         UnknownNameError: If timm has no such network.
-        SettingError: If the weights cannot be had, or do not fit.
+        SettingError: If the weights are not available, or do not fit.
     """
     bare = name.partition(".")[0]
     if bare not in timm.list_models():
@@ -77,10 +78,10 @@ def create_backbone(name: str, pretrained: bool | str | Path, **options: Any) ->
 
 
 def find_repository(name: str) -> str | None:
-    """Where the hub keeps the weights of one of timm's networks, if it does."""
-    known = timm.get_pretrained_cfg(name)
-    found = None if known is None else known.hf_hub_id
-    return found if isinstance(found, str) else None
+    """The hub's repository with the weights of a timm network; ``None`` if there is none."""
+    config = timm.get_pretrained_cfg(name)
+    repository = None if config is None else config.hf_hub_id
+    return repository if isinstance(repository, str) else None
 
 
 def begin_with_weights(
@@ -90,17 +91,18 @@ def begin_with_weights(
     repository: str | None,
     body: str = "",
 ) -> Any:
-    """A network with ImageNet weights if they are asked for.
+    """Builds a network, with ImageNet weights on request.
 
     Args:
-        make: Makes it, from the hub if it is told so, else with random weights.
-        name: Its name in timm, where it is one of timm's.
+        make: Function that builds the network: ``True`` takes the hub's weights, ``False`` random
+            weights.
+        name: The network's name; the name in timm for a network of timm.
         pretrained: See ``create_backbone``.
-        repository: Where the hub keeps its weights, if it does.
-        body: The module in it whose weights a file holds, if it is a part.
+        repository: The hub's repository with the weights; ``None`` if there is none.
+        body: Name of the submodule that takes the weights of a file; empty for the whole network.
 
     Raises:
-        SettingError: If the weights cannot be had, or do not fit.
+        SettingError: If the weights are not available, or do not fit.
     """
     bare = name.partition(".")[0]
     file = _find_packaged(bare) if pretrained is True else pretrained
@@ -122,14 +124,15 @@ def begin_with_weights(
 
 
 def register_scale(module: nn.Module, known: Mapping[str, Any], bands: int) -> None:
-    """Gives a module the ``mean`` and ``std``, (bands, 1, 1), of what a network was trained on.
+    """Gives a module the ``mean`` and ``std`` of the pretraining data, (bands, 1, 1) each.
 
-    They are no weights: checkpoints do not hold them.
+    Both are buffers that checkpoints do not store.
 
     Args:
-        module: What scales its inputs by them.
-        known: Holds both, a value for each of its own bands.
-        bands: Input channels; other bands than colours are scaled as colours are on average.
+        module: The module that scales its inputs by mean and deviation.
+        known: Mean and deviation under ``"mean"`` and ``"std"``, one value a pretraining band.
+        bands: Input channels. If their number differs from that of the pretraining bands, all
+            channels take the average of the values.
     """
     for ends in ("mean", "std"):
         values = torch.tensor(known[ends])
@@ -138,10 +141,10 @@ def register_scale(module: nn.Module, known: Mapping[str, Any], bands: int) -> N
 
 
 def _find_packaged(name: str) -> Path | None:
-    """The file of a network's weights, ``None`` where no package with them is installed.
+    """The file of a network's weights; ``None`` if no installed package has the weights.
 
     Raises:
-        SettingError: If the file is not the one that was published.
+        SettingError: If the file differs from the published file.
     """
     package = PACKAGES.get(name)
     spec = None if package is None else find_spec(package.module)
@@ -157,10 +160,10 @@ def _find_packaged(name: str) -> Path | None:
 
 
 def _require_hub(repository: str) -> None:
-    """Fails in seconds where the hub is out of reach; its own client tries for most of a minute.
+    """Fails within seconds if the hub is out of reach; the hub's client tries for about a minute.
 
     Raises:
-        OSError: If it cannot be reached, and the weights are not in its cache.
+        OSError: If the hub is out of reach and its cache does not hold the weights.
     """
     if getproxies():
         return
@@ -172,21 +175,21 @@ def _require_hub(repository: str) -> None:
 
 
 def _load_file(network: Any, name: str, path: Path) -> None:
-    """Loads a state dict of a whole network; what the network has no place for is left out."""
+    """Loads a state dict of a whole network; skips weights that the network does not have."""
     if not path.is_file():
         raise SettingError(f"`pretrained`: no such file: {path}")
     try:
         weights = timm.models.load_state_dict(str(path), weights_only=True)
     except Exception as error:
-        # Damage comes as pickle, zip, key, value and runtime errors alike.
+        # Damaged files raise pickle, zip, key, value and runtime errors.
         raise SettingError(f"`pretrained` {path}: no weights ({first_line(error)})") from error
     weights = _in_timms_names(weights, name)
-    own = network.state_dict()
-    body = {key: weight for key, weight in weights.items() if key in own}
+    state = network.state_dict()
+    body = {key: weight for key, weight in weights.items() if key in state}
     convs = (key for key, module in network.named_modules() if isinstance(module, nn.Conv2d))
     first = next(convs) + ".weight"
     if first in body:
-        body[first] = timm.models.adapt_input_conv(own[first].shape[1], body[first])
+        body[first] = timm.models.adapt_input_conv(state[first].shape[1], body[first])
     try:
         network.load_state_dict(body)
     except RuntimeError as error:
@@ -195,7 +198,7 @@ def _load_file(network: Any, name: str, path: Path) -> None:
 
 
 def _in_timms_names(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Weights under timm's names; those of the packages have others, in the same order."""
+    """Weights under timm's names; the packages use other names in the same order."""
     if name not in PACKAGES:
         return dict(weights)
     with torch.device("meta"):

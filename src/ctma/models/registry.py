@@ -1,4 +1,4 @@
-"""Networks by name; a network is imported only when it is asked for."""
+"""Networks by name; ctma imports a network's module at its first use."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """A network of ours.
+    """A network of this package.
 
     Attributes:
-        where: Module and name of what makes it.
-        paper: Where it was published.
-        released_weight: A weight that files of its released implementation hold, and those of
-            no other network above it; ``None`` where there is no released implementation.
-        released_inputs: The input channels of that weight, where its name alone says too little.
+        where: Module and name of the class or function that builds the network.
+        paper: arXiv number or DOI of the paper.
+        released_weight: Name of a weight that identifies files of the released implementation:
+            files of the networks before this entry lack the weight. ``None`` if there is no
+            released implementation.
+        released_inputs: Input channels of this weight, if several networks share its name.
     """
 
     where: str
@@ -86,19 +87,19 @@ def create_model(name: str, **args: Any) -> ChangeNetwork:
 
     Args:
         name: One of ``list_models``.
-        **args: The network's own arguments, such as ``video_len=8, fusion=0.67``.
+        **args: Arguments of the network, such as ``video_len=8, fusion=0.67``.
 
     Raises:
-        UnknownNameError: If there is no such network, or it takes no such argument.
-        SettingError: If an argument has a value that the network cannot be built with, or one of
-            its arguments has no default.
+        UnknownNameError: If there is no such network, or the network has no such argument.
+        SettingError: If the value of an argument is not allowed, or an argument of the network
+            has no default.
     """
     from ctma.models.base import ChangeNetwork
 
-    known = model_arguments(name)
+    defaults = model_arguments(name)
     for key in args:
-        if key not in known:
-            raise UnknownNameError(f"argument of {name}", key, known)
+        if key not in defaults:
+            raise UnknownNameError(f"argument of {name}", key, defaults)
     try:
         network = _find(name)(**args)
     except (TypeError, ValueError) as error:
@@ -116,14 +117,14 @@ def create_model(name: str, **args: Any) -> ChangeNetwork:
 
 def model_arguments(name: str) -> dict[str, Any]:
     """Arguments of a network with their defaults; errors as in ``create_model``."""
-    found = {}
+    defaults = {}
     for key, parameter in inspect.signature(_find(name)).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if parameter.default is parameter.empty:
             raise SettingError(f"{name}: its argument {key} has no default; write one there")
-        found[key] = parameter.default
-    return found
+        defaults[key] = parameter.default
+    return defaults
 
 
 def model_hints(name: str) -> dict[str, Any]:
@@ -133,13 +134,13 @@ def model_hints(name: str) -> dict[str, Any]:
 
 
 def released_arguments(name: str) -> dict[str, Any]:
-    """Arguments that a network's released implementation has, where they are not its defaults."""
+    """Arguments of a network's released implementation that differ from our defaults."""
     released = getattr(_find(name), "released", None)
     return {} if released is None else dict(released.arguments)
 
 
 def released_network(weights: Mapping[str, Tensor]) -> str | None:
-    """The network whose released implementation names weights so, ``None`` if there is none."""
+    """The network whose released implementation uses these weight names, or ``None``."""
     for name, entry in ENTRIES.items():
         if entry.released_weight is not None and entry.released_weight in weights:
             inputs = weights[entry.released_weight].shape[1]

@@ -1,4 +1,4 @@
-"""SNUNet-CD: a densely connected siamese U-Net whose depths are weighed against each other.
+"""SNUNet-CD: a densely connected siamese U-Net with attention over its depths.
 
 S. Fang, K. Li, J. Shao, Z. Li, "SNUNet-CD: A Densely Connected Siamese Network for Change
 Detection of VHR Images", IEEE Geoscience and Remote Sensing Letters 19, 2021.
@@ -17,11 +17,11 @@ DEPTH = 4
 
 
 class SNUNet(ChangeNetwork):
-    """The network.
+    """SNUNet-CD of Fang et al.
 
     Args:
         bands: Input channels of one date.
-        width: Channels of the finest level; each coarser one has twice as many.
+        width: Channels of the finest level; each coarser level has twice as many.
     """
 
     stride = 2**DEPTH
@@ -55,7 +55,7 @@ class SNUNet(ChangeNetwork):
         self.out = nn.Conv2d(width * DEPTH, 2, 1)
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
-        """Change logits of image pairs: those of change less those of stillness.
+        """Change logits of image pairs: change logits minus no-change logits.
 
         Args:
             before: (B, bands, H, W) in [0, 1], H and W at least 64.
@@ -66,14 +66,14 @@ class SNUNet(ChangeNetwork):
         rows = [[first, second] for first, second in zip(firsts, seconds[:DEPTH], strict=True)]
         below = seconds
         for column in range(1, DEPTH + 1):
-            found = []
+            column_features = []
             for level in range(DEPTH + 1 - column):
                 enlarged = _enlarge(below[level + 1], rows[level][0])
-                found.append(
+                column_features.append(
                     self.nodes[f"{level}_{column}"](torch.cat([*rows[level], enlarged], 1))
                 )
-                rows[level].append(found[-1])
-            below = found
+                rows[level].append(column_features[-1])
+            below = column_features
         depths = rows[0][2:]
         together = torch.cat(depths, dim=1)
         within = self.within(torch.stack(depths).sum(dim=0))
@@ -91,7 +91,7 @@ class SNUNet(ChangeNetwork):
 
 
 class Node(nn.Module):
-    """Two convolutions, residual around the second."""
+    """Two convolutions, with a residual connection around the second one."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()

@@ -1,8 +1,8 @@
 """STANet: pixels of both dates attend to each other, in regions of several sizes.
 
 H. Chen, Z. Shi, "A Spatial-Temporal Attention-Based Method and a New Dataset for Remote Sensing
-Image Change Detection", Remote Sensing 12, 2020. With the pyramid attention module (PAM); change
-is where the features of the dates are further apart than a threshold.
+Image Change Detection", Remote Sensing 12, 2020. This is the variant with the pyramid attention
+module (PAM). A pixel is change if the distance between the two dates' features exceeds a margin.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ctma.models.layers import conv_bn
 
 NARROW, WIDE = 96, 256
 REGIONS = (1, 2, 4, 8)
-"""Into how many parts, in either direction, the stages of PAM divide the image."""
+"""Number of parts in each direction into which each stage of PAM divides the image."""
 
 EPSILON = 1e-6
-"""Added to differences before they are measured, as by torch's pairwise distance."""
+"""Added to the differences before the norm, as in torch's pairwise distance."""
 
 EXTRACTOR_NAMES = (
     (r"\.reduce\.0\.", ".dr1.seq."),
@@ -34,19 +34,19 @@ EXTRACTOR_NAMES = (
     (r"\.join\.1\.", ".conv_out.0.seq.2."),
     (r"\.narrow\.", ".conv_out.2.seq."),
 )
-"""Released names of ``Gather``, which DSAMNet has as well."""
+"""Released weight names of ``Gather``, which DSAMNet uses too."""
 
 
 class STANet(ChangeNetwork):
-    """The network.
+    """STANet of Chen and Shi, with the pyramid attention module.
 
     Args:
         bands: Input channels of one date.
-        width: Channels of the features that are compared.
+        width: Channels of the features that STANet compares.
         backbone: A timm ResNet of basic blocks.
-        pretrained: ImageNet weights for it: ``True``, or a file.
-        margin: The distance that is change; logits are the distance less this.
-        dropout: Share of channels that is dropped in training.
+        pretrained: ImageNet weights for the backbone: ``True``, or a file.
+        margin: Feature distance above which a pixel is change; logits are distance minus margin.
+        dropout: Share of values to drop in training.
     """
 
     stride = 32
@@ -81,7 +81,7 @@ class STANet(ChangeNetwork):
         self.attention = PyramidAttention(width)
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
-        """Distances of image pairs less the margin.
+        """Change logits of image pairs: feature distance minus margin.
 
         Args:
             before: (B, bands, H, W) in [0, 1], H and W at least 64.
@@ -96,7 +96,7 @@ class STANet(ChangeNetwork):
 
 
 class Gather(nn.Module):
-    """The features of all stages as one, at the size of the finest."""
+    """Merges the features of all stages into one feature, at the size of the finest stage."""
 
     def __init__(self, channels: Sequence[int], width: int, dropout: float):
         super().__init__()
@@ -114,7 +114,7 @@ class Gather(nn.Module):
 
 
 class PyramidAttention(nn.Module):
-    """PAM: attention within regions of four sizes, put together."""
+    """PAM: joins attention within regions of four sizes."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -123,13 +123,13 @@ class PyramidAttention(nn.Module):
 
     def forward(self, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
         both = torch.stack([before, after], dim=-1)
-        found = torch.cat([stage(both) for stage in self.stages], dim=1)
-        first, second = found.unbind(-1)
+        features = torch.cat([stage(both) for stage in self.stages], dim=1)
+        first, second = features.unbind(-1)
         return self.out(first), self.out(second)
 
 
 class RegionAttention(nn.Module):
-    """Every pixel of a region, at either date, attends to all of them."""
+    """Attention within regions: each pixel attends to all pixels of its region at both dates."""
 
     def __init__(self, width: int, regions: int):
         super().__init__()
@@ -153,13 +153,13 @@ class RegionAttention(nn.Module):
 
 
 def distance(first: Tensor, second: Tensor) -> Tensor:
-    """Euclidean over channels, (B, 1, h, w)."""
-    # Not F.pairwise_distance, whose channels come last: graphs lose track of the order then.
+    """The Euclidean distance over channels, (B, 1, h, w)."""
+    # F.pairwise_distance needs channels last, and then traced graphs lose the order of axes.
     return torch.linalg.vector_norm(first - second + EPSILON, dim=1, keepdim=True)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Each (B, C, h, w, 2), one region."""
+    """Attention over one region; query, key and value are (B, C, h, w, 2) each."""
     query, key, tokens = (part.flatten(2).transpose(1, 2) for part in (query, key, value))
     return (
         F.scaled_dot_product_attention(query, key, tokens)

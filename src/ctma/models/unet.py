@@ -1,8 +1,9 @@
-"""U-Net on any encoder of segmentation_models_pytorch: the plain baseline that is hard to beat.
+"""U-Net on any encoder of segmentation_models_pytorch: a plain but strong baseline.
 
 I. Corley, C. Robinson, A. Ortiz, "A Change Detection Reality Check", arXiv 2402.06994, 2024, after
 O. Ronneberger, P. Fischer, T. Brox, "U-Net: Convolutional Networks for Biomedical Image
-Segmentation", arXiv 1505.04597, 2015. Siamese with concatenation it is the released ``cdp_unet``.
+Segmentation", arXiv 1505.04597, 2015. With ``dates="concat"``, the network is the released
+``cdp_unet``.
 """
 
 from __future__ import annotations
@@ -21,28 +22,29 @@ from ctma.models.base import ChangeLogits, ChangeNetwork, Released
 from ctma.models.pretrained import begin_with_weights, find_repository, register_scale
 
 WIDTHS = (256, 128, 64, 32, 16)
-"""Of the decoder, from coarse to fine."""
+"""Channels of the decoder levels, from coarse to fine."""
 
 DATES = ("concat", "early")
-"""What of the two dates is stacked: features, or the images."""
+"""What the network stacks: ``"concat"`` the features of both dates, ``"early"`` the images."""
 
 TIMMS = "tu-"
-"""How the names of encoders begin that are networks of timm."""
+"""Prefix of the names of encoders that come from timm."""
 
 IMAGENET = "imagenet"
 
 
 class UNet(ChangeNetwork):
-    """The network.
+    """A U-Net for change detection.
 
     Args:
         bands: Input channels of one date.
-        backbone: An encoder of segmentation_models_pytorch; with ``tu-`` before it, one of timm's
-            networks, such as ``"tu-tf_efficientnet_lite0"``.
-        dates: ``"concat"``: siamese, features of both dates are stacked; ``"early"``: the
-            images are.
+        backbone: Name of an encoder of segmentation_models_pytorch. The prefix ``tu-`` selects a
+            timm network, as in ``"tu-tf_efficientnet_lite0"``.
+        dates: ``"concat"`` encodes each date and stacks the features (siamese); ``"early"``
+            stacks the images.
         pretrained: ImageNet weights for the encoder: ``True``, or a file.
-        normalised: Bring inputs to the mean and deviation of ImageNet, as encoders were trained.
+        normalised: Whether to normalise inputs by the mean and deviation of the encoder's
+            training data.
     """
 
     stride = 32
@@ -71,13 +73,13 @@ class UNet(ChangeNetwork):
         self.normalised = normalised
         self.siamese = dates == "concat"
         self.encoder = create_encoder(backbone, bands * (1 if self.siamese else 2), pretrained)
-        channels = [own * (2 if self.siamese else 1) for own in self.encoder.out_channels]
+        channels = [count * (2 if self.siamese else 1) for count in self.encoder.out_channels]
         self.decoder = UnetDecoder(channels, WIDTHS)
         self.head = nn.Conv2d(WIDTHS[-1], 2, 3, padding=1)
         register_scale(self, find_scale(backbone), bands)
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
-        """Change logits of image pairs: those of change less those of stillness.
+        """Change logits of image pairs: change logits minus no-change logits.
 
         Args:
             before: (B, bands, H, W) in [0, 1], H and W at least 64.
@@ -95,24 +97,24 @@ class UNet(ChangeNetwork):
         return ChangeLogits.from_classes(logits[..., :height, :width])
 
     def _prepare(self, image: Tensor) -> Tensor:
-        """Scaled as the encoder was trained, sizes that are no multiples filled up by the edge."""
+        """Pads the image to multiples of the stride by edge values, and normalises its values."""
         height, width = image.shape[-2:]
         image = F.pad(image, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
         return (image - self.mean) / self.std if self.normalised else image
 
 
 def create_encoder(name: str, channels: int, pretrained: bool | str | Path) -> Any:
-    """An encoder of segmentation_models_pytorch.
+    """Builds an encoder of segmentation_models_pytorch.
 
     Args:
-        name: Its name.
-        channels: Of its input.
+        name: The encoder's name.
+        channels: Input channels of the encoder.
         pretrained: See ``UNet``.
 
     Raises:
         MissingExtraError: If the library is not installed.
-        UnknownNameError: If it has no such encoder.
-        SettingError: If the weights cannot be had, or do not fit.
+        UnknownNameError: If the library has no such encoder.
+        SettingError: If the weights are not available, or do not fit.
     """
     with extras():
         from segmentation_models_pytorch.encoders import encoders, get_encoder
@@ -127,12 +129,12 @@ def create_encoder(name: str, channels: int, pretrained: bool | str | Path) -> A
         return begin_with_weights(make, timms, pretrained, find_repository(timms), "model")
     if name not in encoders:
         raise UnknownNameError("encoder", name, encoders)
-    known = encoders[name]["pretrained_settings"].get(IMAGENET, {})
-    return begin_with_weights(make, name, pretrained, known.get("repo_id"))
+    settings = encoders[name]["pretrained_settings"].get(IMAGENET, {})
+    return begin_with_weights(make, name, pretrained, settings.get("repo_id"))
 
 
 def find_scale(name: str) -> dict[str, Any]:
-    """Mean and deviation of what an encoder was trained on; ImageNet's where none is known."""
-    known = timm.get_pretrained_cfg(name.removeprefix(TIMMS))
+    """Mean and deviation of an encoder's training data; those of ImageNet if timm has none."""
+    config = timm.get_pretrained_cfg(name.removeprefix(TIMMS))
     imagenet = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
-    return imagenet if known is None else known.to_dict()
+    return imagenet if config is None else config.to_dict()

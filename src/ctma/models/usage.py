@@ -1,4 +1,4 @@
-"""How a network is to be used: what its checkpoint knows beside the weights."""
+"""Usage settings of a network, which its checkpoint stores beside the weights."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ctma.types import IMAGE_BANDS
 
 
 class Usage(Settings):
-    """How a network is to be used.
+    """Usage settings of a network.
 
     Attributes:
-        threshold: Change is where the probability exceeds it, in [0, 1].
-        temperature: What logits are divided by before they become probabilities, above 0.
-        offset: What is added to them then.
-        scaling: The stored value that stands for 1.0 at the network's input, above 0.
+        threshold: A pixel is change if its probability exceeds the threshold, in [0, 1].
+        temperature: Divisor of the logits before the sigmoid, above 0.
+        offset: Number added to the divided logits, finite.
+        scaling: Stored pixel value that becomes 1.0 at the network's input, above 0.
         bands: Names of the input bands of one date, in order.
-        ground_sample_distance: Metres a pixel of the training data, above 0, ``None`` if not known.
+        ground_sample_distance: Metres a pixel of the training data, above 0; ``None`` if unknown.
 
     Raises:
         SettingError: If a value is out of its range.
@@ -60,5 +60,5 @@ class Usage(Settings):
         return offset
 
     def only(self) -> Usage:
-        """The same without what a subclass adds."""
+        """A plain ``Usage`` with the same values, without fields of subclasses."""
         return Usage(**{name: getattr(self, name) for name in Usage.model_fields})

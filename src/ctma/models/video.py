@@ -1,7 +1,8 @@
-"""The pseudo-video of CTMA: what is made of it first (T-Block I), and its summary over time (TAM).
+"""The pseudo-video of CTMA, its first block (T-Block I) and its summary over time (TAM).
 
-The frames of the pseudo-video are affine in their number. So a convolution over space and time is
-one over the first image and one over the difference of both, whatever the number of frames.
+Each frame of the pseudo-video is an affine function of its frame number. So a convolution over
+space and time reduces to two 2-D convolutions for any number of frames: one over the first image,
+and one over the difference of both images.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ def pseudo_video(before: Tensor, after: Tensor, frames: int) -> Tensor:
     Args:
         before: (B, C, H, W).
         after: The same shape.
-        frames: How many, N; the first is ``before``, the last ``after``.
+        frames: Number of frames N; the first frame is ``before``, the last ``after``.
 
     Returns:
-        (B, C, N, H, W).
+        The pseudo-video, (B, C, N, H, W).
     """
     steps = torch.arange(frames, device=before.device, dtype=before.dtype) / (frames - 1)
     return before.unsqueeze(2) + steps.view(-1, 1, 1) * (after - before).unsqueeze(2)
 
 
 class Stem(TrainingForm, nn.Sequential):
-    """T-Block I: a convolution over space and time, which sees the pseudo-video."""
+    """T-Block I: a convolution over space and time on the pseudo-video."""
 
     def __init__(self, bands: int, width: int):
         super().__init__(
@@ -49,7 +50,7 @@ class Stem(TrainingForm, nn.Sequential):
         return super().forward(pseudo_video(before, after, frames))
 
     def for_inference(self, _: Rewriting) -> nn.Module:
-        """From the first image and the difference of both."""
+        """The form that uses the first image and the difference of both images."""
         return AffineStem(self)
 
     def _affine(self, before: Tensor, after: Tensor, frames: int) -> Tensor:
@@ -67,8 +68,8 @@ class Stem(TrainingForm, nn.Sequential):
 class AffineStem(nn.Module):
     """A stem over the pseudo-video, computed from the first image and the difference of both.
 
-    Frame n is I1 + n / (N - 1) (I2 - I1), and so is each tap of the kernel in time an affine
-    function of n. At the ends of the video one tap meets no frame.
+    Frame n is I1 + n / (N - 1) (I2 - I1). So the output of each temporal kernel tap is an affine
+    function of n. At the first and the last frame, one tap lies outside the video.
     """
 
     def __init__(self, stem: Stem):
@@ -88,10 +89,10 @@ class AffineStem(nn.Module):
 
 
 def taps_in_time(kernel: Tensor) -> Tensor:
-    """Of a kernel (C, bands, 3, h, w) all taps in time together, the first and the last alone.
+    """The sum of all temporal taps of a kernel (C, bands, 3, h, w), its first tap and its last tap.
 
     Returns:
-        (3 C, bands, h, w).
+        The three 2-D kernels in this order, (3 C, bands, h, w).
     """
     earlier, now, later = kernel.unbind(2)
     return torch.cat([earlier + now + later, earlier, later])
@@ -100,23 +101,23 @@ def taps_in_time(kernel: Tensor) -> Tensor:
 def affine_video(
     still: Tensor, moved: Tensor, frames: int, bias: Tensor | float = 0.0
 ) -> list[Tensor]:
-    """What a convolution over the pseudo-video gives.
+    """Computes the outputs of a convolution over the pseudo-video.
 
     Args:
-        still: What ``taps_in_time`` give over the first image, (B, 3 C, H, W).
-        moved: The same over the difference of both.
-        frames: How many, N.
-        bias: Of the convolution, (C, 1, 1).
+        still: Outputs of the ``taps_in_time`` kernels over the first image, (B, 3 C, H, W).
+        moved: Outputs of these kernels over the difference of both images, same shape.
+        frames: Number of frames N.
+        bias: Bias of the convolution, (C, 1, 1).
 
     Returns:
-        N of (B, C, H, W).
+        N maps of (B, C, H, W).
     """
     still, still_first, still_last = still.chunk(3, dim=1)
     moved, moved_first, moved_last = moved.chunk(3, dim=1)
     step = 1 / (frames - 1)
     start = still + bias + step * (moved_last - moved_first)
     video = [start + n * step * moved for n in range(frames)]
-    # What the taps would have seen beyond the ends: frame -1, and frame N.
+    # Subtracts the taps beyond the ends of the video: those on frame -1 and on frame N.
     video[0] = video[0] - (still_first - step * moved_first)
     video[-1] = video[-1] - (still_last + (1 + step) * moved_last)
     return video
@@ -136,15 +137,15 @@ class TemporalAggregation(TrainingForm, nn.Module):
 
 
 def mean_and_maximum(video: Tensor) -> tuple[Tensor, Tensor]:
-    """Over time, of (B, C, T, h, w): two (B, C, h, w)."""
-    # Frame by frame: faster than reducing over the strided time axis, and the same to the last
-    # bit on any number of threads.
+    """Mean and maximum over time of (B, C, T, h, w), each (B, C, h, w)."""
+    # Frame by frame is faster than a reduction over the strided time axis. The results are equal
+    # to the last bit on any number of threads.
     frames = video.unbind(dim=2)
     return reduce(torch.add, frames) / len(frames), reduce(torch.maximum, frames)
 
 
 class _MeanAndMaximum(torch.autograd.Function):
-    """Over time; frames that are equally large share the gradient of the maximum."""
+    """Mean and maximum over time; frames with the same maximum share its gradient."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, video: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,7 +156,7 @@ class _MeanAndMaximum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, mean: Tensor, largest: Tensor) -> Tensor:
-        """Of both to that of the video."""
+        """Turns the gradients of mean and maximum into the gradient of the video."""
         video, limit = ctx.saved_tensors
         at_limit = [frame == limit for frame in video.unbind(dim=2)]
         share = largest / reduce(torch.add, [frame.to(largest.dtype) for frame in at_limit])

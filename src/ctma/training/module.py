@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,12 @@ class ChangeModule(pl.LightningModule):
     def on_fit_end(self) -> None:
         """Switches layers back from their training forms."""
         take_training_forms(self.network, take=False)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seeds dropout at the start of each epoch, so that a resumed epoch drops the same."""
+        if batch_idx == 0:
+            where = f"{self.recipe.seed} {self.trainer.current_epoch} {self.trainer.global_rank}"
+            torch.manual_seed(int.from_bytes(hashlib.sha256(where.encode()).digest()[:8]))
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from ctma.checkpoints.header import find_checkpoint, read_header
+from ctma.checkpoints.header import RUN_BEST, find_checkpoint, read_header
 from ctma.checkpoints.released import read_released
 from ctma.checkpoints.weights import load_weights
 from ctma.errors import CheckpointError, OutputError, SettingError
@@ -37,15 +37,17 @@ def find_latest(
         init: The checkpoint where the training begins, if any.
 
     Raises:
-        OutputError: If there is a training state and ``resume`` is false.
+        OutputError: If the folder holds a training and ``resume`` is false, or holds weights but
+            no training state to resume from.
         SettingError: If the training began with other settings or from another checkpoint.
         CheckpointError: If the checkpoint ``init`` does not exist.
     """
     latest = output / LATEST
-    if not latest.exists():
-        return None
     if not resume:
-        _refuse(output)
+        _refuse_training(output)
+        return None
+    if not latest.exists():
+        _refuse_weights(output)
         return None
     _check_same_recipe(output / RECIPE, recipe)
     if init is not None:
@@ -53,10 +55,23 @@ def find_latest(
     return latest
 
 
+# Both refuse in the first process only: others may see files that the first just wrote.
 @rank_zero_only
-def _refuse(output: Path) -> None:
-    """Refuses in the first process only: others may see files that the first just wrote."""
-    raise OutputError(f"{output}: holds a training already; add `resume` or name a new folder")
+def _refuse_training(output: Path) -> None:
+    """Refuses a folder that holds anything that a training leaves."""
+    if any((output / name).exists() for name in (LATEST, LATEST_WEIGHTS, RUN_BEST, RECIPE)):
+        raise OutputError(f"{output}: holds a training already; add `resume` or name a new folder")
+
+
+@rank_zero_only
+def _refuse_weights(output: Path) -> None:
+    """Refuses a folder whose weights a new training would replace."""
+    for name in (LATEST_WEIGHTS, RUN_BEST):
+        if (output / name).exists():
+            raise OutputError(
+                f"{output}: holds {name}, but {LATEST} is gone, from which a training resumes; "
+                f"name a new folder (`init` {output / name} starts from its weights)"
+            )
 
 
 @dataclass(frozen=True)
