@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
 
-.PHONY: demo test quick lint docs lite weights data-named install
+.PHONY: demo test quick long lint docs lite weights data-named install
 
 demo: install
 	$(BIN)/ctma demo
@@ -15,6 +15,10 @@ test: install
 
 quick: install
 	$(TESTS) -m "not slow"
+
+# The tests that take minutes each.
+long: install
+	$(TESTS) -m long
 
 # The site, in build/site, with the commands and the public names as pages.
 docs: install

@@ -168,6 +168,7 @@ def test_what_would_fail_late_is_told_before_any_training(tiny_data, ctma, tmp_p
     assert not (tmp_path / "out/runs").exists()
 
 
+@pytest.mark.long
 def test_a_training_may_be_shared_by_processes(tiny_data, ctma, tmp_path):
     ctma("benchmark", "--data", tiny_data, "--models", "fc-ef", *SMALL[:4], "--devices", 2,
          "--device", "cpu", "-o", tmp_path / "out")  # fmt: skip
@@ -284,6 +285,7 @@ def test_a_dry_run_times_a_step_and_writes_nothing(done, tiny_data, ctma, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_killed_anywhere_it_goes_on(tiny_data, ctma, tmp_path):
     folder = tmp_path / "out"

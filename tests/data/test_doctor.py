@@ -75,6 +75,7 @@ def test_a_scene_in_two_splits_is_found_reencoded_or_turned(tmp_path, turn):
     assert (finding.kind, finding.where) == ("shared scene", "train/b and val/leak")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real pairs are not here")
 def test_three_planted_leaks_in_real_pairs_are_found_and_nothing_else(tmp_path, ctma):

@@ -44,6 +44,7 @@ def damaged(content, rng):
     return bytes(content)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_500_damaged_rasters_give_a_line_or_a_whole_map(tmp_path):

@@ -104,6 +104,7 @@ def run_scene(pair, output, log):
     predict_scene(*pair, Slow(log).eval(), output, tiling=TILING, resume=True)
 
 
+@pytest.mark.long
 def test_killed_at_random_moments_and_resumed_the_files_are_the_same(pair, expected, tmp_path):
     # A fork server that has everything imported makes twenty processes cheap.
     context = multiprocessing.get_context("forkserver")

@@ -470,6 +470,7 @@ def shipped_data(tiny_data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_the_recipes_of_the_shipped_weights_run_and_give_the_same_curve_again(
     shipped_data, tmp_path
 ):

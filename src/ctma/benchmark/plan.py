@@ -191,8 +191,8 @@ class BenchmarkPlan(Settings):
         if self.budget is None:
             return load_recipe(own_recipe, settings)
         budget = Budget.parse(self.budget)
-        own = load_recipe(own_recipe).model_dump(mode="json")
-        content = own | EQUAL | {"name": f"budget/{cell.network}"}
+        released = load_recipe(own_recipe).model_dump(mode="json")
+        content = released | EQUAL | {"name": f"budget/{cell.network}"}
         content["data"] = {
             "draws": budget.steps // budget.evaluations * budget.batch,
             "batch_size": budget.batch // self.devices,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Self
+from typing import Annotated, Any, NoReturn, Self, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,7 +16,9 @@ from ctma.devices import find_processor
 from ctma.errors import DataError
 from ctma.evaluation.masks import PROTOCOL as FOREIGN
 from ctma.evaluation.metrics import Scores
+from ctma.evaluation.records import HowScored
 from ctma.files import file_fingerprint, fingerprint
+from ctma.settings import Form
 
 RECORDS, FAILURES = "records", "failures"
 
@@ -34,7 +36,10 @@ ALIKE = (
 """The fields that must be equal in all records of one table."""
 
 
-class _Form(BaseModel):
+Record = TypeVar("Record", bound=BaseModel)
+
+
+class _Form(Form):
     model_config = ConfigDict(extra="allow")
 
 
@@ -57,18 +62,25 @@ class _Pair(_Objects):
     false_negative: _Count
 
 
-class _Score(_Form):
-    """The fields that every score must have."""
+class ScoreOfMasks(HowScored):
+    """A score that may stand in a table; of masks that others made, if of no training.
 
-    network: str
-    data_name: str
+    Attributes:
+        precision: In [0, 1], as the other ratios.
+        recall: Share of the change that was found.
+        f1: Harmonic mean of precision and recall.
+        iou: Intersection over union.
+        objects: Counts and F1 of objects.
+        per_pair: The counts of each pair.
+        ctma_version: The version that took the score.
+        date: The day, in UTC.
+        seed: Of the training; ``None`` of masks that others made.
+        curve: Recall and precision at thresholds from low to high.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
     data: str = Field(min_length=1)
-    pairs: int
-    split: str
-    protocol: str
-    threshold: float
-    arithmetic: str
-    engine: str
     precision: _Ratio
     recall: _Ratio
     f1: _Ratio
@@ -77,6 +89,12 @@ class _Score(_Form):
     per_pair: list[_Pair] = Field(min_length=1)
     ctma_version: str
     date: str
+    seed: int | None = None
+    curve: list[tuple[float, float]] = Field(default_factory=list)
+
+    def field(self, name: str) -> Any:
+        """A field by name, ``None`` where the record does not have it."""
+        return getattr(self, name, None)
 
     @model_validator(mode="after")
     def _add_up(self) -> Self:
@@ -106,8 +124,22 @@ class _Recipe(_Form):
     data: dict[str, Any]
 
 
-class _Trained(_Score):
-    """The fields that the score of a training must have."""
+class ScoreOfTraining(ScoreOfMasks):
+    """The score of a training, with the training behind it.
+
+    Attributes:
+        seed: Of the training.
+        recipe: The recipe's name and data.
+        training_data: The pairs that were trained on.
+        validation_data: Fingerprint of the pairs that the checkpoint was picked on.
+        picked_on: The split of these pairs.
+        epoch: The epoch of the checkpoint.
+        code: Fingerprint of the package's code.
+        seconds: Duration of the training.
+        machine: What computed.
+        checkpoint: Fingerprint of the checkpoint.
+        curve: Recall and precision at thresholds from low to high.
+    """
 
     seed: int
     recipe: _Recipe
@@ -122,7 +154,9 @@ class _Trained(_Score):
     curve: list[tuple[float, float]]
 
 
-class _Failure(_Form):
+class Failure(_Form):
+    """A training that failed."""
+
     network: str
     seed: int
     reason: str
@@ -153,85 +187,67 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def read_records(folder: Path) -> list[dict[str, Any]]:
+def read_records(folder: Path) -> list[ScoreOfTraining]:
     """Reads the records of a benchmark's folder; all are complete and comparable.
 
     Raises:
         DataError: If there is no record, or a record is not valid for a table.
     """
     paths = _whole_files(folder / RECORDS)
-    records = [read_record(path, own=True) for path in paths]
+    records = [_read_training(path) for path in paths]
     if not records:
         raise DataError(f"{folder}: no record of a benchmark here; ctma benchmark -o makes some")
     for path, record in zip(paths, records, strict=True):
-        if path.stem != (name := f"{record['network']}-{record['seed']}"):
+        if path.stem != (name := f"{record.network}-{record.seed}"):
             raise DataError(f"{path}: is the record of {name}, and is not called so")
         _require_alike(path, record, paths[0], records[0])
     _require_one_code(zip(paths, records, strict=True))
     return records
 
 
-def read_record(path: Path, *, own: bool) -> dict[str, Any]:
-    """Reads one record, if it is valid for a table.
-
-    Args:
-        path: The record's file.
-        own: Whether the record must be of a benchmark's training. If not, it must be of masks
-            that others made.
-
-    Raises:
-        DataError: If the file is no record, a field is missing, or the checkpoint was chosen on
-            test.
-    """
-    try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as a record ({error})") from error
-    _require(_Trained if own else _Score, record, path)
-    if not own and record["protocol"] != FOREIGN:
-        raise DataError(f"{path}: is no score of masks; ctma eval --masks makes one")
-    if own and (
-        record["picked_on"] == record["split"] or record["validation_data"] == record["data"]
-    ):
+def _read_training(path: Path) -> ScoreOfTraining:
+    """The record of a training, if its checkpoint was not chosen on the test split."""
+    record = _read(ScoreOfTraining, path)
+    if record.picked_on == record.split or record.validation_data == record.data:
         raise DataError(f"{path}: its checkpoint was picked on what it is scored on; refused")
-    if own and record["picked_on"] != PICKED_ON:
-        split = record["picked_on"]
+    if record.picked_on != PICKED_ON:
+        split = record.picked_on
         raise DataError(f"{path}: its checkpoint was picked on {split}, not {PICKED_ON}; refused")
     return record
 
 
-def add_others(records: list[dict[str, Any]], others: Iterable[Path]) -> list[dict[str, Any]]:
+def add_others(records: Sequence[ScoreOfMasks], others: Iterable[Path]) -> list[ScoreOfMasks]:
     """Adds the records of masks that others made.
 
     Raises:
         DataError: If a file is no record, has other pairs, or has the name of another record.
     """
-    networks = {record["network"] for record in records}
+    networks = {record.network for record in records}
     added = []
     for path in others:
-        record = read_record(path, own=False)
+        record = _read(ScoreOfMasks, path)
+        if record.protocol != FOREIGN:
+            raise DataError(f"{path}: is no score of masks; ctma eval --masks makes one")
         for name in ("data", "split"):
-            if record[name] != records[0][name]:
-                was, reference = record[name], records[0][name]
+            was, reference = record.field(name), records[0].field(name)
+            if was != reference:
                 raise DataError(f"{path}: was scored on {name} {was}, not {reference}")
         _require_same_pairs(path, record, records[0])
-        if record["network"] in networks:
+        if record.network in networks:
             raise DataError(
-                f"{path}: {record['network']} is in the table already; give the folder of masks "
+                f"{path}: {record.network} is in the table already; give the folder of masks "
                 "another name and score it again"
             )
-        networks.add(record["network"])
+        networks.add(record.network)
         added.append(record)
     return [*records, *added]
 
 
-def failures(folder: Path) -> Iterator[dict[str, Any]]:
+def failures(folder: Path) -> Iterator[Failure]:
     """The failed trainings of a benchmark that have no record, each with its reason."""
     for path in _whole_files(folder / FAILURES):
         if not (folder / RECORDS / path.name).exists():
-            failure = read_kept(path)
-            _require(_Failure, failure, path)
-            yield failure
+            yield _require(Failure, read_kept(path), path)
 
 
 def recorded_networks(folder: Path) -> dict[str, list[Path]]:
@@ -262,10 +278,18 @@ def _whole_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
 
 
-def _require(form: type[_Form], content: Any, path: Path) -> None:
-    """Refuses content that does not have all fields of its form."""
+def _read(form: type[Record], path: Path) -> Record:
     try:
-        form.model_validate(content)
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as a record ({error})") from error
+    return _require(form, content, path)
+
+
+def _require(form: type[Record], content: Any, path: Path) -> Record:
+    """The content as its form; refused if fields are missing or wrong."""
+    try:
+        return form.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         name, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
@@ -274,36 +298,36 @@ def _require(form: type[_Form], content: Any, path: Path) -> None:
 
 
 def _require_alike(
-    path: Path, record: dict[str, Any], other_path: Path, other: dict[str, Any]
+    path: Path, record: ScoreOfTraining, other_path: Path, other: ScoreOfTraining
 ) -> None:
     for name in ALIKE:
-        if record.get(name) != other.get(name):
-            _refuse(path, name, record.get(name), other_path, other.get(name))
-    drawn, others = (dict(one["recipe"]["data"], workers=0) for one in (record, other))
-    if record.get("budget") and drawn != others:
+        if record.field(name) != other.field(name):
+            _refuse(path, name, record.field(name), other_path, other.field(name))
+    drawn, others = (dict(one.recipe.data, workers=0) for one in (record, other))
+    if record.field("budget") and drawn != others:
         _refuse(path, "recipe.data", drawn, other_path, others)
     _require_same_pairs(path, record, other)
 
 
-def _require_same_pairs(path: Path, record: dict[str, Any], other: dict[str, Any]) -> None:
-    names, others = ({pair["name"] for pair in one["per_pair"]} for one in (record, other))
+def _require_same_pairs(path: Path, record: ScoreOfMasks, other: ScoreOfMasks) -> None:
+    names, others = ({pair.name for pair in one.per_pair} for one in (record, other))
     if names != others:
         odd = min(names ^ others)
         raise DataError(f"{path}: is not of the same pairs as other records ({odd}); refused")
 
 
-def _require_one_code(found: Iterable[tuple[Path, dict[str, Any]]]) -> None:
+def _require_one_code(records: Iterable[tuple[Path, ScoreOfTraining]]) -> None:
     """Refuses records of one network, from outside the package, in two versions of its code."""
     first: dict[str, tuple[Path, Any]] = {}
-    for path, record in found:
-        code = record.get("network_code")
-        other_path, other = first.setdefault(record["network"], (path, code))
+    for path, record in records:
+        code = record.field("network_code")
+        other_path, other = first.setdefault(record.network, (path, code))
         if code != other:
             _refuse(path, "code of its network", code, other_path, other)
 
 
-def _refuse(path: Path, name: str, found: Any, other_path: Path, other: Any) -> NoReturn:
+def _refuse(path: Path, name: str, value: Any, other_path: Path, other: Any) -> NoReturn:
     raise DataError(
-        f"{path}: has {name} {found}, {other_path.name} {other}: they do not compare; run one of "
+        f"{path}: has {name} {value}, {other_path.name} {other}: they do not compare; run one of "
         "them again in a folder of its own"
     )

@@ -17,7 +17,15 @@ from ctma.benchmark.health import HEALTH
 from ctma.benchmark.matrix import COSTS
 from ctma.benchmark.plan import PLAN, BenchmarkPlan, Budget, read_plan
 from ctma.benchmark.published import find_published
-from ctma.benchmark.record import PICKED_ON, add_others, failures, read_kept, read_records
+from ctma.benchmark.record import (
+    PICKED_ON,
+    ScoreOfMasks,
+    ScoreOfTraining,
+    add_others,
+    failures,
+    read_kept,
+    read_records,
+)
 from ctma.benchmark.table import OBJECTS, SCORES, Row, Spread, make_rows, scene_of
 from ctma.data.images import read_label
 from ctma.data.pairs import find_label_scale, read_sample
@@ -54,7 +62,7 @@ def write_benchmark_report(folder: str | Path, *, others: Sequence[str | Path] =
     if plan is None:
         raise DataError(f"{folder}: its plan ({PLAN}) is gone")
     costs = read_kept(folder / COSTS)
-    rows = make_rows(records, costs, find_published(records[0]["data_name"]))
+    rows = make_rows(records, costs, find_published(records[0].data_name))
     notes = [
         *_how(plan, records, read_kept(folder / HEALTH)),
         *_differences(plan, rows, records[0]),
@@ -66,7 +74,14 @@ def write_benchmark_report(folder: str | Path, *, others: Sequence[str | Path] =
     tables = [pixel_table(rows), object_table(rows)]
     with whole_file(markdown) as part:
         part.write_text("\n\n".join([*map(_as_markdown, tables), _as_list(notes)]) + "\n")
-    write_json(data, {"rows": [asdict(row) for row in rows], "notes": notes, "records": records})
+    write_json(
+        data,
+        {
+            "rows": [asdict(row) for row in rows],
+            "notes": notes,
+            "records": [one.model_dump(mode="json") for one in records],
+        },
+    )
     with whole_file(page) as part:
         part.write_text(_as_page(tables, notes, pictures))
     return [markdown, data, page, *pictures]
@@ -74,7 +89,7 @@ def write_benchmark_report(folder: str | Path, *, others: Sequence[str | Path] =
 
 def failure_notes(folder: Path) -> list[str]:
     """A line for each training that failed."""
-    return [f"{one['network']}-{one['seed']} failed: {one['reason']}" for one in failures(folder)]
+    return [f"{one.network}-{one.seed} failed: {one.reason}" for one in failures(folder)]
 
 
 def pixel_table(rows: Sequence[Row]) -> list[list[str]]:
@@ -119,19 +134,19 @@ def _pixel_line(row: Row) -> list[str]:
 
 
 def _how(
-    plan: BenchmarkPlan, records: Sequence[Mapping[str, Any]], health: Mapping[str, Any]
+    plan: BenchmarkPlan, records: Sequence[ScoreOfMasks], health: Mapping[str, Any]
 ) -> list[str]:
     """Notes that explain the table."""
     first = records[0]
-    trained = [record for record in records if "seed" in record]
-    scenes = {scene_of(pair["name"]) for pair in first["per_pair"]}
+    trained = [record for record in records if isinstance(record, ScoreOfTraining)]
+    scenes = {scene_of(pair.name) for pair in first.per_pair}
     lines = [
-        f"{first['data_name']}, {first['split']} split, {counted(first['pairs'], 'pair')} of "
-        f"{counted(len(scenes), 'scene')}, data {first['data']}; protocol {first['protocol']}, "
-        f"threshold {first['threshold']}, {first['arithmetic']}, engine {first['engine']}",
+        f"{first.data_name}, {first.split} split, {counted(first.pairs, 'pair')} of "
+        f"{counted(len(scenes), 'scene')}, data {first.data}; protocol {first.protocol}, "
+        f"threshold {first.threshold}, {first.arithmetic}, engine {first.engine}",
         f"each checkpoint of a training here was picked on {PICKED_ON} by F1; the test split was "
         "looked at once a training",
-        f"code {first['code']}, ctma {first['ctma_version']}; {_machines(trained)}",
+        f"code {first.field('code')}, ctma {first.ctma_version}; {_machines(trained)}",
         "behind the best: F1 of the best less this one's, and the range that 95 % of resamplings "
         "of scenes and seeds fall in; ≈ where it holds 0, so that the difference may be chance",
         "an object is found where label and mask share at least half of what either covers",
@@ -141,11 +156,11 @@ def _how(
         if leaks:
             shown = f"{counted(len(leaks), 'case')}, such as {leaks[0]}"
             lines.append(f"{split} shows scenes of test ({shown})")
-    if foreign := [record["network"] for record in records if "seed" not in record]:
+    if foreign := [record.network for record in records if record.seed is None]:
         lines.append(
             f"masks that others made, of trainings that nothing is known of: {', '.join(foreign)}"
         )
-    seeds = Counter(record["network"] for record in trained)
+    seeds = Counter(record.network for record in trained)
     if min(seeds.values()) < FEW_SEEDS or len(scenes) < FEW_SCENES:
         lines.append(
             f"with {counted(min(seeds.values()), 'seed')} and {counted(len(scenes), 'scene')} the "
@@ -154,8 +169,8 @@ def _how(
     return lines
 
 
-def _recipes(plan: BenchmarkPlan, trained: Sequence[Mapping[str, Any]]) -> str:
-    names = ", ".join(dict.fromkeys(record["recipe"]["name"] for record in trained))
+def _recipes(plan: BenchmarkPlan, trained: Sequence[ScoreOfTraining]) -> str:
+    names = ", ".join(dict.fromkeys(record.recipe.name for record in trained))
     budget = f", {plan.budget}" if plan.budget else ""
     changed = f", changed by {', '.join(plan.settings)}" if plan.settings else ""
     weights = "none begins with ImageNet weights"
@@ -164,23 +179,23 @@ def _recipes(plan: BenchmarkPlan, trained: Sequence[Mapping[str, Any]]) -> str:
     return f"recipes {names}{budget}{changed}; {weights}"
 
 
-def _machines(records: Sequence[Mapping[str, Any]]) -> str:
+def _machines(records: Sequence[ScoreOfTraining]) -> str:
     machines = dict.fromkeys(
-        f"{record['machine']['device']}, {counted(record['machine']['threads'], 'thread')}, torch "
-        f"{record['machine']['torch']}"
+        f"{record.machine.device}, {counted(record.machine.threads, 'thread')}, torch "
+        f"{record.machine.torch}"
         for record in records
     )
     return "; ".join(machines)
 
 
-def _differences(plan: BenchmarkPlan, rows: Sequence[Row], record: Mapping[str, Any]) -> list[str]:
+def _differences(plan: BenchmarkPlan, rows: Sequence[Row], record: ScoreOfMasks) -> list[str]:
     """Notes on why scores here and published scores may differ."""
-    data = find_published(record["data_name"])
+    data = find_published(record.data_name)
     if data is None or not any(row.published for row in rows):
         return []
     reasons = []
-    if data in published.PAIRS:
-        pairs = record["training_data"]["pairs"]
+    if data in published.PAIRS and isinstance(record, ScoreOfTraining):
+        pairs = record.training_data.pairs
         reasons.append(
             f"published ones are of {published.PAIRS[data]:,} training pairs, these of {pairs:,}"
         )
@@ -194,21 +209,21 @@ def _differences(plan: BenchmarkPlan, rows: Sequence[Row], record: Mapping[str, 
         reasons.append("rates under a budget were not tuned for any network")
     reasons.append(
         f"the test split may not be the published one, which the data folder does not tell "
-        f"({counted(record['pairs'], 'pair')} here)"
+        f"({counted(record.pairs, 'pair')} here)"
     )
     return ["why figures and published ones may differ: " + "; ".join(reasons)]
 
 
 def _draw_masks(
-    folder: Path, plan: BenchmarkPlan, record: Mapping[str, Any], rows: Sequence[Row]
+    folder: Path, plan: BenchmarkPlan, record: ScoreOfMasks, rows: Sequence[Row]
 ) -> list[Path]:
     """A sheet of the pairs with the most change and all networks' masks, if the data are there."""
     try:
-        pairs = plan.pairs(record["split"])
+        pairs = plan.pairs(record.split)
     except DataError as error:
         warn(f"no pictures of masks: {error}")
         return []
-    if data_fingerprint(pairs) != record["data"]:
+    if data_fingerprint(pairs) != record.data:
         warn("no pictures of masks: the data are not as they were")
         return []
     scale = find_label_scale(pairs)

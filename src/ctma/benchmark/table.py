@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctma.benchmark import published
-from ctma.benchmark.record import COUNTS
+from ctma.benchmark.record import COUNTS, ScoreOfMasks
 
 RESAMPLINGS = 2000
 SURE = 0.95
@@ -66,7 +66,7 @@ class Row:
 
 
 def make_rows(
-    records: Sequence[Mapping[str, Any]], costs: Mapping[str, Mapping[str, Any]], data: str | None
+    records: Sequence[ScoreOfMasks], costs: Mapping[str, Mapping[str, Any]], data: str | None
 ) -> list[Row]:
     """The rows of a table, the best F1 first.
 
@@ -75,18 +75,18 @@ def make_rows(
         costs: The measured costs of each network.
         data: The published data set of these data, if any.
     """
-    names = dict.fromkeys(record["network"] for record in records)
-    by_name = {name: [record for record in records if record["network"] == name] for name in names}
-    order = sorted(names, key=lambda name: -mean(record["f1"] for record in by_name[name]))
+    names = dict.fromkeys(record.network for record in records)
+    by_name = {name: [record for record in records if record.network == name] for name in names}
+    order = sorted(names, key=lambda name: -mean(record.f1 for record in by_name[name]))
     counts = {name: _counts(network_records) for name, network_records in by_name.items()}
     figures = published.F1.get(data or "", {})
     return [
         Row(
             network=name,
-            seeds=sum("seed" in record for record in by_name[name]),
-            scores={key: Spread.of([one[key] for one in by_name[name]]) for key in SCORES},
+            seeds=sum(record.seed is not None for record in by_name[name]),
+            scores={key: Spread.of([one.field(key) for one in by_name[name]]) for key in SCORES},
             object_scores={
-                key: Spread.of([one["objects"][key] for one in by_name[name]])
+                key: Spread.of([getattr(one.objects, key) for one in by_name[name]])
                 for key in ("f1", *OBJECTS)
             },
             costs=_costs(costs.get(name)),
@@ -149,22 +149,19 @@ def scene_of(name: str) -> str:
     return name.rpartition("/")[0] or name
 
 
-def _counts(records: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
+def _counts(records: Sequence[ScoreOfMasks]) -> NDArray[np.int64]:
     """Counts for each seed and scene, (seeds, scenes, 3)."""
-    scenes = sorted({scene_of(pair["name"]) for pair in records[0]["per_pair"]})
+    scenes = sorted({scene_of(pair.name) for pair in records[0].per_pair})
     places = {scene: place for place, scene in enumerate(scenes)}
     counts = np.zeros((len(records), len(scenes), len(COUNTS)), np.int64)
     for seed_counts, record in zip(counts, records, strict=True):
-        for pair in record["per_pair"]:
-            seed_counts[places[scene_of(pair["name"])]] += [pair[key] for key in COUNTS]
+        for pair in record.per_pair:
+            seed_counts[places[scene_of(pair.name)]] += [getattr(pair, key) for key in COUNTS]
     return counts
 
 
-def _curve(record: Mapping[str, Any]) -> Sequence[tuple[float, float]]:
-    points: Sequence[tuple[float, float]] = record.get("curve") or [
-        (record["recall"], record["precision"])
-    ]
-    return points
+def _curve(record: ScoreOfMasks) -> Sequence[tuple[float, float]]:
+    return record.curve or [(record.recall, record.precision)]
 
 
 def _costs(measured: Mapping[str, Any] | None) -> dict[str, float]:

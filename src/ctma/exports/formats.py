@@ -193,12 +193,12 @@ def _write_for_deepness(network: ChangeNetwork, output: Path) -> None:
     _save_onnx(graph, output, metadata | {KEY: describe_network(network).model_dump_json()})
 
 
-def _save_onnx(graph: bytes, output: Path, told: dict[str, str]) -> None:
+def _save_onnx(graph: bytes, output: Path, metadata: dict[str, str]) -> None:
     with extras():
         import onnx
     model = onnx.load_from_string(graph)
     model.ir_version = _IR_VERSION
-    onnx.helper.set_model_props(model, told)
+    onnx.helper.set_model_props(model, metadata)
     with whole_file(output) as part:
         onnx.save(model, part)
 

@@ -121,10 +121,10 @@ class Tracer:
                 changes[number].parts.append(_polygon(geometry["coordinates"]))
         return labels, changes
 
-    def _merge(self, top: NDArray[np.int32], found: dict[int, Change]) -> dict[int, int]:
+    def _merge(self, top: NDArray[np.int32], changes: dict[int, Change]) -> dict[int, int]:
         """Joins this strip's changes with the open changes above; returns the new numbers."""
         offset = max(self.open, default=0)
-        everything = self.open | {offset + label: change for label, change in found.items()}
+        everything = self.open | {offset + label: change for label, change in changes.items()}
         touching = (self.above > 0) & (top > 0)
         pairs = np.unique(np.stack([self.above[touching], top[touching]]), axis=1)
         groups = DisjointSet(everything)
@@ -136,7 +136,7 @@ class Tracer:
                 leader[groups[first]] = first
                 everything[first].absorb(everything.pop(second))
         self.open = everything
-        return {label: leader[groups[offset + label]] for label in found}
+        return {label: leader[groups[offset + label]] for label in changes}
 
 
 class GroundArea:

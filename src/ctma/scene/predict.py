@@ -206,7 +206,7 @@ class _Run:
 
     def do(
         self,
-        known: dict[str, Any],
+        description: dict[str, Any],
         sharing: Sharing,
         resume: bool,
         on_progress: Progress,
@@ -218,9 +218,9 @@ class _Run:
             sources = self.plan.before.path, self.plan.after.path
             store = Store(self.output, self.identity, self.described, sources, resume)
             counts = self._map(store, sharing, on_progress)
-            seconds = known.pop("seconds") | {"run": round(time.monotonic() - start, 2)}
+            seconds = description.pop("seconds") | {"run": round(time.monotonic() - start, 2)}
             summary = {
-                **known,
+                **description,
                 "coregistered": self.settings.coregister,
                 "threshold": self.plan.threshold,
                 **counts,

@@ -138,9 +138,9 @@ def check_latest(
     return Former(epoch, sum(int(state["wait_count"]) for state in stopping), keeper_state)
 
 
-def _differs(output: Path, name: str, found: Any, wanted: Any) -> SettingError:
+def _differs(output: Path, name: str, value: Any, wanted: Any) -> SettingError:
     return SettingError(
-        f"{output}: was trained with {name} {found}, not {wanted}; name a new folder "
+        f"{output}: was trained with {name} {value}, not {wanted}; name a new folder "
         f"(`init` {output / LATEST_WEIGHTS} starts from its weights)"
     )
 

@@ -120,9 +120,9 @@ def _estimate(plan: BenchmarkPlan, output: Path | None, device: str, as_json: bo
     from ctma.benchmark.matrix import estimate_benchmark
 
     with progress("Timing a step") as on_progress:
-        found = estimate_benchmark(plan, output, device=device, on_progress=on_progress)
-    _print_estimates(found, as_json)
-    if any(one.failure for one in found):
+        estimates = estimate_benchmark(plan, output, device=device, on_progress=on_progress)
+    _print_estimates(estimates, as_json)
+    if any(one.failure for one in estimates):
         raise typer.Exit(1)
 
 
@@ -169,15 +169,15 @@ def report(
         say(f"wrote {path}")
 
 
-def _print_estimates(found: list[Any], as_json: bool) -> None:
-    total = sum(one.trainings * one.seconds for one in found)
+def _print_estimates(estimates: list[Any], as_json: bool) -> None:
+    total = sum(one.trainings * one.seconds for one in estimates)
     if as_json:
-        print_json({"seconds": total, "networks": [vars(one) for one in found]})
+        print_json({"seconds": total, "networks": [vars(one) for one in estimates]})
         return
     table = Table("network", "trainings", "steps")
     for name in ("s a step", "pairs/s", "parameters", "GMAC", "minutes"):
         table.add_column(name, justify="right")
-    for one in found:
+    for one in estimates:
         if one.failure:
             table.add_row(one.network, str(one.trainings), str(one.steps), one.failure)
             continue

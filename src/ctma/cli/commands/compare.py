@@ -48,12 +48,12 @@ def _print(scores: list[KeptScore]) -> None:
     for name in ("threshold", "F1", "precision", "recall", "IoU", "epoch"):
         table.add_column(name, justify="right")
     for score in scores:
-        told = (score.source, score.network, score.data_name, score.split, score.protocol)
+        labels = (score.source, score.network, score.data_name, score.split, score.protocol)
         threshold = "" if score.threshold is None else str(score.threshold)
         ratios = (
             f"{100 * one:.2f}" for one in (score.f1, score.precision, score.recall, score.iou)
         )
-        table.add_row(*told, threshold, *ratios, str(score.epoch or ""))
+        table.add_row(*labels, threshold, *ratios, str(score.epoch or ""))
     show(table)
 
 

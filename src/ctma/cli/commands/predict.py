@@ -106,8 +106,8 @@ def predict(
 def _load(checkpoint: Path, options: dict[str, Any]) -> Predictor:
     from ctma.inference.predictor import load
 
-    known = {name: options[name] for name in ("engine", "precision", "device", "tta", "cache")}
-    return load(checkpoint, **known)
+    running = {name: options[name] for name in ("engine", "precision", "device", "tta", "cache")}
+    return load(checkpoint, **running)
 
 
 def _check_options(context: typer.Context, of_scenes: bool, before: Any) -> None:
