@@ -74,6 +74,7 @@ def test_the_table_is_there_for_people_for_programs_and_with_pictures(done):
     assert Image.open(done / "curves.png").width > 400
 
 
+@pytest.mark.long
 def test_resuming_adds_seeds_and_repeats_nothing(done, tiny_data, ctma, tmp_path):
     folder = shutil.copytree(done, tmp_path / "out")
     before = records(folder)

@@ -86,6 +86,7 @@ class TestDSAMNet(NetworkTester):
     engine_sizes = LARGE
 
 
+@pytest.mark.long
 @pytest.mark.slow
 class TestDSIFN(NetworkTester):
     name = "dsifn"

@@ -58,8 +58,8 @@ def find_latest(
 # Both refuse in the first process only: others may see files that the first just wrote.
 @rank_zero_only
 def _refuse_training(output: Path) -> None:
-    """Refuses a folder that holds anything that a training leaves."""
-    if any((output / name).exists() for name in (LATEST, LATEST_WEIGHTS, RUN_BEST, RECIPE)):
+    """Refuses a folder that holds the state or the weights of a training."""
+    if any((output / name).exists() for name in (LATEST, LATEST_WEIGHTS, RUN_BEST)):
         raise OutputError(f"{output}: holds a training already; add `resume` or name a new folder")
 
 
