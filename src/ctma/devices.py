@@ -10,8 +10,7 @@ from typing import Any
 import torch
 
 from ctma._version import __version__
-from ctma.errors import SettingError
-from ctma.settings import check_precision
+from ctma.errors import SettingError, UnknownNameError
 
 TRAINER_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
 """Precisions of trainings, as Lightning calls them."""
@@ -44,11 +43,10 @@ def find_precision(name: str, device: torch.device) -> str:
         UnknownNameError: If there is no such precision.
         SettingError: If networks cannot be trained in this precision.
     """
-    check_precision(name)
     if name == "auto":
         return "bf16" if multiplies_bf16(device) else "float32"
     if name not in TRAINER_PRECISIONS:
-        raise SettingError(f"`precision` {name}: take float32, bf16 or auto here")
+        raise UnknownNameError("precision of trainings", name, (*TRAINER_PRECISIONS, "auto"))
     return name
 
 

@@ -63,12 +63,6 @@ def check_kind(settings: object, kind: type[Settings]) -> None:
         raise SettingError(f"settings {settings!r}: expected {kind.__name__}(…)")
 
 
-def first_invalid(error: ValidationError) -> str:
-    """The first invalid value: its field, the value, and the reason."""
-    (first, *_) = error.errors()
-    return f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg'].lower()}"
-
-
 def read_setting(setting: str) -> tuple[str, Any]:
     """The key and the value of ``key=value``, the value as YAML.
 

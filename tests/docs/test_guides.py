@@ -1,10 +1,13 @@
 """What the guides tell people to type works as it stands there."""
 
+import ast
+import inspect
 import re
 import shlex
 
 import pytest
 
+import ctma as library
 from ctma.data.synthetic import synthetic_pair, write_synthetic
 from support import ROOT
 
@@ -47,3 +50,29 @@ def test_every_command_line_of_a_guide_runs(ctma, guide, inputs, tmp_path):
     for program, *arguments in command_lines(guide):
         assert program == "ctma"
         ctma(*arguments, cwd=tmp_path)
+
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def library_calls(page):
+    """Calls of ctma's functions in a page's Python blocks and in its sentences."""
+    text = page.read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    sentences = re.findall(r"`(ctma\.\w+\([^`]*\))`", text)
+    for source in (*blocks, *sentences):
+        for node in ast.walk(ast.parse(source.replace("…", "..."))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("ctma."):
+                yield node
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_calls_of_the_library_fit_its_functions(page):
+    for call in library_calls(page):
+        if any(
+            isinstance(argument, ast.Constant) and argument.value is ... for argument in call.args
+        ):
+            continue
+        function = getattr(library, ast.unparse(call.func).split(".")[1])
+        arguments = {one.arg: None for one in call.keywords if one.arg}
+        inspect.signature(function).bind_partial(*call.args, **arguments)

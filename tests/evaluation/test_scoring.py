@@ -203,9 +203,9 @@ def test_networks_in_memory_are_scored_and_calibrated(tiny_model, tiny_data, tmp
 
 
 def test_folders_and_files_may_be_texts(tiny_model, tiny_data, tmp_path):
-    names = {name: str(tmp_path / name) for name in ("masks", "figures")}
+    names = {name: str(tmp_path / name) for name in ("save_masks", "figures")}
     result = evaluate(
         str(tiny_model), str(tiny_data), "val", output=str(tmp_path / "s.json"), **names
     )
     assert [path.exists() for path in result.files] == [True] * 3
-    assert len(list((tmp_path / "masks").iterdir())) == 5
+    assert len(list((tmp_path / "save_masks").iterdir())) == 5

@@ -91,7 +91,7 @@ def evaluate_released(config: ReleasedConfig, on_progress: Progress = ignore) ->
         find_data(config),
         config.subset,
         Scoring(protocol="sliding", workers=config.num_workers),
-        masks=masks if config.save_on else None,
+        save_masks=masks if config.save_on else None,
         output=config.scores,
         overwrite=True,
         on_progress=on_progress,

@@ -111,7 +111,7 @@ def _choices(network: ChangeNetwork, engine: str, precision: str) -> Iterator[Ch
     if engine != "auto":
         kind = find_engine(engine)
         kind.check(network, precision)
-        if precision != "auto" or not kind.rank:
+        if precision != "auto" or "float32" not in kind.rank:
             yield Choice(engine, kind.precisions[0] if precision == "auto" else precision, "")
             return
     for kind, offered in _ranked():
@@ -145,7 +145,12 @@ def _ranked() -> list[tuple[type[Engine], str]]:
 
 
 def _is_usable(kind: type[Engine], network: ChangeNetwork) -> bool:
-    return not kind.missing() and network.device.type in kind.devices
+    """Whether an engine takes a network, as far as the engine can tell beforehand."""
+    try:
+        kind.check(network, "auto")
+    except CtmaError:
+        return False
+    return True
 
 
 def _settle_engine(name: str) -> str:

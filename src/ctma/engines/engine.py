@@ -34,6 +34,7 @@ class Engine(ABC):
         summary: Description of the engine in a few words.
         precisions: Precisions of the engine, the most exact first.
         packages: Names of the packages that the engine needs.
+        extra: The extra of ctma that brings the packages, if one does.
         needs: Further requirements beside packages, as text for users.
         devices: Kinds of devices that the engine runs on.
         rank: Rank of each precision in the order of ``auto``, which tries the lowest rank first.
@@ -45,6 +46,7 @@ class Engine(ABC):
     summary: ClassVar[str] = ""
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
     packages: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
     needs: ClassVar[str] = ""
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda", "mps")
     rank: ClassVar[Mapping[str, int]] = {}
@@ -102,7 +104,7 @@ class Engine(ABC):
     @classmethod
     def missing(cls) -> list[str]:
         """Packages that the engine needs and that are not installed."""
-        return [package for package in cls.packages if find_spec(package) is None]
+        return [package for package in cls.packages if not _is_installed(package)]
 
     @classmethod
     def check_installed(cls) -> None:
@@ -112,7 +114,7 @@ class Engine(ABC):
             MissingExtraError: If a package is missing. The error names the extra to install.
         """
         for package in cls.missing():
-            raise MissingExtraError(package, EXTRAS.get(package))
+            raise MissingExtraError(package, cls.extra or EXTRAS.get(package))
 
     @classmethod
     def check(cls, network: ChangeNetwork, precision: str) -> None:
@@ -146,6 +148,14 @@ class Engine(ABC):
             "needs": cls.needs,
             "installed": not cls.missing(),
         }
+
+
+def _is_installed(package: str) -> bool:
+    """Whether Python finds a package; a part of a missing package is missing too."""
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _find_version(package: str) -> str:

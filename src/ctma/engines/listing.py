@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from ctma.engines.engine import Engine
-from ctma.errors import SettingError, UnknownNameError
+from ctma.errors import CtmaError, SettingError, UnknownNameError
 from ctma.plugins import ENGINES, find_extensions
 
 _BUILT_IN = {
@@ -41,6 +41,8 @@ def find_engine(name: str) -> type[Engine]:
     extension = extensions[name]()
     if not (isinstance(extension, type) and issubclass(extension, Engine)):
         raise SettingError(f"engine {name}: {extension!r} is no subclass of ctma.Engine")
+    if extension.name != name:
+        raise SettingError(f"engine {name}: its class has the name {extension.name!r}; take one")
     return extension
 
 
@@ -61,4 +63,13 @@ def check_engine(name: str, said: str = "engine") -> None:
 
 def list_engines() -> list[dict[str, Any]]:
     """Describes each engine: name, summary, precisions, devices, packages, needs, installed."""
-    return [find_engine(name).about() for name in engine_names()]
+    return [_describe(name) for name in engine_names()]
+
+
+def _describe(name: str) -> dict[str, Any]:
+    """What an engine says of itself; of another package's engine that fails to load, why."""
+    try:
+        return find_engine(name).about()
+    except CtmaError as error:
+        nothing: dict[str, Any] = {"precisions": [], "devices": [], "packages": [], "needs": ""}
+        return {"name": name, "summary": str(error), **nothing, "installed": False}

@@ -16,6 +16,7 @@ class Onnx(GraphEngine):
     name = "onnx"
     summary = "the rewritten network as a graph in ONNX Runtime"
     packages = ("onnxruntime", "onnx")
+    extra = "onnx"
     rank: ClassVar = {"float32": 50}
 
     def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:

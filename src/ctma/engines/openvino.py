@@ -19,6 +19,7 @@ class OpenVino(GraphEngine):
     summary = "the rewritten network as a graph, compiled for this processor by OpenVINO"
     precisions = ("float32", "bf16")
     packages = ("openvino", "onnx")
+    extra = "openvino"
     rank: ClassVar = {"bf16": 10, "float32": 30}
     measured = ("bf16",)
     shapes = 4

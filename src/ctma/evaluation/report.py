@@ -47,7 +47,7 @@ def evaluate(
     scoring: Scoring | None = None,
     *,
     folders: str | None = None,
-    masks: str | Path | None = None,
+    save_masks: str | Path | None = None,
     figures: str | Path | None = None,
     output: str | Path | None = None,
     overwrite: bool = False,
@@ -62,7 +62,7 @@ def evaluate(
         split: The split to score.
         scoring: How to score; the default settings if ``None``.
         folders: The folder names of another layout, as ``before=X,after=Y,change=Z``.
-        masks: A folder for masks, 0/255, one PNG per pair.
+        save_masks: A folder for masks, 0/255, one PNG per pair.
         figures: A folder for a sheet of the pairs with the most change or error.
         output: The file for the scores. The default is beside the checkpoint, or in the working
             folder for a shipped checkpoint: ``scores-CHECKPOINT-DATA-SPLIT-PROTOCOL.json``,
@@ -87,13 +87,13 @@ def evaluate(
     if path is not None:
         refuse_inputs([*filter(None, [predictor.source]), *pair_files(pairs)], [path])
         check_writable(path)
-    judge = _Judge(pairs, masks, on_progress)
+    judge = _Judge(pairs, save_masks, on_progress)
     record = ScoreRecord(how, score_pairs(predictor, pairs, scoring, on_pair=judge))
     files = [] if path is None else [path]
     if path is not None:
         write_json(path, record.as_dict())
-    if masks is not None:
-        files.append(Path(masks))
+    if save_masks is not None:
+        files.append(Path(save_masks))
     if figures is not None:
         title = f"{split}: F1 {100 * record.scores.f1:.2f}, {scoring.protocol}"
         files += judge.save_examples(Path(figures) / f"{way}.png", title)
@@ -171,7 +171,7 @@ class _Judge:
 
     Args:
         pairs: The pairs to judge.
-        masks: A folder for masks, if any.
+        save_masks: A folder for masks, if any.
         on_progress: Called with the number of pairs done and the total.
 
     Raises:

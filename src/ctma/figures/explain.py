@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ctma.data.dataset import to_tensor, to_unit_range
 from ctma.data.pairs import Pair, find_label_scale, read_pair, read_sample
+from ctma.engines.prepared import Prepared
 from ctma.errors import SettingError, warn
 from ctma.figures.sheets import error_map, heat, save_sheet
 from ctma.files import refuse_inputs
@@ -74,7 +75,8 @@ def explain(
     images = read_pair(pair)
     change = None if label is None else read_sample(pair, find_label_scale([pair]))[2]
     if not isinstance(network, CTMA | CTMALite):
-        raise SettingError(f"explain shows the inside of CTMA, this is {type(network).__name__}")
+        kind = "an exported model" if isinstance(network, Prepared) else type(network).__name__
+        raise SettingError(f"explain shows the inside of CTMA and CTMA-Lite; this is {kind}")
     _check_fit(images[0], network, ground_sample_distance)
     if line := coarseness_warning(network, ground_sample_distance):
         warn(line)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pydantic
 
@@ -93,14 +92,26 @@ class Predictor:
         running = running or Running()
         if isinstance(network, Prepared):
             _check_exported(network, running)
+        _check_device(network, running.device)
         self.network = network
         self.source = source
         self.running = running.replace(device=str(network.device))
         self._fingerprint = Fingerprint(network)
 
-    def running_as(self, **changes: Any) -> Predictor:
-        """Another predictor of the same network, with some fields of ``running`` changed."""
-        return Predictor(self.network, self.running.replace(**changes), source=self.source)
+    def running_as(
+        self,
+        *,
+        engine: str | None = None,
+        precision: str | None = None,
+        tta: bool | None = None,
+        cache: bool | None = None,
+    ) -> Predictor:
+        """Another predictor of the same network; what is not given stays as it is."""
+        said = {"engine": engine, "precision": precision, "tta": tta, "cache": cache}
+        changes = {name: value for name, value in said.items() if value is not None}
+        other = Predictor(self.network, self.running.replace(**changes), source=self.source)
+        other._fingerprint = self._fingerprint
+        return other
 
     @property
     def name(self) -> str:
@@ -212,8 +223,11 @@ def load(
     where = find_device(device)
     path = find_checkpoint(checkpoint)
     if is_exported(path):
+        if where.type != "cpu" and device != "auto":
+            raise SettingError(f"`device` {device}: {path.name} is exported and runs on the CPU")
+        running = running.replace(device="auto")
         return Predictor(load_exported(path), running, source=path)
-    return Predictor(load_telling(path).to(where), running, source=path)
+    return Predictor(load_telling(path).to(where), running.replace(device="auto"), source=path)
 
 
 def as_predictor(model: Model) -> Predictor:
@@ -228,6 +242,14 @@ def as_predictor(model: Model) -> Predictor:
     return load(model) if isinstance(model, str | Path) else Predictor(model)
 
 
+def _check_device(network: ChangeNetwork, device: str) -> None:
+    """Refuses another device than the network is on."""
+    if device != "auto" and not str(network.device).startswith(device):
+        raise SettingError(
+            f"`device` {device}: the network is on {network.device}; move the network there first"
+        )
+
+
 def _check_exported(network: Prepared, running: Running) -> None:
     """Refuses another engine or precision than the file of an exported model has."""
     engine = network.engine
@@ -235,7 +257,8 @@ def _check_exported(network: Prepared, running: Running) -> None:
         return
     if running.precision == "int8":
         raise SettingError(NO_INT8)
+    asked = [one for one in (running.engine, running.precision) if one != "auto"]
     raise SettingError(
-        f"the model was exported for {engine.name} in {engine.precision}, and does not run by "
-        f"{running.engine} in {running.precision}; take the checkpoint that it came from"
+        f"the model was exported for {engine.name} in {engine.precision}, and cannot run with "
+        f"{' in '.join(asked)}; take the checkpoint that it came from"
     )

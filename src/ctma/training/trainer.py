@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,6 +88,8 @@ def create_trainer(
     settings = recipe.trainer
     if settings.patience is not None:
         callbacks.append(EarlyStopping("val_f1", mode="max", patience=settings.patience))
+    # In a pipe or a file, lines report the progress.
+    bar = [ProgressBar(leave=True)] if sys.stdout.isatty() else []
     try:
         return pl.Trainer(
             **hardware.lightning(),
@@ -94,7 +97,8 @@ def create_trainer(
             max_epochs=settings.epochs,
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.clip,
-            callbacks=[ProgressBar(leave=True), *logs.callbacks(), *callbacks],
+            callbacks=[*bar, *logs.callbacks(), *callbacks],
+            enable_progress_bar=bool(bar),
             logger=logs.loggers(output) or False,
             log_every_n_steps=logs.interval,
             enable_checkpointing=True,

@@ -61,7 +61,7 @@ def evaluate(
     output: ScoresFile = None,
     overwrite: Overwrite = False,
     folders: Folders = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pairs at a time.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
     device: Device = "auto",
     engine: Engine = "auto",
@@ -71,7 +71,7 @@ def evaluate(
 ) -> None:
     """Score a checkpoint, or masks, on a split, and save the score with how it was taken."""
     if (checkpoint is None) == (masks is None):
-        raise SettingError("give a checkpoint, or `masks`, and not both")
+        raise SettingError("give either a checkpoint or `masks`")
     if masks is not None:
         others = context.params.keys() - OF_MASKS
         refuse_options(context, others, "is for checkpoints; `masks` are scored as they are")
@@ -99,7 +99,7 @@ def evaluate(
             split,
             scoring,
             folders=folders,
-            masks=save_masks,
+            save_masks=save_masks,
             figures=figures,
             output=output,
             overwrite=overwrite,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -46,7 +46,12 @@ Precision = Annotated[
     ),
 ]
 TrainingPrecision = Annotated[
-    str, typer.Option(help="float32, bf16, or auto: bf16 where the hardware multiplies it.")
+    str | None,
+    typer.Option(
+        help="float32, bf16, or auto: bf16 where the hardware multiplies it.",
+        show_default="the recipe's",
+        rich_help_panel=ENGINES,
+    ),
 ]
 NoCache = Annotated[
     bool,
@@ -69,7 +74,7 @@ GroundSampleDistance = Annotated[
     typer.Option(
         "--gsd",
         help="Metres a pixel: images are resized to what the network was trained at.",
-        show_default="a raster's own; images are seen as they are",
+        show_default="that of the raster; images keep their size",
         metavar="METRES",
     ),
 ]
@@ -146,11 +151,6 @@ def complete_recipes(incomplete: str) -> list[str]:
     from ctma.training.recipes import list_recipes
 
     return [name for name in list_recipes() if name.startswith(incomplete)]
-
-
-def keep_given(**options: Any) -> dict[str, Any]:
-    """Those options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def refuse_options(context: typer.Context, names: Container[str | None], why: str) -> None:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctma.cli.commands.options import Data, Device, Folders, complete_recipes
+from ctma.cli.commands.options import (
+    ENGINES,
+    Data,
+    Device,
+    Folders,
+    TrainingPrecision,
+    complete_recipes,
+)
 from ctma.cli.output import name_options, say
 from ctma.errors import SettingError
 
@@ -32,15 +39,11 @@ def train(
         typer.Option("--set", help="Change the recipe: optimizer.lr=1e-3.", metavar="KEY=VALUE"),
     ] = None,
     folders: Folders = None,
-    devices: Annotated[int, typer.Option(min=1, help="Processes, one a device.")] = 1,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes, one a device.", rich_help_panel=ENGINES)
+    ] = 1,
     device: Device = "auto",
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="float32, bf16, or auto: bf16 where the hardware multiplies it.",
-            show_default="the recipe's",
-        ),
-    ] = None,
+    precision: TrainingPrecision = None,
     init: Annotated[
         Path | None,
         typer.Option(
