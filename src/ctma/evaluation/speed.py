@@ -27,7 +27,7 @@ from ctma.engines.listing import engine_names, find_engine
 from ctma.engines.prepared import Prepared
 from ctma.errors import CtmaError, DataError, SettingError
 from ctma.exports.exported import is_exported
-from ctma.inference.predictor import Predictor, load
+from ctma.inference.predictor import load
 from ctma.models.base import ChangeNetwork
 from ctma.settings import check_count
 from ctma.types import MINIMUM_SIZE, Pixels, Progress, ignore
@@ -40,9 +40,6 @@ MOST_PAIRS = 8
 
 PAUSE = 0.1
 """Seconds between two engines' turns, so that the threads of the first engine go to sleep."""
-
-Model = Predictor | str | Path
-"""A model to time, by its file, its name, or a predictor that was loaded from a file."""
 
 _MIB = 1024 if sys.platform == "linux" else 1024**2
 """The system's units of peak memory per MiB."""
@@ -97,7 +94,7 @@ class Timing:
 
 
 def bench(
-    models: Model | Sequence[Model],
+    models: Sequence[str | Path],
     sizes: Sequence[int] = (256, 1024),
     engines: Sequence[str] = (),
     *,
@@ -110,8 +107,7 @@ def bench(
     """Times engines on this machine, each in its own process, and measures their agreement.
 
     Args:
-        models: A checkpoint or several; an exported model runs on its own engine. A predictor
-            stands for the file that it was loaded from.
+        models: Checkpoints; an exported model runs on its own engine.
         sizes: Heights and widths, pixels.
         engines: Names of engines. The default is all installed engines except ``compile``, which
             takes minutes.
@@ -128,13 +124,11 @@ def bench(
     Raises:
         UnknownNameError: If there is no such engine.
         MissingExtraError: If a named engine is not installed.
-        SettingError: If ``rounds`` is below 1, a size is too small for the networks, or a
-            predictor has no file.
+        SettingError: If ``rounds`` is below 1, or a size is too small for the networks.
         DataError: If the pairs are smaller than a size.
         CtmaError: If an engine cannot run a model.
     """
-    several = [models] if isinstance(models, Predictor | str | Path) else models
-    ways = _find_ways([_find_file(model) for model in several], engines)
+    ways = _find_ways([str(model) for model in models], engines)
     check_count("rounds", rounds)
     for size in sizes:
         if size < MINIMUM_SIZE:
@@ -154,15 +148,6 @@ def bench(
             answers = [_ask(worker, "tell") for worker in workers]
         timings += _compare(ways, size, [statistics.median(spent) for spent in seconds], answers)
     return timings
-
-
-def _find_file(model: Model) -> str:
-    """The name of a model that another process can load."""
-    if not isinstance(model, Predictor):
-        return str(model)
-    if model.source is None:
-        raise SettingError("`models`: a network in memory has no file that others can load")
-    return str(model.source)
 
 
 def _find_ways(models: Sequence[str], engines: Sequence[str]) -> list[Way]:

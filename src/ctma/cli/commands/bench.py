@@ -20,19 +20,24 @@ def bench(
         list[str] | None,
         typer.Option("--model", help="A checkpoint or an exported model; may be repeated."),
     ] = None,
-    size: Annotated[str, typer.Option(help="Heights and widths, pixels.")] = "256,1024",
+    size: Annotated[
+        str, typer.Option(help="Height and width of the images, pixels, separated by commas.")
+    ] = "256,1024",
     engine: Annotated[
-        str | None, typer.Option(help="Names, by comma.", show_default="all but compile")
+        str | None,
+        typer.Option(help="Names of engines, separated by commas.", show_default="all but compile"),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Where agreement is measured, on val.", show_default="drawn pairs"),
+        typer.Option(
+            help="A data folder; its val split measures the agreement.", show_default="drawn pairs"
+        ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each engine.")] = 9,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed runs of each engine.")] = 9,
     no_cache: NoCache = False,
     as_json: Json = False,
 ) -> None:
-    """Time every engine here, each in a process of its own, and see how far they agree."""
+    """Time the engines on this machine, and measure how far their masks agree."""
     from ctma.devices import describe_processor
     from ctma.evaluation.speed import bench as run
 

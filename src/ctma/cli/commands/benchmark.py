@@ -29,16 +29,24 @@ app = typer.Typer(
 
 
 DataFolder = Annotated[Path | None, typer.Option("--data", help="A data folder.", metavar="DIR")]
-Models = Annotated[str, typer.Option(help="Networks, by comma.", metavar="NAME,NAME,…")]
-Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each.")]
+Models = Annotated[
+    str, typer.Option(help="Names of networks, separated by commas.", metavar="NAME,NAME,…")
+]
+Seeds = Annotated[
+    int, typer.Option(min=1, help="Number of trainings of each network, each with another seed.")
+]
 BudgetText = Annotated[
-    str | None, typer.Option(help="What each learns from.", metavar="STEPSxBATCHxCROP")
+    str | None,
+    typer.Option(help="What each training sees: STEPSxBATCHxCROP.", metavar="STEPSxBATCHxCROP"),
 ]
 RecipeKind = Annotated[
     str, typer.Option(help="budget or released, with /DATA for the recipes of other data.")
 ]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Where everything goes.", metavar="OUT")
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="The folder for the trainings, records and tables.", metavar="OUT"
+    ),
 ]
 Changes = Annotated[
     list[str] | None,
@@ -51,18 +59,20 @@ Changes = Annotated[
 FromScratch = Annotated[
     bool, typer.Option("--from-scratch", help="No ImageNet weights for any network.")
 ]
-Devices = Annotated[int, typer.Option(min=1, help="Processes of a training, one a device.")]
+Devices = Annotated[
+    int, typer.Option(min=1, help="Processes that share a training, one for each device.")
+]
 Jobs = Annotated[int, typer.Option(min=1, help="Trainings side by side, as on a large GPU.")]
 AllowLeak = Annotated[
     str | None,
     typer.Option(
-        help="Go on with data of this name although train or val shows scenes of test.",
+        help="A data folder to accept although train or val shows scenes of test.",
         metavar="NAME",
     ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where OUT stopped.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the benchmark in OUT.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done, and how long it takes.")
+    bool, typer.Option("--dry-run", help="Print the plan and its duration, and train nothing.")
 ]
 
 
@@ -150,7 +160,9 @@ def report(
     others: Annotated[
         list[Path] | None,
         typer.Option(
-            "--with", help="Scores of others' masks, from ctma eval --masks.", metavar="FILE"
+            "--with",
+            help="A score file of masks from other programs, written by ctma eval --masks.",
+            metavar="FILE",
         ),
     ] = None,
     as_json: Json = False,

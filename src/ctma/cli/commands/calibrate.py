@@ -29,7 +29,7 @@ def calibrate(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The calibrated checkpoint.", metavar="FILE")
     ],
-    split: Annotated[str, typer.Option(help="val or train, never test.")] = "val",
+    split: Annotated[str, typer.Option(help="The split to calibrate on: val or train.")] = "val",
     protocol: Protocol = "crops",
     folders: Folders = None,
     device: Device = "auto",

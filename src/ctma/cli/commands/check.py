@@ -24,7 +24,7 @@ def check(
     folders: Folders = None,
     as_json: Json = False,
 ) -> None:
-    """Examine a data folder; exit code 1 when something would hurt a training."""
+    """Examine a data folder. The exit code is 1 if a finding would harm a training."""
     from ctma.data.doctor import check as run
 
     with progress("Examining") as on_progress:

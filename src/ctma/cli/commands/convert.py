@@ -12,44 +12,64 @@ from ctma.cli.output import say
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="original.pth, a .safetensors, or ctma-lite.")],
-    target: Annotated[Path, typer.Argument(help="The other kind; with --half a .safetensors.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A .pth file, a .safetensors file, or the name of a shipped checkpoint."
+        ),
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="The file to write, of the other kind; with --half a .safetensors file."
+        ),
+    ],
     fusion: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Of a .pth, which does not say it: see the recipe it was trained by."
+            min=0, max=1, help="The fusion weight of a .pth file; its recipe states the value."
         ),
     ] = None,
     video_len: Annotated[
         int | None,
-        typer.Option("--video-len", min=2, help="Of a .pth: frames.", show_default="8"),
+        typer.Option(
+            "--video-len",
+            min=2,
+            help="The frames of the pseudo-video of a .pth file.",
+            show_default="8",
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="Of a .pth: an argument of its network, width=16.", metavar="KEY=VALUE"
+            "--set",
+            help="An argument of the network of a .pth file, such as width=16.",
+            metavar="KEY=VALUE",
         ),
     ] = None,
     ground_sample_distance: Annotated[
         float | None,
         typer.Option(
-            "--gsd", help="For its header: metres a pixel it was trained at.", metavar="METRES"
+            "--gsd", help="Metres a pixel of the training images, for the header.", metavar="METRES"
         ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="For its header: where change begins.")
+        float | None,
+        typer.Option(
+            min=0, max=1, help="The probability above which a pixel is change, for the header."
+        ),
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="For its header: as ctma calibrate found it.")
+        float | None, typer.Option(help="A figure of ctma calibrate, for the header.")
     ] = None,
     offset: Annotated[
-        float | None, typer.Option(help="For its header: as ctma calibrate found it.")
+        float | None, typer.Option(help="A figure of ctma calibrate, for the header.")
     ] = None,
     half: Annotated[
         bool | None,
         typer.Option(
             "--half/--full",
-            help="Keep kernels in float16, half the size, or in float32.",
+            help="Write the weights in float16, half the size, or in float32.",
             show_default="as in SOURCE",
         ),
     ] = None,

@@ -14,7 +14,12 @@ from ctma.cli.output import print_scores, progress, say
 def demo(
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="A new folder.", show_default="demo, demo-2, …"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The folder to write; it must not exist.",
+            show_default="demo, demo-2, …",
+        ),
     ] = None,
 ) -> None:
     """Show the whole path on synthetic pairs: train, score, predict, draw, map. Four minutes."""

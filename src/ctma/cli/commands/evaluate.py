@@ -27,16 +27,23 @@ from ctma.errors import SettingError
 
 Checkpoint = Annotated[Path | None, typer.Argument(help="A checkpoint.")]
 Masks = Annotated[
-    Path | None, typer.Option("--masks", help="Score masks of any origin instead.", metavar="DIR")
+    Path | None,
+    typer.Option(
+        "--masks", help="A folder of masks to score in place of a checkpoint.", metavar="DIR"
+    ),
 ]
-SaveMasks = Annotated[Path | None, typer.Option(help="Write masks here.", metavar="DIR")]
-Figures = Annotated[Path | None, typer.Option(help="Write a picture sheet here.", metavar="DIR")]
+SaveMasks = Annotated[
+    Path | None, typer.Option(help="The folder to write the masks to.", metavar="DIR")
+]
+Figures = Annotated[
+    Path | None, typer.Option(help="The folder for a picture sheet.", metavar="DIR")
+]
 ScoresFile = Annotated[
     Path | None,
     typer.Option(
         "--output",
         "-o",
-        help="Where the scores go.",
+        help="The JSON file to write the scores to.",
         metavar="FILE",
         show_default="scores-CHECKPOINT-DATA-SPLIT-PROTOCOL.json beside it, or here",
     ),
@@ -51,7 +58,9 @@ def evaluate(
     data: Data,
     checkpoint: Checkpoint = None,
     masks: Masks = None,
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="The split to score: train, val, test or all.")
+    ] = "test",
     protocol: Protocol = "crops",
     threshold: Threshold = None,
     tta: FlipViews = False,
@@ -61,8 +70,8 @@ def evaluate(
     output: ScoresFile = None,
     overwrite: Overwrite = False,
     folders: Folders = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pairs at a time.")] = 1,
-    workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pairs that run together.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load images.")] = 0,
     device: Device = "auto",
     engine: Engine = "auto",
     precision: Precision = "auto",

@@ -12,11 +12,13 @@ from ctma.cli.output import say
 
 
 def explain(
-    before: Annotated[Path, typer.Argument(help="An image.")],
-    after: Annotated[Path, typer.Argument(help="The same place, later.")],
+    before: Annotated[Path, typer.Argument(help="The image of the earlier date.")],
+    after: Annotated[Path, typer.Argument(help="The image of the later date.")],
     checkpoint: Checkpoint,
-    output: Annotated[Path, typer.Option("--output", "-o", help="A PNG.", metavar="FILE")],
-    label: Annotated[Path | None, typer.Option(help="The label, shown beside.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The PNG file to write.", metavar="FILE")
+    ],
+    label: Annotated[Path | None, typer.Option(help="The label, to draw beside the mask.")] = None,
     threshold: Threshold = None,
     gsd: GroundSampleDistance = None,
 ) -> None:

@@ -14,13 +14,23 @@ from ctma.cli.output import say
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or the name of a shipped one.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help=".onnx, .xml or .pt2.", metavar="FILE")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to write; its suffix chooses the format: .onnx, .xml or .pt2.",
+            metavar="FILE",
+        ),
     ],
     purpose: Annotated[
         str | None,
-        typer.Option("--for", help="qgis-deepness: as the QGIS plug-in reads it.", metavar="NAME"),
+        typer.Option(
+            "--for", help="The program that will read the file: qgis-deepness.", metavar="NAME"
+        ),
     ] = None,
-    stac: Annotated[bool, typer.Option("--stac", help="A STAC item beside it.")] = False,
+    stac: Annotated[
+        bool, typer.Option("--stac", help="Also write a STAC item that describes the file.")
+    ] = False,
     overwrite: ReplaceFile = False,
 ) -> None:
     """Write a network for other programs: ONNX, OpenVINO, torch; it ends in probability."""

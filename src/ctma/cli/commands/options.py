@@ -57,14 +57,19 @@ NoCache = Annotated[
     bool,
     typer.Option(
         "--no-cache",
-        help="Keep no prepared engine on disk, and take none.",
+        help="Do not use prepared engines on disk, and write none.",
         rich_help_panel=ENGINES,
     ),
 ]
-Protocol = Annotated[str, typer.Option(help="crops, whole or sliding.")]
+Protocol = Annotated[str, typer.Option(help="How images run: crops, whole or sliding.")]
 Threshold = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Change begins above it.", show_default="the checkpoint's"),
+    typer.Option(
+        min=0,
+        max=1,
+        help="A pixel is change if its probability is larger.",
+        show_default="the checkpoint's",
+    ),
 ]
 FlipViews = Annotated[
     bool, typer.Option("--tta", help="Average over four flipped views; four times slower.")
@@ -73,7 +78,7 @@ GroundSampleDistance = Annotated[
     float | None,
     typer.Option(
         "--gsd",
-        help="Metres a pixel: images are resized to what the network was trained at.",
+        help="Metres a pixel of the images. ctma resizes them for the network.",
         show_default="that of the raster; images keep their size",
         metavar="METRES",
     ),
@@ -81,43 +86,44 @@ GroundSampleDistance = Annotated[
 Folders = Annotated[
     str | None,
     typer.Option(
-        help="What the folders of another layout are called.",
+        help="Names of the folders in another layout.",
         metavar="before=X,after=Y,change=Z",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable output.")]
 
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what is there of other inputs.")
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of other inputs.")]
 
-ReplaceFile = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the output if it is there.")
-]
+ReplaceFile = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
 Bands = Annotated[
     str | None,
     typer.Option(
-        help="Numbers such as 3,2,1, or 3,2,1:1,2,3 where the dates differ.",
+        help="Bands such as 3,2,1, or 3,2,1:1,2,3 if the dates differ.",
         show_default="as tagged, else the first ones",
         rich_help_panel=RASTERS,
     ),
 ]
 Scale = Annotated[
     str,
-    typer.Option(help="auto, or the stored values LOW,HIGH of 0 and 1.", rich_help_panel=RASTERS),
+    typer.Option(
+        help="auto, or the two stored values that become 0 and 1.", rich_help_panel=RASTERS
+    ),
 ]
 NoData = Annotated[
     float | None,
     typer.Option(
-        help="The stored value that means none, where a raster does not say.",
+        help="The value of pixels without data, if the raster does not state it.",
         rich_help_panel=RASTERS,
     ),
 ]
-Grid = Annotated[str, typer.Option(help="before, after or finest.", rich_help_panel=RASTERS)]
+Grid = Annotated[
+    str,
+    typer.Option(help="The pixels of the map: before, after or finest.", rich_help_panel=RASTERS),
+]
 MinArea = Annotated[
     float,
-    typer.Option(min=0, help="Least area of a polygon, square metres.", rich_help_panel=RASTERS),
+    typer.Option(min=0, help="Smallest area of a polygon, square metres.", rich_help_panel=RASTERS),
 ]
 Simplify = Annotated[
     float,
@@ -128,21 +134,27 @@ PolygonFormat = Annotated[
 ]
 Coregister = Annotated[
     bool,
-    typer.Option("--coregister", help="Take out the dates' shift.", rich_help_panel=RASTERS),
+    typer.Option(
+        "--coregister",
+        help="Measure the shift between the dates and remove it.",
+        rich_help_panel=RASTERS,
+    ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Share the work among processes.", rich_help_panel=SHARING),
+    typer.Option(min=1, help="Number of processes that share the work.", rich_help_panel=SHARING),
 ]
 Cluster = Annotated[
     str | None,
     typer.Option(
-        help="A running dask scheduler.", metavar="tcp://HOST:PORT", rich_help_panel=SHARING
+        help="The address of a running dask scheduler.",
+        metavar="tcp://HOST:PORT",
+        rich_help_panel=SHARING,
     ),
 ]
 ResumeScene = Annotated[
     bool,
-    typer.Option("--resume", help="Go on where a run into DIR stopped.", rich_help_panel=SHARING),
+    typer.Option("--resume", help="Continue an interrupted run in DIR.", rich_help_panel=SHARING),
 ]
 
 

@@ -50,8 +50,10 @@ SHOWN = 10
 def predict(
     context: typer.Context,
     before: Annotated[str, typer.Argument(help="An image, a folder of images, or a raster.")],
-    after: Annotated[str, typer.Argument(help="The same kind, at the later date.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A folder.", metavar="DIR")],
+    after: Annotated[str, typer.Argument(help="The same kind of input, at the later date.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder to write.", metavar="DIR")
+    ],
     checkpoint: Checkpoint = Path(BEST_SHIPPED),
     threshold: Threshold = None,
     protocol: Annotated[

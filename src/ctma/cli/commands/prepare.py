@@ -12,12 +12,16 @@ from ctma.cli.output import progress, say
 
 def prepare(
     dataset: Annotated[str, typer.Argument(help="levir-cd or whu-cd.")],
-    source: Annotated[Path, typer.Argument(help="The raw data set.", metavar="SRC")],
-    target: Annotated[Path, typer.Argument(help="A new folder.", metavar="DST")],
+    source: Annotated[
+        Path, typer.Argument(help="The folder of the original data set.", metavar="SRC")
+    ],
+    target: Annotated[
+        Path, typer.Argument(help="The folder to write; it must not exist.", metavar="DST")
+    ],
     split: Annotated[
         str | None, typer.Option(help="For whu-cd: spatial or random; published figures mix both.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="For whu-cd --split random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of whu-cd --split random.")] = 0,
 ) -> None:
     """Cut a published data set into 256-pixel patches, as published."""
     from ctma.data.preparation import prepare as run

@@ -17,9 +17,14 @@ def quantize(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or the name of a shipped one.")],
     data: Data,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="An .xml, for OpenVINO.", metavar="FILE")
+        Path,
+        typer.Option(
+            "--output", "-o", help="The .xml file to write, for OpenVINO.", metavar="FILE"
+        ),
     ],
-    most: Annotated[float, typer.Option(min=0, help="Points of F1 that may be lost on val.")] = 0.2,
+    most: Annotated[
+        float, typer.Option(min=0, help="The largest accepted loss of F1 on val, in points of 100.")
+    ] = 0.2,
     folders: Folders = None,
     overwrite: ReplaceFile = False,
     as_json: Json = False,

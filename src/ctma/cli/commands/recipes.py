@@ -14,7 +14,9 @@ def recipes(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="One to print whole.", show_default="all names", autocompletion=complete_recipes
+            help="A recipe to print, with all its values.",
+            show_default="all names",
+            autocompletion=complete_recipes,
         ),
     ] = None,
     as_json: Json = False,

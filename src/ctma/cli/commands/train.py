@@ -27,7 +27,7 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="Such as levir-cd/ctma, or a YAML file.", autocompletion=complete_recipes
+            help="A recipe such as levir-cd/ctma, or a YAML file.", autocompletion=complete_recipes
         ),
     ],
     data: Data,
@@ -40,7 +40,12 @@ def train(
     ] = None,
     folders: Folders = None,
     devices: Annotated[
-        int, typer.Option(min=1, help="Processes, one a device.", rich_help_panel=ENGINES)
+        int,
+        typer.Option(
+            min=1,
+            help="Processes that share the training, one for each device.",
+            rich_help_panel=ENGINES,
+        ),
     ] = 1,
     device: Device = "auto",
     precision: TrainingPrecision = None,
@@ -48,11 +53,13 @@ def train(
         Path | None,
         typer.Option(
             "--init",
-            help="Start from the weights of a checkpoint; a smaller CTMA is grown.",
+            help="A checkpoint to start from. A smaller CTMA is grown.",
             metavar="FILE",
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue where RUN stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted training in RUN.")
+    ] = False,
 ) -> None:
     """Train a network by a recipe; the best checkpoint is picked on validation."""
     from lightning.pytorch.utilities import rank_zero_only
