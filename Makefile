@@ -16,7 +16,7 @@ test: install
 quick: install
 	$(TESTS) -m "not slow"
 
-# The tests that take minutes each.
+# The tests that take minutes each, and those of the built package, which need a fresh process.
 long: install
 	$(TESTS) -m long
 

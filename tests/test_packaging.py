@@ -13,6 +13,8 @@ NETWORKS = (
     "bit", "cdnet", "ctma", "ctma-lite", "ctma-s", "dsamnet", "dsifn", "fc-ef", "fc-siam-conc",
     "fc-siam-diff", "lunet", "p2v", "snunet", "stanet", "unet",
 )  # fmt: skip
+pytestmark = pytest.mark.long
+
 OTHER_FILES = {
     "ctma/py.typed",
     "ctma/weights/README.md",
