@@ -98,6 +98,11 @@ def own_splits(root: str | Path) -> dict[str, list[Pair]]:
     return {split: pairs for split, pairs in by_split.items() if pairs is not None}
 
 
+def find_data_name(data: str | Path) -> str:
+    """The name of a data folder, also of ``.``; a link keeps its own name."""
+    return Path(os.path.abspath(data)).name
+
+
 def data_fingerprint(pairs: Iterable[Pair]) -> str:
     """Computes a short hash of the names and the file contents of some pairs."""
     files = [(pair.name, path) for pair in pairs for path in pair_files([pair])]

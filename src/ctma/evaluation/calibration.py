@@ -8,7 +8,6 @@ Machines", 1999). A temperature alone (C. Guo et al., "On Calibration of Modern 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from ctma.checkpoints.header import RELEASED_SUFFIXES, find_checkpoint, refuse_exported
 from ctma.checkpoints.store import save_model
 from ctma.data.pairs import Pair
-from ctma.data.readers import find_pairs
+from ctma.data.readers import find_data_name, find_pairs
 from ctma.engines.choice import candidates
 from ctma.errors import DataError, SettingError
 from ctma.evaluation.metrics import Scores
@@ -222,7 +221,7 @@ def calibrate(
     with _as_trained(predictor.network) as usage:
         looking = _Looking(predictor, folders_of_pairs, scoring, on_progress)
         calibration = fit_calibration(looking.count_logits())
-        name = " + ".join(os.path.basename(os.path.abspath(root)) for root in roots)
+        name = " + ".join(map(find_data_name, roots))
         pairs = [*chain(*folders_of_pairs)]
         how = tell_how(predictor, pairs, scoring, split=split, data_name=name)
         predictor.network.usage = calibration.put_into(usage)

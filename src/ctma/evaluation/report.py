@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from ctma.checkpoints.header import is_shipped
 from ctma.data.images import save_image
 from ctma.data.pairs import Pair, pair_files
-from ctma.data.readers import find_pairs
+from ctma.data.readers import find_data_name, find_pairs
 from ctma.errors import OutputError, first_line, warn
 from ctma.evaluation.records import HowScored, ScoreRecord
 from ctma.evaluation.scoring import Judged, Scoring, score_pairs, tell_how
@@ -82,7 +81,7 @@ def evaluate(
         warn(coarse)
     pairs = find_pairs(data, split, folders=folders)
     way = _name_way(data, split, scoring, predictor)
-    how = tell_how(predictor, pairs, scoring, split=split, data_name=_name_of(data))
+    how = tell_how(predictor, pairs, scoring, split=split, data_name=find_data_name(data))
     path = _choose_output(output, _default_output(predictor, way), how, overwrite)
     if path is not None:
         refuse_inputs([*filter(None, [predictor.source]), *pair_files(pairs)], [path])
@@ -146,16 +145,12 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and "f1" in record else None
 
 
-def _name_of(data: str | Path) -> str:
-    return Path(os.path.abspath(data)).name
-
-
 def _name_way(data: str | Path, split: str, scoring: Scoring, predictor: Predictor) -> str:
     """The part of the file name that lists data, split, protocol and non-default settings."""
     threshold, distance = scoring.threshold, scoring.ground_sample_distance
     running = predictor.running
     parts = (
-        _name_of(data),
+        find_data_name(data),
         split,
         scoring.protocol,
         f"{threshold:g}" if threshold not in (None, predictor.usage.threshold) else "",
@@ -171,7 +166,7 @@ class _Judge:
 
     Args:
         pairs: The pairs to judge.
-        save_masks: A folder for masks, if any.
+        masks: A folder for masks, if any.
         on_progress: Called with the number of pairs done and the total.
 
     Raises:

@@ -225,9 +225,10 @@ def load(
     if is_exported(path):
         if where.type != "cpu" and device != "auto":
             raise SettingError(f"`device` {device}: {path.name} is exported and runs on the CPU")
-        running = running.replace(device="auto")
-        return Predictor(load_exported(path), running, source=path)
-    return Predictor(load_telling(path).to(where), running.replace(device="auto"), source=path)
+        network: ChangeNetwork = load_exported(path)
+    else:
+        network = load_telling(path).to(where)
+    return Predictor(network, running.replace(device="auto"), source=path)
 
 
 def as_predictor(model: Model) -> Predictor:
