@@ -19,7 +19,7 @@ import torch
 from ctma import Predictor, Running, create_model
 from ctma.devices import TRAINER_PRECISIONS, autocast
 from ctma.errors import SettingError
-from ctma.evaluation.speed import count_gmac
+from ctma.evaluation.workers import count_gmac
 from ctma.models.layers import channels_last
 from ctma.training.losses import change_loss
 from ctma.training.settings import BCESettings

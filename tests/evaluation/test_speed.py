@@ -6,7 +6,8 @@ import shutil
 import pytest
 import torch
 
-from ctma import create_model, load, save_model
+from ctma import Predictor, bench, create_model, load, save_model
+from ctma.errors import SettingError
 from ctma.evaluation import quantization
 from ctma.evaluation.metrics import Scores
 from support.commands import refused
@@ -37,6 +38,14 @@ def test_engines_are_timed_each_in_a_process_of_its_own(ctma, tiny_model, tiny_d
     shown = ctma("bench", "--model", exported, "--size", "64", "--rounds", "1").stdout
     assert "onnx" in shown
     assert "threads" in shown
+
+
+def test_a_predictor_is_timed_by_its_file(tiny_model):
+    predictor = load(tiny_model)
+    (timing,) = bench(predictor, [64], ["eager"], rounds=1)[:1]
+    assert (timing.model, timing.engine) == (str(tiny_model), "eager")
+    with pytest.raises(SettingError, match="no file"):
+        bench([predictor, Predictor(predictor.network)])
 
 
 def test_what_cannot_be_timed_is_one_line(ctma, tiny_model, tiny_data):

@@ -29,8 +29,8 @@ from ctma.devices import autocast, find_device
 from ctma.errors import CtmaError, SettingError, one_line
 from ctma.evaluation.records import ScoreRecord
 from ctma.evaluation.scoring import Judged, score_pairs, tell_how
-from ctma.evaluation.speed import count_gmac
 from ctma.evaluation.tally import Tally
+from ctma.evaluation.workers import count_gmac
 from ctma.files import write_json
 from ctma.inference.predictor import Predictor
 from ctma.memory import keep_memory

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import multiprocessing
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.utils.flop_counter import FlopCounterMode
 
-from ctma.data.dataset import to_tensor, to_unit_range
 from ctma.data.pairs import read_pair
 from ctma.data.readers import find_pairs
 from ctma.data.synthetic import synthetic_pair
 from ctma.engines.listing import engine_names, find_engine
-from ctma.engines.prepared import Prepared
-from ctma.errors import CtmaError, DataError, SettingError
+from ctma.errors import DataError, SettingError
+from ctma.evaluation.workers import Answer, Planes, Way, ask, open_workers
 from ctma.exports.exported import is_exported
-from ctma.inference.predictor import load
-from ctma.models.base import ChangeNetwork
+from ctma.inference.predictor import Predictor, load
 from ctma.settings import check_count
 from ctma.types import MINIMUM_SIZE, Pixels, Progress, ignore
 
@@ -41,22 +32,8 @@ MOST_PAIRS = 8
 PAUSE = 0.1
 """Seconds between two engines' turns, so that the threads of the first engine go to sleep."""
 
-_MIB = 1024 if sys.platform == "linux" else 1024**2
-"""The system's units of peak memory per MiB."""
-
-
-class Way(NamedTuple):
-    """The model, engine and precision to time.
-
-    Attributes:
-        model: A checkpoint.
-        engine: One of ``ENGINES``; for an exported model, the engine that runs it.
-        precision: One of the engine's precisions.
-    """
-
-    model: str
-    engine: str
-    precision: str
+Model = Predictor | str | Path
+"""A model to time, by its file, its name, or a predictor that was loaded from a file."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +71,7 @@ class Timing:
 
 
 def bench(
-    models: Sequence[str | Path],
+    models: Model | Sequence[Model],
     sizes: Sequence[int] = (256, 1024),
     engines: Sequence[str] = (),
     *,
@@ -107,7 +84,8 @@ def bench(
     """Times engines on this machine, each in its own process, and measures their agreement.
 
     Args:
-        models: Checkpoints; an exported model runs on its own engine.
+        models: A checkpoint or several; an exported model runs on its own engine. A predictor
+            stands for the file that it was loaded from.
         sizes: Heights and widths, pixels.
         engines: Names of engines. The default is all installed engines except ``compile``, which
             takes minutes.
@@ -124,11 +102,13 @@ def bench(
     Raises:
         UnknownNameError: If there is no such engine.
         MissingExtraError: If a named engine is not installed.
-        SettingError: If ``rounds`` is below 1, or a size is too small for the networks.
+        SettingError: If ``rounds`` is below 1, a size is too small for the networks, or a
+            predictor has no file.
         DataError: If the pairs are smaller than a size.
         CtmaError: If an engine cannot run a model.
     """
-    ways = _find_ways([str(model) for model in models], engines)
+    several = [models] if isinstance(models, Predictor | str | Path) else models
+    ways = _find_ways([_find_file(model) for model in several], engines)
     check_count("rounds", rounds)
     for size in sizes:
         if size < MINIMUM_SIZE:
@@ -143,11 +123,20 @@ def bench(
 
     for size in sizes:
         pairs = _find_images(None if data is None else Path(data), size)
-        with _workers(ways, pairs, threads or torch.get_num_threads(), cache) as workers:
+        with open_workers(ways, pairs, threads or torch.get_num_threads(), cache) as workers:
             seconds = _take_turns(workers, rounds, on_turn)
-            answers = [_ask(worker, "tell") for worker in workers]
+            answers = [ask(worker, "tell") for worker in workers]
         timings += _compare(ways, size, [statistics.median(spent) for spent in seconds], answers)
     return timings
+
+
+def _find_file(model: Model) -> str:
+    """The name of a model that another process can load."""
+    if not isinstance(model, Predictor):
+        return str(model)
+    if model.source is None:
+        raise SettingError("`models`: a network in memory has no file that others can load")
+    return str(model.source)
 
 
 def _find_ways(models: Sequence[str], engines: Sequence[str]) -> list[Way]:
@@ -180,7 +169,7 @@ def _take_turns(
     for _ in range(rounds):
         for spent, worker in zip(seconds, workers, strict=True):
             time.sleep(PAUSE)
-            spent.append(_ask(worker, "run"))
+            spent.append(ask(worker, "run"))
             on_turn()
     return seconds
 
@@ -210,25 +199,6 @@ def _compare(
     return timings
 
 
-Planes = list[NDArray[np.float32]]
-
-
-class Answer(NamedTuple):
-    """The results that a worker process sends.
-
-    Attributes:
-        logits: The logits of each pair.
-        masks: The mask of each pair.
-        memory_mib: Peak memory of the process, MiB.
-        gmac: Multiplications, in 1e9; ``None`` if they cannot be counted.
-    """
-
-    logits: Planes
-    masks: list[Pixels]
-    memory_mib: float
-    gmac: float | None
-
-
 def _apart(logits: Planes, exact: Planes) -> float:
     return max(float(np.abs(one - other).max()) for one, other in zip(logits, exact, strict=True))
 
@@ -255,105 +225,3 @@ def _find_images(data: Path | None, size: int) -> list[tuple[Pixels, Pixels]]:
 def _middle(image: Pixels, size: int) -> Pixels:
     top, left = ((length - size) // 2 for length in image.shape[:2])
     return image[top : top + size, left : left + size]
-
-
-@contextmanager
-def _workers(
-    ways: Sequence[Way], pairs: list[tuple[Pixels, Pixels]], threads: int, cache: bool
-) -> Iterator[list[Connection]]:
-    # Spawned processes: forked ones would inherit the memory that torch used in this process.
-    context = multiprocessing.get_context("spawn")
-    started: list[tuple[Any, Connection]] = []
-    try:
-        for way in ways:
-            here, there = context.Pipe()
-            arguments = (there, way, pairs, threads, cache)
-            process = context.Process(target=_work, args=arguments, daemon=True)
-            process.start()
-            started.append((process, here))
-            _ask(here, "prepare")  # one worker after the other
-        yield [here for _, here in started]
-    finally:
-        for process, _ in started:
-            process.kill()
-            process.join()
-
-
-def _ask(worker: Connection, what: str) -> Any:
-    worker.send(what)
-    try:
-        answer = worker.recv()
-    except EOFError as error:
-        raise SettingError("an engine's process ended; had it enough memory?") from error
-    if isinstance(answer, CtmaError):
-        raise answer
-    return answer
-
-
-def _work(
-    connection: Connection,
-    way: Way,
-    pairs: list[tuple[Pixels, Pixels]],
-    threads: int,
-    cache: bool,
-) -> None:
-    """Runs one way in its own process: prepares, runs and answers, each on request."""
-    torch.set_num_threads(threads)
-    connection.recv()
-    try:
-        network, inputs = _prepare(way, pairs, cache)
-        with torch.inference_mode():
-            logits = [network(*pair).fine.float() for pair in inputs]
-            network(*inputs[0])
-    except (CtmaError, ValueError) as error:
-        connection.send(error if isinstance(error, CtmaError) else SettingError(str(error)))
-        return
-    memory = _peak_mib()
-    limit = network.usage.threshold
-    masks = [(network.probability(one) > limit).numpy() for one in logits]
-    connection.send(None)
-    while (request := connection.recv()) == "run":
-        with torch.inference_mode():
-            network(*inputs[0])  # not timed: other workers have used the caches
-            start = time.perf_counter()
-            network(*inputs[0])
-            connection.send(time.perf_counter() - start)
-    assert request == "tell"
-    computed = network.engine.computed()
-    gmac = None if computed is None else count_gmac(computed, *inputs[0])
-    connection.send(Answer([one.numpy() for one in logits], masks, memory, gmac))
-
-
-def _peak_mib() -> float:
-    """Peak memory in MiB; on Linux of this process alone, which getrusage cannot tell."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    try:
-        import resource
-    except ModuleNotFoundError:  # not on Windows
-        return math.nan
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB
-
-
-def _prepare(
-    way: Way, pairs: list[tuple[Pixels, Pixels]], cache: bool
-) -> tuple[Prepared, list[tuple[torch.Tensor, torch.Tensor]]]:
-    predictor = load(
-        way.model, engine=way.engine, precision=way.precision, device="cpu", cache=cache
-    )
-    scaling = predictor.usage.scaling
-    inputs = []
-    for pair in pairs:
-        before, after = (to_unit_range(to_tensor(date)[None], scaling) for date in pair)
-        inputs.append((before, after))
-    return predictor.prepared.eval(), inputs
-
-
-def count_gmac(network: ChangeNetwork, before: torch.Tensor, after: torch.Tensor) -> float:
-    """Counts a network's multiplications for images (B, bands, H, W), in 1e9."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(before, after)
-    return counter.get_total_flops() / 2e9
