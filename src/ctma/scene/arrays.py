@@ -38,6 +38,7 @@ def predict_xarray(
     scale: tuple[float, float] | None = None,
     tiling: Tiling | None = None,
     ground_sample_distance: float | None = None,
+    nodata_any: bool = False,
 ) -> xarray.DataArray:
     """The change probability of two georeferenced arrays, on the grid of the first.
 
@@ -54,6 +55,7 @@ def predict_xarray(
         scale: Stored values that become 0 and 1; estimated for each date by default.
         tiling: How windows lie, in pixels that the network sees.
         ground_sample_distance: Metres per pixel; by default the distance of the first array.
+        nodata_any: Whether also in 8-bit colours one band with its nodata value makes a hole.
 
     Returns:
         (y, x) float32 in [0, 1], NaN where a date has no data; ``attrs`` hold ``threshold`` and
@@ -63,7 +65,7 @@ def predict_xarray(
         SceneError: If the arrays cannot be compared.
         SettingError: If the scale is out of order, or the distance out of range.
     """
-    settings = SceneSettings(bands=bands, scale=scale, tiling=tiling)
+    settings = SceneSettings(bands=bands, scale=scale, tiling=tiling, nodata_any=nodata_any)
     predictor = as_predictor(model)
     network = predictor.network
     check_given_distance(network, ground_sample_distance)
@@ -72,7 +74,7 @@ def predict_xarray(
     before = _north_up(_choose(before, settings.bands_by_date[0], network, "before"))
     after = _north_up(_choose(after, settings.bands_by_date[1], network, "after"))
     lazy = any(dask.is_dask_collection(date) for date in (before, after))
-    images = [_scaled(date, before, scale, network.usage.scaling) for date in (before, after)]
+    images = [_scaled(date, before, settings, network.usage.scaling) for date in (before, after)]
     ratio = find_enlargement(network, ground_sample_distance or _measure(before))
     coordinates = [name for name in (*before.dims[1:], "spatial_ref") if name in before.coords]
     with predictor.looking(ratio, streams=torch.get_num_threads()) as seen:
@@ -116,12 +118,13 @@ def _turn(date: xarray.DataArray, directions: list[str]) -> xarray.DataArray:
 def _scaled(
     date: xarray.DataArray,
     like: xarray.DataArray,
-    scale: tuple[float, float] | None,
+    settings: SceneSettings,
     full_scale: float,
 ) -> Any:
     """One date on the grid of another array, its values from 0 to 1, NaN where it has holes."""
-    scaling = _scaling(date, scale, full_scale)
-    image = _on_grid(_holes_as_nan(date), like).chunk({date.dims[0]: -1})
+    holes_as_nan = _holes_as_nan(date, settings.nodata_any)
+    scaling = _scaling(date, holes_as_nan, settings.scale, full_scale)
+    image = _on_grid(holes_as_nan, like).chunk({date.dims[0]: -1})
     low, high = (np.array(ends, np.float32)[:, None, None] for ends in (scaling.low, scaling.high))
     return ((image - low) / (high - low)).clip(0, 1).data
 
@@ -146,9 +149,16 @@ def _choose(
     return date.isel({date.dims[0]: [number - 1 for number in wanted]})
 
 
-def _holes_as_nan(date: xarray.DataArray) -> xarray.DataArray:
+def _holes_as_nan(date: xarray.DataArray, nodata_any: bool) -> xarray.DataArray:
     values = date.astype(np.float32)
-    return values if date.rio.nodata is None else values.where(date != date.rio.nodata)
+    masked = date.rio.encoded_nodata
+    nodata = date.rio.nodata if masked is None else masked
+    if nodata is None:
+        return values
+    holes = date.isnull() if masked is not None else date == nodata
+    if _stored_type(date) == np.uint8 and not nodata_any:
+        return values.where(~holes, nodata).where(~holes.all(date.dims[0]))
+    return values.where(~holes)
 
 
 def _on_grid(date: xarray.DataArray, like: xarray.DataArray) -> xarray.DataArray:
@@ -165,19 +175,23 @@ def _measure(date: xarray.DataArray) -> float | None:
 
 
 def _scaling(
-    date: xarray.DataArray, scale: tuple[float, float] | None, full_scale: float
+    date: xarray.DataArray,
+    holes_as_nan: xarray.DataArray,
+    scale: tuple[float, float] | None,
+    full_scale: float,
 ) -> Scaling:
     bands = date.shape[0]
     if scale is not None:
         return Scaling((scale[0],) * bands, (scale[1],) * bands)
-    if _stored_type(date) == np.uint8:
+    stored = _stored_type(date)
+    if stored == np.uint8:
         return unit_scaling(bands, full_scale)
     step = max(1, max(date.shape[1:]) // OVERVIEW_SIDE)
-    sample = _holes_as_nan(date)[:, ::step, ::step].compute().to_numpy()
+    sample = holes_as_nan[:, ::step, ::step].compute().to_numpy()
     valid = np.isfinite(sample).all(axis=0)
     if not valid.any():
         raise SceneError("a date has no valid pixel")
-    return percentile_scaling(sample[:, valid])
+    return percentile_scaling(sample[:, valid].astype(stored))
 
 
 def _stored_type(date: xarray.DataArray) -> np.dtype:

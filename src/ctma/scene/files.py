@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
-from ctma.errors import SettingError, warn
+from ctma.errors import SceneError, SettingError, warn
 from ctma.inference.batch import check_there, find_partners
 
 PLAIN = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 """Suffixes of images whose georeference can only be in a file beside the image."""
 
-REMOTE = ("/vsi", "http://", "https://", "s3://")
-"""Beginnings of paths to rasters that are not on disk, or are in an archive."""
+_ADDRESS = re.compile(r"/vsi|[a-z][a-z0-9+._-]+:", re.IGNORECASE)
+"""Beginnings of what GDAL opens although no file has the name: URLs, ``NETCDF:f.nc:red``."""
 
 
 class Scene(NamedTuple):
@@ -23,23 +24,27 @@ class Scene(NamedTuple):
     after: str
 
 
-def find_scenes(before: str, after: str) -> list[Scene]:
+def find_scenes(before: str, after: str, *, ignore_georeference: bool = False) -> list[Scene]:
     """The pairs of rasters with a CRS in two files or folders; empty where these are images.
 
     Args:
-        before: A file, a folder, a URL, or a ``/vsi…`` path.
-        after: A path of the same kind. In folders, both rasters of a pair have the same name
+        before: A file, a folder, a URL, or another address that GDAL opens, such as ``/vsi…``.
+        after: An address of the same kind. In folders, both rasters of a pair have the same name
             without suffix.
+        ignore_georeference: Whether files and folders are images whatever their georeference says.
 
     Raises:
         DataError: If a file or a partner is missing.
+        SceneError: If two files have transforms without a CRS that place them apart.
         SettingError: If folders hold both images and rasters with a CRS.
     """
-    local = [Path(path) for path in (before, after) if not path.startswith(REMOTE)]
+    local = [Path(path) for path in (before, after) if not is_address(path)]
     if len(local) < 2:
         check_there(*local)
         return [Scene("", before, after)]
     pairs = find_partners(Path(before), Path(after))
+    if ignore_georeference:
+        return []
     if not Path(before).is_dir():
         return [Scene("", before, after)] if _are_scenes(before, after) else []
     pairs_of_files = [Scene(pair.name, str(pair.before), str(pair.after)) for pair in pairs]
@@ -51,6 +56,11 @@ def find_scenes(before: str, after: str) -> list[Scene]:
             "apart"
         )
     return scenes
+
+
+def is_address(path: str) -> bool:
+    """Whether a path is no file or folder on disk, but a URL or another address for GDAL."""
+    return _ADDRESS.match(path) is not None and not Path(path).exists()
 
 
 def _are_scenes(before: str, after: str) -> bool:
@@ -65,6 +75,12 @@ def _are_scenes(before: str, after: str) -> bool:
     georeferences = {path: find_georeference(path) for path in candidates}
     if any(one.scene for one in georeferences.values()):
         return True
+    places = [*georeferences.values()]
+    if not places[0].agrees(places[-1]):
+        raise SceneError(
+            f"{before} and {after}: have no CRS, and their transforms place them apart; give them "
+            "a CRS, or compare them pixel by pixel with `ignore_georeference`"
+        )
     for path, one in georeferences.items():
         if one.lost:
             warn(f"{path}: has {one.lost}, which the outputs will not have; gdalwarp makes a map")
@@ -72,5 +88,10 @@ def _are_scenes(before: str, after: str) -> bool:
 
 
 def _is_plain(path: Path) -> bool:
-    beside = (path.with_name(f"{path.name}.aux.xml"), *path.parent.glob(f"{path.stem}.?[gp]w"))
-    return path.suffix.lower() in PLAIN and not any(file.is_file() for file in beside)
+    suffix = path.suffix.lower()
+    if suffix not in PLAIN:
+        return False
+    world = f".{suffix[1]}{suffix[-1]}w"
+    endings = [each for name in (world, f"{suffix}w", ".wld") for each in (name, name.upper())]
+    beside = [path.with_suffix(ending) for ending in endings]
+    return not any(file.is_file() for file in (path.with_name(f"{path.name}.aux.xml"), *beside))

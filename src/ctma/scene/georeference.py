@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -19,10 +22,21 @@ class Georeference(NamedTuple):
     Attributes:
         scene: Whether the file has a CRS, so that ctma can make a map from the file.
         lost: The georeference that an image's mask cannot keep; empty if there is none.
+        outline: Corners of the image by a transform without a CRS, (4, 2); ``None`` without one.
+        pixel: Side of a pixel in the units of the transform.
     """
 
     scene: bool
     lost: str = ""
+    outline: NDArray[np.float64] | None = None
+    pixel: float = 0.0
+
+    def agrees(self, other: Georeference) -> bool:
+        """Whether both images lie on one place, to half a pixel, as far as they say."""
+        if self.outline is None or other.outline is None:
+            return True
+        apart = np.abs(self.outline - other.outline).max()
+        return bool(apart <= min(self.pixel, other.pixel) / 2)
 
 
 def find_georeference(path: str | Path) -> Georeference:
@@ -40,11 +54,23 @@ def find_georeference(path: str | Path) -> Georeference:
             rasterio.open(path) as raster,
         ):
             has_crs = raster.crs is not None or raster.gcps[1] is not None
-            return Georeference(has_crs, "" if has_crs else _find_lost(raster))
+            # Such a container holds rasters under names of their own, as netCDF does.
+            if has_crs or (raster.count == 0 and raster.subdatasets):
+                return Georeference(True)
+            lost = _find_lost(raster)
+            if raster.transform.is_identity:
+                return Georeference(False, lost)
+            return Georeference(False, lost, *_find_outline(raster))
     except RasterioError:
         return Georeference(False)
     except UnicodeEncodeError as error:
         raise SceneError(f"{path}: its name is no UTF-8, as GDAL needs it; rename it") from error
+
+
+def _find_outline(raster: DatasetReader) -> tuple[NDArray[np.float64], float]:
+    corners = [(x, y) for x in (0, raster.width) for y in (0, raster.height)]
+    outline = np.array([raster.transform @ corner for corner in corners])
+    return outline, math.sqrt(abs(raster.transform.determinant))
 
 
 def _find_lost(raster: DatasetReader) -> str:

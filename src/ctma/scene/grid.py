@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,6 +47,12 @@ class Grid:
     def bounds(self) -> Bounds:
         """West, south, east, north."""
         return array_bounds(self.height, self.width, self.transform)
+
+    @property
+    def middle_longitude(self) -> float:
+        """Between west and east, in units of the CRS."""
+        west, _, east, _ = self.bounds
+        return (west + east) / 2
 
     def turned(self, degrees: float) -> Grid:
         """The same grid with its longitudes lowered by ``degrees``; unchanged at 0."""
@@ -91,7 +98,7 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
         _check_place(raster)
     if choice not in GRIDS:
         raise UnknownNameError("grid", choice, GRIDS)
-    grids = {"before": _own_grid(before), "after": _own_grid(after)}
+    grids = {"before": own_grid(before), "after": own_grid(after)}
     turn = _find_turn(*grids.values())
     grids["after"] = grids["after"].turned(-turn)
     if choice == "finest":
@@ -176,7 +183,29 @@ def metres_a_unit(crs: CRS) -> float | None:
     return None
 
 
-def _own_grid(raster: DatasetReader) -> Grid:
+def wrap_longitudes(longitudes: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
+    """The same longitudes in degrees, counted so that all lie within 180 of a middle."""
+    return middle + (longitudes - middle + 180) % 360 - 180
+
+
+def crs_around(grid: Grid) -> CRS:
+    """The CRS of a grid, in degrees with the longitudes that the grid has.
+
+    Where a grid lies across the 180th meridian, or counts to 360, GDAL would look for its pixels
+    at other longitudes.
+    """
+    west, _, east, _ = grid.bounds
+    if not grid.crs.is_geographic or (west >= -180 and east <= 180):
+        return grid.crs
+    # GDAL looks up a CRS with a code, and would lose the extension.
+    text = re.sub(r',AUTHORITY\["[^"]*","[^"]*"\]\]$', "]", grid.crs.to_wkt(version="WKT1_GDAL"))
+    # GDAL keeps transformations by the rest of the text, which therefore tells the middle too.
+    text = text.replace('GEOGCS["', f'GEOGCS["Around {grid.middle_longitude}: ', 1)
+    return CRS.from_wkt(f'{text[:-1]},EXTENSION["CENTER_LONG","{grid.middle_longitude}"]]')
+
+
+def own_grid(raster: DatasetReader) -> Grid:
+    """The north-up grid of a raster: its own pixels where these run north up, else as many."""
     transform = raster.transform
     if transform.b == transform.d == 0 and transform.a > 0 > transform.e:
         return Grid(raster.crs, transform, raster.width, raster.height)
@@ -196,7 +225,9 @@ def _own_grid(raster: DatasetReader) -> Grid:
 def _bounds_in(grid: Grid, crs: CRS) -> Bounds:
     if grid.crs == crs:
         return grid.bounds
-    return transform_bounds(grid.crs, crs, *grid.bounds, densify_pts=21)
+    west, south, east, north = transform_bounds(grid.crs, crs, *grid.bounds, densify_pts=21)
+    # Bounds in degrees across the 180th meridian end at a longitude west of their beginning.
+    return west, south, east + 360 if crs.is_geographic and east < west else east, north
 
 
 def _pixel_area(grid: Grid, crs: CRS) -> float:
@@ -212,6 +243,8 @@ def _middle_pixel(grid: Grid, crs: CRS) -> list[tuple[float, float]]:
     if grid.crs == crs:
         return corners
     xs, ys = transform(grid.crs, crs, *zip(*corners, strict=True))
+    if crs.is_geographic:
+        xs = wrap_longitudes(np.array(xs), xs[0])
     return list(zip(xs, ys, strict=True))
 
 
@@ -221,6 +254,8 @@ def _share_outside(raster: DatasetReader, grid: Grid) -> float:
     def to_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
         same = grid.crs == raster.crs
         x, y = points.T if same else np.array(transform(grid.crs, raster.crs, *points.T))
+        if raster.crs.is_geographic and not same:
+            x = wrap_longitudes(x, own_grid(raster).middle_longitude)
         return np.stack(~raster.transform @ (x, y), axis=-1)
 
     outline = shapely.box(*grid.bounds)

@@ -20,7 +20,7 @@ from ctma.scene.blending import Axis, Tiling, axis
 from ctma.scene.grid import Grid, Overlap, common_grid, measure_distance, metres_a_unit
 from ctma.scene.rasters import open_raster, raster_errors
 from ctma.scene.registration import Shift, estimate_shift
-from ctma.scene.scaling import Scaling, estimate_scaling
+from ctma.scene.scaling import Scaling, estimate_scaling, find_disparity
 from ctma.scene.settings import SceneSettings
 from ctma.scene.source import Source
 from ctma.types import Pixels
@@ -73,6 +73,7 @@ class Plan:
         stride: Stride of the network's coarsest features, in pixels. Sides of windows are
             multiples of the stride.
         nodata: The stored value that means no data, in bands without a nodata value of their own.
+        nodata_any: Whether also in 8-bit colours one band with its nodata value makes a hole.
     """
 
     before: Date
@@ -82,6 +83,7 @@ class Plan:
     threshold: float
     stride: int
     nodata: float | None = None
+    nodata_any: bool = False
 
     @property
     def grid(self) -> Grid:
@@ -107,6 +109,8 @@ class Findings:
         overlap: The common grid of the rasters.
         shift: How far the date after lies from the date before, ``None`` if no shift stands out.
         ground_sample_distance: Metres per pixel, from the settings or from the common grid.
+        disparity: How many times the range of one date is that of the other; ``None`` where ranges
+            were not estimated, or the dates are stored in different types.
         pictures: Both dates as the network sees them, reduced, (h, w, 3): the first three bands,
             or the first band three times where there are fewer.
         seconds: Seconds that the plan took.
@@ -115,6 +119,7 @@ class Findings:
     overlap: Overlap
     shift: Shift | None
     ground_sample_distance: float | None
+    disparity: float | None
     pictures: tuple[Pixels, Pixels]
     seconds: float
 
@@ -147,8 +152,9 @@ def make_plan(
             for raster, selection in zip(rasters, settings.bands_by_date, strict=True)
         ]
         grids = [overlap.grid, overlap.grid.turned(overlap.turn)]
+        holes = settings.nodata, settings.nodata_any
         sources = [
-            stack.enter_context(Source(*parts, settings.nodata))
+            stack.enter_context(Source(*parts, *holes))
             for parts in zip(rasters, grids, chosen, strict=True)
         ]
         with ThreadPoolExecutor(2) as threads:
@@ -161,9 +167,10 @@ def make_plan(
                     "could take out; leave it out, or register them first"
                 )
             grids[1] = grids[1].moved(*shift)
-            moved = Source(rasters[1], grids[1], chosen[1], settings.nodata)
+            moved = Source(rasters[1], grids[1], chosen[1], *holes)
             sources[1] = stack.enter_context(moved)
         scalings = [_scaling(source, settings.scale, usage.scaling) for source in sources]
+        disparity = _disparity(sources, scalings, settings)
         pictures = (_picture(sources[0], scalings[0]), _picture(sources[1], scalings[1]))
     first, second = (
         Date(path, tuple(numbers), grid, scaling)
@@ -177,9 +184,9 @@ def make_plan(
         ratio,
         usage.threshold if settings.threshold is None else settings.threshold,
         model.stride,
-        settings.nodata,
+        *holes,
     )
-    return plan, Findings(overlap, shift, distance, pictures, time.monotonic() - start)
+    return plan, Findings(overlap, shift, distance, disparity, pictures, time.monotonic() - start)
 
 
 def _check_place(path: str, grid: Grid, polygon_format: str) -> None:
@@ -188,6 +195,14 @@ def _check_place(path: str, grid: Grid, polygon_format: str) -> None:
             f"{path}: its CRS is tied to no place on Earth, and GeoJSON knows no other; "
             "write another `polygon_format`, such as gpkg"
         )
+
+
+def _disparity(
+    sources: list[Source], scalings: list[Scaling], settings: SceneSettings
+) -> float | None:
+    stored = {source.overview[0].dtype for source in sources}
+    alike = len(stored) == 1 and settings.scale is None
+    return find_disparity(*scalings) if alike else None
 
 
 def _picture(source: Source, scaling: Scaling) -> Pixels:
@@ -218,6 +233,7 @@ class Reader:
                         date.grid,
                         date.bands,
                         plan.nodata,
+                        plan.nodata_any,
                     )
                 )
                 for date in (plan.before, plan.after)

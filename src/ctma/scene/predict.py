@@ -26,6 +26,7 @@ from ctma.scene.overview import draw_overview
 from ctma.scene.plan import Date, Findings, Plan, make_plan
 from ctma.scene.rasters import raster_settings
 from ctma.scene.registration import NOTABLE
+from ctma.scene.scaling import FAR_APART
 from ctma.scene.settings import SceneSettings
 from ctma.scene.store import Store, discard, holds
 from ctma.scene.strips import blend
@@ -232,6 +233,8 @@ class _Run:
             }
             write_json(self.output / SUMMARY, summary)
             store.remove()
+        if not summary["valid_pixels"]:
+            warn(f"{self.output}: no pixel has data in both dates, so the map is empty")
         return summary
 
     def result(self, summary: dict[str, Any], pictures: tuple[Pixels, Pixels]) -> SceneResult:
@@ -279,6 +282,11 @@ def _warnings(model: ChangeNetwork, settings: SceneSettings, findings: Findings)
         yield (
             f"the dates are shifted by {shift.length:.1f} pixels ({shift.columns:+.1f} columns, "
             f"{shift.rows:+.1f} rows); add `coregister`"
+        )
+    if findings.disparity is not None and findings.disparity > FAR_APART:
+        yield (
+            f"the values of one date spread {findings.disparity:.1f} times as far as those of the "
+            "other; if both are stored alike, name one range as `scale`"
         )
     if line := coarseness_warning(model, findings.ground_sample_distance):
         yield line

@@ -56,11 +56,22 @@ def open_raster(path: str) -> DatasetReader:
         warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
         rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=listing),
     ):
-        return rasterio.open(path)
+        raster = rasterio.open(_with_lower_scheme(path))
+        if raster.count:
+            return raster
+        names = ", ".join(raster.subdatasets)
+        raster.close()
+    raise SceneError(f"{path}: holds no bands itself; name one of its rasters: {names or 'none'}")
+
+
+def _with_lower_scheme(path: str) -> str:
+    """A URL whose scheme is in lower case, as rasterio knows it; other paths unchanged."""
+    scheme, mark, rest = path.partition("://")
+    return f"{scheme.lower()}{mark}{rest}" if mark else path
 
 
 _REMOTE = re.compile(
-    r"https?://|ftp://|s3://|gs://|az://|/vsi(curl|s3|gs|az|adls|oss|swift|\w*hdfs)"
+    r"https?://|ftp://|s3://|gs://|az://|/vsi(curl|s3|gs|az|adls|oss|swift|\w*hdfs)", re.I
 )
 
 

@@ -11,6 +11,14 @@ from numpy.typing import NDArray
 from ctma.scene.source import Source
 
 PERCENTILES = (1.0, 99.0)
+"""Percentiles of the usual values that become 0 and 1."""
+
+FENCE = 3.0
+"""Usual values lie less than this many interquartile ranges beyond the quartiles (J. W. Tukey,
+"Exploratory Data Analysis", 1977, calls values beyond "far out")."""
+
+FAR_APART = 4.0
+"""Ratio of the dates' ranges above which ctma warns."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,8 @@ class Scaling:
 def estimate_scaling(source: Source, full_scale: float) -> Scaling:
     """The scaling of one date, for the whole scene and never per window.
 
-    8-bit values are divided by the checkpoint's full scale. Other values are scaled from the 1st
-    to the 99th percentile of each band, taken from a decimated read.
+    8-bit values are divided by the checkpoint's full scale. Other values are scaled by
+    ``percentile_scaling``, from a decimated read.
 
     Args:
         source: One date.
@@ -59,7 +67,36 @@ def unit_scaling(bands: int, full_scale: float) -> Scaling:
 
 
 def percentile_scaling(values: NDArray[Any]) -> Scaling:
-    """The scaling from the 1st to the 99th percentile of each band; valid values (bands, N)."""
-    low, high = np.percentile(values.astype(np.float64), PERCENTILES, axis=1)
-    high = np.where(high > low, high, low + 1)
-    return Scaling(tuple(low.tolist()), tuple(high.tolist()))
+    """The scaling from the 1st to the 99th percentile of each band's usual values.
+
+    Clouds, glint and dead lines do not count: the end of the values' type, and values that lie far
+    from the middle half of the values.
+
+    Args:
+        values: Valid values (bands, N).
+    """
+    ends = [np.percentile(_usual(band).astype(np.float64), PERCENTILES) for band in values]
+    return Scaling(
+        tuple(float(low) for low, _ in ends),
+        tuple(float(high) if high > low else float(low) + 1 for low, high in ends),
+    )
+
+
+def _usual(values: NDArray[Any]) -> NDArray[Any]:
+    """The values (N,) without those at the end of their type, and without those far out."""
+    kept = values
+    if np.issubdtype(values.dtype, np.integer):
+        limits = np.iinfo(values.dtype)
+        inside = values[(values > limits.min) & (values < limits.max)]
+        kept = inside if 2 * inside.size > values.size else values
+    first, third = np.percentile(kept.astype(np.float64), (25, 75))
+    reach = FENCE * (third - first)
+    near = kept[(kept >= first - reach) & (kept <= third + reach)]
+    return near if reach else kept
+
+
+def find_disparity(first: Scaling, second: Scaling) -> float:
+    """The largest ratio of two dates' ranges in a band; at least 1."""
+    widths = [np.subtract(scaling.high, scaling.low) for scaling in (first, second)]
+    ratios = widths[0] / widths[1]
+    return float(max(ratios.max(), 1 / ratios.min()))

@@ -42,6 +42,8 @@ class SceneSettings(Settings):
         bands: Band numbers from 1, for both dates, or one list for each. By default the bands
             tagged red, green and blue, else the first bands.
         nodata: The stored value that means no data, in bands without a nodata value of their own.
+        nodata_any: Whether also in 8-bit colours one band with its nodata value makes a hole. By
+            default a pixel of 8-bit colours is a hole where all bands have the value.
         scale: Stored values that become 0 and 1; estimated for each date by default.
         grid: The date whose pixels the map keeps: ``before``, ``after``, or ``finest``, the date
             with the smaller pixels on the ground.
@@ -62,6 +64,7 @@ class SceneSettings(Settings):
 
     bands: tuple[int, ...] | tuple[tuple[int, ...], tuple[int, ...]] | None = None
     nodata: float | None = None
+    nodata_any: bool = False
     scale: tuple[float, float] | None = None
     grid: str = "before"
     threshold: float | None = None

@@ -16,7 +16,7 @@ from rasterio.windows import Window
 
 from ctma.errors import SceneError
 from ctma.scene.bands import find_palette
-from ctma.scene.grid import SNAP, Grid
+from ctma.scene.grid import SNAP, Grid, crs_around, own_grid
 from ctma.scene.rasters import raster_errors
 
 OVERVIEW_SIDE = 1536
@@ -32,13 +32,16 @@ class Source:
     Where the grid runs along the raster's own pixels, the source reads the values unchanged. Else
     it warps the raster on the fly. The colours of a palette replace the palette's values.
 
-    A pixel is valid where no band has a hole: a nodata value, mask, alpha or NaN.
+    A pixel is valid where no band has a hole: a nodata value, mask, alpha or NaN. In 8-bit colours
+    that share one nodata value, only a pixel with this value in every band is a hole: one band of
+    a shadow often has the value 0.
 
     Args:
         raster: An open raster; it must stay open as long as the source is used.
         grid: The grid to read on.
         bands: Band numbers, from 1.
         nodata: The stored value that means no data, in bands without a nodata value of their own.
+        nodata_any: Whether also in 8-bit colours one band with its nodata value makes a hole.
 
     Raises:
         SceneError: If the raster cannot be warped, or its values are no real numbers.
@@ -50,6 +53,7 @@ class Source:
         grid: Grid,
         bands: Sequence[int],
         nodata: float | None = None,
+        nodata_any: bool = False,
     ):
         self.raster = raster
         self.grid = grid
@@ -59,15 +63,27 @@ class Source:
             raise SceneError(f"{raster.name}: holds complex values, the network takes real ones")
         tagged = [raster.nodatavals[band - 1] for band in self.bands]
         self.nodata = [nodata if value is None else value for value in tagged]
-        # Where a raster has nodata values, GDAL ignores alpha.
-        has_nodata = any(value is not None for value in self.nodata)
-        self.alpha = _find_alpha(raster) if has_nodata else None
         self.untagged = [nodata is not None and value is None for value in tagged]
+        self.together = self._are_colours() and not nodata_any
         flags = [raster.mask_flag_enums[band - 1] for band in self.bands]
+        # GDAL's masks heed alpha only in the last of two or four bands, without nodata values.
+        heeded = nodata is None and all(MaskFlags.alpha in flag for flag in flags)
+        self.alpha = None if heeded else _find_alpha(raster)
         corner = _corner_on(raster, grid)
         self.solid = corner is not None and all(MaskFlags.all_valid in flag for flag in flags)
         self.views: list[DatasetReader | WarpedVRT] = [raster] if corner else self._warp()
         self.left, self.top = corner or (0, 0)
+
+    def _are_colours(self) -> bool:
+        """Whether the bands are several of 8 bits that share one nodata value."""
+        shared = {*self.nodata}
+        kinds = {self.raster.dtypes[band - 1] for band in self.bands}
+        return (
+            len({*self.bands}) > 1
+            and kinds == {"uint8"}
+            and len(shared) == 1
+            and None not in shared
+        )
 
     def _warp(self) -> list[WarpedVRT]:
         """One view of all bands, or one view per band where the bands' nodata values differ."""
@@ -76,10 +92,15 @@ class Source:
         # Without a nodata value or a mask of its own, the warp needs an alpha band to say
         # where the raster ends.
         own_mask = values.keys() != {None} or _find_alpha(self.raster) is not None
+        # GDAL looks at all bands of the raster, also at those that are not read.
+        unified = self.together and {*self.bands} == {*self.raster.indexes}
+        geographic = self.grid.crs.is_geographic
+        source_crs = self.raster.crs if geographic else crs_around(own_grid(self.raster))
         with raster_errors(f"{self.raster.name}: cannot be warped"):
             return [
                 WarpedVRT(
                     self.raster,
+                    src_crs=source_crs,
                     crs=self.grid.crs,
                     transform=self.grid.transform,
                     width=self.grid.width,
@@ -88,8 +109,7 @@ class Source:
                     add_alpha=not own_mask,
                     src_nodata=nodata,
                     nodata=nodata,
-                    # A hole in one band is a hole, whatever the other bands hold.
-                    UNIFIED_SRC_NODATA="NO",
+                    UNIFIED_SRC_NODATA="YES" if unified else "NO",
                 )
                 for nodata in views
             ]
@@ -155,16 +175,24 @@ class Source:
     def _valid(
         self, values: NDArray[Any], window: Window, shape: tuple[int, int]
     ) -> NDArray[np.bool_]:
+        views = self.views * (len(self.bands) // len(self.views))
+        join = np.logical_or if self.together else np.logical_and
         valid = np.ones(shape, bool)
         if not self.solid:
-            views = self.views * (len(self.bands) // len(self.views))
-            for view, band in zip(views, self.bands, strict=True):
-                valid &= view.read_masks(band, window=window, out_shape=shape) > 0
+            masks = [
+                view.read_masks(band, window=window, out_shape=shape) > 0
+                for view, band in zip(views, self.bands, strict=True)
+            ]
+            valid &= join.reduce(masks)
         if self.alpha is not None:
             valid &= self.views[0].read(self.alpha, window=window, out_shape=shape) > 0
-        for band, nodata, untagged in zip(values, self.nodata, self.untagged, strict=True):
-            if untagged:
-                valid &= band != nodata
+        named = [
+            band != nodata
+            for band, nodata, untagged in zip(values, self.nodata, self.untagged, strict=True)
+            if untagged
+        ]
+        if named:
+            valid &= join.reduce(named)
         if np.issubdtype(values.dtype, np.floating):
             valid &= np.isfinite(values).all(axis=0)
         return valid

@@ -26,6 +26,7 @@ from ctma.errors import OutputError, extras, first_line
 from ctma.files import refuse_inputs
 from ctma.scene.grid import Grid
 from ctma.scene.polygons import Change, GroundArea, Tracer
+from ctma.scene.rasters import files_beside
 from ctma.scene.settings import POLYGON_DRIVERS, PolygonSettings
 from ctma.scene.store import Store, unfinished_sources
 from ctma.scene.strips import NO_DATA, STEPS
@@ -62,7 +63,9 @@ def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> No
     """
     polygons = (f"changes.{form}" for form in POLYGON_DRIVERS)
     outputs = [output / name for name in (*RASTERS, *polygons, SUMMARY, PICTURE)]
-    refuse_inputs(sources, outputs)
+    if any(path.exists() for path in outputs):
+        beside = (file for source in sources for file in files_beside(source))
+        refuse_inputs((*sources, *beside), outputs)
     if overwrite:
         return
     there = [path for path in outputs if path.exists()]

@@ -117,6 +117,17 @@ NoData = Annotated[
         rich_help_panel=RASTERS,
     ),
 ]
+NoDataAny = Annotated[
+    bool,
+    typer.Option(
+        help="For 8-bit colours: one band without data makes a pixel without data.",
+        rich_help_panel=RASTERS,
+    ),
+]
+IgnoreGeoreference = Annotated[
+    bool,
+    typer.Option(help="Compare pixel by pixel, whatever place the files name."),
+]
 Grid = Annotated[
     str,
     typer.Option(help="The pixels of the map: before, after or finest.", rich_help_panel=RASTERS),

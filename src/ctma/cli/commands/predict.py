@@ -19,10 +19,12 @@ from ctma.cli.commands.options import (
     FlipViews,
     Grid,
     GroundSampleDistance,
+    IgnoreGeoreference,
     Json,
     MinArea,
     NoCache,
     NoData,
+    NoDataAny,
     Overwrite,
     PolygonFormat,
     Precision,
@@ -65,11 +67,13 @@ def predict(
     engine: Engine = "auto",
     precision: Precision = "auto",
     no_cache: NoCache = False,
+    ignore_georeference: IgnoreGeoreference = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     bands: Bands = None,
     scale: Scale = "auto",
     nodata: NoData = None,
+    nodata_any: NoDataAny = False,
     grid: Grid = "before",
     min_area: MinArea = 0.0,
     simplify: Simplify = 0.0,
@@ -86,7 +90,7 @@ def predict(
     from ctma.scene.files import find_scenes
 
     # Before torch, which takes seconds to load: what is not there is said at once.
-    scenes = find_scenes(before, after)
+    scenes = find_scenes(before, after, ignore_georeference=ignore_georeference)
     _check_options(context, bool(scenes), before)
     # Older versions of typer give paths as texts there.
     options = context.params | {"output": Path(output), "cache": not no_cache}
@@ -126,6 +130,7 @@ def _check_options(context: typer.Context, of_scenes: bool, before: Any) -> None
 
 _WITHOUT_TORCH = {
     "before", "after", "output", "checkpoint", "threshold", "protocol", "overwrite", "as_json",
+    "ignore_georeference",
 }  # fmt: skip
 """What can be said where torch is not installed."""
 
@@ -196,7 +201,8 @@ def _scene_settings(options: dict[str, Any]) -> SceneSettings:
     from ctma.scene.settings import SceneSettings
 
     alike = (
-        "nodata", "grid", "threshold", "min_area", "simplify", "polygon_format", "coregister",
+        "nodata", "nodata_any", "grid", "threshold", "min_area", "simplify", "polygon_format",
+        "coregister",
     )  # fmt: skip
     return SceneSettings(
         bands=_bands(options["bands"]),
