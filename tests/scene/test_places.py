@@ -153,7 +153,7 @@ def test_a_file_of_several_variables_lists_them(ctma, tmp_path, tiny_model):
     xarray = pytest.importorskip("xarray")
     path = tmp_path / "f.nc"
     band = smooth(1, 40, 40)[0].astype(np.float32)
-    values = {name: (("y", "x"), band) for name in ("red", "blue")}
+    values = dict.fromkeys(("red", "blue"), (("y", "x"), band))
     xarray.Dataset(values).to_netcdf(path, engine="scipy")
     expected = ("holds no bands itself", "name one of its rasters", ":red", ":blue")
     refused(ctma, expected, "predict", path, path, "-c", tiny_model, "-o", tmp_path / "out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -229,7 +229,9 @@ class Reader:
             self.sources = [
                 stack.enter_context(
                     Source(
-                        stack.enter_context(open_raster(date.path)),
+                        # As its own context, a raster takes down the settings of GDAL of the
+                        # thread that closes it: after Ctrl-C that is another than opened it.
+                        stack.enter_context(closing(open_raster(date.path))),
                         date.grid,
                         date.bands,
                         plan.nodata,

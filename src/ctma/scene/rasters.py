@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +17,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 
 from ctma.errors import CtmaError, SceneError, first_line
+from ctma.scene.servers import OF_SERVERS, is_remote, read_patiently
 
 CACHE_BYTES = 32 * 2**20
 """Size of GDAL's cache, in bytes, for the blocks that neighbouring windows share."""
@@ -24,16 +25,19 @@ CACHE_BYTES = 32 * 2**20
 
 @contextmanager
 def raster_settings() -> Iterator[None]:
-    """Settings of GDAL: a cache of bounded size, all cores, repeated requests to servers."""
+    """Settings of GDAL: a cache of bounded size, repeated requests to servers.
+
+    GDAL reads in one thread: with more, it loses errors of servers, and gives zeros instead.
+    """
+    servers = {name: value for name, value in OF_SERVERS.items() if name not in os.environ}
     with (
         # ``Source`` takes account of nodata values and of alpha where a raster has both.
         warnings.catch_warnings(action="ignore", category=NodataShadowWarning),
         rasterio.Env(
             GDAL_CACHEMAX=CACHE_BYTES,
-            GDAL_NUM_THREADS="ALL_CPUS",
-            GDAL_HTTP_MAX_RETRY=5,
-            GDAL_HTTP_RETRY_DELAY=1,
+            GDAL_NUM_THREADS=1,
             VSI_CACHE=True,
+            **servers,
         ),
     ):
         yield
@@ -49,35 +53,30 @@ def open_raster(path: str) -> DatasetReader:
     Raises:
         SceneError: If the raster cannot be opened.
     """
+    what = f"{path}: cannot be opened as a raster"
+    raster = read_patiently(lambda: _open(path, what), what, lambda: [path], lambda: None)
+    if raster.count:
+        return raster
+    names = ", ".join(raster.subdatasets)
+    raster.close()
+    raise SceneError(f"{path}: holds no bands itself; name one of its rasters: {names or 'none'}")
+
+
+def _open(path: str, what: str) -> DatasetReader:
     listing = "EMPTY_DIR" if is_remote(path) else "FALSE"
     # ctma reports a missing CRS in its own error.
     with (
-        raster_errors(f"{path}: cannot be opened as a raster"),
+        raster_errors(what),
         warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
         rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=listing),
     ):
-        raster = rasterio.open(_with_lower_scheme(path))
-        if raster.count:
-            return raster
-        names = ", ".join(raster.subdatasets)
-        raster.close()
-    raise SceneError(f"{path}: holds no bands itself; name one of its rasters: {names or 'none'}")
+        return rasterio.open(_with_lower_scheme(path))
 
 
 def _with_lower_scheme(path: str) -> str:
     """A URL whose scheme is in lower case, as rasterio knows it; other paths unchanged."""
     scheme, mark, rest = path.partition("://")
     return f"{scheme.lower()}{mark}{rest}" if mark else path
-
-
-_REMOTE = re.compile(
-    r"https?://|ftp://|s3://|gs://|az://|/vsi(curl|s3|gs|az|adls|oss|swift|\w*hdfs)", re.I
-)
-
-
-def is_remote(path: str) -> bool:
-    """Whether a raster lies on a server, also inside an archive there."""
-    return _REMOTE.search(path) is not None
 
 
 def files_beside(path: str) -> list[str]:

@@ -17,7 +17,8 @@ from rasterio.windows import Window
 from ctma.errors import SceneError
 from ctma.scene.bands import find_palette
 from ctma.scene.grid import SNAP, Grid, crs_around, own_grid
-from ctma.scene.rasters import raster_errors
+from ctma.scene.rasters import open_raster, raster_errors
+from ctma.scene.servers import read_patiently
 
 OVERVIEW_SIDE = 1536
 """Longest side, in pixels, of the decimated read for scaling and shift."""
@@ -56,6 +57,7 @@ class Source:
         nodata_any: bool = False,
     ):
         self.raster = raster
+        self.own_raster: DatasetReader | None = None
         self.grid = grid
         self.palette = find_palette(raster, bands)
         self.bands = list(bands) if self.palette is None else [bands[0]]
@@ -71,8 +73,11 @@ class Source:
         self.alpha = None if heeded else _find_alpha(raster)
         corner = _corner_on(raster, grid)
         self.solid = corner is not None and all(MaskFlags.all_valid in flag for flag in flags)
-        self.views: list[DatasetReader | WarpedVRT] = [raster] if corner else self._warp()
-        self.left, self.top = corner or (0, 0)
+        self.corner = corner
+        self.views = self._make_views()
+
+    def _make_views(self) -> list[DatasetReader | WarpedVRT]:
+        return [self.raster] if self.corner else [*self._warp()]
 
     def _are_colours(self) -> bool:
         """Whether the bands are several of 8 bits that share one nodata value."""
@@ -145,25 +150,50 @@ class Source:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for view in self.views:
-            if view is not self.raster:
-                view.close()
+        self._close()
 
     def _read(
         self, window: Window, shape: tuple[int, int] | None = None
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        window = Window(
-            window.col_off + self.left, window.row_off + self.top, window.width, window.height
-        )
+        left, top = self.corner or (0, 0)
+        window = Window(window.col_off + left, window.row_off + top, window.width, window.height)
         shape = shape or (window.height, window.width)
-        with raster_errors(f"{self.raster.name}: a block cannot be read"):
-            values = self._stored(window, shape)
-            valid = self._valid(values, window, shape)
+        values, valid = self._ask(window, shape)
         if self.palette is not None:
             colours = self.palette[values[0]]
             valid &= colours[..., 3] > 0
             values = colours[..., :3].transpose(2, 0, 1)
         return values if valid.all() else np.where(valid, values, 0), valid
+
+    def _ask(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        what = f"{self.raster.name}: a block cannot be read"
+
+        def act() -> tuple[NDArray[Any], NDArray[np.bool_]]:
+            with raster_errors(what):
+                values = self._stored(window, shape)
+                return values, self._valid(values, window, shape)
+
+        return read_patiently(act, what, lambda: self.raster.files, self._open_again)
+
+    def _open_again(self) -> None:
+        """Opens the raster anew.
+
+        While a raster is open, GDAL keeps what a server sent in part, and reads zeros from the
+        sources of a mosaic that once failed to open.
+        """
+        self._close()
+        self.raster.close()
+        self.raster = self.own_raster = open_raster(self.raster.name)
+        self.views = self._make_views()
+
+    def _close(self) -> None:
+        if not self.corner:
+            for view in self.views:
+                view.close()
+        if self.own_raster is not None:
+            self.own_raster.close()
 
     def _stored(self, window: Window, shape: tuple[int, int]) -> NDArray[Any]:
         if len(self.views) == 1:
