@@ -326,6 +326,19 @@ def test_where_no_shift_stands_out_none_is_believed(tmp_path, pair):
         predict_scene(*pair, network, tmp_path / "moved", coregister=True)
 
 
+def test_a_shift_of_a_part_of_the_scene_is_not_believed(tmp_path):
+    """As of roofs that lean: more than half of the scene moves, the rest stays."""
+    ground = smooth(1, 400, 420)
+    moved = ground[:, :, :400].copy()
+    moved[:, :230] = ground[:, :230, 8:408]
+    before = write_raster(tmp_path / "b.tif", ground[:, :, :400])
+    after = write_raster(tmp_path / "a.tif", moved)
+    network = Neighbourhood().eval()
+    assert predict_scene(before, after, network, tmp_path / "out").summary["shift_pixels"] is None
+    with pytest.raises(SceneError, match="most of the scene"):
+        predict_scene(before, after, network, tmp_path / "moved", coregister=True)
+
+
 # Radiometry and holes
 
 

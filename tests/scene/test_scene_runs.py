@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -130,6 +132,27 @@ def test_killed_at_random_moments_and_resumed_the_files_are_the_same(pair, expec
     assert kills == 20
     assert outputs(output) == expected
     assert not (output / ".ctma-unfinished").exists()
+
+
+@pytest.mark.slow
+def test_a_map_that_is_interrupted_says_one_line_and_goes_on(ctma, tiny_model, tmp_path):
+    pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, 560, 560)) for n in (1, 2)]
+    command = ("predict", *map(str, pair), "-c", str(tiny_model), "--device", "cpu")
+    ctma(*command, "-o", tmp_path / "whole")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ctma", *command, "-o", str(tmp_path / "out")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (tmp_path / "out/.ctma-unfinished").exists():
+        time.sleep(0.02)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert shown.strip().splitlines()[-1].startswith("ctma: interrupted")
+    assert "Traceback" not in shown
+    ctma(*command, "-o", tmp_path / "out", "--resume")
+    assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
 
 
 def test_a_second_run_into_the_folder_of_one_at_work_is_refused(pair, expected, tmp_path):

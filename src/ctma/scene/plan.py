@@ -163,8 +163,8 @@ def make_plan(
         if settings.coregister:
             if shift is None:
                 raise SceneError(
-                    f"{before} and {after}: no shift between them stands out that `coregister` "
-                    "could take out; leave it out, or register them first"
+                    f"{before} and {after}: no shift between them stands out in most of the scene, "
+                    "so `coregister` has none to take out; leave it out, or register them first"
                 )
             grids[1] = grids[1].moved(*shift)
             moved = Source(rasters[1], grids[1], chosen[1], *holes)

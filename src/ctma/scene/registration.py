@@ -2,7 +2,8 @@
 
 ctma correlates the directions of the dates' edges (A. Fitch et al., "Orientation Correlation",
 BMVC 2002). Light and season change these directions less than grey values. ctma accepts a shift
-only where the shift stands out among all plausible shifts.
+only where the shift stands out among all plausible shifts, and most of the scene agrees. Where
+only some roofs lean, the rest of the scene does not move with them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ LEAST_HEIGHT = 5.0
 
 LEAST_LEAD = 1.1
 """Ratio by which the best shift must stand above the next best shift."""
+
+WINDOWS = 4
+"""Windows along each side of the read that are asked whether they agree."""
+
+LEAST_AGREEMENT = 0.75
+"""Least share of the windows whose edges match better with the shift than without. Shifts planted
+in real pairs mostly have this share, see benchmarks/registration.py."""
 
 NOTABLE = 6.0
 """Shift, in pixels, above which ctma warns. Registered dates are often off by some pixels where
@@ -83,7 +91,9 @@ def find_shift(
     reach = min(LARGEST, min(before[1].shape) // 3)
     if reach <= BESIDE:
         return None
-    first, second = (fft.fft2(_edges(*date)) for date in (before, after))
+    edges = _edges(*before), _edges(*after)
+    taper = np.sqrt(np.outer(*(np.hanning(side) for side in before[1].shape))).astype(np.float32)
+    first, second = (fft.fft2(date * taper) for date in edges)
     surface = fft.fftshift(fft.ifft2(np.conj(first) * second).real)
     row, column = (side // 2 for side in surface.shape)
     near = surface[row - reach : row + reach + 1, column - reach : column + reach + 1]
@@ -92,7 +102,8 @@ def find_shift(
         return None
     lines = near[row - 1 : row + 2, column], near[row, column - 1 : column + 2]
     down, right = (_vertex(*line) if len(line) == 3 else 0.0 for line in lines)
-    return Shift(column + right - reach, row + down - reach)
+    shift = Shift(column + right - reach, row + down - reach)
+    return shift if _agreement(*edges, shift) >= LEAST_AGREEMENT else None
 
 
 def _stands_out(surface: NDArray[Any], row: int, column: int) -> bool:
@@ -102,6 +113,24 @@ def _stands_out(surface: NDArray[Any], row: int, column: int) -> bool:
     mean, spread = np.nanmean(others), np.nanstd(others)
     height, next_best = surface[row, column] - mean, np.nanmax(others) - mean
     return bool(height > LEAST_HEIGHT * spread and height > LEAST_LEAD * next_best)
+
+
+def _agreement(before: NDArray[np.complex64], after: NDArray[np.complex64], shift: Shift) -> float:
+    """The share of windows whose edges match better with a shift, to a pixel, than without."""
+    columns, rows = round(shift.columns), round(shift.rows)
+    if columns == rows == 0:
+        return 1.0
+    # Pixels at a border that the shift brings in from the other side do not count.
+    inner = slice(LARGEST, -LARGEST) if min(before.shape) > 4 * LARGEST else slice(None)
+    moved = np.roll(after, (-rows, -columns), (0, 1))
+    gain = (np.conj(before) * (moved - after)).real[inner, inner]
+    gains = [
+        part.sum()
+        for strip in np.array_split(gain, WINDOWS)
+        for part in np.array_split(strip, WINDOWS, axis=1)
+    ]
+    told = [one for one in gains if one != 0]
+    return sum(one > 0 for one in told) / max(1, len(told))
 
 
 def _vertex(left: float, middle: float, right: float) -> float:
@@ -120,5 +149,4 @@ def _edges(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.complex
     gradient /= max(float(np.percentile(strength, STRONG)), np.finfo(np.float32).tiny)
     gradient /= np.maximum(np.abs(gradient), 1)
     gradient[~ndimage.binary_erosion(valid, iterations=math.ceil(2 * BLUR))] = 0
-    taper = np.sqrt(np.outer(*(np.hanning(side) for side in grey.shape)))
-    return (gradient * taper).astype(np.complex64)
+    return gradient.astype(np.complex64)
