@@ -90,6 +90,13 @@ def test_damaged_files_are_refused(tiny_model, tmp_path, golden_file):
             load_model(tmp_path / name)
 
 
+def test_weights_that_were_zeroed_on_disk_are_refused(tiny_model, tmp_path):
+    content = tiny_model.read_bytes()
+    (tmp_path / "z.safetensors").write_bytes(content[:-4096] + bytes(4096))
+    with pytest.raises(CheckpointError, match="do not fit its checksum"):
+        load_model(tmp_path / "z.safetensors")
+
+
 class Trap:
     """Runs code when unpickled without care."""
 

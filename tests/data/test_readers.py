@@ -52,6 +52,13 @@ def test_names_may_hold_dots_and_lists_may_leave_off_suffixes(tmp_path):
     assert [pair.name for pair in find_pairs(tmp_path, "val")] == ["scene.2"]
 
 
+def test_a_list_may_be_in_utf_16(tmp_path):
+    write_split(tmp_path, ["a", "b", "c"])
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/train.txt").write_text("c.png\na.png\n", encoding="utf-16")
+    assert [pair.name for pair in find_pairs(tmp_path, "train")] == ["a", "c"]
+
+
 def test_a_name_listed_twice_is_refused(tmp_path):
     write_split(tmp_path, ["a"])
     (tmp_path / "list").mkdir()

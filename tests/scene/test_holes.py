@@ -8,6 +8,7 @@ rasterio = pytest.importorskip("rasterio")
 from rasterio.enums import ColorInterp  # noqa: E402
 from rasterio.transform import from_origin  # noqa: E402
 
+from ctma.errors import SceneError  # noqa: E402
 from support.scenes import Neighbourhood, as_array, predict_scene, read, smooth, write_raster  # noqa: E402
 
 HEIGHT, WIDTH = 300, 420
@@ -76,6 +77,26 @@ def test_shadows_of_8_bit_colours_are_no_holes(tmp_path, tagged, warped):
         **options,
     ).mask)  # fmt: skip
     assert (every[52:148, 202:328] == 255).all()
+
+
+def test_a_nodata_value_that_the_type_cannot_hold_is_refused(tmp_path):
+    path = write_raster(tmp_path / "a.tif", smooth(2, 80, 80))
+    with pytest.raises(SceneError, match="300 is no value of its type uint8"):
+        predict_scene(path, path, Neighbourhood().eval(), tmp_path / "out", nodata=300)
+
+
+def test_a_scale_that_leaves_out_most_values_is_said(tmp_path):
+    path = write_raster(tmp_path / "b.tif", reflectance(1))
+    lines = []
+    predict_scene(
+        path,
+        path,
+        Neighbourhood().eval(),
+        tmp_path / "out",
+        scale=(0, 0.3),
+        on_warning=lines.append,
+    )
+    assert "100% of the values of one date lie outside `scale`" in lines[0]
 
 
 def test_shadows_of_three_of_four_bands_are_judged_by_the_bands_that_are_read(tmp_path):

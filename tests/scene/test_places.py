@@ -13,6 +13,7 @@ from rasterio.transform import from_bounds  # noqa: E402
 from rasterio.warp import transform, transform_bounds  # noqa: E402
 
 from ctma import ChangeLogits  # noqa: E402
+from ctma.errors import SceneError  # noqa: E402
 from support.commands import refused  # noqa: E402
 from support.scenes import Neighbourhood, predict_scene, read, smooth, write_raster  # noqa: E402
 
@@ -71,6 +72,18 @@ def test_a_map_without_any_pixel_in_both_dates_is_said(tmp_path):
     lines = []
     predict_scene(*halves, Difference().eval(), tmp_path / "out", on_warning=lines.append)
     assert any("no pixel has data in both dates" in line for line in lines)
+
+
+def test_two_local_crs_are_not_one(tmp_path):
+    pair = [
+        write_raster(tmp_path / f"{n}.tif", smooth(1, 64, 64), crs=CRS.from_wkt(
+            f'LOCAL_CS["site {n}",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
+        ))
+        for n in (1, 2)
+    ]  # fmt: skip
+    predict_scene(pair[0], pair[0], Difference().eval(), tmp_path / "same")
+    with pytest.raises(SceneError, match="one local CRS to another"):
+        predict_scene(*pair, Difference().eval(), tmp_path / "out")
 
 
 def plain(path, place):

@@ -50,6 +50,13 @@ def test_a_recipe_may_be_a_file(tmp_path):
     assert load_recipe(str(path)).trainer.epochs == 3
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("model: {name: ctma-s}\ntrainer: {epochs: 3}\ntrainer: {patience: 2}\n")
+    with pytest.raises(SettingError, match="'trainer' stands twice"):
+        load_recipe(str(path))
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

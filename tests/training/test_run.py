@@ -12,7 +12,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from ctma import Recipe, load_model, load_recipe, read_header, save_model, train
+from ctma import CtmaWarning, Recipe, load_model, load_recipe, read_header, save_model, train
 from ctma.data.augmentation import AUGMENTATIONS
 from ctma.errors import CheckpointError, DataError, OutputError, SettingError, UnknownNameError
 from ctma.files import file_fingerprint, sole_run
@@ -433,6 +433,12 @@ def test_training_without_validation_pairs_is_refused(tmp_path):
     with pytest.raises(DataError, match="no split 'val'"):
         train(small_recipe(), tmp_path, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_without_change_is_said_to_choose_nothing(tiny_data, tmp_path):
+    data = without_change(tiny_data, tmp_path / "data")
+    with pytest.warns(CtmaWarning, match="no validation pair shows change"):
+        train(small_recipe("trainer.epochs=1"), data, tmp_path / "run", device="cpu")
 
 
 def test_sources_are_mixed_by_their_repeats_and_validated_on_the_first(tiny_data, tmp_path):

@@ -20,6 +20,7 @@ from ctma.checkpoints.header import (
     read_header,
 )
 from ctma.checkpoints.released import find_unsaid, load_released
+from ctma.checkpoints.sums import CHECKSUM, check_sum, checksum
 from ctma.checkpoints.weights import load_weights
 from ctma.engines.prepared import refuse_prepared
 from ctma.errors import (
@@ -91,7 +92,8 @@ def save_model(
         weights = {name: _halve(name, weight) for name, weight in weights.items()}
     with whole_file(path) as part:
         try:
-            save_file(weights, part, metadata={KEY: header.model_dump_json()})
+            metadata = {KEY: header.model_dump_json(), CHECKSUM: checksum(weights)}
+            save_file(weights, part, metadata=metadata)
         except SafetensorError as error:
             raise OutputError(f"cannot write {path}: {first_line(error)}") from error
 
@@ -124,7 +126,9 @@ def load_model(path: str | Path, arguments: Mapping[str, Any] | None = None) -> 
         network.usage = header.only()
     except (CtmaError, TypeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    load_weights(network, load_file(path), path)
+    weights = load_file(path)
+    load_weights(network, weights, path)
+    check_sum(path, weights)
     network.provenance = header.model_dump(exclude=_OWN)
     return channels_last(network).eval()
 

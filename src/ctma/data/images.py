@@ -169,7 +169,12 @@ def _unreadable(path: str | Path, error: Exception) -> ImageError:
         return ImageError(f"{path}: no such file")
     if path.is_dir():
         return ImageError(f"{path}: is a folder, expected an image")
-    if isinstance(error, UnidentifiedImageError):
+    if isinstance(error, Image.DecompressionBombError):
+        reason = (
+            f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels; cut it into "
+            "tiles, or give it a CRS to make it a scene"
+        )
+    elif isinstance(error, UnidentifiedImageError):
         reason = "no PNG, JPEG, BMP, TIFF or WebP of 8 bits; rasters of other kinds need a CRS"
     else:
         reason = str(error).splitlines()[0].replace(f"'{path}'", "the file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -122,7 +123,7 @@ class Layout(NamedTuple):
         names = root / "list" / f"{split}.txt"
         if not names.is_file():
             return None
-        text = names.read_text("utf-8-sig", errors="replace")
+        text = read_list(names)
         lines = (line.strip() for line in text.splitlines())
         return self._at(root, [pair_name(Path(line)) for line in lines if line])
 
@@ -163,12 +164,19 @@ def find_oscd(root: Path, split: str) -> Iterator[tuple[str, Path, Path, Path | 
     images = next(iter(root.glob("*Images")), None)
     if images is None or not (images / f"{split}.txt").is_file():
         return None
-    names = (images / f"{split}.txt").read_text("utf-8-sig").replace("\n", ",").split(",")
+    names = read_list(images / f"{split}.txt").replace("\n", ",").split(",")
     labels = {path.parts[-3]: path for path in root.glob("*Labels/*/cm/cm.png")}
     return (
         (city, images / city / "pair/img1.png", images / city / "pair/img2.png", labels.get(city))
         for city in sorted(filter(None, map(str.strip, names)))
     )
+
+
+def read_list(path: Path) -> str:
+    """Reads a list of names in UTF-8, or in UTF-16 as Windows programs write it."""
+    content = path.read_bytes()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig", errors="replace")
 
 
 def pair_name(path: Path) -> str:

@@ -157,7 +157,7 @@ def _holes_as_nan(date: xarray.DataArray, nodata_any: bool) -> xarray.DataArray:
         return values
     holes = date.isnull() if masked is not None else date == nodata
     if _stored_type(date) == np.uint8 and not nodata_any:
-        return values.where(~holes, nodata).where(~holes.all(date.dims[0]))
+        return values.where(~holes, nodata).where(~holes.all([date.dims[0]]))
     return values.where(~holes)
 
 

@@ -96,6 +96,7 @@ def common_grid(before: DatasetReader, after: DatasetReader, choice: str = "befo
     """
     for raster in (before, after):
         _check_place(raster)
+    _check_local(before, after)
     if choice not in GRIDS:
         raise UnknownNameError("grid", choice, GRIDS)
     grids = {"before": own_grid(before), "after": own_grid(after)}
@@ -149,6 +150,17 @@ def _check_place(raster: DatasetReader) -> None:
         raise SceneError(
             f"{raster.name}: has a CRS but no transform, so its place is not known; give it one "
             "with gdal_edit -a_ullr WEST NORTH EAST SOUTH, or warp it with gdalwarp"
+        )
+
+
+def _check_local(before: DatasetReader, after: DatasetReader) -> None:
+    """Refuses two local CRS of different names, which PROJ takes for one."""
+    systems = [pyproj.CRS.from_wkt(raster.crs.to_wkt()) for raster in (before, after)]
+    local = any(system.type_name == "Engineering CRS" for system in systems)
+    if local and systems[0].name != systems[1].name:
+        raise SceneError(
+            f"{before.name} and {after.name}: have the CRS {systems[0].name!r} and "
+            f"{systems[1].name!r}, and no way leads from one local CRS to another"
         )
 
 

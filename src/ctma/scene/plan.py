@@ -111,6 +111,7 @@ class Findings:
         ground_sample_distance: Metres per pixel, from the settings or from the common grid.
         disparity: How many times the range of one date is that of the other; ``None`` where ranges
             were not estimated, or the dates are stored in different types.
+        clipped: The largest share, of the two dates, of values outside the given ``scale``.
         pictures: Both dates as the network sees them, reduced, (h, w, 3): the first three bands,
             or the first band three times where there are fewer.
         seconds: Seconds that the plan took.
@@ -120,6 +121,7 @@ class Findings:
     shift: Shift | None
     ground_sample_distance: float | None
     disparity: float | None
+    clipped: float
     pictures: tuple[Pixels, Pixels]
     seconds: float
 
@@ -161,15 +163,11 @@ def make_plan(
             list(threads.map(lambda source: source.overview, sources))
         shift = estimate_shift(*sources)
         if settings.coregister:
-            if shift is None:
-                raise SceneError(
-                    f"{before} and {after}: no shift between them stands out in most of the scene, "
-                    "so `coregister` has none to take out; leave it out, or register them first"
-                )
-            grids[1] = grids[1].moved(*shift)
-            moved = Source(rasters[1], grids[1], chosen[1], *holes)
+            moved = _take_out(shift, sources[1], chosen[1], holes, f"{before} and {after}")
             sources[1] = stack.enter_context(moved)
+            grids[1] = moved.grid
         scalings = [_scaling(source, settings.scale, usage.scaling) for source in sources]
+        clipped = max(_clipped_share(source, settings.scale) for source in sources)
         disparity = _disparity(sources, scalings, settings)
         pictures = (_picture(sources[0], scalings[0]), _picture(sources[1], scalings[1]))
     first, second = (
@@ -186,7 +184,25 @@ def make_plan(
         model.stride,
         *holes,
     )
-    return plan, Findings(overlap, shift, distance, disparity, pictures, time.monotonic() - start)
+    return plan, Findings(
+        overlap, shift, distance, disparity, clipped, pictures, time.monotonic() - start
+    )
+
+
+def _take_out(
+    shift: Shift | None,
+    source: Source,
+    bands: list[int],
+    holes: tuple[float | None, bool],
+    pair: str,
+) -> Source:
+    """The date after, read where the shift is taken out."""
+    if shift is None:
+        raise SceneError(
+            f"{pair}: no shift between them stands out in most of the scene, so `coregister` has "
+            "none to take out; leave it out, or register them first"
+        )
+    return Source(source.raster, source.grid.moved(*shift), bands, *holes)
 
 
 def _check_place(path: str, grid: Grid, polygon_format: str) -> None:
@@ -203,6 +219,14 @@ def _disparity(
     stored = {source.overview[0].dtype for source in sources}
     alike = len(stored) == 1 and settings.scale is None
     return find_disparity(*scalings) if alike else None
+
+
+def _clipped_share(source: Source, scale: tuple[float, float] | None) -> float:
+    if scale is None:
+        return 0.0
+    values, valid = source.overview
+    seen = values[:, valid]
+    return float(((seen < scale[0]) | (seen > scale[1])).mean())
 
 
 def _picture(source: Source, scaling: Scaling) -> Pixels:

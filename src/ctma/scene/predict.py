@@ -26,7 +26,7 @@ from ctma.scene.overview import draw_overview
 from ctma.scene.plan import Date, Findings, Plan, make_plan
 from ctma.scene.rasters import raster_settings
 from ctma.scene.registration import NOTABLE
-from ctma.scene.scaling import FAR_APART
+from ctma.scene.scaling import FAR_APART, MOST_CLIPPED
 from ctma.scene.settings import SceneSettings
 from ctma.scene.store import Store, discard, holds
 from ctma.scene.strips import blend
@@ -287,6 +287,11 @@ def _warnings(model: ChangeNetwork, settings: SceneSettings, findings: Findings)
         yield (
             f"the values of one date spread {findings.disparity:.1f} times as far as those of the "
             "other; if both are stored alike, name one range as `scale`"
+        )
+    if findings.clipped > MOST_CLIPPED:
+        yield (
+            f"{findings.clipped:.0%} of the values of one date lie outside `scale`, and look alike "
+            "to the network; name the range of the stored values"
         )
     if line := coarseness_warning(model, findings.ground_sample_distance):
         yield line

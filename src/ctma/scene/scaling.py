@@ -20,6 +20,9 @@ FENCE = 3.0
 FAR_APART = 4.0
 """Ratio of the dates' ranges above which ctma warns."""
 
+MOST_CLIPPED = 0.5
+"""Share of values outside a given range above which ctma warns."""
+
 
 @dataclass(frozen=True)
 class Scaling:

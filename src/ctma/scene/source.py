@@ -63,6 +63,7 @@ class Source:
         self.bands = list(bands) if self.palette is None else [bands[0]]
         if any(raster.dtypes[band - 1].startswith("complex") for band in bands):
             raise SceneError(f"{raster.name}: holds complex values, the network takes real ones")
+        _check_nodata(raster, self.bands, nodata)
         tagged = [raster.nodatavals[band - 1] for band in self.bands]
         self.nodata = [nodata if value is None else value for value in tagged]
         self.untagged = [nodata is not None and value is None for value in tagged]
@@ -226,6 +227,18 @@ class Source:
         if np.issubdtype(values.dtype, np.floating):
             valid &= np.isfinite(values).all(axis=0)
         return valid
+
+
+def _check_nodata(raster: DatasetReader, bands: Sequence[int], nodata: float | None) -> None:
+    for kind in {raster.dtypes[band - 1] for band in bands}:
+        if nodata is None or np.issubdtype(kind, np.floating):
+            continue
+        limits = np.iinfo(kind)
+        if not (limits.min <= nodata <= limits.max and nodata == int(nodata)):
+            raise SceneError(
+                f"{raster.name}: `nodata` {nodata:g} is no value of its type {kind}, which holds "
+                f"whole numbers from {limits.min} to {limits.max}"
+            )
 
 
 def _find_alpha(raster: DatasetReader) -> int | None:

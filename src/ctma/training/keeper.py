@@ -14,7 +14,7 @@ from ctma.checkpoints.header import RUN_BEST, read_header
 from ctma.checkpoints.store import save_model
 from ctma.data.pairs import find_label_scale
 from ctma.data.readers import data_fingerprint
-from ctma.errors import SettingError
+from ctma.errors import SettingError, warn
 from ctma.evaluation.metrics import Scores
 from ctma.evaluation.records import ScoreRecord
 from ctma.evaluation.scoring import Scoring, tell_how
@@ -102,6 +102,11 @@ class CheckpointKeeper(Checkpoint):
         assert scores is not None
         epoch = trainer.current_epoch + 1
         files = [LATEST_WEIGHTS]
+        if not self.best_epoch and scores.true_positive + scores.false_negative == 0:
+            warn(
+                "no validation pair shows change, so F1 is 0 and cannot choose the best epoch; "
+                f"{RUN_BEST} is that of epoch {epoch}"
+            )
         if not self.best_epoch or scores.f1 > Scores(**self.best_counts).f1:
             self.best_epoch = epoch
             self.best_counts = asdict(scores)

@@ -148,6 +148,19 @@ def _read_part(folder: str, name: str) -> dict[str, Any]:
     return read_yaml((_FOLDER / folder / f"{name}.yaml").read_text(), f"{folder}/{name}")
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, where YAML's loaders take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(text: str, source: str) -> dict[str, Any]:
     """Parses YAML that must be a mapping.
 
@@ -155,7 +168,7 @@ def read_yaml(text: str, source: str) -> dict[str, Any]:
         SettingError: If the text is not YAML or not a mapping.
     """
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _StrictLoader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise SettingError(f"{source}: not valid YAML ({reason})") from error
