@@ -16,7 +16,7 @@ test: install
 quick: install
 	$(TESTS) -m "not slow"
 
-# The tests that take minutes each, and those of the built package, which need a fresh process.
+# The tests that take a quarter of a minute or more each, and those of the built package.
 long: install
 	$(TESTS) -m long
 

@@ -266,6 +266,7 @@ def blocks(kind):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_documentation_on_extending_is_true(tiny_data, tmp_path):
     installed = tmp_path / "site/mine-1.0.dist-info"
     installed.mkdir(parents=True)

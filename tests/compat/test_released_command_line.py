@@ -134,6 +134,7 @@ def run(place, command, *options, code=0):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_train_resume_and_eval(place):
     latest = "../exp/svcd/weights/checkpoint_latest_p2v.pth"
     weights = place / "exp/svcd/weights"

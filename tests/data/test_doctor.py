@@ -96,6 +96,7 @@ def test_three_planted_leaks_in_real_pairs_are_found_and_nothing_else(tmp_path, 
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real pairs are not here")
 @pytest.mark.slow
+@pytest.mark.long
 def test_svcd_as_distributed_checks_clean():
     diagnosis = examine(SHARED_DATA / "svcd")
     assert diagnosis.pairs == {"train": 506, "val": 200, "test": 100}

@@ -44,6 +44,7 @@ def inputs(tmp_path_factory):
     [guide for guide in GUIDES if guide.stem not in ELSEWHERE and command_lines(guide)],
     ids=lambda guide: guide.stem,
 )
+@pytest.mark.long
 def test_every_command_line_of_a_guide_runs(ctma, guide, inputs, tmp_path):
     for path in inputs.iterdir():
         (tmp_path / path.name).symlink_to(path)

@@ -17,6 +17,7 @@ pytest.importorskip("onnxruntime")
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_engines_are_timed_each_in_a_process_of_its_own(ctma, tiny_model, tiny_data, tmp_path):
     exported = tmp_path / "m.onnx"
     ctma("export", tiny_model, "-o", exported)

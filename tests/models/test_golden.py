@@ -150,6 +150,7 @@ def test_golden_training_steps_of_the_other_networks_agree(released_file, name):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_sliding_protocol_meets_the_golden_windows(golden_file):
     golden = np.load(GOLDEN / "sliding_window.npz")
     network = load_model(golden_file, {"fusion": 0.67})

@@ -245,6 +245,7 @@ def test_the_unfinished_map_of_another_pair_is_not_thrown_away(pair, tmp_path):
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnx", "exact"])
+@pytest.mark.long
 def test_every_engine_gives_the_same_bytes_however_a_scene_is_run(
     pair, lite, tmp_path, monkeypatch, engine
 ):
@@ -312,6 +313,7 @@ def test_a_run_is_resumed_only_where_the_same_computes(pair, tmp_path, monkeypat
         predict_scene(*pair, network, tmp_path, tiling=TILING, resume=True)
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_line_and_can_be_resumed(ctma_alone, tiny_model, pair, tmp_path):
     """A limit on the size of files stands for the full disk."""
     import resource
@@ -334,6 +336,7 @@ def test_a_full_disk_is_one_line_and_can_be_resumed(ctma_alone, tiny_model, pair
     assert not (tmp_path / "out/.ctma-unfinished").exists()
 
 
+@pytest.mark.long
 def test_workers_give_the_same_bytes(ctma, tiny_model, tmp_path):
     pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, 300, 600)) for n in (1, 2)]
     network = load_model(tiny_model)
@@ -353,6 +356,7 @@ def test_processes_started_after_workers_keep_their_threads(pair, expected, tmp_
     assert os.environ.get("OMP_NUM_THREADS") == threads
 
 
+@pytest.mark.long
 def test_a_killed_worker_of_a_running_cluster_loses_nothing(pair, expected, tmp_path):
     import dask
     from distributed import Client, LocalCluster

@@ -105,6 +105,7 @@ class NetworkTester:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("engine", ["openvino", "onnx"])
+    @pytest.mark.long
     def test_graphs_agree_at_sizes_that_they_were_not_made_at(self, engine):
         if engine in self.graphs:
             self.check_engine(engine)

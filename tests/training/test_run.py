@@ -73,6 +73,7 @@ def test_a_second_training_in_the_same_folder_is_refused(run, tiny_data):
         train(small_recipe(), tiny_data, run[0], device="cpu")
 
 
+@pytest.mark.long
 def test_killed_in_mid_epoch_and_resumed_the_curve_is_the_uninterrupted_one(
     run, tiny_data, tmp_path
 ):
@@ -617,7 +618,7 @@ def test_weights_are_not_lost_where_the_training_state_is_gone(tiny_data, tmp_pa
     assert (tmp_path / "run/best.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("network", ["fc-ef", "dsifn"])
+@pytest.mark.parametrize("network", ["fc-ef", pytest.param("dsifn", marks=pytest.mark.long)])
 def test_resumed_with_dropout_the_weights_are_those_of_the_uninterrupted_training(
     tiny_data, tmp_path, network
 ):
