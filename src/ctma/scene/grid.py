@@ -156,7 +156,7 @@ def _check_place(raster: DatasetReader) -> None:
 def _check_local(before: DatasetReader, after: DatasetReader) -> None:
     """Refuses two local CRS of different names, which PROJ takes for one."""
     systems = [pyproj.CRS.from_wkt(raster.crs.to_wkt()) for raster in (before, after)]
-    local = any(system.type_name == "Engineering CRS" for system in systems)
+    local = all(system.type_name == "Engineering CRS" for system in systems)
     if local and systems[0].name != systems[1].name:
         raise SceneError(
             f"{before.name} and {after.name}: have the CRS {systems[0].name!r} and "

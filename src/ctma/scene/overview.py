@@ -15,8 +15,8 @@ from rasterio.crs import CRS
 from shapely import from_wkb
 
 from ctma.figures.scenes import Overview, save_scene
+from ctma.scene.layer import plain_path
 from ctma.scene.rasters import raster_settings
-from ctma.scene.writing import plain_path
 from ctma.types import Pixels
 
 SIDE = 1000

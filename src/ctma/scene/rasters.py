@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from rasterio import DatasetReader
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 
-from ctma.errors import CtmaError, SceneError, first_line
+from ctma.errors import CtmaError, OutputError, SceneError, first_line
 from ctma.scene.servers import OF_SERVERS, is_remote, read_patiently
 
 CACHE_BYTES = 32 * 2**20
@@ -123,3 +125,33 @@ def raster_errors(what: str) -> Iterator[None]:
     ) as error:  # fmt: skip
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise SceneError(f"{what} ({first_line(cause)})") from error
+
+
+@contextmanager
+def heeding_errors(path: Path) -> Iterator[None]:
+    """Raises for errors of GDAL that rasterio only logs, such as those of closing a file.
+
+    Args:
+        path: The file that this thread writes.
+
+    Raises:
+        OutputError: If GDAL reported an error while the block ran.
+    """
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.thread == threading.get_ident() and "signalled an error" in record.msg:
+                said.append(record.getMessage())
+
+    logger, listener = logging.getLogger("rasterio"), Listener(logging.INFO)
+    level = logger.level
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(listener)
+    if said:
+        raise OutputError(f"cannot write {path}: {said[-1].partition('msg=')[2].strip()}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pyogrio
@@ -16,25 +16,20 @@ import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
-from pyogrio.util import vsi_path
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
-from rasterio.windows import Window
-from shapely import to_wkb
-from shapely.geometry.base import BaseGeometry
 
 from ctma.errors import OutputError, extras, first_line
 from ctma.files import refuse_inputs
 from ctma.scene.grid import Grid
-from ctma.scene.polygons import Change, GroundArea, Tracer
-from ctma.scene.rasters import files_beside
+from ctma.scene.layer import LAYER, PolygonLayer, plain_path
+from ctma.scene.polygons import Tracer
+from ctma.scene.rasters import files_beside, heeding_errors
 from ctma.scene.settings import POLYGON_DRIVERS, PolygonSettings
 from ctma.scene.store import Store, unfinished_sources
 from ctma.scene.strips import NO_DATA, STEPS
 
 BLOCK = 512
-CHUNK = 5000
-"""Number of polygons in memory before they are written."""
-
 TRACED_ROWS = 512
 """Rows whose changes are traced at a time."""
 
@@ -45,8 +40,6 @@ SUMMARY = "summary.json"
 
 PICTURE = "overview.png"
 """The picture of a result."""
-
-_COLUMNS = {"id": "int64", "area_m2": "f8", "mean_probability": "f8", "max_probability": "f8"}
 
 
 def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> None:
@@ -137,75 +130,13 @@ def write_scene(
             (output / old_name).unlink(missing_ok=True)
         for name, part in zip(names, parts, strict=True):
             os.replace(part, output / name)
-    except (RasterioError, DataSourceError, DataLayerError) as error:
+    except (RasterioError, CPLE_BaseError, DataSourceError, DataLayerError) as error:
         raise OutputError(f"cannot write {output}: {first_line(error)}") from error
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
     return {**pixels, "changes": layer.count, "changed_area_m2": round(layer.area, 2)}
-
-
-class PolygonLayer:
-    """Writes polygons to a GeoPackage, with one chunk in memory at a time.
-
-    Args:
-        path: The GeoPackage.
-        grid: The scene's grid.
-        settings: How polygons are written.
-    """
-
-    def __init__(self, path: Path, grid: Grid, settings: PolygonSettings):
-        self.path = path
-        self.crs = grid.crs.to_wkt()
-        self.min_area = settings.min_area
-        self.tolerance = settings.simplify * abs(grid.transform.a)
-        self.ground_area = GroundArea(grid)
-        self.geometries: list[BaseGeometry] = []
-        self.records: list[tuple[float, ...]] = []
-        self.count = 0
-        self.area = 0.0
-
-    def add(self, changes: Iterator[Change]) -> None:
-        """Adds changes; their probabilities are in steps, as stored in the raster."""
-        for change in changes:
-            geometry = change.geometry
-            area = self.ground_area(geometry)
-            if area < self.min_area:
-                continue
-            self.count += 1
-            self.area += area
-            if self.tolerance:
-                geometry = geometry.simplify(self.tolerance)
-            self.geometries.append(geometry)
-            mean, highest = change.total / change.pixels / STEPS, change.highest / STEPS
-            self.records.append((self.count, round(area, 2), round(mean, 4), round(highest, 4)))
-            if len(self.records) >= CHUNK:
-                self._flush()
-
-    def close(self) -> None:
-        """Writes the remaining polygons; a scene without changes gives an empty layer."""
-        if self.records or not self.count:
-            self._flush()
-
-    def _flush(self) -> None:
-        columns = np.array(self.records, np.float64).reshape(-1, len(_COLUMNS)).T
-        with _fixed_date(), plain_path(self.path) as path:
-            pyogrio.raw.write(
-                path,
-                to_wkb(np.array(self.geometries, dtype=object)),
-                [
-                    values.astype(kind)
-                    for values, kind in zip(columns, _COLUMNS.values(), strict=True)
-                ],
-                [*_COLUMNS],
-                driver="GPKG",
-                layer="changes",
-                geometry_type="Polygon",
-                crs=self.crs,
-                append=self.path.exists(),
-            )
-        self.geometries, self.records = [], []
 
 
 def _write_rasters(
@@ -217,30 +148,29 @@ def _write_rasters(
 ) -> dict[str, Any]:
     tracer = Tracer(grid)
     plains = [store.scratch(f"plain-{name}") for name in RASTERS]
-    changed = seen = row = 0
-    profile = {
-        "driver": "GTiff", "dtype": "uint8", "count": 1, "nodata": NO_DATA, "tiled": True,
-        "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "if_safer",
-        "crs": grid.crs, "transform": grid.transform,
-        "width": grid.width, "height": grid.height,
-    }  # fmt: skip
+    changed = seen = 0
     with ExitStack() as files:
-        rasters = [files.enter_context(rasterio.open(path, "w", **profile)) for path in plains]
-        rasters[0].scales = (1 / STEPS,)
+        raws = [files.enter_context(path.open("wb")) for path in plains]
         for strip in strips:
             stored, mask = strip
-            for raster, values in zip(rasters, strip, strict=True):
-                raster.write(values, 1, window=Window(0, row, grid.width, len(values)))
+            for raw, values in zip(raws, strip, strict=True):
+                raw.write(np.ascontiguousarray(values).data)
             for first in range(0, len(mask), TRACED_ROWS):
                 traced = slice(first, first + TRACED_ROWS)
                 change = mask[traced] == 1
                 layer.add(tracer.add(change.view(np.uint8), stored[traced]))
                 changed += int(np.count_nonzero(change))
             seen += int(np.count_nonzero(mask != NO_DATA))
-            row += len(mask)
     layer.add(tracer.close())
-    for plain, part, resampling in zip(plains, parts, RASTERS.values(), strict=False):
-        _to_cog(plain, part, resampling)
+    scales = 1 / STEPS, 1.0
+    for plain, part, scale, resampling in zip(
+        plains, parts, scales, RASTERS.values(), strict=False
+    ):
+        described = _describe_raw(plain, grid, scale)
+        with heeding_errors(part):
+            _to_cog(described, part, resampling)
+        for path in (described, plain):
+            path.unlink()
     return {
         "valid_pixels": seen,
         "changed_pixels": changed,
@@ -248,12 +178,31 @@ def _write_rasters(
     }
 
 
-def _to_cog(plain: Path, target: Path, resampling: str) -> None:
+def _describe_raw(raw: Path, grid: Grid, scale: float) -> Path:
+    """Writes a VRT beside the bytes of a raster, row after row, so that GDAL can read them.
+
+    GDAL does not write the bytes itself: on a full disk, libtiff may never return.
+    """
+    place = ", ".join(map(repr, grid.transform.to_gdal()))
+    path = raw.with_suffix(".vrt")
+    path.write_text(
+        f'<VRTDataset rasterXSize="{grid.width}" rasterYSize="{grid.height}">'
+        f"<SRS>{escape(grid.crs.to_wkt())}</SRS><GeoTransform>{place}</GeoTransform>"
+        '<VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand">'
+        f"<NoDataValue>{NO_DATA}</NoDataValue><Scale>{scale!r}</Scale>"
+        f'<SourceFilename relativeToVRT="1">{escape(raw.name)}</SourceFilename>'
+        f"<PixelOffset>1</PixelOffset><LineOffset>{grid.width}</LineOffset>"
+        "</VRTRasterBand></VRTDataset>",
+        encoding="utf-8",
+    )
+    return path
+
+
+def _to_cog(source: Path, target: Path, resampling: str) -> None:
     rasterio.shutil.copy(
-        plain, target, driver="COG", compress="lzw", bigtiff="if_safer",
+        source, target, driver="COG", compress="lzw", bigtiff="if_safer",
         num_threads="all_cpus", overview_resampling=resampling,
     )  # fmt: skip
-    plain.unlink()
 
 
 def _convert(traced: Path, target: Path, polygon_format: str) -> None:
@@ -272,32 +221,9 @@ def _convert(traced: Path, target: Path, polygon_format: str) -> None:
                 polygons,
                 target,
                 driver=POLYGON_DRIVERS[polygon_format],
-                layer="changes",
+                layer=LAYER,
                 geometry_type="Polygon",
                 geometry_name=described["geometry_name"],
                 crs=described["crs"],
                 **options,
             )
-
-
-@contextmanager
-def plain_path(path: Path) -> Iterator[Path]:
-    """A path to the same file that pyogrio can read: pyogrio misreads ``!`` and line breaks."""
-    if vsi_path(path) == str(path):
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder) / "link"
-        link.symlink_to(path.parent.resolve(), target_is_directory=True)
-        yield link / path.name
-
-
-@contextmanager
-def _fixed_date() -> Iterator[None]:
-    """Fixes the date that GeoPackages store, so that equal runs give equal bytes."""
-    previous_date = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
-    try:
-        yield
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": previous_date})
