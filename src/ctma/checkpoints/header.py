@@ -49,6 +49,7 @@ class Header(Usage):
         recipe: The full training recipe.
         epoch: Number of finished epochs, counted from 1.
         scores: Measured scores, each with its split, protocol, threshold and data fingerprint.
+        checksum: The SHA-256 of the weights; empty in files of former versions.
         ctma_version: The version of ctma that wrote the header.
         format_version: The version of the header format.
     """
@@ -64,6 +65,7 @@ class Header(Usage):
     recipe: dict[str, Any] = Field(default_factory=dict)
     epoch: int | None = None
     scores: list[dict[str, Any]] = Field(default_factory=list)
+    checksum: str = ""
     ctma_version: str = ""
     format_version: int = FORMAT_VERSION
 

@@ -20,8 +20,7 @@ from ctma.checkpoints.header import (
     read_header,
 )
 from ctma.checkpoints.released import find_unsaid, load_released
-from ctma.checkpoints.sums import CHECKSUM, check_sum, checksum
-from ctma.checkpoints.weights import load_weights
+from ctma.checkpoints.weights import checksum, load_weights
 from ctma.engines.prepared import refuse_prepared
 from ctma.errors import (
     CheckpointError,
@@ -39,7 +38,7 @@ from ctma.models.registry import create_model
 from ctma.models.usage import Usage
 
 _USAGE = tuple(Usage.model_fields)
-_OWN = {"network", "arguments", "ctma_version", "format_version", *_USAGE}
+_OWN = {"network", "arguments", "ctma_version", "format_version", "checksum", *_USAGE}
 _PROVENANCE = Header.model_fields.keys() - _OWN
 """Names of the header fields besides the network and its usage."""
 
@@ -79,21 +78,21 @@ def save_model(
             raise SettingError(f"`{name}`: is part of the network's `usage`; set it there")
         if name not in _PROVENANCE:
             raise UnknownNameError("field of a header", name, _PROVENANCE)
-    header = Header(
-        network=network.name,
-        arguments=network.arguments,
-        ctma_version=__version__,
-        **{**network.provenance, **provenance, **dict(network.usage)},
-    )
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
     if half:
         weights = {name: _halve(name, weight) for name, weight in weights.items()}
+    header = Header(
+        network=network.name,
+        arguments=network.arguments,
+        ctma_version=__version__,
+        checksum=checksum(weights),
+        **{**network.provenance, **provenance, **dict(network.usage)},
+    )
     with whole_file(path) as part:
         try:
-            metadata = {KEY: header.model_dump_json(), CHECKSUM: checksum(weights)}
-            save_file(weights, part, metadata=metadata)
+            save_file(weights, part, metadata={KEY: header.model_dump_json()})
         except SafetensorError as error:
             raise OutputError(f"cannot write {path}: {first_line(error)}") from error
 
@@ -128,7 +127,8 @@ def load_model(path: str | Path, arguments: Mapping[str, Any] | None = None) -> 
         raise CheckpointError(f"{path}: {error}") from error
     weights = load_file(path)
     load_weights(network, weights, path)
-    check_sum(path, weights)
+    if header.checksum and header.checksum != checksum(weights):
+        raise CheckpointError(f"{path}: is damaged, its weights do not fit its checksum")
     network.provenance = header.model_dump(exclude=_OWN)
     return channels_last(network).eval()
 

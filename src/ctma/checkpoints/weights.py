@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ctma.errors import CheckpointError
@@ -29,3 +31,12 @@ def load_weights(network: ChangeNetwork, weights: Mapping[str, Tensor], source: 
         more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(f"{source}: weights do not fit: {'; '.join(problems[:3])}{more}")
     network.load_state_dict(weights)
+
+
+def checksum(weights: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of weights on the CPU, with their names, types and shapes, as 64 digits."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(weights.items()):
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
+        digest.update(weight.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -27,6 +27,8 @@ from ctma.training.settings import Recipe
 LATEST = "latest.ckpt"
 LATEST_WEIGHTS = "latest.safetensors"
 RECIPE = "recipe.yaml"
+FIRST = ".first-epoch"
+"""Stands in the folder until the first training state does: weights beside it are unfinished."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ class CheckpointKeeper(Checkpoint):
         }
         self.validation_data = data_fingerprint(self.pairs.validation)
         self._check_same_data()
+        if not (self.output / LATEST).exists():
+            with whole_file(self.output / FIRST):
+                pass
         with whole_file(self.output / RECIPE) as part:
             part.write_text(yaml.safe_dump(self.provenance["recipe"], sort_keys=False))
 
@@ -172,3 +177,4 @@ class CheckpointKeeper(Checkpoint):
             return
         with whole_file(self.output / LATEST) as part:
             trainer.save_checkpoint(part)
+        (self.output / FIRST).unlink(missing_ok=True)

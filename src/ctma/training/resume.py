@@ -17,7 +17,7 @@ from ctma.errors import CheckpointError, OutputError, SettingError
 from ctma.files import file_fingerprint
 from ctma.models.base import ChangeNetwork
 from ctma.models.registry import model_arguments
-from ctma.training.keeper import LATEST, LATEST_WEIGHTS, RECIPE, CheckpointKeeper
+from ctma.training.keeper import FIRST, LATEST, LATEST_WEIGHTS, RECIPE, CheckpointKeeper
 from ctma.training.recipes import check_recipe, load_kept
 from ctma.training.settings import Recipe
 
@@ -66,6 +66,8 @@ def _refuse_training(output: Path) -> None:
 @rank_zero_only
 def _refuse_weights(output: Path) -> None:
     """Refuses a folder whose weights a new training would replace."""
+    if (output / FIRST).exists():
+        return
     for name in (LATEST_WEIGHTS, RUN_BEST):
         if (output / name).exists():
             raise OutputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from ctma.checkpoints.header import find_checkpoint
 from ctma.devices import describe_computing, find_device, find_precision
 from ctma.engines.eager import Eager
+from ctma.errors import OutputError
 from ctma.files import sole_run
 from ctma.inference.images import check_takes_images
 from ctma.training.initial import create_network, load_initial
@@ -130,12 +132,12 @@ def fit(
     joined = torch.distributed.is_initialized()
     with quiet_lightning():
         trainer = create_trainer(module.recipe, output, callbacks, hardware, logs)
-        with sole_run(output) if alone and trainer.is_global_zero else nullcontext():
+        lock = sole_run(output) if alone and trainer.is_global_zero else nullcontext()
+        with lock, _writing(output), _interruptible():
             if trainer.is_global_zero:
                 begin()
                 logs.begin(trainer.loggers, output, module.recipe)
-            with _interruptible():
-                trainer.fit(module, datamodule=pairs, ckpt_path=latest, weights_only=True)
+            trainer.fit(module, datamodule=pairs, ckpt_path=latest, weights_only=True)
     if torch.distributed.is_initialized() and not joined:
         # The next scoring runs in one process and must not wait for the others.
         torch.distributed.destroy_process_group()
@@ -150,6 +152,31 @@ def _interruptible() -> Iterator[None]:
         if isinstance(end.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from end
         raise
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    """Turns a write that fails into one line, also where a thread of TensorBoard writes.
+
+    Raises:
+        OutputError: Instead of ``OSError``.
+    """
+    usual = threading.excepthook
+
+    def quiet(end: threading.ExceptHookArgs) -> None:
+        # TensorBoard raises the error again where the training waits for its thread.
+        if not isinstance(end.exc_value, OSError):
+            usual(end)
+
+    threading.excepthook = quiet
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
+    finally:
+        threading.excepthook = usual
 
 
 def seed_everything(seed: int) -> None:

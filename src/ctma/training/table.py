@@ -18,7 +18,17 @@ def read_table(run: Path) -> list[dict[str, float]]:
         return [
             {name: _number(value) for name, value in row.items() if value}
             for row in csv.DictReader(file)
+            if _is_whole(row)
         ]
+
+
+def _is_whole(row: dict[str, str]) -> bool:
+    """Whether a line is no part of a line, as a full disk leaves."""
+    try:
+        [_number(value) for value in row.values() if value]
+    except (AttributeError, ValueError):
+        return False
+    return None not in row
 
 
 def _number(text: str) -> float:
