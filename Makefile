@@ -8,10 +8,11 @@ RUNS ?= runs
 demo: install
 	$(BIN)/ctma demo
 
-# Two processes side by side, each with one thread.
+# Two processes side by side, each with one thread; new ones for the tests of the whole package.
 TESTS = $(BIN)/python -m pytest -n 2 --dist worksteal
 test: install
-	$(TESTS)
+	$(TESTS) --ignore-glob='tests/test_*.py'
+	$(TESTS) tests/test_*.py
 
 quick: install
 	$(TESTS) -m "not slow"

@@ -1,5 +1,6 @@
 """Settings for all tests; generated pairs, tiny models, and the golden weights."""
 
+import faulthandler
 import os
 
 # Before anything is imported that looks, and for the processes that tests start too: how wide
@@ -13,6 +14,7 @@ os.environ |= {
 
 import pytest
 import torch
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from ctma import create_model, save_model
 from ctma.data.synthetic import write_synthetic
@@ -23,6 +25,13 @@ from support.golden import golden_state
 @pytest.fixture(autouse=True, scope="session")
 def _threads():
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.fixture(autouse=True)
+def _crashes_are_told(request):
+    """Puts Python's handler of crashes back, which Lightning takes down after each training."""
+    faulthandler.disable()
+    faulthandler.enable(request.config.stash[fault_handler_stderr_fd_key])
 
 
 @pytest.fixture(autouse=True, scope="session")
