@@ -72,30 +72,39 @@ def unit_scaling(bands: int, full_scale: float) -> Scaling:
 def percentile_scaling(values: NDArray[Any]) -> Scaling:
     """The scaling from the 1st to the 99th percentile of each band's usual values.
 
-    Clouds, glint and dead lines do not count: the end of the values' type, and values that lie far
-    from the middle half of the values.
+    Clouds, glint and dead lines do not count: the values at the ends of their type, and, where a
+    percentile lies far from the middle half of the values, all values that lie as far.
 
     Args:
         values: Valid values (bands, N).
     """
-    ends = [np.percentile(_usual(band).astype(np.float64), PERCENTILES) for band in values]
+    ends = [_find_ends(band) for band in values]
     return Scaling(
-        tuple(float(low) for low, _ in ends),
-        tuple(float(high) if high > low else float(low) + 1 for low, high in ends),
+        tuple(low for low, _ in ends),
+        tuple(high if high > low else low + 1 for low, high in ends),
     )
 
 
-def _usual(values: NDArray[Any]) -> NDArray[Any]:
-    """The values (N,) without those at the end of their type, and without those far out."""
-    kept = values
-    if np.issubdtype(values.dtype, np.integer):
-        limits = np.iinfo(values.dtype)
-        inside = values[(values > limits.min) & (values < limits.max)]
-        kept = inside if 2 * inside.size > values.size else values
-    first, third = np.percentile(kept.astype(np.float64), (25, 75))
-    reach = FENCE * (third - first)
-    near = kept[(kept >= first - reach) & (kept <= third + reach)]
-    return near if reach else kept
+def _find_ends(values: NDArray[Any]) -> tuple[float, float]:
+    """The percentiles of the usual values of a band (N,)."""
+    kept = _inside_type(values).astype(np.float64)
+    low, first, third, high = np.percentile(kept, (PERCENTILES[0], 25, 75, PERCENTILES[1]))
+    floor, ceiling = first - FENCE * (third - first), third + FENCE * (third - first)
+    if floor < ceiling and (low < floor or high > ceiling):
+        near = kept[(kept >= floor) & (kept <= ceiling)]
+        nearest = np.percentile(near, PERCENTILES)
+        low = nearest[0] if low < floor else low
+        high = nearest[1] if high > ceiling else high
+    return float(low), float(high)
+
+
+def _inside_type(values: NDArray[Any]) -> NDArray[Any]:
+    """The values without those at the ends of an integer type, unless these are the most."""
+    if not np.issubdtype(values.dtype, np.integer):
+        return values
+    limits = np.iinfo(values.dtype)
+    inside = values[(values > limits.min) & (values < limits.max)]
+    return inside if 2 * inside.size > values.size else values
 
 
 def find_disparity(first: Scaling, second: Scaling) -> float:
