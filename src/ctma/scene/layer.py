@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyogrio
 from pyogrio.util import vsi_path
-from shapely import Point, to_wkb
+from shapely import Point, to_wkb, total_bounds
 from shapely.geometry.base import BaseGeometry
 
 from ctma.errors import OutputError
@@ -24,6 +24,8 @@ from ctma.scene.strips import STEPS
 
 CHUNK = 5000
 """Number of polygons in memory before they are written."""
+
+Extent = tuple[float, ...]
 
 LAYER = "changes"
 
@@ -52,6 +54,7 @@ class PolygonLayer:
         self.records: list[tuple[float, ...]] = []
         self.count = 0
         self.area = 0.0
+        self.extent: Extent | None = None
 
     def add(self, changes: Iterator[Change]) -> None:
         """Adds changes; their probabilities are in steps, as stored in the raster."""
@@ -83,6 +86,8 @@ class PolygonLayer:
     def _flush(self) -> None:
         with plain_path(self.path) as path:
             self._write(path, self.geometries, self.records, append=self.path.exists())
+        if self.geometries:
+            self.extent = _unite(self.extent, tuple(total_bounds(self.geometries).tolist()))
         self.geometries, self.records = [], []
 
     def _write(
@@ -114,7 +119,11 @@ class PolygonLayer:
             wanted = _describe(expected)
         try:
             with closing(sqlite3.connect(self.path)) as found:
-                whole = _describe(found) == wanted and _count(found) == {self.count}
+                whole = (
+                    _describe(found) == wanted
+                    and _count(found) == {self.count}
+                    and _read_extent(found) == self.extent
+                )
         except sqlite3.Error:
             whole = False
         if not whole:
@@ -139,6 +148,20 @@ def _count(database: sqlite3.Connection) -> set[int]:
         "SELECT feature_count FROM gpkg_ogr_contents",
     )
     return {database.execute(question).fetchone()[0] for question in questions}
+
+
+def _read_extent(database: sqlite3.Connection) -> Extent | None:
+    question = "SELECT min_x, min_y, max_x, max_y FROM gpkg_contents"
+    extent: Extent = database.execute(question).fetchone()
+    return None if None in extent else extent
+
+
+def _unite(extent: Extent | None, other: Extent) -> Extent:
+    """West, south, east and north of two extents."""
+    if extent is None:
+        return other
+    lowest, highest = np.minimum(extent, other), np.maximum(extent, other)
+    return (*lowest[:2].tolist(), *highest[2:].tolist())
 
 
 @contextmanager
