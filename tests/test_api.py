@@ -178,6 +178,7 @@ def test_predict_brings_images_to_the_distance_the_network_was_trained_at(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_large_images_are_predicted_in_windows(model):
     before, after = random_image(1, 1100), random_image(2, 1100)
     prediction = ctma.predict(before, after, model)

@@ -246,6 +246,7 @@ def test_masks_of_any_origin_stand_in_the_table(done, tiny_data, ctma, tmp_path)
     refused(ctma, "is 32 x 32, its label 64 x 64", *line)
 
 
+@pytest.mark.long
 def test_a_training_split_that_shows_test_scenes_stops_it_unless_named(tiny_data, ctma, tmp_path):
     data = shutil.copytree(tiny_data, tmp_path / "leaking")
     for kind in ("A", "B", "label"):

@@ -134,9 +134,10 @@ def test_killed_at_random_moments_and_resumed_the_files_are_the_same(pair, expec
     assert not (output / ".ctma-unfinished").exists()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_map_that_is_interrupted_says_one_line_and_goes_on(ctma, tiny_model, tmp_path):
-    pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, 700, 700)) for n in (1, 2)]
+    pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, 1400, 1400)) for n in (1, 2)]
     command = ("predict", *map(str, pair), "-c", str(tiny_model), "--device", "cpu")
     ctma(*command, "-o", tmp_path / "whole")
     process = subprocess.Popen(
@@ -348,6 +349,7 @@ def test_workers_give_the_same_bytes(ctma, tiny_model, tmp_path):
     assert outputs(tmp_path / "alone") == outputs(tmp_path / "shared")
 
 
+@pytest.mark.long
 def test_processes_started_after_workers_keep_their_threads(pair, expected, tmp_path):
     threads = os.environ.get("OMP_NUM_THREADS")
     predict_scene(*pair, Slow().eval(), tmp_path, tiling=TILING, workers=1)

@@ -242,6 +242,7 @@ def test_automatic_precision_is_bf16_where_the_processor_multiplies_it(
     assert trained("neither", units[0], epochs=2, resume=True) == "float32"
 
 
+@pytest.mark.long
 def test_two_processes_train_and_score_as_one_to_the_last_pixel(
     tiny_data, tmp_path, ctma, ctma_alone
 ):

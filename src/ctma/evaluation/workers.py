@@ -88,6 +88,7 @@ def open_workers(
             arguments = (there, way, pairs, threads, cache)
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
+            there.close()  # else a process that ended would be waited for
             started.append((process, here))
             ask(here, "prepare")  # one worker after the other
         yield [here for _, here in started]

@@ -36,11 +36,14 @@ def find_scenes(before: str, after: str, *, ignore_georeference: bool = False) -
     Raises:
         DataError: If a file or a partner is missing.
         SceneError: If two files have transforms without a CRS that place them apart.
-        SettingError: If folders hold both images and rasters with a CRS.
+        SettingError: If folders hold both images and rasters with a CRS, or ``ignore_georeference``
+            meets an address.
     """
     local = [Path(path) for path in (before, after) if not is_address(path)]
     if len(local) < 2:
         check_there(*local)
+        if ignore_georeference:
+            raise SettingError("`ignore_georeference`: is for files and folders on disk")
         return [Scene("", before, after)]
     pairs = find_partners(Path(before), Path(after))
     if ignore_georeference:

@@ -76,8 +76,9 @@ def predict_scene(
     each date. The network predicts overlapping windows. ctma blends the windows by weights that
     sum to one.
 
-    Warns where the dates are clearly shifted, pixels are too coarse for the network, or the CRS is
-    tied to no place on Earth.
+    Warns where the dates are clearly shifted, their ranges lie far apart, ``scale`` leaves out most
+    values, pixels are too coarse for the network, the CRS is tied to no place on Earth, or no pixel
+    has data in both dates.
 
     Args:
         before: A raster: a file, a URL of a COG, or a ``/vsi…`` path.

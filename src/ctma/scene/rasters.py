@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -77,8 +78,7 @@ def _open(path: str, what: str) -> DatasetReader:
 
 def _with_lower_scheme(path: str) -> str:
     """A URL whose scheme is in lower case, as rasterio knows it; other paths unchanged."""
-    scheme, mark, rest = path.partition("://")
-    return f"{scheme.lower()}{mark}{rest}" if mark else path
+    return re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://", lambda scheme: scheme[0].lower(), path)
 
 
 def files_beside(path: str) -> list[str]:

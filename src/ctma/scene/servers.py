@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import http
+import http.client
+import os
 import re
 import time
 import urllib.error
@@ -33,6 +34,14 @@ PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 WAIT = 15.0
 """Seconds to wait when the server is asked for the reason of a failure."""
+
+MOST_ASKED = 3
+"""Number of a mosaic's sources whose servers are asked for a reason."""
+
+_OTHER_WAYS = {
+    "GDAL_HTTP_USERPWD", "GDAL_HTTP_AUTH", "GDAL_HTTP_HEADERS", "GDAL_HTTP_HEADER_FILE",
+    "GDAL_HTTP_PROXY", "GDAL_HTTPS_PROXY", "GDAL_HTTP_UNSAFESSL",
+}  # fmt: skip
 
 _REMOTE = re.compile(
     r"https?://|ftp://|s3://|gs://|az://|/vsi(curl|s3|gs|az|adls|oss|swift|\w*hdfs)", re.IGNORECASE
@@ -82,13 +91,16 @@ def read_patiently(
             return act()
         except SceneError as error:
             asked = [path for path in addresses() if is_remote(path)]
-            reason = next(filter(None, map(find_reason, asked)), None)
-            if not asked or (reason is None and pause is None):
+            if not asked:
                 raise
-            if reason is not None and (reason.final or pause is None):
+            _forget_answers()
+            reason = next(filter(None, map(find_reason, asked[:MOST_ASKED])), None)
+            if reason is None and pause is None:
+                raise
+            # Another source of a mosaic may have failed, and may be there a little later.
+            if reason is not None and (pause is None or (reason.final and len(asked) == 1)):
                 raise SceneError(f"{what} ({reason.text})") from error
         time.sleep(pause or 0)
-        _forget_answers()
         recover()
     raise AssertionError("the last try returns or raises")
 
@@ -112,7 +124,8 @@ def find_reason(path: str) -> Reason | None:
         The reason; ``None`` if the server gives the file, or cannot be asked.
     """
     found = _URL.search(path)
-    if found is None:
+    # With credentials or a proxy, GDAL would ask in another way.
+    if found is None or "@" in path or "header." in path or _OTHER_WAYS & os.environ.keys():
         return None
     url = found[0]
     # The pattern admits http and https alone.
@@ -125,5 +138,10 @@ def find_reason(path: str) -> Reason | None:
             return Reason(f"{url}: HTTP {answer.status}, the server sends no ranges", True)
     except urllib.error.HTTPError as error:
         return Reason(f"{url}: the server answers HTTP {error.code}", error.code not in PASSING)
-    except OSError:
-        return Reason(f"{url}: the server does not answer", True)
+    except (http.client.HTTPException, ValueError):
+        return None
+    except OSError as error:
+        late = isinstance(error, TimeoutError) or isinstance(
+            getattr(error, "reason", None), TimeoutError
+        )
+        return Reason(f"{url}: the server does not answer", late)

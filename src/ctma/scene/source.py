@@ -230,7 +230,8 @@ class Source:
 
 
 def _check_nodata(raster: DatasetReader, bands: Sequence[int], nodata: float | None) -> None:
-    for kind in {raster.dtypes[band - 1] for band in bands}:
+    untagged = (band for band in bands if raster.nodatavals[band - 1] is None)
+    for kind in {raster.dtypes[band - 1] for band in untagged}:
         if nodata is None or np.issubdtype(kind, np.floating):
             continue
         limits = np.iinfo(kind)

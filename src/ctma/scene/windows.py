@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ctma.devices import find_device
 from ctma.engines.prepared import Prepared
 from ctma.engines.sessions import SessionEngine
-from ctma.errors import SettingError, extras, first_line
+from ctma.errors import SceneError, SettingError, extras, first_line
 from ctma.inference.protocols import whole
 from ctma.models.base import ChangeNetwork
 from ctma.scene.plan import Images, Plan, Reader, WindowIndex
@@ -254,4 +254,10 @@ def _predict_on_worker(parcel: _Parcel, plan: Plan, index: WindowIndex) -> NDArr
         reader = getattr(_worker, "reader", None)
         if reader is None or reader.plan != plan:
             _worker.reader = reader = Reader(plan)
-        return look(parcel.model, reader.read(index))
+        try:
+            images = reader.read(index)
+        except SceneError:
+            # A raster whose server failed may keep parts of answers: the next task opens it anew.
+            _worker.reader = None
+            raise
+        return look(parcel.model, images)

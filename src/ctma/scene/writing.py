@@ -29,7 +29,6 @@ from ctma.scene.settings import POLYGON_DRIVERS, PolygonSettings
 from ctma.scene.store import Store, unfinished_sources
 from ctma.scene.strips import NO_DATA, STEPS
 
-BLOCK = 512
 TRACED_ROWS = 512
 """Rows whose changes are traced at a time."""
 
@@ -126,6 +125,8 @@ def write_scene(
         layer.close()
         with plain_path(layer.path) as traced, plain_path(parts[-1]) as target:
             _convert(traced, target, settings.form)
+            if pyogrio.read_info(target, force_feature_count=True)["features"] != layer.count:
+                raise OutputError(f"cannot write {output}: the disk did not take all polygons")
         for old_name in (SUMMARY, PICTURE, *(f"changes.{form}" for form in POLYGON_DRIVERS)):
             (output / old_name).unlink(missing_ok=True)
         for name, part in zip(names, parts, strict=True):

@@ -107,7 +107,8 @@ class CheckpointKeeper(Checkpoint):
         assert scores is not None
         epoch = trainer.current_epoch + 1
         files = [LATEST_WEIGHTS]
-        if not self.best_epoch and scores.true_positive + scores.false_negative == 0:
+        changed = scores.true_positive + scores.false_negative
+        if not self.best_epoch and not changed and trainer.is_global_zero:
             warn(
                 "no validation pair shows change, so F1 is 0 and cannot choose the best epoch; "
                 f"{RUN_BEST} is that of epoch {epoch}"

@@ -24,11 +24,13 @@ def read_table(run: Path) -> list[dict[str, float]]:
 
 def _is_whole(row: dict[str, str]) -> bool:
     """Whether a line is no part of a line, as a full disk leaves."""
+    if None in row or None in row.values():
+        return False
     try:
         [_number(value) for value in row.values() if value]
-    except (AttributeError, ValueError):
+    except ValueError:
         return False
-    return None not in row
+    return True
 
 
 def _number(text: str) -> float:
