@@ -125,8 +125,6 @@ def write_scene(
         layer.close()
         with plain_path(layer.path) as traced, plain_path(parts[-1]) as target:
             _convert(traced, target, settings.form)
-            if pyogrio.read_info(target, force_feature_count=True)["features"] != layer.count:
-                raise OutputError(f"cannot write {output}: the disk did not take all polygons")
         for old_name in (SUMMARY, PICTURE, *(f"changes.{form}" for form in POLYGON_DRIVERS)):
             (output / old_name).unlink(missing_ok=True)
         for name, part in zip(names, parts, strict=True):
@@ -228,3 +226,9 @@ def _convert(traced: Path, target: Path, polygon_format: str) -> None:
                 crs=described["crs"],
                 **options,
             )
+        counts = [
+            pyogrio.read_info(path, force_feature_count=True)["features"]
+            for path in (traced, target)
+        ]
+        if counts[0] != counts[1]:
+            raise OutputError(f"cannot write {target}: the disk did not take all polygons")
