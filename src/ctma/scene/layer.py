@@ -122,7 +122,7 @@ class PolygonLayer:
                 whole = (
                     _describe(found) == wanted
                     and _count(found) == {self.count}
-                    and _read_extent(found) == self.extent
+                    and _is_same(_read_extent(found), self.extent)
                 )
         except sqlite3.Error:
             whole = False
@@ -154,6 +154,13 @@ def _read_extent(database: sqlite3.Connection) -> Extent | None:
     question = "SELECT min_x, min_y, max_x, max_y FROM gpkg_contents"
     extent: Extent = database.execute(question).fetchone()
     return None if None in extent else extent
+
+
+def _is_same(extent: Extent | None, other: Extent | None) -> bool:
+    """Whether two extents are one; GDAL writes some 15 digits."""
+    if extent is None or other is None:
+        return extent is other
+    return bool(np.allclose(extent, other, rtol=1e-12, atol=1e-9))
 
 
 def _unite(extent: Extent | None, other: Extent) -> Extent:
