@@ -19,7 +19,8 @@ quick: install
 
 # The tests that take a quarter of a minute or more each, and those of the built package.
 long: install
-	$(TESTS) -m long
+	$(TESTS) -m long --ignore=tests/test_packaging.py
+	$(BIN)/python -m pytest -m long tests/test_packaging.py
 
 # The site, in build/site, with the commands and the public names as pages.
 docs: install

@@ -1,7 +1,9 @@
 """Settings for all tests; generated pairs, tiny models, and the golden weights."""
 
+import ctypes
 import faulthandler
 import os
+import sys
 
 # Before anything is imported that looks, and for the processes that tests start too: how wide
 # tables are, what runs networks that tests do not prepare, and how many threads share a sum; one,
@@ -27,11 +29,22 @@ def _threads():
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
+class _SignalStack(ctypes.Structure):
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
 @pytest.fixture(autouse=True)
 def _crashes_are_told(request):
-    """Puts Python's handler of crashes back, which Lightning takes down after each training."""
+    """Puts Python's handler of crashes back, which Lightning takes down after each training.
+
+    Handlers run on the usual stack. On a stack of their own that is too small for the registers of
+    the processor (AMX), the kernel ends the process without a word when a child process ends.
+    """
     faulthandler.disable()
     faulthandler.enable(request.config.stash[fault_handler_stderr_fd_key])
+    if sys.platform == "linux":
+        none = _SignalStack(None, 2, 0)  # SS_DISABLE
+        ctypes.CDLL(None).sigaltstack(ctypes.byref(none), None)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -82,12 +82,9 @@ COMMANDS = {
         ("half.safetensors",),
         earlier="half.safetensors",
     ),
-    "export": Command(
-        "export {base}/m.safetensors -o {work}/m.pt2 --overwrite", ("m.pt2",), earlier="m.pt2"
-    ),
     "prepare": Command(
         "prepare levir-cd {base}/raw {work}/cut",
-        ("cut/*/A/*.png", "cut/*/B/*.png", "cut/*/label/*.png"),
+        ("cut/**/*.png",),
     ),
     "eval": Command(
         "eval {base}/m.safetensors --data {base}/data -o {work}/s.json --save-masks {work}/masks "
