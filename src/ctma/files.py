@@ -23,6 +23,21 @@ LOCK = ".ctma-lock"
 
 
 @contextmanager
+def write_errors(path: str | Path) -> Iterator[None]:
+    """Turns errors of the system into one line that says what cannot be written.
+
+    Raises:
+        OutputError: Instead of ``OSError``.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside ``path``; renames the file once the block succeeds.
 
@@ -36,7 +51,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         OutputError: If the folder or the file cannot be written.
     """
     path = Path(path)
-    try:
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
@@ -47,10 +62,6 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def check_writable(path: str | Path) -> None:
@@ -60,11 +71,9 @@ def check_writable(path: str | Path) -> None:
         OutputError: If the file cannot be written.
     """
     path = Path(path)
-    try:
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -112,7 +121,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.exists():
         raise OutputError(f"{path}: exists already; name a new folder")
-    try:
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
         try:
@@ -121,10 +130,6 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             part.rename(path)
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -15,7 +15,7 @@ from rasterio.warp import transform, transform_bounds  # noqa: E402
 from ctma import ChangeLogits  # noqa: E402
 from ctma.errors import SceneError  # noqa: E402
 from support.commands import refused  # noqa: E402
-from support.scenes import Neighbourhood, predict_scene, read, smooth, write_raster  # noqa: E402
+from support.scenes import Neighbourhood, predict_scene, read, smooth, write_links, write_raster  # noqa: E402
 
 SIDE = 120
 
@@ -115,30 +115,16 @@ def test_the_transform_of_an_image_is_seen_whatever_its_file_is_called(
     assert "a transform without a CRS" in shown.stderr
 
 
-def write_vrt(path, source):
-    with rasterio.open(source) as raster:
-        place = ", ".join(map(str, raster.transform.to_gdal()))
-        bands = "".join(
-            f'<VRTRasterBand dataType="Byte" band="{band}"><SimpleSource><SourceFilename '
-            f'relativeToVRT="0">{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
-            "</VRTRasterBand>"
-            for band in (1, 2, 3)
-        )
-        path.write_text(
-            f'<VRTDataset rasterXSize="{raster.width}" rasterYSize="{raster.height}">'
-            f"<SRS>{raster.crs}</SRS><GeoTransform>{place}</GeoTransform>{bands}</VRTDataset>"
-        )
-    return path
-
-
 @pytest.mark.parametrize("nested", [False, True])
 def test_the_sources_of_a_mosaic_are_never_replaced(ctma, tmp_path, tiny_model, nested):
     pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, 100, 100)) for n in (1, 2)]
     ctma("predict", *pair, "-c", tiny_model, "-o", tmp_path / "out")
     map_before = (tmp_path / "out/probability.tif").read_bytes()
-    mosaic = write_vrt(tmp_path / "m.vrt", tmp_path / "out/probability.tif")
+    mosaic = write_links(
+        tmp_path / "m.vrt", tmp_path / "out/probability.tif", (100, 100), (1, 1, 1)
+    )
     if nested:
-        mosaic = write_vrt(tmp_path / "n.vrt", mosaic)
+        mosaic = write_links(tmp_path / "n.vrt", mosaic, (100, 100))
     refused(
         ctma, "is an input and would be replaced",
         "predict", pair[0], mosaic, "-c", tiny_model, "-o", tmp_path / "out", "--overwrite",

@@ -8,9 +8,10 @@ import pytest
 rasterio = pytest.importorskip("rasterio")
 
 from ctma.errors import SceneError  # noqa: E402
-from support.scenes import Neighbourhood, predict_scene, read, smooth, write_raster  # noqa: E402
+from support.scenes import Neighbourhood, predict_scene, read, smooth, write_links, write_raster  # noqa: E402
 from support.servers import serve  # noqa: E402
 
+SIZE = (200, 300)
 KINDS = {
     "tiled": {"tiled": True, "blockxsize": 128, "blockysize": 128},
     "striped": {},
@@ -30,7 +31,7 @@ def _impatient(monkeypatch):
 def busy(seed):
     """Pixels that no compression makes small enough to come with the header."""
     rng = np.random.default_rng(seed)
-    return smooth(seed, 200, 300) // 2 + rng.integers(1, 100, (3, 200, 300), dtype=np.uint8)
+    return smooth(seed, *SIZE) // 2 + rng.integers(1, 100, (3, *SIZE), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +41,9 @@ def folder(tmp_path_factory):
         write_raster(folder / f"{kind}.tif", busy(2), **profile)
     with zipfile.ZipFile(folder / "packed.zip", "w") as archive:
         archive.write(folder / "striped.tif", "striped.tif")
-    write_mosaic(folder / "mosaic.vrt", "tiled.tif", relative=True)
+    write_links(folder / "mosaic.vrt", "tiled.tif", SIZE, relative=True)
     write_raster(folder / "before.tif", busy(1))
     return folder
-
-
-def write_mosaic(path, source, *, relative):
-    bands = "".join(
-        f'<VRTRasterBand dataType="Byte" band="{band}"><SimpleSource><SourceFilename '
-        f'relativeToVRT="{relative:d}">{source}</SourceFilename><SourceBand>{band}</SourceBand>'
-        "</SimpleSource></VRTRasterBand>"
-        for band in (1, 2, 3)
-    )
-    path.write_text(
-        '<VRTDataset rasterXSize="300" rasterYSize="200"><SRS>EPSG:32643</SRS>'
-        f"<GeoTransform>500000, 0.5, 0, 4000000, 0, -0.5</GeoTransform>{bands}</VRTDataset>"
-    )
-    return path
 
 
 def predict(folder, address, output, **options):
@@ -73,7 +60,7 @@ def address_of(server, name, tmp_path):
     if name == "packed":
         return f"/vsizip//vsicurl/{server.url}/packed.zip/striped.tif"
     if name == "mosaic here":
-        return write_mosaic(tmp_path / "m.vrt", f"/vsicurl/{server.url}/tiled.tif", relative=False)
+        return write_links(tmp_path / "m.vrt", f"/vsicurl/{server.url}/tiled.tif", SIZE)
     return f"{server.url}/{name}.vrt" if name == "mosaic" else f"{server.url}/{name}.tif"
 
 

@@ -79,6 +79,25 @@ def write_mosaic(path, source):
     return path
 
 
+def write_links(path, source, size, bands=(1, 2, 3), *, relative=False):
+    """A VRT whose bands are bands of one raster, which need not be there yet.
+
+    The VRT lies where ``write_raster`` puts rasters; ``size`` is its (height, width).
+    """
+    height, width = size
+    links = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{number}"><SimpleSource><SourceFilename '
+        f'relativeToVRT="{relative:d}">{source}</SourceFilename><SourceBand>{band}</SourceBand>'
+        "</SimpleSource></VRTRasterBand>"
+        for number, band in enumerate(bands, start=1)
+    )
+    path.write_text(
+        f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>EPSG:32643</SRS>'
+        f"<GeoTransform>500000, 0.5, 0, 4000000, 0, -0.5</GeoTransform>{links}</VRTDataset>"
+    )
+    return path
+
+
 def as_array(pixels):
     """Pixels as a georeferenced DataArray."""
     xarray = pytest.importorskip("xarray")

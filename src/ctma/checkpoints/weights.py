@@ -38,5 +38,5 @@ def checksum(weights: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, weight in sorted(weights.items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
-        digest.update(weight.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(weight.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -14,8 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from ctma.checkpoints.header import find_checkpoint
 from ctma.devices import describe_computing, find_device, find_precision
 from ctma.engines.eager import Eager
-from ctma.errors import OutputError
-from ctma.files import sole_run
+from ctma.files import sole_run, write_errors
 from ctma.inference.images import check_takes_images
 from ctma.training.initial import create_network, load_initial
 from ctma.training.keeper import RECIPE, CheckpointKeeper, TrainingResult
@@ -170,11 +169,8 @@ def _writing(output: Path) -> Iterator[None]:
 
     threading.excepthook = quiet
     try:
-        yield
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
+        with write_errors(output):
+            yield
     finally:
         threading.excepthook = usual
 
