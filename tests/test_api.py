@@ -15,6 +15,8 @@ from ctma.errors import CtmaError, ImageError
 from support.images import random_image
 
 PUBLIC = [
+    "Agreement",
+    "AppliedDecisions",
     "BenchmarkEstimate",
     "BenchmarkPlan",
     "BenchmarkResult",
@@ -42,6 +44,7 @@ PUBLIC = [
     "PreparedData",
     "Quantization",
     "Recipe",
+    "ReviewPage",
     "Running",
     "Scene",
     "SceneError",
@@ -57,6 +60,7 @@ PUBLIC = [
     "UnknownNameError",
     "Usage",
     "__version__",
+    "apply_decisions",
     "bench",
     "calibrate",
     "check",
@@ -89,6 +93,7 @@ PUBLIC = [
     "save_model",
     "train",
     "write_benchmark_report",
+    "write_review",
 ]
 
 
@@ -115,7 +120,7 @@ def test_type_checkers_see_every_name_where_it_is_loaded_from():
 
 FUNCTIONS = {
     "demo": "run_demo", "eval": "evaluate", "recipes": "list_recipes", "engines": "list_engines",
-    "benchmark": "run_benchmark",
+    "benchmark": "run_benchmark", "review": "write_review",
 }  # fmt: skip
 """Functions that are not called like their command."""
 
@@ -123,7 +128,7 @@ FUNCTIONS = {
 def test_every_command_has_its_function():
     commands = {command.name for command in app.registered_commands}
     commands |= {group.name for group in app.registered_groups}
-    assert len(commands) == 17
+    assert len(commands) == 18
     missing = {name for name in commands if FUNCTIONS.get(name, name) not in PUBLIC}
     assert missing == set()
 

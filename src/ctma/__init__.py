@@ -71,6 +71,11 @@ if TYPE_CHECKING:
     from ctma.models.registry import create_model as create_model
     from ctma.models.registry import list_models as list_models
     from ctma.models.usage import Usage as Usage
+    from ctma.review.apply import AppliedDecisions as AppliedDecisions
+    from ctma.review.apply import apply_decisions as apply_decisions
+    from ctma.review.decisions import Agreement as Agreement
+    from ctma.review.page import ReviewPage as ReviewPage
+    from ctma.review.page import write_review as write_review
     from ctma.scene.arrays import predict_xarray as predict_xarray
     from ctma.scene.blending import Tiling as Tiling
     from ctma.scene.files import Scene as Scene
@@ -86,6 +91,8 @@ if TYPE_CHECKING:
 
 
 _PUBLIC = {
+    "Agreement": "ctma.review.decisions",
+    "AppliedDecisions": "ctma.review.apply",
     "BenchmarkEstimate": "ctma.benchmark.matrix",
     "BenchmarkPlan": "ctma.benchmark.plan",
     "BenchmarkResult": "ctma.benchmark.matrix",
@@ -113,6 +120,7 @@ _PUBLIC = {
     "PreparedData": "ctma.data.preparation",
     "Quantization": "ctma.evaluation.quantization",
     "Recipe": "ctma.training.settings",
+    "ReviewPage": "ctma.review.page",
     "Running": "ctma.inference.predictor",
     "Scene": "ctma.scene.files",
     "SceneError": "ctma.errors",
@@ -127,6 +135,7 @@ _PUBLIC = {
     "TrainingResult": "ctma.training.keeper",
     "UnknownNameError": "ctma.errors",
     "Usage": "ctma.models.usage",
+    "apply_decisions": "ctma.review.apply",
     "bench": "ctma.evaluation.speed",
     "calibrate": "ctma.evaluation.calibration",
     "check": "ctma.data.doctor",
@@ -159,6 +168,7 @@ _PUBLIC = {
     "save_model": "ctma.checkpoints.store",
     "train": "ctma.training.run",
     "write_benchmark_report": "ctma.benchmark.report",
+    "write_review": "ctma.review.page",
 }
 """Every public name and where it stands."""
 

@@ -25,6 +25,7 @@ from ctma.cli.commands import (
     prepare,
     quantize,
     recipes,
+    review,
     train,
 )
 from ctma.cli.output import as_option, errors, name_options, say, take_any_name, warnings_as_lines
@@ -51,6 +52,7 @@ app.add_typer(benchmark.app, name="benchmark")
 app.command("compare")(compare.compare)
 app.command("calibrate")(calibrate.calibrate)
 app.command("predict")(predict.predict)
+app.command("review")(review.review)
 app.command("explain")(explain.explain)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)

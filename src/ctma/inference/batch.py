@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
@@ -13,8 +14,11 @@ from ctma.data.images import SUFFIXES, read_owner, save_image
 from ctma.data.pairs import Pair, pair_files, read_pair
 from ctma.data.readers import images_by_name
 from ctma.errors import DataError, OutputError
-from ctma.files import fingerprint, refuse_inputs
+from ctma.files import fingerprint, refuse_inputs, write_json
 from ctma.types import Pixels, Plane, Progress, ignore
+
+SOURCES = "sources.json"
+"""The file that names the images of each mask in a folder."""
 
 
 class FilePrediction(NamedTuple):
@@ -94,6 +98,7 @@ def predict_pairs(
     refuse_inputs(pair_files(pairs), chain(*files.values()))
     if not overwrite:
         _refuse_others(files)
+    _keep_sources(output, pairs)
     results: list[FilePrediction] = []
     for pair, (mask, probability) in files.items():
         prediction = predict(*read_pair(pair))
@@ -103,6 +108,26 @@ def predict_pairs(
         results.append(FilePrediction(pair.name, mask, probability, share, **computing))
         on_done(len(results), len(pairs))
     return results
+
+
+def read_sources(output: Path) -> dict[str, dict[str, str]]:
+    """The images ``before`` and ``after`` of each mask in a folder, by name.
+
+    Empty if the folder does not say.
+    """
+    try:
+        sources = json.loads((output / SOURCES).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return sources if isinstance(sources, dict) else {}
+
+
+def _keep_sources(output: Path, pairs: list[Pair]) -> None:
+    new = {
+        pair.name: {"before": str(pair.before.resolve()), "after": str(pair.after.resolve())}
+        for pair in pairs
+    }
+    write_json(output / SOURCES, read_sources(output) | new)
 
 
 def find_partners(before: Path, after: Path) -> list[Pair]:

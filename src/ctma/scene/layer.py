@@ -94,7 +94,7 @@ class PolygonLayer:
         self, target: Path | io.BytesIO, geometries: list[Any], records: list[Any], **options: Any
     ) -> None:
         columns = np.array(records, np.float64).reshape(-1, len(_COLUMNS)).T
-        with _fixed_date():
+        with fixed_date():
             pyogrio.raw.write(
                 target,
                 to_wkb(np.array(geometries, dtype=object)),
@@ -184,7 +184,7 @@ def plain_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _fixed_date() -> Iterator[None]:
+def fixed_date() -> Iterator[None]:
     """Fixes the date that GeoPackages store, so that equal runs give equal bytes."""
     previous_date = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +169,10 @@ def make_plan(
         scalings = [_scaling(source, settings.scale, usage.scaling) for source in sources]
         clipped = max(_clipped_share(source, settings.scale) for source in sources)
         disparity = _disparity(sources, scalings, settings)
-        pictures = (_picture(sources[0], scalings[0]), _picture(sources[1], scalings[1]))
+        pictures = (
+            to_picture(*sources[0].overview, scalings[0]),
+            to_picture(*sources[1].overview, scalings[1]),
+        )
     first, second = (
         Date(path, tuple(numbers), grid, scaling)
         for path, numbers, grid, scaling in zip(paths, chosen, grids, scalings, strict=True)
@@ -229,8 +232,8 @@ def _clipped_share(source: Source, scale: tuple[float, float] | None) -> float:
     return float(((seen < scale[0]) | (seen > scale[1])).mean())
 
 
-def _picture(source: Source, scaling: Scaling) -> Pixels:
-    values, valid = source.overview
+def to_picture(values: NDArray[Any], valid: NDArray[np.bool_], scaling: Scaling) -> Pixels:
+    """A picture (H, W, 3) of stored values (bands, H, W); pixels without data are black."""
     scaled = scaling.apply(values) * valid
     bands = scaled[:3] if len(scaled) >= 3 else scaled[:1].repeat(3, axis=0)
     return (255 * bands).astype(np.uint8).transpose(1, 2, 0)

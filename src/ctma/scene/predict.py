@@ -325,6 +325,8 @@ def _describe(plan: Plan, findings: Findings, prints: list[Future[str | None]]) 
         "before": _describe_date(plan.before, prints[0].result(), overlap.outside_before),
         "after": _describe_date(plan.after, prints[1].result(), overlap.outside_after),
         "grid": _describe_grid(plan.grid),
+        "nodata": plan.nodata,
+        "nodata_any": plan.nodata_any,
         "ground_sample_distance": findings.ground_sample_distance,
         "enlargement": plan.enlargement,
         "shift_pixels": shift
@@ -338,6 +340,7 @@ def _describe_date(date: Date, fingerprint: str | None, outside: float) -> dict[
         "path": date.path,
         "fingerprint": fingerprint,
         "bands": list(date.bands),
+        "grid": _describe_grid(date.grid),
         "outside_share": round(outside, 6),
         "scaling": {"low": list(date.scaling.low), "high": list(date.scaling.high)},
     }

@@ -120,13 +120,27 @@ class Source:
                 for nodata in views
             ]
 
-    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(
+        self, window: Window, shape: tuple[int, int] | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Stored values (bands, H, W) of a window, and where they are valid (H, W).
+
+        Args:
+            window: Columns and rows of the grid.
+            shape: The height and width to reduce the window to; those of the window by default.
 
         Raises:
             SceneError: If a block cannot be decoded.
         """
-        return self._read(window)
+        left, top = self.corner or (0, 0)
+        window = Window(window.col_off + left, window.row_off + top, window.width, window.height)
+        shape = shape or (window.height, window.width)
+        values, valid = self._ask(window, shape)
+        if self.palette is not None:
+            colours = self.palette[values[0]]
+            valid &= colours[..., 3] > 0
+            values = colours[..., :3].transpose(2, 0, 1)
+        return values if valid.all() else np.where(valid, values, 0), valid
 
     @cached_property
     def overview(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -140,7 +154,7 @@ class Source:
         for first in range(0, rows, step):
             last = min(first + step, rows)
             top, bottom = (round(edge * height / rows) for edge in (first, last))
-            parts.append(self._read(Window(0, top, width, bottom - top), (last - first, columns)))
+            parts.append(self.read(Window(0, top, width, bottom - top), (last - first, columns)))
         values = np.concatenate([part[0] for part in parts], axis=1)
         valid = np.concatenate([part[1] for part in parts])
         if not valid.any():
@@ -152,19 +166,6 @@ class Source:
 
     def __exit__(self, *_: object) -> None:
         self._close()
-
-    def _read(
-        self, window: Window, shape: tuple[int, int] | None = None
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        left, top = self.corner or (0, 0)
-        window = Window(window.col_off + left, window.row_off + top, window.width, window.height)
-        shape = shape or (window.height, window.width)
-        values, valid = self._ask(window, shape)
-        if self.palette is not None:
-            colours = self.palette[values[0]]
-            valid &= colours[..., 3] > 0
-            values = colours[..., :3].transpose(2, 0, 1)
-        return values if valid.all() else np.where(valid, values, 0), valid
 
     def _ask(
         self, window: Window, shape: tuple[int, int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
 from ctma.errors import OutputError, extras, first_line
-from ctma.files import refuse_inputs
+from ctma.files import refuse_inputs, whole_file
 from ctma.scene.grid import Grid
 from ctma.scene.layer import LAYER, PolygonLayer, plain_path
 from ctma.scene.polygons import Tracer
@@ -165,16 +166,72 @@ def _write_rasters(
     for plain, part, scale, resampling in zip(
         plains, parts, scales, RASTERS.values(), strict=False
     ):
-        described = _describe_raw(plain, grid, scale)
-        with heeding_errors(part):
-            _to_cog(described, part, resampling)
-        for path in (described, plain):
-            path.unlink()
+        _finish_raster(plain, part, grid, scale, resampling)
     return {
         "valid_pixels": seen,
         "changed_pixels": changed,
         "changed_share": changed / seen if seen else 0.0,
     }
+
+
+def write_mask(path: Path, grid: Grid, strips: Iterable[NDArray[np.uint8]]) -> None:
+    """Writes a mask as a COG, whole or not at all.
+
+    Args:
+        path: The file.
+        grid: The grid of the mask.
+        strips: The mask from top to bottom, (rows, W): 1 is change, 255 no data.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    with whole_file(path) as part:
+        plain = part.with_suffix(".raw")
+        try:
+            with plain.open("wb") as raw:
+                for strip in strips:
+                    raw.write(np.ascontiguousarray(strip).data)
+            _finish_raster(plain, part, grid, 1.0, RASTERS["mask.tif"])
+        except (RasterioError, CPLE_BaseError) as error:
+            raise OutputError(f"cannot write {path}: {first_line(error)}") from error
+        finally:
+            plain.unlink(missing_ok=True)
+            plain.with_suffix(".vrt").unlink(missing_ok=True)
+
+
+def _finish_raster(plain: Path, part: Path, grid: Grid, scale: float, resampling: str) -> None:
+    """Makes a COG of the bytes of a raster, and removes the bytes."""
+    described = _describe_raw(plain, grid, scale)
+    with heeding_errors(part):
+        _to_cog(described, part, resampling)
+    _check_raster(part, plain)
+    for path in (described, plain):
+        path.unlink()
+
+
+def _check_raster(part: Path, plain: Path) -> None:
+    """Reads a COG back: libtiff does not report each write that fails.
+
+    Raises:
+        OutputError: If the COG does not hold the bytes, or an overview cannot be read.
+    """
+    with plain.open("rb") as raw:
+        for values in _read_rows(part):
+            if not np.array_equal(values, np.fromfile(raw, np.uint8, values.size)):
+                raise OutputError(f"cannot write {part}: the disk did not take all of the raster")
+    with rasterio.open(part) as raster:
+        levels = len(raster.overviews(1))
+    for level in range(levels):
+        for _ in _read_rows(part, overview_level=level):
+            pass
+
+
+def _read_rows(path: Path, **options: int) -> Iterator[NDArray[np.uint8]]:
+    """The values of a raster, some rows after the other."""
+    with rasterio.open(path, **options) as raster:
+        for top in range(0, raster.height, TRACED_ROWS):
+            rows = min(TRACED_ROWS, raster.height - top)
+            yield raster.read(1, window=Window(0, top, raster.width, rows)).ravel()
 
 
 def _describe_raw(raw: Path, grid: Grid, scale: float) -> Path:

@@ -1,0 +1,1 @@
+"""The offline review page: look, decide, and take the decisions in."""

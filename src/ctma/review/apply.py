@@ -1,0 +1,296 @@
+"""Applies decisions to a map: verdicts beside its changes, and the accepted map of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import rasterio
+import shapely
+from pyproj import Transformer
+from rasterio.features import rasterize
+from rasterio.transform import Affine
+from rasterio.windows import Window
+from shapely.affinity import affine_transform
+from shapely.geometry.base import BaseGeometry
+
+from ctma.data.images import read_label, save_image
+from ctma.errors import DataError, SettingError
+from ctma.files import sole_run
+from ctma.review.decisions import Agreement, Decision, compare_reviewers, read_decisions
+from ctma.review.images import find_masks, fingerprint_masks, trace_mask
+from ctma.scene.finished import FinishedMap, is_map, read_finished, read_polygons, write_polygons
+from ctma.scene.grid import Grid, metres_a_unit
+from ctma.scene.layer import LAYER
+from ctma.scene.polygons import GroundArea
+from ctma.scene.strips import NO_DATA
+from ctma.scene.writing import TRACED_ROWS, write_mask
+from ctma.types import Pixels
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+ACCEPTED = "accepted"
+
+DISPUTED, UNDECIDED = "disputed", "undecided"
+
+SAME_PLACE = 0.5
+"""Share of two drawn outlines' common area from which the second one is the first one again."""
+
+Key = tuple[str, int | None]
+"""The name of a place, and the number of a change in the place."""
+
+
+@dataclass(frozen=True)
+class AppliedDecisions:
+    """What came of decisions on a map.
+
+    Attributes:
+        files: The files that were written.
+        counts: Number of changes by verdict: ``right``, ``wrong``, ``unsure``, ``disputed`` where
+            reviewers differ, ``undecided``, and ``missed`` for drawn changes.
+        mended: Number of changes with a mended outline.
+        accepted: Number of changes on the accepted map.
+        agreements: How far reviewers agree with each other and with themselves.
+    """
+
+    files: list[Path]
+    counts: dict[str, int]
+    mended: int
+    accepted: int
+    agreements: list[Agreement]
+
+
+class Judged(NamedTuple):
+    """What all reviewers say about one change.
+
+    Attributes:
+        verdict: The common verdict, ``disputed``, or ``None`` where nobody decided.
+        reviewer: The reviewers' names.
+        note: Their notes.
+        outline: The first mended outline, as in the file of decisions.
+    """
+
+    verdict: str | None = None
+    reviewer: str = ""
+    note: str = ""
+    outline: BaseGeometry | None = None
+
+
+def apply_decisions(
+    folder: str | Path, decisions: str | Path | Sequence[str | Path]
+) -> AppliedDecisions:
+    """Applies the decisions of one reviewer or more to a map.
+
+    The changes of a scene gain the attributes ``verdict``, ``reviewer``, ``note`` and ``outline``
+    (the mended outline as text, WKT). ``accepted.gpkg`` and ``accepted.tif`` hold what remains:
+    all changes that are not wrong, with mended outlines, and drawn changes. Of image pairs,
+    ``accepted/NAME.png`` holds what remains. No other file changes. Decisions that were applied
+    before are replaced.
+
+    Args:
+        folder: The folder of the map.
+        decisions: One file of a review page or more, each of one reviewer.
+
+    Raises:
+        DataError: If the folder holds no map, or a file is damaged or belongs to another map.
+        OutputError: If a file cannot be written.
+        SettingError: If no file is named.
+    """
+    folder = Path(folder)
+    paths = [decisions] if isinstance(decisions, str | Path) else [*decisions]
+    if not paths:
+        raise SettingError("`decisions`: name one file or more")
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    apply = _apply_to_scene if is_map(folder) else _apply_to_images
+    return apply(folder, [Path(path) for path in paths])
+
+
+def _apply_to_scene(folder: Path, paths: list[Path]) -> AppliedDecisions:
+    finished = read_finished(folder)
+    files = [read_decisions(path, finished.fingerprint) for path in paths]
+    to_grid = _Mover(finished.grid)
+    table = read_polygons(finished.polygons)
+    judged = _judge(files, paths, [("", int(number)) for number in table["id"]])
+    outlines = [one.outline and to_grid(one.outline) for one in judged]
+    table = table.assign(
+        verdict=[one.verdict for one in judged],
+        reviewer=[one.reviewer for one in judged],
+        note=[one.note for one in judged],
+        outline=[outline and outline.wkt for outline in outlines],
+    )
+    drawn = _find_drawn(files)
+    accepted = _accept(table, outlines, finished.grid)
+    accepted = _add_drawn(accepted, drawn, to_grid, finished.grid)
+    written = [finished.polygons, folder / f"{ACCEPTED}.gpkg", folder / f"{ACCEPTED}.tif"]
+    with sole_run(folder):
+        write_polygons(accepted, written[1], ACCEPTED)
+        write_mask(written[2], finished.grid, _burn_strips(finished, [*accepted.geometry]))
+        write_polygons(table, written[0], LAYER)
+    return _result(written, judged, drawn, len(accepted), files)
+
+
+def _apply_to_images(folder: Path, paths: list[Path]) -> AppliedDecisions:
+    masks = find_masks(folder)
+    files = [read_decisions(path, fingerprint_masks(masks)) for path in paths]
+    changes = {
+        (mask.stem, change.id): change.outline
+        for mask in masks
+        for change in trace_mask(mask, 0)[0]
+    }
+    judged = _judge(files, paths, changes)
+    drawn = _find_drawn(files)
+    kept: dict[str, list[BaseGeometry]] = {mask.stem: [] for mask in masks}
+    for (place, _), one, outline in zip(changes, judged, changes.values(), strict=True):
+        if one.verdict != "wrong":
+            kept[place].append(one.outline or outline)
+    for decision in drawn:
+        if decision.place not in kept:
+            raise DataError(f"{folder}: has no pair {decision.place}, on which a change is drawn")
+        kept[decision.place].append(decision.outline)
+    written = []
+    for mask in masks:
+        burned = burn(kept[mask.stem], Affine.identity(), read_label(mask).shape)
+        written.append(folder / ACCEPTED / mask.name)
+        save_image(written[-1], burned * np.uint8(255))
+    return _result(written, judged, drawn, sum(map(len, kept.values())), files)
+
+
+def _judge(
+    files: Sequence[Sequence[Decision]], paths: Sequence[Path], changes: Iterable[Key]
+) -> list[Judged]:
+    """What all reviewers say about each change, in order.
+
+    Raises:
+        DataError: If a decision is about a change that the map does not have.
+    """
+    said: dict[Key, list[Decision]] = {change: [] for change in changes}
+    for path, decisions in zip(paths, files, strict=True):
+        for decision in decisions:
+            if decision.id is None or decision.repeat:
+                continue
+            if decision.change not in said:
+                raise DataError(f"{path}: decides on change {decision.id}, which the map lacks")
+            said[decision.change].append(decision)
+    return [_join(decisions) for decisions in said.values()]
+
+
+def _join(decisions: Sequence[Decision]) -> Judged:
+    verdicts = {decision.verdict for decision in decisions if decision.verdict}
+    mended = (decision.outline for decision in decisions if decision.mended)
+    return Judged(
+        DISPUTED if len(verdicts) > 1 else next(iter(verdicts), None),
+        ", ".join(dict.fromkeys(one.reviewer for one in decisions if one.reviewer)),
+        "; ".join(decision.note for decision in decisions if decision.note),
+        next(mended, None),
+    )
+
+
+def _find_drawn(files: Sequence[Sequence[Decision]]) -> list[Decision]:
+    """The drawn changes; what a second reviewer drew once more counts once."""
+    drawn: list[Decision] = []
+    for decision in (decision for decisions in files for decision in decisions):
+        others = (one.outline for one in drawn if one.place == decision.place)
+        if decision.id is None and not any(_is_again(decision.outline, one) for one in others):
+            drawn.append(decision)
+    return drawn
+
+
+def _is_again(outline: BaseGeometry, other: BaseGeometry) -> bool:
+    common = outline.intersection(other).area
+    return bool(common >= SAME_PLACE * (outline.area + other.area - common))
+
+
+class _Mover:
+    """Moves outlines of decisions into the CRS of a grid."""
+
+    def __init__(self, grid: Grid):
+        self.grid = grid
+        self.crs = None
+        if metres_a_unit(grid.crs) is None:
+            self.crs = Transformer.from_crs("EPSG:4326", grid.crs.to_wkt(), always_xy=True)
+
+    def __call__(self, outline: BaseGeometry) -> BaseGeometry:
+        if self.crs is None:
+            return affine_transform(outline, self.grid.transform.to_shapely())
+        moved = shapely.transform(outline, self.crs.transform, interleaved=False)
+        if not self.grid.crs.is_geographic:
+            return moved
+        # Grids near 180 degrees may count on beyond, files of decisions do not.
+        west, _, east, _ = moved.bounds
+        turn = 360 * round((self.grid.middle_longitude - (west + east) / 2) / 360)
+        return shapely.affinity.translate(moved, turn)
+
+
+def _accept(
+    table: GeoDataFrame, outlines: Sequence[BaseGeometry | None], grid: Grid
+) -> GeoDataFrame:
+    """The changes that are not wrong, in the CRS of the grid, with mended outlines."""
+    moved = table.to_crs(grid.crs.to_wkt()).drop(columns="outline")
+    mended = [outline or traced for outline, traced in zip(outlines, moved.geometry, strict=True)]
+    accepted = moved.set_geometry(mended, crs=moved.crs)
+    return accepted[(accepted["verdict"] != "wrong").to_numpy()].reset_index(drop=True)
+
+
+def _add_drawn(
+    accepted: GeoDataFrame, drawn: Sequence[Decision], to_grid: _Mover, grid: Grid
+) -> GeoDataFrame:
+    import geopandas
+    import pandas
+
+    highest = int(accepted["id"].max()) if len(accepted) else 0
+    added = geopandas.GeoDataFrame(
+        {
+            "id": [highest + number for number in range(1, len(drawn) + 1)],
+            "verdict": [decision.verdict for decision in drawn],
+            "reviewer": [decision.reviewer for decision in drawn],
+            "note": [decision.note for decision in drawn],
+        },
+        geometry=[to_grid(decision.outline) for decision in drawn],
+        crs=accepted.crs,
+    )
+    both = accepted if added.empty else pandas.concat([accepted, added], ignore_index=True)
+    area = GroundArea(grid)
+    return both.assign(area_m2=[round(area(outline), 2) for outline in both.geometry])
+
+
+def _burn_strips(finished: FinishedMap, outlines: list[BaseGeometry]) -> Iterator[Pixels]:
+    """Strips of the accepted mask, from top to bottom."""
+    tree = shapely.STRtree(outlines)
+    grid = finished.grid
+    with rasterio.open(finished.mask) as raster:
+        for top in range(0, grid.height, TRACED_ROWS):
+            rows = min(TRACED_ROWS, grid.height - top)
+            window = Window(0, top, grid.width, rows)
+            stored = raster.read(1, window=window)
+            near = tree.query(shapely.box(*rasterio.windows.bounds(window, grid.transform)))
+            place = rasterio.windows.transform(window, grid.transform)
+            burned = burn([outlines[index] for index in near], place, stored.shape)
+            yield np.where(stored == NO_DATA, np.uint8(NO_DATA), burned)
+
+
+def burn(outlines: Sequence[BaseGeometry], transform: Affine, shape: tuple[int, int]) -> Pixels:
+    """A mask (H, W): 1 where the centre of a pixel lies in an outline."""
+    if not outlines:
+        return np.zeros(shape, np.uint8)
+    burned: Pixels = rasterize(outlines, out_shape=shape, transform=transform, dtype=np.uint8)
+    return burned
+
+
+def _result(
+    written: list[Path],
+    judged: Sequence[Judged],
+    drawn: Sequence[Decision],
+    accepted: int,
+    files: Sequence[Sequence[Decision]],
+) -> AppliedDecisions:
+    counted = Counter(one.verdict or UNDECIDED for one in judged)
+    names = ("right", "wrong", "unsure", DISPUTED, UNDECIDED)
+    counts = {name: counted[name] for name in names} | {"missed": len(drawn)}
+    mended = sum(one.outline is not None for one in judged)
+    return AppliedDecisions(written, counts, mended, accepted, compare_reviewers(files))

@@ -1,0 +1,76 @@
+"""A map as its reviewer sees it: places, changes, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rasterio.windows import Window
+from shapely.geometry.base import BaseGeometry
+
+from ctma.review.degrees import Degrees
+from ctma.scene.finished import Pictures
+from ctma.types import Pixels
+
+
+class MappedChange(NamedTuple):
+    """One change of a map.
+
+    Attributes:
+        place: Index of its place.
+        id: Its number in the place.
+        area: Its area, in the map's unit.
+        mean: Mean probability of its pixels, in [0, 1].
+        outline: Its polygon, in columns and rows.
+    """
+
+    place: int
+    id: int
+    area: float
+    mean: float
+    outline: BaseGeometry
+
+
+@dataclass(frozen=True)
+class Place:
+    """A scene, or a pair of images.
+
+    Attributes:
+        name: The name of the pair; empty for a scene.
+        width: Columns.
+        height: Rows.
+        degrees: Longitude and latitude of columns and rows; ``None`` without a place on Earth.
+        read_whole: Gives both dates, reduced.
+        read: Gives both dates in a window, at some height and width.
+        read_probability: Gives the probability in steps of 1 / 250, reduced; 255 is no data.
+    """
+
+    name: str
+    width: int
+    height: int
+    degrees: Degrees | None
+    read_whole: Callable[[], Pictures]
+    read: Callable[[Window, tuple[int, int]], Pictures]
+    read_probability: Callable[[], Pixels]
+
+
+@dataclass(frozen=True)
+class ReviewedMap:
+    """A map to review.
+
+    Attributes:
+        title: Names of the dates.
+        fingerprint: Tells this map from all others.
+        threshold: Probability above which a pixel counts as change.
+        unit: Unit of the areas.
+        places: The scene, or the pairs of images.
+        changes: All changes.
+    """
+
+    title: str
+    fingerprint: str
+    threshold: float
+    unit: str
+    places: list[Place]
+    changes: list[MappedChange]

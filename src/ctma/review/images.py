@@ -1,0 +1,164 @@
+"""Masks of image pairs, for their reviewer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rasterio.transform import Affine
+from rasterio.windows import Window
+
+from ctma.data.images import read_image, read_label
+from ctma.errors import DataError, ImageError, warn
+from ctma.files import file_fingerprint, fingerprint
+from ctma.inference.batch import read_sources
+from ctma.review.changes import MappedChange, Place, ReviewedMap
+from ctma.scene.finished import DATES, Pictures
+from ctma.scene.grid import Grid
+from ctma.scene.polygons import Tracer
+from ctma.scene.source import OVERVIEW_SIDE
+from ctma.scene.strips import NO_DATA, STEPS
+from ctma.types import Pixels
+
+
+@contextmanager
+def open_images(
+    folder: Path, before: str | Path | None = None, after: str | Path | None = None
+) -> Iterator[ReviewedMap]:
+    """Gives the masks of image pairs.
+
+    Warns about a pair whose images are not at hand.
+
+    Args:
+        folder: The folder that ``predict_files`` wrote.
+        before: The folder of the images before, or the image; by default where they lay.
+        after: The folder of the images after, or the image.
+
+    Raises:
+        DataError: If the folder holds no masks.
+        ImageError: If a mask or a probability cannot be read.
+    """
+    masks = find_masks(folder)
+    sources = read_sources(folder)
+    places, changes, least = [], [], 1.0
+    for index, mask in enumerate(masks):
+        paths = [
+            _find(date, mask.stem, moved, sources)
+            for date, moved in zip(DATES, (before, after), strict=True)
+        ]
+        found, threshold = trace_mask(mask, index)
+        places.append(_place(mask, paths))
+        changes += found
+        least = min(least, threshold)
+    title = f"{len(masks)} pairs of images" if len(masks) > 1 else masks[0].stem
+    yield ReviewedMap(title, fingerprint_masks(masks), least, "pixels", places, changes)
+
+
+def find_masks(folder: Path) -> list[Path]:
+    """The masks that ``predict_files`` wrote, each with a probability of the same name.
+
+    Raises:
+        DataError: If there is none.
+    """
+    masks = sorted((folder / "mask").glob("*.png"))
+    paired = [mask for mask in masks if _probability_of(mask).is_file()]
+    if not paired:
+        raise DataError(f"{folder}: holds no map and no masks of `ctma predict`")
+    return paired
+
+
+def fingerprint_masks(masks: list[Path]) -> str:
+    """A fingerprint of masks, by their names and content."""
+    return fingerprint(part for mask in masks for part in (mask.stem, file_fingerprint(mask)))
+
+
+def trace_mask(mask: Path, place: int) -> tuple[list[MappedChange], float]:
+    """The changes of a mask in columns and rows, and the smallest probability of a changed pixel.
+
+    Raises:
+        ImageError: If the mask or its probability cannot be read, or their sizes differ.
+    """
+    changed = read_label(mask) > 0
+    probability = read_label(_probability_of(mask))
+    if probability.shape != changed.shape:
+        raise ImageError(f"{mask}: has another size than {_probability_of(mask)}")
+    tracer = Tracer(Grid(None, Affine.identity(), changed.shape[1], changed.shape[0]))
+    traced = [*tracer.add(changed.view(np.uint8), probability / 255), *tracer.close()]
+    traced.sort(key=lambda change: change.geometry.bounds[1::-1])
+    changes = [
+        MappedChange(place, number, change.pixels, change.total / change.pixels, change.geometry)
+        for number, change in enumerate(traced, start=1)
+    ]
+    return changes, float(probability[changed].min()) / 255 if changed.any() else 1.0
+
+
+def _probability_of(mask: Path) -> Path:
+    return mask.parent.with_name("probability") / mask.name
+
+
+def _find(
+    date: str, name: str, moved: str | Path | None, sources: dict[str, dict[str, str]]
+) -> Path | None:
+    """The image of a pair at one date, ``None`` where it is not at hand."""
+    place = Path(moved) if moved is not None else None
+    if place is not None and place.is_dir():
+        path = next((path for path in sorted(place.iterdir()) if path.stem == name), None)
+    else:
+        path = place or Path(sources.get(name, {}).get(date, ""))
+    if path is not None and path.is_file():
+        return path
+    warn(f"{name}: the image {date} is not at hand; name where it is as `{date}`")
+    return None
+
+
+def _place(mask: Path, paths: list[Path | None]) -> Place:
+    with Image.open(mask) as image:
+        width, height = image.size
+
+    @lru_cache(maxsize=1)
+    def read_both() -> Pictures:
+        first, second = (_read(path, (height, width)) for path in paths)
+        return first, second
+
+    def read(window: Window, shape: tuple[int, int]) -> Pictures:
+        first, second = (_cut(picture, window, shape) for picture in read_both())
+        return first, second
+
+    def read_whole() -> Pictures:
+        factor = max(1.0, max(height, width) / OVERVIEW_SIDE)
+        return read(Window(0, 0, width, height), (round(height / factor), round(width / factor)))
+
+    probability = partial(_in_steps, _probability_of(mask))
+    return Place(mask.stem, width, height, None, read_whole, read, probability)
+
+
+def _read(path: Path | None, size: tuple[int, int]) -> Pixels | None:
+    picture = None if path is None else read_image(path)
+    if picture is not None and picture.shape[:2] != size:
+        warn(f"{path}: has another size than its mask; the pictures go without")
+        return None
+    return picture
+
+
+def _cut(picture: Pixels | None, window: Window, shape: tuple[int, int]) -> Pixels | None:
+    if picture is None:
+        return None
+    rows, columns = window.toslices()
+    part = picture[rows, columns]
+    if part.shape[:2] == shape:
+        return part
+    reduced = Image.fromarray(part).resize((shape[1], shape[0]), Image.Resampling.BOX)
+    return np.asarray(reduced)
+
+
+def _in_steps(path: Path) -> Pixels:
+    """The probability as maps store it, reduced."""
+    with Image.open(path) as image:
+        image.thumbnail((OVERVIEW_SIDE, OVERVIEW_SIDE))
+        stored = np.asarray(image, np.float32)
+    steps: Pixels = np.rint(stored * (STEPS / NO_DATA)).astype(np.uint8)
+    return steps

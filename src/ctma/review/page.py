@@ -1,0 +1,305 @@
+"""Writes the review page: one HTML file with the map, its changes, and what decides on them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image
+from rasterio.windows import Window
+
+from ctma._version import __version__
+from ctma.errors import SettingError, UnknownNameError, warn
+from ctma.files import refuse_existing, whole_file
+from ctma.review.changes import MappedChange, Place, ReviewedMap
+from ctma.review.maps import open_map
+from ctma.scene.strips import NO_DATA, STEPS
+from ctma.settings import check_count
+from ctma.types import Pixels, Progress, ignore
+
+ORDERS = ("doubt", "area", "place")
+"""Orders of the list: nearest to the threshold first, largest first, from top to bottom."""
+
+PAGE = "review.html"
+
+CONTEXT = 40
+"""Pixels around a change that its pictures show at least."""
+
+LEAST_SIDE, MOST_SIDE = 160, 640
+"""Sides of a change's pictures in pixels; larger changes are reduced to the second."""
+
+READING_ROWS = 256
+"""Rows of the map that are read from left to right before the next ones."""
+
+MOST_POINTS = 60_000
+"""Largest number of points in all outlines of a page; beyond, outlines are simplified."""
+
+QUALITY = 85
+"""JPEG quality of the pictures."""
+
+SCRIPTS = ("geometry.js", "decisions.js", "view.js", "tool.js", "main.js")
+
+
+@dataclass(frozen=True)
+class ReviewPage:
+    """A review page that was written.
+
+    Attributes:
+        path: The HTML file.
+        changes: Number of changes of the map.
+        shown: Number of changes on the page.
+        total_bytes: Size of the file.
+        picture_bytes: Bytes of the pictures in the file.
+    """
+
+    path: Path
+    changes: int
+    shown: int
+    total_bytes: int
+    picture_bytes: int
+
+
+def write_review(
+    folder: str | Path,
+    output: str | Path | None = None,
+    *,
+    most: int = 500,
+    order: str = "doubt",
+    repeat: float = 0.0,
+    before: str | Path | None = None,
+    after: str | Path | None = None,
+    overwrite: bool = False,
+    on_progress: Progress = ignore,
+) -> ReviewPage:
+    """Writes a page to look at the changes of a map and to decide on each of them.
+
+    The page is one file. It asks no server for anything. Warns about a date that is not at hand:
+    the page goes without its pictures.
+
+    Args:
+        folder: The folder that ``predict_scene`` or ``predict_files`` wrote.
+        output: The HTML file; by default ``review.html`` in the folder.
+        most: Largest number of changes on the page, the first ones by ``order``.
+        order: One of ``ORDERS``: ``"doubt"``, ``"area"`` or ``"place"``.
+        repeat: Share of the changes to show twice, in [0, 1].
+        before: Where the raster or the images before lie now; by default where they lay.
+        after: Where the raster or the images after lie now.
+        overwrite: Whether to replace the file ``output`` if it exists.
+        on_progress: Called after every change with the number of finished changes and of all.
+
+    Raises:
+        DataError: If the folder holds no map.
+        UnknownNameError: If there is no such order.
+        SettingError: If a number is out of range.
+        OutputError: If the file cannot be written.
+    """
+    _check(most, order, repeat)
+    path = Path(folder) / PAGE if output is None else Path(output)
+    if output is not None:
+        refuse_existing(path, overwrite)
+    with open_map(folder, before, after) as reviewed:
+        shown = _choose(reviewed, most, order)
+        data = _describe(reviewed, shown, order, repeat, on_progress)
+    if len(shown) < len(reviewed.changes):
+        warn(f"{path}: shows {len(shown)} of {len(reviewed.changes)} changes; raise `most`")
+    page = _fill(data)
+    with whole_file(path) as part:
+        part.write_text(page, encoding="utf-8")
+    return ReviewPage(
+        path, len(reviewed.changes), len(shown), len(page.encode()), sum(_picture_sizes(data))
+    )
+
+
+def _check(most: int, order: str, repeat: float) -> None:
+    check_count("most", most)
+    if order not in ORDERS:
+        raise UnknownNameError("order", order, ORDERS)
+    if not 0 <= repeat <= 1:
+        raise SettingError(f"`repeat` {repeat}: a share between 0 and 1")
+
+
+def _choose(reviewed: ReviewedMap, most: int, order: str) -> list[MappedChange]:
+    ranks = {
+        "doubt": lambda change: abs(change.mean - reviewed.threshold),
+        "area": lambda change: -change.area,
+        "place": _reading_place,
+    }
+    return sorted(reviewed.changes, key=ranks[order])[:most]
+
+
+def _reading_place(change: MappedChange) -> tuple[int, int, float]:
+    left, top, _, _ = change.outline.bounds
+    return change.place, int(top // READING_ROWS), left
+
+
+def _describe(
+    reviewed: ReviewedMap,
+    shown: list[MappedChange],
+    order: str,
+    repeat: float,
+    on_progress: Progress,
+) -> dict[str, Any]:
+    """All that the page knows, as plain values."""
+    repeats = random.Random(0).sample(range(len(shown)), round(repeat * len(shown)))
+    return {
+        "title": reviewed.title,
+        "fingerprint": reviewed.fingerprint,
+        "threshold": reviewed.threshold,
+        "unit": reviewed.unit,
+        "georeferenced": all(place.degrees is not None for place in reviewed.places),
+        "order": order,
+        "total": len(reviewed.changes),
+        "places": [_describe_place(place) for place in reviewed.places],
+        "changes": _describe_changes(reviewed.places, shown, on_progress),
+        "repeats": repeats,
+    }
+
+
+def _describe_place(place: Place) -> dict[str, Any]:
+    before, after = place.read_whole()
+    return {
+        "name": place.name,
+        "width": place.width,
+        "height": place.height,
+        "degrees": None if place.degrees is None else place.degrees._asdict(),
+        "before": _jpeg(before),
+        "after": _jpeg(after),
+        "probability": _colour(place.read_probability()),
+    }
+
+
+def _describe_changes(
+    places: list[Place], shown: list[MappedChange], on_progress: Progress
+) -> list[dict[str, Any]]:
+    reading = {id(change): rank for rank, change in enumerate(sorted(shown, key=_reading_place))}
+    tolerance = _find_tolerance(shown)
+    described: list[dict[str, Any]] = [{}] * len(shown)
+    # By place, so that each image is read once.
+    for index in sorted(range(len(shown)), key=lambda index: shown[index].place):
+        change = shown[index]
+        place = places[change.place]
+        window, shape = _frame(change, place)
+        before, after = place.read(window, shape)
+        described[index] = {
+            "key": f"{change.place}/{change.id}",
+            "id": change.id,
+            "place": change.place,
+            "area": round(change.area, 1),
+            "mean": round(change.mean, 4),
+            "reading": reading[id(change)],
+            "outline": _rings(change, tolerance),
+            "box": [window.col_off, window.row_off, window.width, window.height],
+            "before": _jpeg(before),
+            "after": _jpeg(after),
+        }
+        on_progress(sum(map(bool, described)), len(shown))
+    return described
+
+
+def _frame(change: MappedChange, place: Place) -> tuple[Window, tuple[int, int]]:
+    """The window of a change with its surroundings, and the size of its pictures."""
+    left, top, right, bottom = change.outline.bounds
+    around = max(CONTEXT, (right - left) / 4, (bottom - top) / 4)
+    columns = _stretch(left, right, around, place.width)
+    rows = _stretch(top, bottom, around, place.height)
+    window = Window(columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0])
+    factor = max(1.0, max(window.height, window.width) / MOST_SIDE)
+    return window, (round(window.height / factor), round(window.width / factor))
+
+
+def _stretch(first: float, last: float, around: float, length: int) -> tuple[int, int]:
+    half = max(LEAST_SIDE / 2, (last - first) / 2 + around)
+    middle = (first + last) / 2
+    return max(0, int(middle - half)), min(length, int(np.ceil(middle + half)))
+
+
+def _find_tolerance(shown: list[MappedChange]) -> float:
+    """Pixels by which outlines are simplified, so that a page holds not too many points."""
+    tolerance = 0.0
+    while (
+        tolerance < MOST_SIDE
+        and sum(sum(map(len, _rings(change, tolerance))) for change in shown) > MOST_POINTS
+    ):
+        tolerance = 2 * tolerance or 0.5
+    return tolerance
+
+
+def _rings(change: MappedChange, tolerance: float) -> list[list[list[float]]]:
+    """Outer ring and holes, not closed."""
+    outline = change.outline.simplify(tolerance) if tolerance else change.outline
+    largest = max(getattr(outline, "geoms", [outline]), key=lambda part: part.area)
+    rings = (largest.exterior, *largest.interiors)
+    points = (np.asarray(ring.coords)[:-1, :2].round(2).tolist() for ring in rings)
+    return [[[_short(x), _short(y)] for x, y in ring] for ring in points]
+
+
+def _short(value: float) -> float | int:
+    return int(value) if value == int(value) else value
+
+
+def _jpeg(picture: Pixels | None) -> str | None:
+    if picture is None:
+        return None
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=QUALITY)
+    return _address("jpeg", stream.getvalue())
+
+
+def _colour(stored: Pixels) -> str:
+    """The probability as a picture that is clear where the probability is small."""
+    share = np.where(stored == NO_DATA, 0, stored / STEPS)
+    colours = colormaps["inferno"](0.3 + 0.7 * share, bytes=True)
+    colours[..., 3] = np.rint(220 * np.sqrt(share))
+    colours[..., :3][share == 0] = 0
+    stream = io.BytesIO()
+    Image.fromarray(colours).save(stream, "PNG", optimize=True)
+    return _address("png", stream.getvalue())
+
+
+def _address(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _picture_sizes(data: dict[str, Any]) -> Iterator[int]:
+    for shown in (*data["places"], *data["changes"]):
+        yield from (len(shown.get(name) or "") for name in ("before", "after", "probability"))
+
+
+def _fill(data: dict[str, Any]) -> str:
+    page = resources.files("ctma.review") / "page"
+    script = "\n".join((page / name).read_text("utf-8") for name in SCRIPTS)
+    style = (page / "page.css").read_text("utf-8")
+    # Within a script, HTML ends at `</script`, and may begin a comment at `<!--`.
+    content = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    return Template((page / "page.html").read_text("utf-8")).substitute(
+        title=escape(_printable(f"Review of {data['title']}")),
+        version=__version__,
+        style=style,
+        style_hash=_hash(style),
+        script=script,
+        script_hash=_hash(script),
+        data=content,
+    )
+
+
+def _printable(text: str) -> str:
+    """Text without the parts of a file name that are no characters."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _hash(text: str) -> str:
+    """The name by which a browser allows this script or style, and no other."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"

@@ -1,0 +1,422 @@
+// The list, the verdicts, the keys.
+
+const $ = (id) => document.getElementById(id);
+const LEAST_SHOWN = 48;
+let current = null;
+let order = data.order;
+let shownSince = performance.now();
+let noteBegun = false;
+let entries = [];
+
+function tell(line) {
+  $('warning').textContent = line;
+  $('warning').hidden = !line;
+}
+
+function say(line) {
+  $('said').textContent = line;
+}
+
+// Entries of the list: changes, drawn changes, and the changes that are shown again.
+
+function allEntries() {
+  return entries;
+}
+
+function sortEntries() {
+  const rank = {
+    doubt: (change) => Math.abs(change.mean - data.threshold),
+    area: (change) => -change.area,
+    place: (change) => change.reading,
+  }[order];
+  const sorted = data.changes
+    .map((change, index) => ({ key: change.key, change: index, repeat: false }))
+    .sort((one, other) => rank(data.changes[one.change]) - rank(data.changes[other.change]));
+  const drawn = state.drawn.map(({ key }) => ({ key, drawn: true, repeat: false }));
+  const again = data.repeats.map((index) => (
+    { key: `${data.changes[index].key} again`, change: index, repeat: true }));
+  entries = [...sorted, ...drawn, ...again];
+}
+
+function shapeOf(entry) {
+  if (entry.drawn) return state.drawn.find(({ key }) => key === entry.key);
+  const change = data.changes[entry.change];
+  return { place: change.place, outline: verdictOf(entry.key).outline ?? change.outline };
+}
+
+function currentKey() {
+  return current;
+}
+
+function currentEntry() {
+  return entries.find(({ key }) => key === current) ?? null;
+}
+
+function shownChange() {
+  const entry = currentEntry();
+  return entry && !entry.drawn ? data.changes[entry.change] : null;
+}
+
+function isListed(entry) {
+  const wanted = $('verdict').value;
+  if (entry.drawn) return wanted === 'all' || wanted === 'missed';
+  const change = data.changes[entry.change];
+  const verdict = verdictOf(entry.key).verdict ?? 'undecided';
+  return (
+    change.mean >= Number($('least-probability').value) &&
+    change.mean <= Number($('most-probability').value || 1) &&
+    change.area >= Number($('least-area').value) &&
+    (wanted === 'all' || wanted === verdict)
+  );
+}
+
+function listed() {
+  return entries.filter((entry) => isListed(entry) || entry.key === current);
+}
+
+function nameOf(entry) {
+  if (entry.drawn) return entry.key;
+  const { id, place } = data.changes[entry.change];
+  return data.places.length > 1 ? `${data.places[place].name}, change ${id}` : `change ${id}`;
+}
+
+function describe(entry) {
+  if (entry.drawn) return `${nameOf(entry)}: missed by the map`;
+  const { area, mean } = data.changes[entry.change];
+  const verdict = verdictOf(entry.key).verdict ?? 'undecided';
+  return `${nameOf(entry)}: ${area.toLocaleString('en')} ${data.unit}, probability ${mean.toFixed(2)}, ${verdict}`;
+}
+
+function describeShortly(entry) {
+  if (entry.drawn) return `${entry.key}, missed`;
+  const { id, place, area, mean } = data.changes[entry.change];
+  const name = data.places.length > 1 ? `${data.places[place].name}/${id}` : id;
+  const verdict = verdictOf(entry.key).verdict ?? 'undecided';
+  return `${name}, ${area.toLocaleString('en')} ${data.unit}, ${mean.toFixed(2)}, ${verdict}`;
+}
+
+function refresh() {
+  sortEntries();
+  const rows = listed().map((entry) => {
+    const row = document.createElement('li');
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.textContent = describeShortly(entry);
+    button.setAttribute('aria-label', describe(entry));
+    button.dataset.key = entry.key;
+    button.dataset.verdict = entry.drawn ? 'missed' : verdictOf(entry.key).verdict ?? 'none';
+    if (entry.key === current) button.setAttribute('aria-current', 'true');
+    button.addEventListener('click', () => select(entry.key));
+    row.append(button);
+    return row;
+  });
+  $('list').replaceChildren(...rows);
+  showState();
+  redraw();
+}
+
+function showState() {
+  const decided = entries.filter(({ key, drawn }) => !drawn && verdictOf(key).verdict).length;
+  const wanted = data.changes.length + data.repeats.length;
+  $('progress').textContent = `${decided} of ${wanted} decided, ${state.drawn.length} drawn`;
+  const { same, of, kappa } = ownAgreement();
+  $('agreement').hidden = !of;
+  $('agreement').textContent = of === 0 ? '' :
+    `Shown twice: ${same} of ${of} decided alike${kappa === null ? '' : `, kappa ${kappa.toFixed(2)}`}`;
+  const entry = currentEntry();
+  const told = entry?.drawn ? shapeOf(entry) : verdictOf(current);
+  if (document.activeElement !== $('note')) $('note').value = told?.note ?? '';
+  $('current').textContent = entry ? describe(entry) : 'no change';
+  canvas.setAttribute('aria-label', entry ? `Both dates at ${describe(entry)}` : 'Both dates of the map');
+  for (const verdict of VERDICTS) $(verdict).setAttribute('aria-pressed', String(told?.verdict === verdict));
+}
+
+function select(key, move = true) {
+  if (key === current && !move) return;
+  tool = null;
+  noteBegun = false;
+  current = key;
+  shownSince = performance.now();
+  if (move) showCurrent();
+  refresh();
+  document.querySelector('#list [aria-current]')?.scrollIntoView({ block: 'nearest' });
+}
+
+function showCurrent() {
+  const entry = currentEntry();
+  if (!entry) return;
+  const { place, outline } = shapeOf(entry);
+  const [left, top, width, height] = boundsOf(outline);
+  const side = Math.max(width, height, LEAST_SHOWN);
+  view.place = place;
+  showBox([left + (width - side) / 2, top + (height - side) / 2, side, side], 2.2);
+  preload(entry);
+}
+
+function preload(entry) {
+  const following = entries[entries.indexOf(entry) + 1];
+  if (!following || following.drawn) return;
+  for (const date of ['before', 'after']) {
+    const source = data.changes[following.change][date];
+    if (source) picture(source);
+  }
+}
+
+function go(step) {
+  const rows = listed();
+  const index = rows.findIndex(({ key }) => key === current);
+  const next = rows[index + step];
+  if (!next) {
+    say(step > 0 ? 'This is the last change of the list.' : 'This is the first change of the list.');
+    return;
+  }
+  select(next.key);
+  say(describe(next));
+}
+
+function decide(verdict) {
+  const entry = currentEntry();
+  if (!entry) return;
+  if (entry.drawn) {
+    say('A drawn change counts as missed by the map. X removes it.');
+    return;
+  }
+  const seconds = (verdictOf(entry.key).seconds ?? 0) + (performance.now() - shownSince) / 1000;
+  record(entry.key, { verdict, seconds, time: new Date().toISOString(), reviewer: state.reviewer });
+  const rows = listed();
+  const next = rows[rows.findIndex(({ key }) => key === entry.key) + 1];
+  if (next) select(next.key);
+  else refresh();
+  say(`${nameOf(entry)} is ${verdict}. ${next ? `Now ${describe(next)}` : 'This was the last change of the list.'}`);
+}
+
+function takeBack() {
+  const key = undo();
+  if (key === null) {
+    say('There is nothing to undo.');
+    return;
+  }
+  sortEntries();
+  if (key && entries.some((entry) => entry.key === key)) select(key);
+  else if (!currentEntry()) select(entries[0]?.key ?? null);
+  refresh();
+  say('Undone.');
+}
+
+function removeDrawn() {
+  const entry = currentEntry();
+  if (!entry?.drawn) {
+    say('Only drawn changes can be removed. W calls a change wrong.');
+    return;
+  }
+  recordDrawn(state.drawn.filter(({ key }) => key !== entry.key));
+  sortEntries();
+  select(entries[0]?.key ?? null);
+  say('Removed.');
+}
+
+function keepNote() {
+  const entry = currentEntry();
+  if (!entry) return;
+  const note = $('note').value;
+  if (entry.drawn) {
+    if (!noteBegun) recordDrawn(state.drawn.map((one) => ({ ...one })));
+    shapeOf(entry).note = note;
+  } else if (noteBegun) {
+    state.verdicts[entry.key].note = note;
+  } else {
+    record(entry.key, { note, reviewer: state.reviewer, time: new Date().toISOString() });
+  }
+  noteBegun = true;
+  save();
+}
+
+function showWay(way) {
+  view.way = way;
+  for (const one of ['swipe', 'blink', 'fade']) $(one).setAttribute('aria-pressed', String(one === way));
+  $('slider').disabled = way === 'blink';
+  $('slider').value = String(100 * (way === 'fade' ? view.fade : view.swipe));
+  $('slider-name').textContent = way === 'fade' ? 'Opacity of the date after' : 'Place of the swipe handle';
+  redraw();
+}
+
+function moveSlider() {
+  view[view.way] = Number($('slider').value) / 100;
+  redraw();
+}
+
+function hold(on) {
+  view.holding = on;
+  if (on && view.way !== 'blink') showWay('blink');
+  redraw();
+}
+
+function toggle(name) {
+  view[name] = !view[name];
+  $(name).setAttribute('aria-pressed', String(view[name]));
+  redraw();
+}
+
+function toggleWhole() {
+  const { width, height } = data.places[view.place];
+  const [across, down] = size();
+  const whole = Math.min(across / width, down / height) / 1.04;
+  if (Math.abs(view.scale / whole - 1) < 0.01) showCurrent();
+  else showPlace(view.place);
+}
+
+function toggleKeys() {
+  const open = $('keys').hidden;
+  $('keys').hidden = !open;
+  $('help').setAttribute('aria-expanded', String(open));
+}
+
+async function load() {
+  const [file] = $('file').files;
+  if (!file) return;
+  try {
+    const { taken, outside } = takeIn(await file.text());
+    refresh();
+    say(`${taken} decisions taken in${outside ? `, ${outside} on changes that this page does not show` : ''}.`);
+    tell('');
+  } catch (error) {
+    tell(`${file.name} cannot be taken in: ${error.message}.`);
+  }
+  $('file').value = '';
+}
+
+const ACTIONS = {
+  r: ['right', () => decide('right')],
+  w: ['wrong', () => decide('wrong')],
+  u: ['unsure', () => decide('unsure')],
+  n: ['next', () => go(1)],
+  p: ['previous', () => go(-1)],
+  z: ['undo', takeBack],
+  t: ['write', () => $('note').focus()],
+  o: ['outlines', () => toggle('outlines')],
+  h: ['probability', () => toggle('probability')],
+  s: ['swipe', () => showWay('swipe')],
+  f: ['fade', () => showWay('fade')],
+  a: ['whole', toggleWhole],
+  c: ['centre', showCurrent],
+  '+': ['larger', () => zoom(1.4)],
+  '-': ['smaller', () => zoom(1 / 1.4)],
+  d: ['draw', startDrawing],
+  m: ['mend', startMending],
+  x: ['remove', removeDrawn],
+  l: ['download', download],
+  '?': ['help', toggleKeys],
+};
+const MORE_KEYS = { ArrowRight: 'n', ArrowLeft: 'p', '=': '+', k: '?' };
+
+function onKey(event) {
+  const typing = event.target.matches('textarea, select, input');
+  if (typing && event.key === 'Escape') event.target.blur();
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (tool && toolKey(event)) {
+    event.preventDefault();
+    return;
+  }
+  if (event.key.toLowerCase() === 'b') {
+    hold(true);
+    return;
+  }
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const action = ACTIONS[MORE_KEYS[key] ?? key];
+  if (!action || event.repeat && !['n', 'p', '+', '-'].includes(MORE_KEYS[key] ?? key)) return;
+  event.preventDefault();
+  action[1]();
+}
+
+// The canvas: drag the handle, a corner, or the picture; wheel and two fingers zoom.
+
+const touching = new Map();
+let held = null;
+
+function onPress(event) {
+  const at = [event.offsetX, event.offsetY];
+  canvas.setPointerCapture(event.pointerId);
+  touching.set(event.pointerId, at);
+  const onHandle = view.way === 'swipe' && Math.abs(at[0] - view.swipe * size()[0]) < HANDLE;
+  if (tool && pressTool(at)) held = 'corner';
+  else held = onHandle ? 'handle' : 'picture';
+}
+
+function onMove(event) {
+  const former = touching.get(event.pointerId);
+  if (!former) return;
+  const at = [event.offsetX, event.offsetY];
+  touching.set(event.pointerId, at);
+  if (touching.size === 2) pinch(event.pointerId, former, at);
+  else if (held === 'corner') dragTool(at);
+  else if (held === 'handle') {
+    view.swipe = Math.min(1, Math.max(0, at[0] / size()[0]));
+    $('slider').value = String(100 * view.swipe);
+    redraw();
+  } else pan(at[0] - former[0], at[1] - former[1]);
+}
+
+function pinch(moving, former, at) {
+  const [, resting] = [...touching].find(([id]) => id !== moving);
+  const distance = ([x, y]) => Math.hypot(x - resting[0], y - resting[1]);
+  zoom(distance(at) / Math.max(1, distance(former)), resting);
+}
+
+function onRelease(event) {
+  touching.delete(event.pointerId);
+}
+
+function listen() {
+  for (const [key, [id, act]] of Object.entries(ACTIONS)) {
+    $(id)?.addEventListener('click', act);
+    $(id)?.setAttribute('aria-keyshortcuts', key);
+  }
+  document.addEventListener('keydown', onKey);
+  document.addEventListener('keyup', (event) => event.key.toLowerCase() === 'b' && hold(false));
+  window.addEventListener('blur', () => hold(false));
+  document.addEventListener('visibilitychange', () => { shownSince = performance.now(); });
+  $('blink').addEventListener('pointerdown', () => hold(true));
+  for (const over of ['pointerup', 'pointercancel', 'pointerleave']) $('blink').addEventListener(over, () => hold(false));
+  $('blink').addEventListener('keydown', (event) => [' ', 'Enter'].includes(event.key) && hold(true));
+  $('blink').addEventListener('keyup', () => hold(false));
+  $('slider').addEventListener('input', moveSlider);
+  $('note').addEventListener('input', keepNote);
+  $('note').addEventListener('blur', () => { noteBegun = false; refresh(); });
+  $('reviewer').addEventListener('input', () => { state.reviewer = $('reviewer').value; save(); });
+  $('order').addEventListener('change', () => { order = $('order').value; refresh(); });
+  for (const filter of ['verdict', 'least-probability', 'most-probability', 'least-area']) {
+    $(filter).addEventListener('input', refresh);
+  }
+  $('load').addEventListener('click', () => $('file').click());
+  $('file').addEventListener('change', load);
+  canvas.addEventListener('pointerdown', onPress);
+  canvas.addEventListener('pointermove', onMove);
+  for (const over of ['pointerup', 'pointercancel']) canvas.addEventListener(over, onRelease);
+  canvas.addEventListener('wheel', (event) => {
+    event.preventDefault();
+    zoom(Math.exp(-event.deltaY / 400), [event.offsetX, event.offsetY]);
+  }, { passive: false });
+  canvas.addEventListener('dblclick', () => tool?.kind === 'draw' && finishTool());
+  new ResizeObserver(redraw).observe(canvas);
+}
+
+function start() {
+  restore();
+  sortEntries();
+  $('title').textContent = data.title;
+  $('counted').textContent = data.total > data.changes.length
+    ? `${data.changes.length} of ${data.total} changes are on this page` : `${data.total} changes`;
+  $('order').value = order;
+  $('reviewer').value = state.reviewer;
+  $('area-unit').textContent = data.unit;
+  listen();
+  showWay('swipe');
+  const first = entries.find(({ key, drawn }) => !drawn && !verdictOf(key).verdict) ?? entries[0];
+  if (first) select(first.key);
+  else {
+    showPlace(0);
+    refresh();
+  }
+}
+
+start();

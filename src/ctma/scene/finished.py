@@ -1,0 +1,262 @@
+"""Reads a finished map from its folder: grid, changes, and both dates as pictures."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.transform import Affine
+from rasterio.windows import Window
+
+from ctma.errors import DataError, OutputError, SceneError, first_line, warn
+from ctma.files import fingerprint, spread_fingerprint, whole_file
+from ctma.scene.grid import Grid
+from ctma.scene.layer import fixed_date, plain_path
+from ctma.scene.plan import Date, to_picture
+from ctma.scene.rasters import open_raster
+from ctma.scene.scaling import Scaling
+from ctma.scene.settings import POLYGON_DRIVERS
+from ctma.scene.source import Source
+from ctma.scene.writing import RASTERS, SUMMARY
+from ctma.types import Pixels
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+DATES = ("before", "after")
+
+Pictures = tuple[Pixels | None, Pixels | None]
+"""Both dates as pictures, (H, W, 3) each; ``None`` for a date whose raster is not at hand."""
+
+
+@dataclass(frozen=True)
+class FinishedMap:
+    """The files and the summary of a finished map.
+
+    Attributes:
+        folder: The folder that ``predict_scene`` wrote.
+        summary: The content of ``summary.json``.
+        grid: The map's grid.
+        polygons: The file of changes.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    grid: Grid
+    polygons: Path
+
+    @property
+    def probability(self) -> Path:
+        """The raster of probability."""
+        return self.folder / "probability.tif"
+
+    @property
+    def mask(self) -> Path:
+        """The raster of the mask."""
+        return self.folder / "mask.tif"
+
+    @property
+    def fingerprint(self) -> str:
+        """A fingerprint of the run and of its mask; verdicts on the map do not alter it."""
+        return fingerprint([self.summary["identity"], spread_fingerprint(self.mask)])
+
+    def read_changes(self) -> GeoDataFrame:
+        """The polygons in the CRS of the grid, with their attributes.
+
+        Raises:
+            DataError: If the file cannot be read.
+        """
+        changes = read_polygons(self.polygons)
+        try:
+            return changes.to_crs(self.grid.crs.to_wkt())
+        except ValueError as error:
+            raise DataError(f"{self.polygons}: has no CRS; make the map anew") from error
+
+
+def read_polygons(path: Path) -> GeoDataFrame:
+    """Reads a file of polygons in any format that ctma writes or OGR reads.
+
+    Raises:
+        DataError: If the file is not there or cannot be read.
+    """
+    import geopandas
+
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        if path.suffix == ".parquet":
+            return geopandas.read_parquet(path)
+        with plain_path(path) as plain:
+            return geopandas.read_file(plain)
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read as polygons ({first_line(error)})") from error
+
+
+def write_polygons(polygons: GeoDataFrame, path: Path, layer: str) -> None:
+    """Writes polygons with their attributes, whole or not at all.
+
+    Args:
+        polygons: The polygons.
+        path: The file; its suffix is one of ``POLYGON_DRIVERS``.
+        layer: The name of the layer, in formats that have one.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    form = path.suffix[1:]
+    with whole_file(path) as part, plain_path(part) as plain, fixed_date():
+        part.unlink()
+        try:
+            if form == "parquet":
+                polygons.to_parquet(plain)
+                return
+            options = {"RFC7946": "YES"} if form == "geojson" else {}
+            polygons.to_file(plain, driver=POLYGON_DRIVERS[form], layer=layer, **options)
+        except (DataSourceError, DataLayerError, FeatureError) as error:
+            raise OutputError(f"cannot write {path}: {first_line(error)}") from error
+
+
+def find_polygons(folder: Path) -> Path | None:
+    """The file of changes in a folder, ``None`` if there is none."""
+    files = (folder / f"changes.{form}" for form in POLYGON_DRIVERS)
+    return next((path for path in files if path.is_file()), None)
+
+
+def is_map(folder: Path) -> bool:
+    """Whether a folder holds files of a map, finished or not."""
+    return any((folder / name).is_file() for name in (SUMMARY, *RASTERS))
+
+
+def read_finished(folder: str | Path) -> FinishedMap:
+    """Reads what a finished run of ``predict_scene`` left in its folder.
+
+    Raises:
+        DataError: If the folder does not hold a finished map.
+    """
+    folder = Path(folder)
+    polygons = find_polygons(folder)
+    missing = [name for name in (SUMMARY, *RASTERS) if not (folder / name).is_file()]
+    if polygons is None:
+        missing.append("changes.gpkg")
+    if polygons is None or missing:
+        raise DataError(f"{folder}: holds no finished map ({', '.join(missing)} missing)")
+    try:
+        summary = json.loads((folder / SUMMARY).read_bytes())
+        summary["identity"], summary["threshold"], summary["before"]["path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder / SUMMARY}: is not the summary of a map") from error
+    return FinishedMap(folder, summary, _read_grid(folder / "mask.tif"), polygons)
+
+
+def _read_grid(mask: Path) -> Grid:
+    try:
+        with rasterio.open(mask) as raster:
+            return Grid(raster.crs, raster.transform, raster.width, raster.height)
+    except RasterioError as error:
+        raise DataError(f"{mask}: cannot be read ({first_line(error)})") from error
+
+
+class DatePictures:
+    """Reads windows of both dates of a map as pictures, as the network saw them.
+
+    Warns about a raster that is not at hand, or that was changed since the map was made.
+
+    Args:
+        finished: The map.
+        before: Where the raster before lies now; by default where it lay.
+        after: Where the raster after lies now.
+    """
+
+    def __init__(
+        self,
+        finished: FinishedMap,
+        before: str | Path | None = None,
+        after: str | Path | None = None,
+    ):
+        self.grid = finished.grid
+        self.summary = finished.summary
+        with ExitStack() as stack:
+            self.sources = [
+                self._open(stack, date, moved)
+                for date, moved in zip(DATES, (before, after), strict=True)
+            ]
+            self.files = stack.pop_all()
+
+    def __enter__(self) -> DatePictures:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.files.close()
+
+    def read(self, window: Window, shape: tuple[int, int]) -> Pictures:
+        """Both dates in a window of the grid, at some height and width; holes are black."""
+        first, second = (
+            None if source is None else to_picture(*source[0].read(window, shape), source[1])
+            for source in self.sources
+        )
+        return first, second
+
+    def read_whole(self) -> Pictures:
+        """Both dates over the whole grid, reduced."""
+        first, second = (
+            None if source is None else to_picture(*source[0].overview, source[1])
+            for source in self.sources
+        )
+        return first, second
+
+    def _open(
+        self, stack: ExitStack, date: str, moved: str | Path | None
+    ) -> tuple[Source, Scaling] | None:
+        entry = self.summary[date]
+        path = str(moved or entry["path"])
+        try:
+            raster = stack.enter_context(open_raster(path))
+            described = _describe(path, entry)
+            _warn_of_changes(path, entry)
+            holes = self.summary["nodata"], self.summary["nodata_any"]
+            source = Source(raster, described.grid, described.bands, *holes)
+            return stack.enter_context(source), described.scaling
+        except SceneError as error:
+            if moved is not None:
+                raise
+            warn(f"{date}: {error}; the pictures go without, or name where it is as `{date}`")
+            return None
+
+
+def _describe(path: str, entry: dict[str, Any]) -> Date:
+    grid = entry["grid"]
+    placed = Grid(
+        CRS.from_user_input(grid["crs"]), Affine(*grid["transform"]), grid["width"], grid["height"]
+    )
+    scaling = Scaling(tuple(entry["scaling"]["low"]), tuple(entry["scaling"]["high"]))
+    return Date(path, tuple(entry["bands"]), placed, scaling)
+
+
+def _warn_of_changes(path: str, entry: dict[str, Any]) -> None:
+    known = entry["fingerprint"] and Path(path).is_file()
+    if known and spread_fingerprint(path) != entry["fingerprint"]:
+        warn(f"{path}: is not the raster that the map was made from; pictures may not fit")
+
+
+def read_reduced(raster: Path, side: int) -> Pixels:
+    """The stored values of a raster's first band, reduced to at most ``side`` pixels.
+
+    Raises:
+        DataError: If the raster cannot be read.
+    """
+    try:
+        with rasterio.open(raster) as opened:
+            factor = max(1.0, max(opened.shape) / side)
+            shape = tuple(max(1, round(length / factor)) for length in opened.shape)
+            values: Pixels = np.asarray(opened.read(1, out_shape=shape), np.uint8)
+            return values
+    except RasterioError as error:
+        raise DataError(f"{raster}: cannot be read ({first_line(error)})") from error
