@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import platform
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -425,3 +427,28 @@ def test_every_engine_says_what_it_is(ctma):
     listed = ctma("engines").stdout
     assert all(name in listed for name in told)
     assert all(name in ctma("predict", "--help").stdout for name in told)
+
+
+TOGETHER = """
+import os, sys, threading, torch, ctma
+
+predictor = ctma.load("ctma-lite", engine="openvino", precision="float32")
+image, gate = torch.zeros(1, 3, 64, 64), threading.Barrier(4)
+sys.setswitchinterval(1e-6)
+with predictor.looking(1.0, 4) as network:
+    def look():
+        gate.wait()
+        network(image, image)
+    threads = [threading.Thread(target=look, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    os._exit(sum(thread.is_alive() for thread in threads))
+"""
+
+
+@pytest.mark.slow
+def test_threads_that_begin_together_do_not_wait_for_each_other():
+    done = subprocess.run([sys.executable, "-c", TOGETHER], check=False)
+    assert done.returncode == 0, "threads still wait for each other"

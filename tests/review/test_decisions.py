@@ -65,7 +65,7 @@ def decide(path, folder, decisions, *, geometry=to_degrees, reviewer="Ada", **ab
 
 def square_of(folder, number):
     """Column, row and side of a painted square by the id of its change."""
-    changes = geopandas.read_file(folder / "changes.gpkg")
+    changes = geopandas.read_file(folder / "changes.gpkg", layer="changes")
     with rasterio.open(folder / "mask.tif") as raster:
         to_pixels = ~raster.transform
     west, _, _, north = changes[changes["id"] == number].total_bounds
@@ -91,7 +91,7 @@ def test_verdicts_go_beside_the_changes_and_the_accepted_map_holds_what_remains(
     before = {name: (scene / name).read_bytes() for name in ("mask.tif", "probability.tif")}
     said = ctma("review", scene, "--apply", file).stdout
     assert "1 right, 1 wrong, 1 undecided, 1 missed; 1 outline mended" in said
-    changes = geopandas.read_file(scene / "changes.gpkg")
+    changes = geopandas.read_file(scene / "changes.gpkg", layer="changes")
     assert [*changes.columns] == [
         "id", "area_m2", "mean_probability", "max_probability", "verdict", "reviewer", "note",
         "outline", "geometry",
@@ -100,7 +100,7 @@ def test_verdicts_go_beside_the_changes_and_the_accepted_map_holds_what_remains(
     assert changes["verdict"].isna().tolist() == [False, False, True]
     assert changes["note"][0] == "a shadow"
     assert changes["outline"][1].startswith("POLYGON")
-    accepted = geopandas.read_file(scene / "accepted.gpkg")
+    accepted = geopandas.read_file(scene / "accepted.gpkg", layer="accepted")
     assert len(accepted) == 3
     assert accepted.crs == changes.crs
     assert accepted["verdict"].tolist()[-1] == "missed"

@@ -146,7 +146,7 @@ def test_what_cannot_be_is_one_line(scene, tmp_path, ctma):
     ):
         assert said in ctma("review", scene, *arguments, code=2).stderr
     ctma("review", scene, "-o", tmp_path / "there.html", "--overwrite")
-    changes = geopandas.read_file(scene / "changes.gpkg")
+    changes = geopandas.read_file(scene / "changes.gpkg", layer="changes")
     changes.geometry = changes.translate(1000, 0)
     changes.to_file(scene / "changes.gpkg", layer="changes")
     assert "change 1 lies outside the map" in ctma("review", scene, code=2).stderr

@@ -41,6 +41,7 @@ def paint_many(columns, rows, step=20, side=8):
 
 def make_map(folder, size, squares, names=("before.tif", "after.tif"), out="OUT", **options):
     """A map in ``folder / out`` of two painted rasters."""
+    folder.mkdir(exist_ok=True)
     paths = [folder / name for name in names]
     profile = {name: options.pop(name) for name in ("crs", "transform") if name in options}
     for path, pixels in zip(paths, paint(size, squares), strict=True):

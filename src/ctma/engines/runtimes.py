@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ Run = Callable[..., NDArray[np.float32]]
 
 INPUTS = ("before", "after")
 """Names of a graph's inputs."""
+
+_TABLE = threading.Lock()
 
 HINTS = {"float32": "f32", "bf16": "bf16", "int8": "bf16"}
 """OpenVINO's names of precisions. For an 8-bit graph, this is the precision of the other layers."""
@@ -68,10 +71,22 @@ def open_compiled(
     compiled: bytes, precision: str, threads: int | None = None, streams: int | None = None
 ) -> Callable[[], Run]:
     """Opens a compiled graph; OpenVINO version, processor and settings must be the same."""
-    with extras():
-        import openvino
+    openvino = _import_openvino()
     configuration = _configuration(precision, threads, streams)
     return _sessions(openvino.Core().import_model(compiled, "CPU", configuration))
+
+
+def _import_openvino() -> Any:
+    """OpenVINO, with its table of types made.
+
+    OpenVINO makes the table at the first inference. If two threads begin at once, each waits for
+    the other for ever: one holds Python's lock, the other the table's.
+    """
+    with extras():
+        import openvino
+    with _TABLE:
+        openvino.Type.f32.to_dtype()
+    return openvino
 
 
 def _configuration(precision: str, threads: int | None, streams: int | None) -> dict[str, Any]:
@@ -87,8 +102,7 @@ def _configuration(precision: str, threads: int | None, streams: int | None) -> 
 def _compile(
     graph: bytes | Path, shape: Sequence[int] | None, configuration: dict[str, Any]
 ) -> Any:
-    with extras():
-        import openvino
+    openvino = _import_openvino()
     core = openvino.Core()
     model = core.read_model(graph)
     if shape is not None:

@@ -28,6 +28,7 @@ from ctma.scene.grid import Grid, metres_a_unit
 from ctma.scene.layer import LAYER
 from ctma.scene.polygons import GroundArea
 from ctma.scene.strips import NO_DATA
+from ctma.scene.styles import style_accepted, style_changes
 from ctma.scene.writing import TRACED_ROWS, write_mask
 from ctma.types import Pixels
 
@@ -129,9 +130,10 @@ def _apply_to_scene(folder: Path, paths: list[Path]) -> AppliedDecisions:
     accepted = _add_drawn(accepted, drawn, to_grid, finished.grid)
     written = [finished.polygons, folder / f"{ACCEPTED}.gpkg", folder / f"{ACCEPTED}.tif"]
     with sole_run(folder):
-        write_polygons(accepted, written[1], ACCEPTED)
+        write_polygons(accepted, written[1], ACCEPTED, style_accepted())
         write_mask(written[2], finished.grid, _burn_strips(finished, [*accepted.geometry]))
-        write_polygons(table, written[0], LAYER)
+        style = style_changes(float(finished.summary["threshold"]))
+        write_polygons(table, written[0], LAYER, style)
     return _result(written, judged, drawn, len(accepted), files)
 
 

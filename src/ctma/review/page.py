@@ -16,12 +16,12 @@ from string import Template
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image
 from rasterio.windows import Window
 
 from ctma._version import __version__
 from ctma.errors import SettingError, UnknownNameError, warn
+from ctma.figures.colours import colour_probability
 from ctma.files import refuse_existing, whole_file
 from ctma.review.changes import MappedChange, Place, ReviewedMap
 from ctma.review.maps import open_map
@@ -260,9 +260,8 @@ def _jpeg(picture: Pixels | None) -> str | None:
 def _colour(stored: Pixels) -> str:
     """The probability as a picture that is clear where the probability is small."""
     share = np.where(stored == NO_DATA, 0, stored / STEPS)
-    colours = colormaps["inferno"](0.3 + 0.7 * share, bytes=True)
-    colours[..., 3] = np.rint(220 * np.sqrt(share))
-    colours[..., :3][share == 0] = 0
+    alpha = np.rint(220 * np.sqrt(share)).astype(np.uint8)
+    colours = np.dstack([np.where(alpha[..., None] > 0, colour_probability(share), 0), alpha])
     stream = io.BytesIO()
     Image.fromarray(colours).save(stream, "PNG", optimize=True)
     return _address("png", stream.getvalue())

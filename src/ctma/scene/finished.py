@@ -25,6 +25,7 @@ from ctma.scene.rasters import open_raster
 from ctma.scene.scaling import Scaling
 from ctma.scene.settings import POLYGON_DRIVERS
 from ctma.scene.source import Source
+from ctma.scene.styles import Style, add_style
 from ctma.scene.writing import RASTERS, SUMMARY
 from ctma.types import Pixels
 
@@ -95,18 +96,19 @@ def read_polygons(path: Path) -> GeoDataFrame:
         if path.suffix == ".parquet":
             return geopandas.read_parquet(path)
         with plain_path(path) as plain:
-            return geopandas.read_file(plain)
+            return geopandas.read_file(plain, layer=0)
     except Exception as error:
         raise DataError(f"{path}: cannot be read as polygons ({first_line(error)})") from error
 
 
-def write_polygons(polygons: GeoDataFrame, path: Path, layer: str) -> None:
+def write_polygons(polygons: GeoDataFrame, path: Path, layer: str, style: Style) -> None:
     """Writes polygons with their attributes, whole or not at all.
 
     Args:
         polygons: The polygons.
         path: The file; its suffix is one of ``POLYGON_DRIVERS``.
         layer: The name of the layer, in formats that have one.
+        style: How QGIS draws the layer, in formats that can say so.
 
     Raises:
         OutputError: If the file cannot be written.
@@ -120,6 +122,8 @@ def write_polygons(polygons: GeoDataFrame, path: Path, layer: str) -> None:
                 return
             options = {"RFC7946": "YES"} if form == "geojson" else {}
             polygons.to_file(plain, driver=POLYGON_DRIVERS[form], layer=layer, **options)
+            if form == "gpkg":
+                add_style(plain, layer, style)
         except (DataSourceError, DataLayerError, FeatureError) as error:
             raise OutputError(f"cannot write {path}: {first_line(error)}") from error
 

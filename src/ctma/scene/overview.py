@@ -66,7 +66,9 @@ def _read_polygons(path: Path, crs: CRS) -> Iterable[Any]:
 
         return geopandas.read_parquet(path).geometry[:MOST_OUTLINES]
     with plain_path(path) as plain:
-        metadata, _, stored, _ = pyogrio.raw.read(plain, columns=[], max_features=MOST_OUTLINES)
+        metadata, _, stored, _ = pyogrio.raw.read(
+            plain, layer=0, columns=[], max_features=MOST_OUTLINES
+        )
     polygons = from_wkb(stored)
     if CRS.from_user_input(metadata["crs"]) == crs:
         return polygons

@@ -20,16 +20,19 @@ from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
 from ctma.inference.predictor import Model, Predictor, as_predictor
 from ctma.inference.resolution import check_given_distance, coarseness_warning
 from ctma.models.base import ChangeNetwork
+from ctma.scene.finished import FinishedMap
 from ctma.scene.grid import Grid, metres_a_unit
 from ctma.scene.identity import describe_run, find_differences, identify
 from ctma.scene.overview import draw_overview
 from ctma.scene.plan import Date, Findings, Plan, make_plan
+from ctma.scene.project import write_project
 from ctma.scene.rasters import raster_settings
 from ctma.scene.registration import NOTABLE
 from ctma.scene.scaling import FAR_APART, MOST_CLIPPED
 from ctma.scene.settings import SceneSettings
 from ctma.scene.store import Store, discard, holds
 from ctma.scene.strips import blend
+from ctma.scene.styles import style_changes
 from ctma.scene.windows import Cluster, Local, ahead, connect
 from ctma.scene.writing import PICTURE, RASTERS, SUMMARY, check_format, check_outputs, write_scene
 from ctma.settings import check_count, check_kind
@@ -232,6 +235,7 @@ class _Run:
                 "versions": _versions() | self.predictor.prepared.engine.versions(),
                 "identity": self.identity,
             }
+            write_project(FinishedMap(self.output, summary, self.plan.grid, self.polygons))
             write_json(self.output / SUMMARY, summary)
             store.remove()
         if not summary["valid_pixels"]:
@@ -269,9 +273,9 @@ class _Run:
                 blended = blend(self.plan, store, windows, on_progress)
                 blended = stack.enter_context(closing(blended))
                 strips = stack.enter_context(closing(ahead(blended)))
-                return write_scene(
-                    strips, self.plan.grid, store, self.output, self.settings.polygons
-                )
+                style = style_changes(self.plan.threshold)
+                polygons = self.settings.polygons
+                return write_scene(strips, self.plan.grid, store, self.output, polygons, style)
         except CtmaError as error:
             _add_advice(error, store)
             raise

@@ -29,6 +29,7 @@ from ctma.scene.rasters import files_beside, heeding_errors
 from ctma.scene.settings import POLYGON_DRIVERS, PolygonSettings
 from ctma.scene.store import Store, unfinished_sources
 from ctma.scene.strips import NO_DATA, STEPS
+from ctma.scene.styles import Style, add_style
 
 TRACED_ROWS = 512
 """Rows whose changes are traced at a time."""
@@ -40,6 +41,14 @@ SUMMARY = "summary.json"
 
 PICTURE = "overview.png"
 """The picture of a result."""
+
+PROJECT = "map.qgz"
+"""The QGIS project of a result."""
+
+STYLES = ("probability.qml", "mask.qml")
+"""Styles that QGIS takes where a raster is opened alone."""
+
+_OTHERS = (SUMMARY, PICTURE, PROJECT, *STYLES)
 
 
 def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> None:
@@ -55,7 +64,7 @@ def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> No
             unfinished map.
     """
     polygons = (f"changes.{form}" for form in POLYGON_DRIVERS)
-    outputs = [output / name for name in (*RASTERS, *polygons, SUMMARY, PICTURE)]
+    outputs = [output / name for name in (*RASTERS, *polygons, *_OTHERS)]
     if any(path.exists() for path in outputs):
         beside = (file for source in sources for file in files_beside(source))
         refuse_inputs((*sources, *beside), outputs)
@@ -102,6 +111,7 @@ def write_scene(
     store: Store,
     output: Path,
     settings: PolygonSettings,
+    style: Style,
 ) -> dict[str, Any]:
     """Writes rasters and polygons; the files get their names once all of them are complete.
 
@@ -111,6 +121,7 @@ def write_scene(
         store: The store, which also holds unfinished files.
         output: The folder, on the store's file system.
         settings: How polygons are written.
+        style: How QGIS draws the polygons.
 
     Returns:
         The changed area and share, and numbers of pixels and changes, by name.
@@ -126,7 +137,9 @@ def write_scene(
         layer.close()
         with plain_path(layer.path) as traced, plain_path(parts[-1]) as target:
             _convert(traced, target, settings.form)
-        for old_name in (SUMMARY, PICTURE, *(f"changes.{form}" for form in POLYGON_DRIVERS)):
+        if settings.form == "gpkg":
+            add_style(parts[-1], LAYER, style)
+        for old_name in (*_OTHERS, *(f"changes.{form}" for form in POLYGON_DRIVERS)):
             (output / old_name).unlink(missing_ok=True)
         for name, part in zip(names, parts, strict=True):
             os.replace(part, output / name)
