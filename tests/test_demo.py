@@ -22,9 +22,10 @@ def test_the_demo_learns_what_the_readme_says_and_leaves_all_that_it_names(ctma,
         "prediction/mask/test_0000.png",
         "figures/data-test-whole.png",
         "scene/found/overview.png",
+        "scene/found/review.html",
     ):
         assert str(tmp_path / "demo" / name) in result.stdout
-    for name in ("probability.tif", "mask.tif", "changes.gpkg", "summary.json"):
+    for name in ("probability.tif", "mask.tif", "changes.gpkg", "summary.json", "map.qgz"):
         assert (tmp_path / "demo/scene/found" / name).is_file()
     found = json.loads((tmp_path / "demo/scene/found/summary.json").read_text())
     assert 1 <= found["changes"] <= 40

@@ -73,6 +73,9 @@ if TYPE_CHECKING:
     from ctma.models.usage import Usage as Usage
     from ctma.review.apply import AppliedDecisions as AppliedDecisions
     from ctma.review.apply import apply_decisions as apply_decisions
+    from ctma.review.comparison import MapComparison as MapComparison
+    from ctma.review.comparison import PixelAgreement as PixelAgreement
+    from ctma.review.comparison import compare_maps as compare_maps
     from ctma.review.decisions import Agreement as Agreement
     from ctma.review.page import ReviewPage as ReviewPage
     from ctma.review.page import write_review as write_review
@@ -111,10 +114,12 @@ _PUBLIC = {
     "HowScored": "ctma.evaluation.records",
     "ImageError": "ctma.errors",
     "KeptScore": "ctma.evaluation.records",
+    "MapComparison": "ctma.review.comparison",
     "MaskScores": "ctma.evaluation.masks",
     "MissingExtraError": "ctma.errors",
     "OutputError": "ctma.errors",
     "Pair": "ctma.data.pairs",
+    "PixelAgreement": "ctma.review.comparison",
     "Prediction": "ctma.inference.batch",
     "Predictor": "ctma.inference.predictor",
     "PreparedData": "ctma.data.preparation",
@@ -140,6 +145,7 @@ _PUBLIC = {
     "calibrate": "ctma.evaluation.calibration",
     "check": "ctma.data.doctor",
     "compare": "ctma.evaluation.comparison",
+    "compare_maps": "ctma.review.comparison",
     "convert": "ctma.checkpoints.conversion",
     "create_model": "ctma.models.registry",
     "estimate_benchmark": "ctma.benchmark.matrix",

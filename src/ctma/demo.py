@@ -53,18 +53,21 @@ class DemoScene:
         picture: Both dates, probability and polygons.
         changes: Number of polygons.
         found: Share of the truly changed pixels that the mask marks as change, in [0, 1].
+        page: The review page, to open in a browser.
     """
 
     folder: Path
     picture: Path
     changes: int
     found: float
+    page: Path
 
 
 def run_demo(output: str | Path, on_progress: Progress = ignore) -> DemoResult:
     """Makes synthetic pairs, trains CTMA-S on them, scores the result, predicts and draws.
 
-    At the end, the shipped weights predict a georeferenced synthetic pair.
+    At the end, the shipped weights predict a georeferenced synthetic pair, and a review page of the
+    result is written.
 
     Args:
         output: A folder that does not exist yet.
@@ -104,6 +107,7 @@ def _predict_scene(folder: Path) -> DemoScene | None:
         import rasterio
         from rasterio.transform import from_origin
 
+        from ctma.review.page import write_review
         from ctma.scene.predict import predict_scene
     except ImportError:
         return None
@@ -121,4 +125,5 @@ def _predict_scene(folder: Path) -> DemoScene | None:
     with rasterio.open(result.mask) as raster:
         recall = float((raster.read(1)[change == 1] == 1).mean())
     assert result.picture is not None
-    return DemoScene(folder / "found", result.picture, result.summary["changes"], recall)
+    page = write_review(folder / "found").path
+    return DemoScene(folder / "found", result.picture, result.summary["changes"], recall, page)

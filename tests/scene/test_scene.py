@@ -31,6 +31,7 @@ from ctma.scene.source import Source  # noqa: E402
 from ctma.scene.writing import RASTERS  # noqa: E402
 from support import ROOT, SHARED_DATA  # noqa: E402
 from support.commands import refused  # noqa: E402
+from support.maps import make_map, paint_many  # noqa: E402
 from support.scenes import (  # noqa: E402
     UTM,
     Neighbourhood,
@@ -844,6 +845,7 @@ def test_any_legal_path_may_be_the_output(pair, tmp_path, form):
     result = predict_scene(*pair, network, odd, polygon_format=form, picture=True)
     assert {path.name for path in odd.iterdir()} == {
         "probability.tif", "mask.tif", f"changes.{form}", "summary.json", "overview.png",
+        "map.qgz", "probability.qml", "mask.qml",
     }  # fmt: skip
     assert result.changes.read_bytes() == usual.changes.read_bytes()
     assert result.summary["changes"] > 0
@@ -907,6 +909,20 @@ def test_the_picture_of_a_long_thin_scene_stays_small(tmp_path, shape):
     pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, *size)) for n in (1, 2)]
     result = package.predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out")
     assert max(Image.open(result.picture).size) < 1500
+
+
+@pytest.mark.slow
+def test_the_largest_changes_are_drawn_where_asked_for(tmp_path):
+    made = make_map(tmp_path, *paint_many(5, 4), top=12)
+    largest = Image.open(made / "largest.png")
+    few = make_map(tmp_path, *paint_many(3, 3), ("c.tif", "d.tif"), "FEW", top=3)
+    assert Image.open(few / "largest.png").height < largest.height
+    without = make_map(tmp_path, *paint_many(3, 3), ("c.tif", "d.tif"), "FEW")
+    assert not (without / "largest.png").exists()
+    empty = make_map(tmp_path, (64, 64), [], ("e.tif", "f.tif"), "EMPTY", top=3)
+    assert not (empty / "largest.png").exists()
+    with pytest.raises(SettingError, match="`top`"):
+        SceneSettings(top=-1)
 
 
 def test_a_picture_that_fails_fails_no_finished_map(pair, tmp_path, monkeypatch):

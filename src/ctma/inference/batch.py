@@ -98,10 +98,11 @@ def predict_pairs(
     refuse_inputs(pair_files(pairs), chain(*files.values()))
     if not overwrite:
         _refuse_others(files)
-    _keep_sources(output, pairs)
     results: list[FilePrediction] = []
     for pair, (mask, probability) in files.items():
         prediction = predict(*read_pair(pair))
+        if not results:
+            _keep_sources(output, pairs)
         save_image(mask, prediction.mask * np.uint8(255), _owner(pair))
         save_image(probability, to_8_bit(prediction.probability), _owner(pair))
         share = float(prediction.mask.mean())

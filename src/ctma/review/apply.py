@@ -23,9 +23,10 @@ from ctma.errors import DataError, SettingError
 from ctma.files import sole_run
 from ctma.review.decisions import Agreement, Decision, compare_reviewers, read_decisions
 from ctma.review.images import find_masks, fingerprint_masks, trace_mask
-from ctma.scene.finished import FinishedMap, is_map, read_finished, read_polygons, write_polygons
+from ctma.scene.finished import FinishedMap, read_finished, read_polygons, write_polygons
 from ctma.scene.grid import Grid, metres_a_unit
 from ctma.scene.layer import LAYER
+from ctma.scene.names import is_map
 from ctma.scene.polygons import GroundArea
 from ctma.scene.strips import NO_DATA
 from ctma.scene.styles import style_accepted, style_changes

@@ -21,15 +21,17 @@ class MappedChange(NamedTuple):
         place: Index of its place.
         id: Its number in the place.
         area: Its area, in the map's unit.
-        mean: Mean probability of its pixels, in [0, 1].
+        mean: Mean probability of its pixels, in [0, 1]; ``None`` where there is none.
         outline: Its polygon, in columns and rows.
+        kind: What it is, where changes are of several kinds.
     """
 
     place: int
     id: int
     area: float
-    mean: float
+    mean: float | None
     outline: BaseGeometry
+    kind: str = ""
 
 
 @dataclass(frozen=True)

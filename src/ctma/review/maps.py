@@ -9,7 +9,8 @@ from ctma.errors import DataError
 from ctma.review.changes import ReviewedMap
 from ctma.review.images import open_images
 from ctma.review.scenes import open_scene
-from ctma.scene.finished import is_map, read_finished
+from ctma.scene.finished import read_finished
+from ctma.scene.names import is_map
 
 
 def open_map(

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
@@ -110,8 +110,23 @@ def write_review(
     if output is not None:
         refuse_existing(path, overwrite)
     with open_map(folder, before, after) as reviewed:
-        shown = _choose(reviewed, most, order)
-        data = _describe(reviewed, shown, order, repeat, on_progress)
+        return fill_page(
+            path, reviewed, most=most, order=order, repeat=repeat, on_progress=on_progress
+        )
+
+
+def fill_page(
+    path: Path,
+    reviewed: ReviewedMap,
+    *,
+    order: str,
+    most: int = 500,
+    repeat: float = 0.0,
+    on_progress: Progress = ignore,
+) -> ReviewPage:
+    """Writes the page of an open map; see ``write_review``."""
+    shown = _choose(reviewed, most, order)
+    data = _describe(reviewed, shown, order, repeat, on_progress)
     if len(shown) < len(reviewed.changes):
         warn(f"{path}: shows {len(shown)} of {len(reviewed.changes)} changes; raise `most`")
     page = _fill(data)
@@ -131,8 +146,8 @@ def _check(most: int, order: str, repeat: float) -> None:
 
 
 def _choose(reviewed: ReviewedMap, most: int, order: str) -> list[MappedChange]:
-    ranks = {
-        "doubt": lambda change: abs(change.mean - reviewed.threshold),
+    ranks: dict[str, Callable[[MappedChange], Any]] = {
+        "doubt": lambda change: abs((change.mean or 0) - reviewed.threshold),
         "area": lambda change: -change.area,
         "place": _reading_place,
     }
@@ -197,7 +212,8 @@ def _describe_changes(
             "id": change.id,
             "place": change.place,
             "area": round(change.area, 1),
-            "mean": round(change.mean, 4),
+            "mean": None if change.mean is None else round(change.mean, 4),
+            "kind": change.kind,
             "reading": reading[id(change)],
             "outline": _rings(change, tolerance),
             "box": [window.col_off, window.row_off, window.width, window.height],

@@ -20,13 +20,13 @@ from ctma.errors import DataError, OutputError, SceneError, first_line, warn
 from ctma.files import fingerprint, spread_fingerprint, whole_file
 from ctma.scene.grid import Grid
 from ctma.scene.layer import fixed_date, plain_path
+from ctma.scene.names import RASTERS, SUMMARY
 from ctma.scene.plan import Date, to_picture
 from ctma.scene.rasters import open_raster
 from ctma.scene.scaling import Scaling
 from ctma.scene.settings import POLYGON_DRIVERS
 from ctma.scene.source import Source
 from ctma.scene.styles import Style, add_style
-from ctma.scene.writing import RASTERS, SUMMARY
 from ctma.types import Pixels
 
 if TYPE_CHECKING:
@@ -132,11 +132,6 @@ def find_polygons(folder: Path) -> Path | None:
     """The file of changes in a folder, ``None`` if there is none."""
     files = (folder / f"changes.{form}" for form in POLYGON_DRIVERS)
     return next((path for path in files if path.is_file()), None)
-
-
-def is_map(folder: Path) -> bool:
-    """Whether a folder holds files of a map, finished or not."""
-    return any((folder / name).is_file() for name in (SUMMARY, *RASTERS))
 
 
 def read_finished(folder: str | Path) -> FinishedMap:

@@ -1,8 +1,7 @@
-"""Draws an overview picture of a scene's result."""
+"""Draws pictures of a scene's result: the whole of it, and its largest changes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,19 @@ import numpy as np
 import pyogrio
 import rasterio
 import shapely
-from pyproj import Transformer
+from numpy.typing import NDArray
+from pyproj import Geod, Transformer
 from rasterio.crs import CRS
+from rasterio.windows import Window
 from shapely import from_wkb
+from shapely.affinity import affine_transform
+from shapely.geometry.base import BaseGeometry
 
-from ctma.figures.scenes import Overview, save_scene
+from ctma.figures.scenes import Closeup, Overview, area_text, save_closeups, save_scene
+from ctma.scene.finished import DATES, DatePictures, FinishedMap
+from ctma.scene.grid import Grid, measure_distance, metres_a_unit
 from ctma.scene.layer import plain_path
+from ctma.scene.names import LARGEST, PICTURE
 from ctma.scene.rasters import raster_settings
 from ctma.types import Pixels
 
@@ -25,41 +31,119 @@ SIDE = 1000
 MOST_OUTLINES = 20_000
 """Largest number of drawn polygons, the first ones of the layer."""
 
+CLOSEUP_SIDE = 256
+"""Longest side of a change's picture, pixels."""
 
-def draw_overview(
-    path: Path,
-    probability: Path,
-    polygons: Path,
-    changes: int,
-    pictures: tuple[Pixels, Pixels],
-    title: str,
-) -> None:
-    """Draws the result of a run over a scene.
+LEAST_AROUND = 64
+"""Smallest side of what a change's picture shows, in pixels of the map."""
+
+
+def draw_overview(finished: FinishedMap, pictures: tuple[Pixels, Pixels]) -> Path:
+    """Draws the result of a run over a scene; returns the path of the PNG.
 
     Args:
-        path: The path of the PNG.
-        probability: The run's raster of probability.
-        polygons: The run's file of polygons.
-        changes: Number of polygons.
+        finished: The finished map.
         pictures: Both dates as the network saw them, at any size.
-        title: The title of the picture.
 
     Raises:
         OutputError: If the picture cannot be written.
     """
-    with raster_settings(), rasterio.open(probability) as raster:
+    grid = finished.grid
+    with raster_settings(), rasterio.open(finished.probability) as raster:
         factor = max(1.0, max(raster.shape) / SIDE)
         shape = tuple(max(1, round(side / factor)) for side in raster.shape)
         stored = raster.read(1, out_shape=shape)
         scaled = np.where(stored == raster.nodata, np.nan, stored * raster.scales[0])
-        to_pixels, crs = ~raster.transform, raster.crs
     before, after = (_reduce(picture, shape) for picture in pictures)
-    rings = (np.array(polygon.exterior.coords)[:, :2] for polygon in _read_polygons(polygons, crs))
-    outlines = [np.stack(to_pixels @ (ring[:, 0], ring[:, 1]), axis=1) / factor for ring in rings]
-    save_scene(path, Overview(before, after, scaled.astype(np.float32), outlines, changes), title)
+    polygons = _read_polygons(finished.polygons, grid.crs)
+    outlines = [_to_pixels(polygon.exterior, grid) / factor for polygon in polygons]
+    distance = measure_distance(grid)
+    overview = Overview(
+        before,
+        after,
+        scaled.astype(np.float32),
+        outlines,
+        finished.summary["changes"],
+        finished.summary["changed_area_m2"],
+        None if distance is None else distance * factor,
+        find_north(grid),
+    )
+    path = finished.folder / PICTURE
+    save_scene(path, overview, _title(finished))
+    return path
 
 
-def _read_polygons(path: Path, crs: CRS) -> Iterable[Any]:
+def draw_largest(finished: FinishedMap, count: int) -> Path | None:
+    """Draws the largest changes of a map as a sheet; ``None`` where there is no change.
+
+    Raises:
+        OutputError: If the sheet cannot be written.
+        DataError: If the changes cannot be read.
+    """
+    changes = finished.read_changes().nlargest(count, "area_m2")
+    if changes.empty:
+        return None
+    with raster_settings(), DatePictures(finished) as pictures:
+        closeups = [
+            _draw_closeup(change, finished.grid, pictures) for change in changes.itertuples()
+        ]
+    path = finished.folder / LARGEST
+    save_closeups(path, closeups, f"the largest changes, {_title(finished)}")
+    return path
+
+
+def find_north(grid: Grid) -> float | None:
+    """Direction of north at the middle of a grid, in degrees clockwise from the top.
+
+    ``None`` in a CRS that is tied to no place on Earth.
+    """
+    if metres_a_unit(grid.crs) is not None:
+        return None
+    to_degrees = Transformer.from_crs(grid.crs.to_wkt(), "EPSG:4326", always_xy=True)
+    middle, above = (
+        to_degrees.transform(*(grid.transform @ (grid.width / 2, grid.height / 2 - up)))
+        for up in (0, 1)
+    )
+    azimuth, _, _ = Geod(ellps="WGS84").inv(*middle, *above)
+    return -float(azimuth)
+
+
+def _draw_closeup(change: Any, grid: Grid, pictures: DatePictures) -> Closeup:
+    outline = affine_transform(change.geometry, (~grid.transform).to_shapely())
+    left, top, right, bottom = outline.bounds
+    half = max(LEAST_AROUND, 1.6 * (right - left), 1.6 * (bottom - top)) / 2
+    columns = _cut((left + right) / 2, half, grid.width)
+    rows = _cut((top + bottom) / 2, half, grid.height)
+    window = Window(columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0])
+    factor = max(1.0, max(window.width, window.height) / CLOSEUP_SIDE)
+    shape = round(window.height / factor), round(window.width / factor)
+    before, after = (
+        np.zeros((*shape, 3), np.uint8) if picture is None else picture
+        for picture in pictures.read(window, shape)
+    )
+    corner = np.array([columns[0], rows[0]])
+    rings = [
+        (shapely.get_coordinates(ring) - corner) / factor - 0.5
+        for ring in shapely.get_rings(outline)
+    ]
+    caption = f"{change.id}: {area_text(change.area_m2)}, {change.mean_probability:.2f}"
+    return Closeup(caption, before, after, rings)
+
+
+def _cut(middle: float, half: float, length: int) -> tuple[int, int]:
+    return max(0, int(middle - half)), min(length, int(np.ceil(middle + half)))
+
+
+def _title(finished: FinishedMap) -> str:
+    return " and ".join(Path(finished.summary[date]["path"]).name for date in DATES)
+
+
+def _to_pixels(ring: BaseGeometry, grid: Grid) -> NDArray[np.float64]:
+    x, y = shapely.get_coordinates(ring).T
+    return np.stack(~grid.transform @ (x, y), axis=1)
+
+
+def _read_polygons(path: Path, crs: CRS) -> Any:
     """The polygons in the CRS of the scene, whatever the file's CRS."""
     if path.suffix == ".parquet":
         import geopandas

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import rasterio
 import torch
 
-from ctma._version import __version__
 from ctma.errors import CtmaError, SettingError, first_line, warn
 from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
 from ctma.inference.predictor import Model, Predictor, as_predictor
 from ctma.inference.resolution import check_given_distance, coarseness_warning
 from ctma.models.base import ChangeNetwork
 from ctma.scene.finished import FinishedMap
-from ctma.scene.grid import Grid, metres_a_unit
+from ctma.scene.grid import metres_a_unit
 from ctma.scene.identity import describe_run, find_differences, identify
-from ctma.scene.overview import draw_overview
-from ctma.scene.plan import Date, Findings, Plan, make_plan
+from ctma.scene.names import LARGEST, PICTURE, RASTERS, SUMMARY
+from ctma.scene.overview import draw_largest, draw_overview
+from ctma.scene.plan import Findings, Plan, make_plan
 from ctma.scene.project import write_project
 from ctma.scene.rasters import raster_settings
 from ctma.scene.registration import NOTABLE
@@ -33,8 +32,9 @@ from ctma.scene.settings import SceneSettings
 from ctma.scene.store import Store, discard, holds
 from ctma.scene.strips import blend
 from ctma.scene.styles import style_changes
+from ctma.scene.summary import describe_plan, describe_versions
 from ctma.scene.windows import Cluster, Local, ahead, connect
-from ctma.scene.writing import PICTURE, RASTERS, SUMMARY, check_format, check_outputs, write_scene
+from ctma.scene.writing import check_format, check_outputs, write_scene
 from ctma.settings import check_count, check_kind
 from ctma.types import Pixels, Progress, ignore
 
@@ -50,6 +50,7 @@ class SceneResult:
         summary: The content of ``summary.json``.
         plan: How both dates were read.
         picture: A PNG of both dates, probability and polygons; ``None`` where none was drawn.
+        largest: A PNG of the largest changes; ``None`` where none was drawn.
     """
 
     probability: Path
@@ -58,6 +59,7 @@ class SceneResult:
     summary: dict[str, Any]
     plan: Plan
     picture: Path | None
+    largest: Path | None
 
 
 def predict_scene(
@@ -121,7 +123,7 @@ def predict_scene(
         run = _Run.of(plan, predictor, settings, Path(output))
         summary = run.read_finished() if resume else None
         if summary is None:
-            entries = _describe(plan, findings, prints)
+            entries = describe_plan(plan, findings, prints)
             summary = run.do(entries, sharing, resume, on_progress)
     return run.result(summary, findings.pictures)
 
@@ -232,7 +234,7 @@ class _Run:
                 "seconds": seconds,
                 **self.predictor.describe(),
                 "settings": self.described,
-                "versions": _versions() | self.predictor.prepared.engine.versions(),
+                "versions": describe_versions() | self.predictor.prepared.engine.versions(),
                 "identity": self.identity,
             }
             write_project(FinishedMap(self.output, summary, self.plan.grid, self.polygons))
@@ -243,22 +245,23 @@ class _Run:
         return summary
 
     def result(self, summary: dict[str, Any], pictures: tuple[Pixels, Pixels]) -> SceneResult:
-        """The result in the folder; draws its picture, unless the settings turn the picture off."""
-        probability, mask = (self.output / name for name in RASTERS)
-        result = SceneResult(probability, mask, self.polygons, summary, self.plan, None)
-        if not self.settings.picture:
-            return result
-        drawn = self.output / PICTURE
-        title = " and ".join(Path(date.path).name for date in (self.plan.before, self.plan.after))
+        """The result in the folder, with the pictures that the settings ask for."""
+        finished = FinishedMap(self.output, summary, self.plan.grid, self.polygons)
+        picture = largest = None
+        if self.settings.picture:
+            picture = self._draw(PICTURE, lambda: draw_overview(finished, pictures))
+        if self.settings.top:
+            largest = self._draw(LARGEST, lambda: draw_largest(finished, self.settings.top))
+        rasters = finished.probability, finished.mask
+        return SceneResult(*rasters, self.polygons, summary, self.plan, picture, largest)
+
+    def _draw(self, name: str, draw: Callable[[], Path | None]) -> Path | None:
         try:
-            draw_overview(
-                drawn, result.probability, result.changes, summary["changes"], pictures, title
-            )
+            return draw()
         except Exception as error:  # noqa: BLE001
-            # The map is complete, even if drawing the picture fails for any reason.
-            warn(f"{drawn}: could not be drawn ({first_line(error)})")
-            return result
-        return replace(result, picture=drawn)
+            # The map is complete, even if drawing a picture fails for any reason.
+            warn(f"{self.output / name}: could not be drawn ({first_line(error)})")
+            return None
 
     def _map(self, store: Store, sharing: Sharing, on_progress: Progress) -> dict[str, Any]:
         try:
@@ -320,49 +323,3 @@ def _add_advice(error: CtmaError, store: Store) -> None:
 def _input_fingerprint(path: str | Path) -> str | None:
     """The fingerprint of a file, from parts of a large file; ``None`` for other addresses."""
     return spread_fingerprint(path) if Path(path).is_file() else None
-
-
-def _describe(plan: Plan, findings: Findings, prints: list[Future[str | None]]) -> dict[str, Any]:
-    """The entries of the summary that are known before the first window."""
-    overlap, shift = findings.overlap, findings.shift
-    return {
-        "before": _describe_date(plan.before, prints[0].result(), overlap.outside_before),
-        "after": _describe_date(plan.after, prints[1].result(), overlap.outside_after),
-        "grid": _describe_grid(plan.grid),
-        "nodata": plan.nodata,
-        "nodata_any": plan.nodata_any,
-        "ground_sample_distance": findings.ground_sample_distance,
-        "enlargement": plan.enlargement,
-        "shift_pixels": shift
-        and {"columns": round(shift.columns, 2), "rows": round(shift.rows, 2)},
-        "seconds": {"plan": round(findings.seconds, 2)},
-    }
-
-
-def _describe_date(date: Date, fingerprint: str | None, outside: float) -> dict[str, Any]:
-    return {
-        "path": date.path,
-        "fingerprint": fingerprint,
-        "bands": list(date.bands),
-        "grid": _describe_grid(date.grid),
-        "outside_share": round(outside, 6),
-        "scaling": {"low": list(date.scaling.low), "high": list(date.scaling.high)},
-    }
-
-
-def _describe_grid(grid: Grid) -> dict[str, Any]:
-    return {
-        "crs": grid.crs.to_string(),
-        "transform": list(grid.transform)[:6],
-        "width": grid.width,
-        "height": grid.height,
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "ctma": __version__,
-        "torch": torch.__version__,
-        "rasterio": rasterio.__version__,
-        "gdal": rasterio.__gdal_version__,
-    }

@@ -16,6 +16,7 @@ from ctma.errors import CtmaError
 from ctma.files import whole_file
 from ctma.scene.finished import DATES, FinishedMap
 from ctma.scene.layer import LAYER
+from ctma.scene.names import PROJECT, STYLES
 from ctma.scene.rasters import open_raster, raster_settings
 from ctma.scene.styles import (
     VERSION,
@@ -29,7 +30,6 @@ from ctma.scene.styles import (
     to_hex,
     to_qml,
 )
-from ctma.scene.writing import PROJECT, STYLES
 
 _FIRST_DATE = (1980, 1, 1, 0, 0, 0)
 """The date of the file in the project, so that equal maps give equal bytes."""

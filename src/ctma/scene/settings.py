@@ -56,6 +56,7 @@ class SceneSettings(Settings):
         ground_sample_distance: Metres per pixel; by default the distance of the grid. ctma
             enlarges or reduces the scene to the distance that the network was trained at.
         picture: Whether to draw ``overview.png``.
+        top: Number of the largest changes to draw in ``largest.png``; 0 for no such picture.
 
     Raises:
         SettingError: If a value is out of its range.
@@ -75,6 +76,7 @@ class SceneSettings(Settings):
     coregister: bool = False
     ground_sample_distance: float | None = None
     picture: bool = True
+    top: int = pydantic.Field(default=0, ge=0, le=100)
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +32,16 @@ VERDICTS = {
     "": "120,120,120",
 }
 """Colours of accepted changes by verdict; the last is for all others."""
+
+KINDS = {
+    "gained": "21,128,196",
+    "lost": "208,59,47",
+    "split": "217,138,0",
+    "merged": "190,60,190",
+    "regrouped": "90,90,200",
+    "": "31,157,92",
+}
+"""Colours of compared changes by what became of them; the last is for what was kept."""
 
 _TABLE = """
 CREATE TABLE layer_styles (
@@ -127,15 +137,24 @@ def style_changes(threshold: float) -> Style:
 
 def style_accepted() -> Style:
     """Accepted changes by verdict, each with its number."""
+    return _style_categories("verdict", VERDICTS, "undecided")
+
+
+def style_kinds() -> Style:
+    """Compared changes by what became of them, each with its number."""
+    return _style_categories("kind", KINDS, "kept")
+
+
+def _style_categories(attribute: str, colours: Mapping[str, str], others: str) -> Style:
     renderer = Element(
-        "renderer-v2", type="categorizedSymbol", attr="verdict", symbollevels="0", forceraster="0",
+        "renderer-v2", type="categorizedSymbol", attr=attribute, symbollevels="0", forceraster="0",
         enableorderby="0",
     )  # fmt: skip
     categories, symbols = SubElement(renderer, "categories"), SubElement(renderer, "symbols")
-    for number, (verdict, colour) in enumerate(VERDICTS.items()):
+    for number, (value, colour) in enumerate(colours.items()):
         SubElement(
-            categories, "category", value=verdict, symbol=str(number), render="true",
-            label=verdict or "undecided",
+            categories, "category", value=value, symbol=str(number), render="true",
+            label=value or others,
         )  # fmt: skip
         symbols.append(_fill(str(number), colour))
     return [renderer, _label("id")]

@@ -24,6 +24,7 @@ from ctma.errors import OutputError, extras, first_line
 from ctma.files import refuse_inputs, whole_file
 from ctma.scene.grid import Grid
 from ctma.scene.layer import LAYER, PolygonLayer, plain_path
+from ctma.scene.names import LARGEST, PICTURE, PROJECT, RASTERS, STYLES, SUMMARY
 from ctma.scene.polygons import Tracer
 from ctma.scene.rasters import files_beside, heeding_errors
 from ctma.scene.settings import POLYGON_DRIVERS, PolygonSettings
@@ -34,21 +35,7 @@ from ctma.scene.styles import Style, add_style
 TRACED_ROWS = 512
 """Rows whose changes are traced at a time."""
 
-RASTERS = {"probability.tif": "average", "mask.tif": "nearest"}
-"""Raster files, each with the resampling of its overviews; mode would remove rare change."""
-
-SUMMARY = "summary.json"
-
-PICTURE = "overview.png"
-"""The picture of a result."""
-
-PROJECT = "map.qgz"
-"""The QGIS project of a result."""
-
-STYLES = ("probability.qml", "mask.qml")
-"""Styles that QGIS takes where a raster is opened alone."""
-
-_OTHERS = (SUMMARY, PICTURE, PROJECT, *STYLES)
+_OTHERS = (SUMMARY, PICTURE, LARGEST, PROJECT, *STYLES)
 
 
 def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> None:

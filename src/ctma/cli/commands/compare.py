@@ -9,7 +9,9 @@ import typer
 from rich.table import Table
 
 from ctma.cli.commands.options import Json, ReplaceFile
-from ctma.cli.output import print_json, say, show
+from ctma.cli.output import print_json, progress, say, show
+from ctma.errors import SettingError
+from ctma.types import counted
 
 if TYPE_CHECKING:
     from ctma.evaluation.records import KeptScore
@@ -17,16 +19,29 @@ if TYPE_CHECKING:
 
 def compare(
     sources: Annotated[
-        list[Path], typer.Argument(help="Folders of runs, checkpoints, or scores-….json files.")
+        list[Path],
+        typer.Argument(
+            help="Two maps, or a map and a file of polygons; else runs, checkpoints or score files."
+        ),
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Draw the runs' learning curves.", metavar="FILE"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="For maps the folder to write; for runs a picture of their learning curves.",
+            metavar="PATH",
+        ),
     ] = None,
     overwrite: ReplaceFile = False,
     as_json: Json = False,
 ) -> None:
-    """Put the scores of runs, checkpoints and score files side by side."""
+    """Compare two maps, or put the scores of runs, checkpoints and score files side by side."""
+    from ctma.scene.names import is_map
+
+    if any(map(is_map, sources)):
+        _compare_maps(sources, output, overwrite, as_json)
+        return
     from ctma.evaluation.comparison import compare as run
     from ctma.files import refuse_existing
 
@@ -41,6 +56,30 @@ def compare(
     _print(scores)
     if output is not None:
         say(f"wrote {output}")
+
+
+def _compare_maps(sources: list[Path], output: Path | None, overwrite: bool, as_json: bool) -> None:
+    from ctma.review.comparison import compare_maps
+
+    if len(sources) != 2 or output is None:
+        raise SettingError("two maps are compared at a time, into a folder that `output` names")
+    with progress("Writing pictures") as on_progress:
+        found = compare_maps(
+            sources[0], sources[1], output, overwrite=overwrite, on_progress=on_progress
+        )
+    if as_json:
+        print_json(found.as_dict())
+        return
+    table = Table("what became of changes", "number", "m2")
+    for kind, number in found.counts.items():
+        table.add_row(kind, str(number), f"{found.areas[kind]:.0f}")
+    show(table)
+    if found.outside:
+        say(f"{counted(found.outside, 'change')} outside of the other map, not counted")
+    pixels = found.pixels
+    say(f"masks: {100 * pixels.share:.2f} % of the pixels alike, IoU {100 * pixels.iou:.2f} %")
+    for path in found.files:
+        say(f"wrote {path}")
 
 
 def _print(scores: list[KeptScore]) -> None:

@@ -40,6 +40,7 @@ def demo(
     say(f"scene      {scene.changes} changes, {scene.found:.0%} of the changed pixels, found in a")
     say("           GeoTIFF pair by the shipped weights, taught by real images and not drawn ones:")
     say(f"           {scene.folder}, picture {scene.picture}")
+    say(f"review     {scene.page}: open it in a browser, look, and decide")
 
 
 def _free_folder() -> Path:

@@ -140,6 +140,12 @@ Simplify = Annotated[
     float,
     typer.Option(min=0, help="Pixels by which to simplify polygons.", rich_help_panel=RASTERS),
 ]
+Top = Annotated[
+    int,
+    typer.Option(
+        min=0, max=100, help="Draw this many of the largest changes too.", rich_help_panel=RASTERS
+    ),
+]
 PolygonFormat = Annotated[
     str, typer.Option("--format", help="gpkg, geojson, fgb or parquet.", rich_help_panel=RASTERS)
 ]

@@ -32,11 +32,13 @@ from ctma.cli.commands.options import (
     Scale,
     Simplify,
     Threshold,
+    Top,
     Workers,
     refuse_options,
 )
 from ctma.cli.output import print_json, progress, say
 from ctma.errors import SettingError
+from ctma.scene.names import PROJECT, SUMMARY
 from ctma.types import BEST_SHIPPED, counted
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ def predict(
     simplify: Simplify = 0.0,
     polygon_format: PolygonFormat = "gpkg",
     coregister: Coregister = False,
+    top: Top = 0,
     workers: Workers = None,
     cluster: Cluster = None,
     resume: ResumeScene = False,
@@ -171,8 +174,8 @@ def _predict_scenes(predictor: Predictor, scenes: list[Scene], options: dict[str
         if scene.name:
             say(f"{scene.name}:")
         _print_summary(result.summary)
-        files = (result.probability, result.mask, result.changes, result.picture)
-        for path in (*files, result.probability.with_name("summary.json")):
+        files = (result.probability, result.mask, result.changes, result.picture, result.largest)
+        for path in (*files, *(result.mask.with_name(name) for name in (PROJECT, SUMMARY))):
             if path is not None:
                 say(f"wrote {path}")
     if options["as_json"]:
@@ -202,7 +205,7 @@ def _scene_settings(options: dict[str, Any]) -> SceneSettings:
 
     alike = (
         "nodata", "nodata_any", "grid", "threshold", "min_area", "simplify", "polygon_format",
-        "coregister",
+        "coregister", "top",
     )  # fmt: skip
     return SceneSettings(
         bands=_bands(options["bands"]),

@@ -25,7 +25,7 @@ function allEntries() {
 
 function sortEntries() {
   const rank = {
-    doubt: (change) => Math.abs(change.mean - data.threshold),
+    doubt: (change) => Math.abs((change.mean ?? 0) - data.threshold),
     area: (change) => -change.area,
     place: (change) => change.reading,
   }[order];
@@ -62,9 +62,10 @@ function isListed(entry) {
   if (entry.drawn) return wanted === 'all' || wanted === 'missed';
   const change = data.changes[entry.change];
   const verdict = verdictOf(entry.key).verdict ?? 'undecided';
+  const mean = change.mean ?? 1;
   return (
-    change.mean >= Number($('least-probability').value) &&
-    change.mean <= Number($('most-probability').value || 1) &&
+    mean >= Number($('least-probability').value) &&
+    mean <= Number($('most-probability').value || 1) &&
     change.area >= Number($('least-area').value) &&
     (wanted === 'all' || wanted === verdict)
   );
@@ -82,17 +83,26 @@ function nameOf(entry) {
 
 function describe(entry) {
   if (entry.drawn) return `${nameOf(entry)}: missed by the map`;
-  const { area, mean } = data.changes[entry.change];
-  const verdict = verdictOf(entry.key).verdict ?? 'undecided';
-  return `${nameOf(entry)}: ${area.toLocaleString('en')} ${data.unit}, probability ${mean.toFixed(2)}, ${verdict}`;
+  const { mean } = data.changes[entry.change];
+  const told = mean === null ? [] : [`probability ${mean.toFixed(2)}`];
+  return `${nameOf(entry)}: ${[...sizeOf(entry), ...told, stateOf(entry)].join(', ')}`;
+}
+
+function sizeOf(entry) {
+  const { area, kind } = data.changes[entry.change];
+  return [...(kind ? [kind] : []), `${area.toLocaleString('en')} ${data.unit}`];
+}
+
+function stateOf(entry) {
+  return verdictOf(entry.key).verdict ?? 'undecided';
 }
 
 function describeShortly(entry) {
   if (entry.drawn) return `${entry.key}, missed`;
-  const { id, place, area, mean } = data.changes[entry.change];
+  const { id, place, mean } = data.changes[entry.change];
   const name = data.places.length > 1 ? `${data.places[place].name}/${id}` : id;
-  const verdict = verdictOf(entry.key).verdict ?? 'undecided';
-  return `${name}, ${area.toLocaleString('en')} ${data.unit}, ${mean.toFixed(2)}, ${verdict}`;
+  const told = mean === null ? [] : [mean.toFixed(2)];
+  return [name, ...sizeOf(entry), ...told, stateOf(entry)].join(', ');
 }
 
 function refresh() {
