@@ -28,9 +28,20 @@ from ctma.cli.commands import (
     review,
     train,
 )
-from ctma.cli.output import as_option, errors, name_options, say, take_any_name, warnings_as_lines
+from ctma.cli.output import (
+    as_option,
+    events,
+    name_options,
+    say,
+    take_any_name,
+    tell,
+    warnings_as_lines,
+)
 from ctma.errors import CtmaError, extras, one_line
 from ctma.memory import keep_by_default
+
+PROGRESS = ("bar", "json")
+"""How progress is shown; the first is the default."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -74,6 +85,9 @@ def _options(
         False, "--version", help="Say the version.", callback=_print_version, is_eager=True
     ),
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    progress: str = typer.Option(
+        "bar", "--progress", help="bar, or json: an event a line on standard error."
+    ),
 ) -> None:
     """Finds what changed between two images of the same place."""
 
@@ -89,9 +103,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keep_by_default()
     if "" in arguments:
         _fail("an argument is empty; where a script gives it, look at its variables")
+    rest, progress = _take_progress(arguments)
     # Take --debug anywhere, so that users can add --debug to the end of a failed command.
-    rest = [argument for argument in arguments if argument != "--debug"]
-    run_guarded(lambda: app(rest, prog_name="ctma"), debug=len(rest) < len(arguments))
+    plain = [argument for argument in rest if argument != "--debug"]
+    with events(progress == "json"):
+        if progress not in PROGRESS:
+            _fail(f"--progress {progress}: expected {' or '.join(PROGRESS)}")
+        run_guarded(lambda: app(plain, prog_name="ctma"), debug=len(plain) < len(rest))
+
+
+def _take_progress(arguments: Sequence[str]) -> tuple[list[str], str]:
+    """The arguments without ``--progress``, which may stand anywhere, and its value."""
+    rest, value = [], PROGRESS[0]
+    coming = iter(arguments)
+    for argument in coming:
+        name, equals, given = argument.partition("=")
+        if name != "--progress":
+            rest.append(argument)
+        else:
+            value = given if equals else next(coming, "")
+    return rest, value
 
 
 def run_guarded(
@@ -132,9 +163,9 @@ def run_guarded(
 
 def _say_interrupted() -> None:
     line = "interrupted; trainings and maps go on with --resume where they stopped"
-    errors.print(f"ctma: {line}", style="yellow", markup=False)
+    tell("interrupted", line)
 
 
 def _fail(line: str, error: Exception | None = None) -> None:
-    errors.print(f"ctma: error: {line}", style="red", markup=False)
+    tell("error", line)
     raise SystemExit(2) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import threading
@@ -10,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ctma.errors import CtmaWarning
-from ctma.types import counted
+from ctma.types import counted, ignore
 
 if TYPE_CHECKING:
     from ctma.evaluation.records import ScoreRecord
@@ -30,12 +32,65 @@ console = Console(soft_wrap=True, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
+EVENT_SECONDS = 0.2
+"""Seconds between two events of progress at least."""
+
+_EVENTS: ContextVar[bool] = ContextVar("events", default=False)
+
+
+@contextmanager
+def events(wanted: bool) -> Iterator[None]:
+    """Whether progress, warnings and errors are events: JSON, one line each, on standard error."""
+    former = _EVENTS.set(wanted)
+    try:
+        yield
+    finally:
+        _EVENTS.reset(former)
+
+
+def tell(event: str, line: str) -> None:
+    """Prints a warning or an error on standard error, as a line or as an event."""
+    if _EVENTS.get():
+        _print_event(event, text=line)
+        return
+    before = "" if event == "interrupted" else f"{event}: "
+    style = "red" if event == "error" else "yellow"
+    errors.print(f"ctma: {before}{line}", style=style, markup=False)
+
+
+def _print_event(event: str, **fields: Any) -> None:
+    print(json.dumps({"event": event, **fields}), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_events(what: str) -> Iterator[Callable[[int, int], None]]:
+    """As ``progress`` where events are wanted; else gives a function that does nothing."""
+    if not _EVENTS.get():
+        yield ignore
+        return
+    last = -math.inf
+    _print_event("progress", what=what, done=0, total=None)
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last > EVENT_SECONDS:
+            last = time.monotonic()
+            _print_event("progress", what=what, done=done, total=total)
+
+    yield on_progress
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on standard error; gives a function to call with done and total.
 
-    Where standard error is no terminal, a line at least every minute replaces the bar.
+    Where standard error is no terminal, a line at least every minute replaces the bar. Where events
+    are wanted, they replace both.
     """
+    if _EVENTS.get():
+        with progress_events(what) as on_progress:
+            yield on_progress
+        return
     if not errors.is_terminal:
         with _lines(what) as on_progress:
             yield on_progress
@@ -142,7 +197,7 @@ def warnings_as_lines(naming: Callable[[str], str]) -> Iterator[None]:
     ) -> None:
         if issubclass(category, CtmaWarning):
             line = name_options(str(message), naming)
-            errors.print(f"ctma: warning: {line}", style="yellow", markup=False)
+            tell("warning", line)
         else:
             others(message, category, *rest, **named)
 

@@ -73,7 +73,9 @@ class Store:
     def scratch(self, name: str) -> Path:
         """A path for a file that is written anew by every run."""
         path = self.folder / name
-        path.unlink(missing_ok=True)
+        # SQLite would undo the statements of a killed run, in the new file.
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            path.with_name(name + suffix).unlink(missing_ok=True)
         return path
 
     def window(self, index: WindowIndex) -> NDArray[np.float32] | None:

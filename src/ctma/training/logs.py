@@ -22,7 +22,7 @@ from ctma.data.dataset import Batch
 from ctma.errors import extras
 from ctma.training.settings import Recipe
 from ctma.training.table import FOLDER, read_table
-from ctma.types import Say, ignore
+from ctma.types import Progress, Say, ignore
 
 SHOWN_PAIRS, SHOWN_SIDE = 3, 192
 """Number of validation pairs in TensorBoard after each epoch, and their largest side in pixels."""
@@ -117,6 +117,24 @@ class Lines(Callback):
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         self.say(", ".join([f"{epoch} {where}", *parts]))
         self.last = time.monotonic()
+
+
+class Steps(Callback):
+    """Reports the number of finished steps and of all.
+
+    Args:
+        on_progress: Called after every step.
+    """
+
+    def __init__(self, on_progress: Progress):
+        self.on_progress = on_progress
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Reports the step."""
+        if trainer.is_global_zero:
+            self.on_progress(trainer.global_step, int(trainer.estimated_stepping_batches))
 
 
 _NAMES = {"train_loss_step": "loss", "train_loss_epoch": "loss", "val_f1": "val F1"}

@@ -16,7 +16,7 @@ from ctma.cli.commands.options import (
     TrainingPrecision,
     complete_recipes,
 )
-from ctma.cli.output import name_options, say
+from ctma.cli.output import name_options, progress_events, say
 from ctma.errors import SettingError
 
 if TYPE_CHECKING:
@@ -64,22 +64,25 @@ def train(
     """Train a network by a recipe; the best checkpoint is picked on validation."""
     from lightning.pytorch.utilities import rank_zero_only
 
+    from ctma.training.logs import Steps
     from ctma.training.run import train as run
 
     tell = rank_zero_only(say)
     settings = [*(settings or ()), *([f"data.folders={folders}"] if folders else [])]
     chosen = _choose(recipe, settings, output if resume else None)
-    result = run(
-        chosen,
-        data,
-        output,
-        devices=devices,
-        device=device,
-        precision=precision,
-        resume=resume,
-        init=init,
-        on_note=lambda line: tell(name_options(line)),
-    )
+    with progress_events("Training") as on_progress:
+        result = run(
+            chosen,
+            data,
+            output,
+            devices=devices,
+            device=device,
+            precision=precision,
+            resume=resume,
+            init=init,
+            callbacks=[Steps(on_progress)],
+            on_note=lambda line: tell(name_options(line)),
+        )
     tell(
         f"best: {result.best}, epoch {result.epoch}, "
         f"F1 {100 * result.scores.f1:.2f} on {chosen.data.validation_split} "
