@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
 
-.PHONY: demo test quick long lint docs lite weights data-named install
+.PHONY: demo test quick long lint docs qgis-plugin lite weights data-named install
 
 demo: install
 	$(BIN)/ctma demo
@@ -25,6 +25,11 @@ long: install
 # The site, in build/site, with the commands and the public names as pages.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# A zip for QGIS: Plugins, Manage and Install Plugins, Install from ZIP.
+qgis-plugin:
+	mkdir -p build && rm -rf qgis/ctma_change/__pycache__
+	cd qgis && $(PYTHON) -m zipfile -c ../build/ctma_change.zip ctma_change
 
 lint: install
 	$(BIN)/ruff check .

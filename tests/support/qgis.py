@@ -4,11 +4,17 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from support import ROOT
+
 PYTHON = "/usr/bin/python3"
 """The Python that Debian's QGIS is built for."""
+
+PROGRAM = str(Path(sys.executable).with_name("ctma"))
 
 needs_qgis = pytest.mark.skipif(
     shutil.which("qgis_process") is None, reason="needs QGIS, such as Debian's package"
@@ -80,5 +86,49 @@ def open_in_qgis(*paths):
 
 def clean_environment(**more):
     """The environment of an ordinary desktop: no virtual environment, no tests."""
-    kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
-    return kept | {"QT_QPA_PLATFORM": "offscreen"} | more
+    kept = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
+    return kept | {"PATH": "/usr/bin:/bin", "QT_QPA_PLATFORM": "offscreen"} | more
+
+
+PROCESS = shutil.which("qgis_process.bin") or "qgis_process"
+"""Debian's own wrapper adds options that the program does not know."""
+
+
+def run_algorithm(home, name, code=0, **parameters):
+    """Runs an algorithm of the plug-in through ``qgis_process``; gives what it printed."""
+    environment = clean_environment(
+        HOME=str(home), QGIS_PLUGINPATH=str(ROOT / "qgis"), CTMA_PROGRAM=PROGRAM
+    )
+    for command in (
+        ["plugins", "enable", "ctma_change"],
+        ["run", f"ctma:{name}", "--", *(f"{key}={value}" for key, value in parameters.items())],
+    ):
+        run = subprocess.run(
+            [PROCESS, *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+    assert (run.returncode != 0) == (code != 0), run.stdout + run.stderr
+    return run.stdout + run.stderr
+
+
+def run_script(home, script, *arguments):
+    """Runs a script in QGIS's Python, with the plug-in at hand; gives the line after RESULT."""
+    environment = clean_environment(
+        HOME=str(home), PYTHONPATH=f"/usr/share/qgis/python/plugins:{ROOT / 'qgis'}",
+        CTMA_PROGRAM=PROGRAM,
+    )  # fmt: skip
+    run = subprocess.run(
+        [PYTHON, "-c", script, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    lines = [line for line in run.stdout.splitlines() if line.startswith("RESULT ")]
+    assert lines, run.stdout + run.stderr
+    return json.loads(lines[-1].removeprefix("RESULT "))
