@@ -322,3 +322,14 @@ def test_the_full_networks_weights_beside_the_package_can_be_used(tmp_path):
     back = load_model(tmp_path / "ctma.pth", header.arguments).state_dict()
     for name, weight in load_model(path).state_dict().items():
         assert torch.equal(weight, back[name]), name
+
+
+def test_a_torch_file_with_turned_bits_is_refused(tmp_path, ctma):
+    save_model(tmp_path / "m.safetensors", create_model("fc-ef"))
+    ctma("convert", tmp_path / "m.safetensors", tmp_path / "w.pth")
+    content = bytearray((tmp_path / "w.pth").read_bytes())
+    content[len(content) // 2] ^= 4
+    (tmp_path / "w.pth").write_bytes(content)
+    line = ctma("convert", tmp_path / "w.pth", tmp_path / "back.safetensors", code=2).stderr
+    assert "is damaged" in line
+    assert not (tmp_path / "back.safetensors").exists()

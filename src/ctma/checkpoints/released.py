@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,10 @@ def read_released(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
+        _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:
         # torch raises pickle, zip, key, value and runtime errors for the same damage.
         if "weights_only" in str(error).lower():
@@ -97,6 +101,16 @@ def read_released(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not _are_weights(content["state_dict"]):
         raise CheckpointError(f"{path}: no state_dict of weights in this file")
     return content
+
+
+def _check_archive(path: Path) -> None:
+    """Compares a torch file with its checksums, which ``torch.load`` does not look at."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise CheckpointError(f"{path}: is damaged ({damaged} does not fit its checksum)")
 
 
 def write_released(path: str | Path, network: ChangeNetwork, **content: Any) -> None:

@@ -10,6 +10,7 @@ from rasterio import DatasetReader
 from rasterio.enums import ColorInterp
 
 from ctma.errors import SceneError
+from ctma.scene.rasters import raster_errors
 from ctma.types import IMAGE_BANDS
 
 _COLOURS = {
@@ -47,7 +48,8 @@ def choose_bands(
         if len(wanted) != len(names):
             raise SceneError(f"`bands` names {len(wanted)} bands, {takes}")
         return list(wanted)
-    kinds = raster.colorinterp
+    with raster_errors(f"{raster.name}: cannot be read"):
+        kinds = raster.colorinterp
     colours = [number for number, kind in enumerate(kinds, start=1) if kind != ColorInterp.alpha]
     if set(names) == set(IMAGE_BANDS):
         if all(kinds.count(kind) == 1 for kind in _COLOURS.values()):

@@ -17,7 +17,7 @@ from ctma.files import whole_file
 from ctma.scene.finished import DATES, FinishedMap
 from ctma.scene.layer import LAYER
 from ctma.scene.names import PROJECT, STYLES
-from ctma.scene.rasters import open_raster, raster_settings
+from ctma.scene.rasters import open_raster, raster_errors, raster_settings
 from ctma.scene.styles import (
     VERSION,
     Range,
@@ -95,7 +95,11 @@ def _date_layers(finished: FinishedMap) -> list[Layer]:
     for date in reversed(DATES):
         entry = finished.summary[date]
         try:
-            with raster_settings(), open_raster(entry["path"]) as raster:
+            with (
+                raster_settings(),
+                open_raster(entry["path"]) as raster,
+                raster_errors(entry["path"]),
+            ):
                 crs = CRS.from_wkt(raster.crs.to_wkt())
                 style = _style_date(raster, entry)
         except CtmaError:

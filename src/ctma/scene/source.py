@@ -59,8 +59,15 @@ class Source:
         self.raster = raster
         self.own_raster: DatasetReader | None = None
         self.grid = grid
+        with raster_errors(f"{raster.name}: cannot be read"):
+            self._find_out(list(bands), nodata, nodata_any)
+        self.views = self._make_views()
+
+    def _find_out(self, bands: list[int], nodata: float | None, nodata_any: bool) -> None:
+        """Finds out where the raster has data, and whether the grid runs along its pixels."""
+        raster, grid = self.raster, self.grid
         self.palette = find_palette(raster, bands)
-        self.bands = list(bands) if self.palette is None else [bands[0]]
+        self.bands = bands if self.palette is None else [bands[0]]
         if any(raster.dtypes[band - 1].startswith("complex") for band in bands):
             raise SceneError(f"{raster.name}: holds complex values, the network takes real ones")
         _check_nodata(raster, self.bands, nodata)
@@ -75,7 +82,6 @@ class Source:
         corner = _corner_on(raster, grid)
         self.solid = corner is not None and all(MaskFlags.all_valid in flag for flag in flags)
         self.corner = corner
-        self.views = self._make_views()
 
     def _make_views(self) -> list[DatasetReader | WarpedVRT]:
         return [self.raster] if self.corner else [*self._warp()]
