@@ -6,9 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctma import (
-    ChangeLogits,
-)
+import ctma
+from ctma import ChangeLogits, SettingError
 from ctma.inference.protocols import crops, find_protocol, sliding, whole, windows
 from support.networks import MeanDifference
 
@@ -65,3 +64,10 @@ def test_8_bit_images_are_scaled():
     image = torch.randint(0, 256, (2, 1, 3, 64, 64), dtype=torch.uint8)
     network = MeanDifference()
     torch.testing.assert_close(whole(network, *image), whole(network, *(image / 255)))
+
+
+def test_info_takes_a_predictor_that_was_loaded_from_a_file(tiny_model):
+    assert ctma.info(ctma.load(tiny_model)) == ctma.info(tiny_model)
+    for other in (ctma.Predictor(ctma.create_model("fc-ef")), 3):
+        with pytest.raises(SettingError, match="expected a name, a path"):
+            ctma.info(other)

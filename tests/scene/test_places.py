@@ -165,3 +165,23 @@ def test_a_jpeg_2000_without_a_crs_is_an_image(ctma, tmp_path, tiny_model):
         Image.fromarray(smooth(n, 96, 96).transpose(1, 2, 0)).save(images[-1])
     ctma("predict", *images, "-c", tiny_model, "-o", tmp_path / "out")
     assert (tmp_path / "out/mask/1.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("PROJ_LIB", "/nowhere", "unset PROJ_LIB=/nowhere, which may be of another installation"),
+        ("PROJ_DATA", "/nowhere", "unset PROJ_DATA=/nowhere"),
+        ("GDAL_SKIP", "COG", "no driver COG; the variable GDAL_SKIP (COG)"),
+        ("GDAL_SKIP", "GPKG", "no driver GPKG; the variable GDAL_SKIP (GPKG)"),
+    ],
+)
+def test_variables_of_other_installations_are_named(
+    ctma_alone, tiny_model, tmp_path, variable, value, said
+):
+    pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, 64, 64)) for n in (1, 2)]
+    arguments = ("predict", *pair, "-c", tiny_model, "-o", tmp_path / "OUT")
+    line = ctma_alone(*arguments, code=2, env={variable: value}).stderr
+    assert said in line
+    assert "Traceback" not in line

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ctma.checkpoints.header import (
     RELEASED_SUFFIXES,
@@ -12,21 +12,32 @@ from ctma.checkpoints.header import (
     find_checkpoint,
     read_header,
 )
+from ctma.errors import SettingError
 from ctma.exports.exported import is_exported, read_description
 from ctma.files import file_fingerprint
 from ctma.models.registry import ENTRIES
 
+if TYPE_CHECKING:
+    from ctma.inference.predictor import Predictor
 
-def info(path: str | Path) -> dict[str, Any]:
+
+def info(checkpoint: str | Path | Predictor) -> dict[str, Any]:
     """The content of a checkpoint as plain values: header, number of parameters, bytes.
 
     For a checkpoint of ctma, ``info`` reads the header alone. For a released file, ``info`` reads
     the weights to identify the network.
 
+    Args:
+        checkpoint: A checkpoint by name or path, or a predictor that was loaded from one.
+
     Raises:
         CheckpointError: If the checkpoint cannot be read.
+        SettingError: If the predictor's network was not loaded from a file.
     """
-    path = find_checkpoint(path)
+    source = getattr(checkpoint, "source", checkpoint)
+    if not isinstance(source, str | Path):
+        raise SettingError("`checkpoint`: expected a name, a path, or a predictor loaded from one")
+    path = find_checkpoint(source)
     if is_exported(path):
         model = read_description(path)
         content = {"runtime": model.runtime, **model.description.model_dump(mode="json")}

@@ -22,6 +22,9 @@ from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, Raster
 from ctma.errors import CtmaError, OutputError, SceneError, first_line
 from ctma.scene.servers import OF_SERVERS, is_remote, read_patiently
 
+PROJ_VARIABLES = ("PROJ_DATA", "PROJ_LIB")
+"""Environment variables that name the data of PROJ."""
+
 CACHE_BYTES = 32 * 2**20
 """Size of GDAL's cache, in bytes, for the blocks that neighbouring windows share."""
 
@@ -124,7 +127,16 @@ def raster_errors(what: str) -> Iterator[None]:
         RasterioError, CPLE_BaseError, AffineError, OSError, ValueError, OverflowError, MemoryError
     ) as error:  # fmt: skip
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-        raise SceneError(f"{what} ({first_line(cause)})") from error
+        reason = first_line(cause)
+        raise SceneError(f"{what} ({reason}){_blame_variables(reason)}") from error
+
+
+def _blame_variables(reason: str) -> str:
+    """Names the variable that leads PROJ to the data of another installation, if one does."""
+    named = [f"{name}={os.environ[name]}" for name in PROJ_VARIABLES if name in os.environ]
+    if "PROJ:" not in reason or not named:
+        return ""
+    return f"; unset {' and '.join(named)}, which may be of another installation"
 
 
 @contextmanager

@@ -72,15 +72,25 @@ def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> No
 
 
 def check_format(polygon_format: str) -> None:
-    """Checks before any work that polygons can be written in this format.
+    """Checks before any work that rasters, and polygons in this format, can be written.
 
     Raises:
         MissingExtraError: If a package is not installed.
+        OutputError: If GDAL has no driver for a file.
     """
     if polygon_format == "parquet":
         with extras():
             import geopandas  # noqa: F401
             import pyarrow.parquet  # noqa: F401  (geopandas does not name it where it is missing)
+    with rasterio.Env() as environment:
+        drivers = environment.drivers()
+    needed = {"GTiff", "COG", "VRT"} - drivers.keys()
+    if polygon_format != "parquet":
+        needed |= {"GPKG", POLYGON_DRIVERS[polygon_format]} - pyogrio.list_drivers().keys()
+    if needed:
+        skipped = os.environ.get("GDAL_SKIP")
+        reason = f"; the variable GDAL_SKIP ({skipped}) leaves out drivers" if skipped else ""
+        raise OutputError(f"GDAL has no driver {', '.join(sorted(needed))}{reason}")
 
 
 def _read_sources(summary: Path) -> tuple[str, str] | None:
