@@ -364,3 +364,15 @@ def test_labels_of_0_and_1_with_a_value_to_ignore_are_not_taken_for_change(tmp_p
     with pytest.raises(DataError, match=f"values 0, 1 and {ignored}; .* change or ignore"):
         read_sample(pairs[0], find_label_scale(pairs))
     assert any("change or ignore" in finding.what for finding in examine(tmp_path).findings)
+
+
+def test_a_png_with_turned_bits_is_refused(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "sound.png", compress_level=0)
+    sound = (tmp_path / "sound.png").read_bytes()
+    for place in range(60, len(sound), len(sound) // 20):
+        turned = bytearray(sound)
+        turned[place] ^= 1
+        (tmp_path / "turned.png").write_bytes(turned)
+        with pytest.raises(ImageError, match="turned"):
+            read_image(tmp_path / "turned.png")

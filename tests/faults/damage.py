@@ -9,7 +9,7 @@ Each damaged file is read by a process of its own, forked where all is imported 
 - One line: exit code 2 and one line.
 - Other values: exit code 0 and other outputs; only where the format has no checksum.
 
-All else is wrong: a traceback, a crash, more than ``MOST_MEMORY``, more than ``LONGEST`` seconds.
+All else is wrong: a traceback, a crash, more than ``MOST_MEMORY``, a run that hangs.
 """
 
 import argparse
@@ -18,15 +18,11 @@ import random
 import shutil
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from inject import prepare_process
-
-LONGEST = 60
-"""Seconds."""
+from forked import prepare_process, run_forked
 
 MOST_MEMORY = 6 * 2**30
 """Bytes."""
@@ -138,7 +134,9 @@ def write_inputs(base):
     names = sorted(path.stem for path in (base / "data/val/A").iterdir())
     (base / "data/list/val.txt").write_text("".join(f"{name}.png\n" for name in names))
     begin = KINDS["ckpt"].arguments.replace("{work}", "{base}").replace("--resume", "")
-    code, said, _ = run(begin.replace("epochs=2", "epochs=1").format(base=base), base / "report")
+    code, said, _ = run_forked(
+        begin.replace("epochs=2", "epochs=1").format(base=base), base / "report"
+    )
     assert code == 0, said
     shutil.copy(base / "run/recipe.yaml", base / "r.yaml")
 
@@ -152,7 +150,9 @@ def damage(name, kind, base, work, options):
         changed = sound if right is None else spoil(sound, rng)
         (base / kind.file).write_bytes(changed)
         renew(work, base, kind)
-        code, said, memory = run(kind.arguments.format(base=base, work=work), work / "report")
+        code, said, memory = run_forked(
+            kind.arguments.format(base=base, work=work), work / "report"
+        )
         found = {path.name: path.read_bytes() for path in sorted(work.glob(kind.made))}
         if right is None:
             assert code == 0, f"{name}: {said}"
@@ -203,40 +203,6 @@ def judge(code, said, memory, same, checked):
     if same:
         return "right"
     return "wrong: exit code 0, other values" if checked else "other values"
-
-
-def run(arguments, report):
-    """Runs a command in a forked process: exit code, what it said, and the memory it took."""
-    child = os.fork()
-    if child == 0:
-        handle = os.open(report, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        from ctma.cli.app import main as run_ctma
-
-        code = 1
-        try:
-            run_ctma(arguments.split())
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        except BaseException:  # noqa: BLE001 (the report tells)
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    end = time.monotonic() + LONGEST
-    while (done := os.wait4(child, os.WNOHANG))[0] == 0:
-        if time.monotonic() > end:
-            os.kill(child, 9)
-            os.wait4(child, 0)
-            return 99, "hung", 0
-        time.sleep(0.01)
-    said = report.read_text(errors="replace")
-    return os.waitstatus_to_exitcode(done[1]), said, done[2].ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -22,15 +22,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-SHIM = Path(__file__).with_name("shim.c")
-LONGEST = 120
-"""Seconds after which a run counts as hung."""
+from forked import prepare_process, run_forked
 
+SHIM = Path(__file__).with_name("shim.c")
 FAULTS = {
     "full disk": (errno.ENOSPC, True),
     "EIO": (errno.EIO, False),
@@ -128,22 +126,6 @@ def start_again():
     sys.exit(done.returncode)
 
 
-def prepare_process():
-    """Imports what commands import, so that a forked run takes a moment."""
-    import lightning.pytorch
-    import pyogrio
-    import rasterio
-    import torch
-
-    import ctma.cli.app
-    import ctma.scene.predict
-    import ctma.training.run  # noqa: F401
-
-    torch.set_num_threads(1)
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    del lightning, pyogrio, rasterio
-
-
 def write_inputs(base):
     """Pairs, an uncut data set, two rasters and a checkpoint."""
     import torch
@@ -213,40 +195,19 @@ def break_once(library, command, base, work, at, right):
 
 def run(library, command, base, work, place=-1, error=0, lasting=False, extra=""):
     """Runs a command in a forked process: exit code, what it said, and the writes counted."""
-    report = work.with_name("report")
-    child = os.fork()
-    if child == 0:
-        handle = os.open(report, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        from ctma.cli.app import main as run_ctma
-
-        code = 1
-        library.fault_arm(str(work).encode(), ctypes.c_long(place), error, int(lasting))
-        try:
-            run_ctma(f"{command.arguments} {extra}".format(base=base, work=work).split())
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        except BaseException:  # noqa: BLE001 (the report tells)
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            work.with_name("count").write_text(str(library.fault_count()))
-            os._exit(code)
-    end = time.monotonic() + LONGEST
-    while (done := os.waitpid(child, os.WNOHANG))[0] == 0:
-        if time.monotonic() > end:
-            os.kill(child, 9)
-            os.waitpid(child, 0)
-            return 99, "hung", 0
-        time.sleep(0.01)
     counted = work.with_name("count")
-    writes = int(counted.read_text()) if counted.is_file() else 0
-    return os.waitstatus_to_exitcode(done[1]), report.read_text(errors="replace"), writes
+
+    def arm():
+        library.fault_arm(str(work).encode(), ctypes.c_long(place), error, int(lasting))
+
+    arguments = f"{command.arguments} {extra}".format(base=base, work=work)
+    code, said, _ = run_forked(
+        arguments,
+        work.with_name("report"),
+        arm,
+        lambda: counted.write_text(str(library.fault_count())),
+    )
+    return code, said, int(counted.read_text()) if counted.is_file() else 0
 
 
 def renew(work, command):

@@ -110,11 +110,19 @@ def read_owner(path: str | Path) -> str:
 def _read(path: str | Path, mode: str) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
+            if image.format == "PNG":
+                _check_png(path)
             return _colours(image, path, mode)
     except ImageError:
         raise
     except _DAMAGE as error:
         raise _unreadable(path, error) from error
+
+
+def _check_png(path: str | Path) -> None:
+    """Compares a PNG with its checksums, not all of which Pillow looks at as it decodes."""
+    with Image.open(path) as image:
+        image.verify()
 
 
 def _colours(image: Image.Image, path: str | Path, mode: str) -> NDArray[np.uint8]:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rasterio.windows import Window
 
 from ctma._version import __version__
 from ctma.errors import SettingError, UnknownNameError, warn
@@ -25,6 +24,7 @@ from ctma.figures.colours import colour_probability
 from ctma.files import refuse_existing, whole_file
 from ctma.review.changes import MappedChange, Place, ReviewedMap
 from ctma.review.maps import open_map
+from ctma.scene.finished import frame
 from ctma.scene.strips import NO_DATA, STEPS
 from ctma.settings import check_count
 from ctma.types import Pixels, Progress, ignore
@@ -34,8 +34,8 @@ ORDERS = ("doubt", "area", "place")
 
 PAGE = "review.html"
 
-CONTEXT = 40
-"""Pixels around a change that its pictures show at least."""
+AROUND = 0.3
+"""What a change's pictures show around the change, as a share of its longer side."""
 
 LEAST_SIDE, MOST_SIDE = 160, 640
 """Sides of a change's pictures in pixels; larger changes are reduced to the second."""
@@ -205,7 +205,8 @@ def _describe_changes(
     for index in sorted(range(len(shown)), key=lambda index: shown[index].place):
         change = shown[index]
         place = places[change.place]
-        window, shape = _frame(change, place)
+        bounds, size = change.outline.bounds, (place.width, place.height)
+        window, shape = frame(bounds, size, AROUND, LEAST_SIDE, MOST_SIDE)
         before, after = place.read(window, shape)
         described[index] = {
             "key": f"{change.place}/{change.id}",
@@ -222,23 +223,6 @@ def _describe_changes(
         }
         on_progress(sum(map(bool, described)), len(shown))
     return described
-
-
-def _frame(change: MappedChange, place: Place) -> tuple[Window, tuple[int, int]]:
-    """The window of a change with its surroundings, and the size of its pictures."""
-    left, top, right, bottom = change.outline.bounds
-    around = max(CONTEXT, (right - left) / 4, (bottom - top) / 4)
-    columns = _stretch(left, right, around, place.width)
-    rows = _stretch(top, bottom, around, place.height)
-    window = Window(columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0])
-    factor = max(1.0, max(window.height, window.width) / MOST_SIDE)
-    return window, (round(window.height / factor), round(window.width / factor))
-
-
-def _stretch(first: float, last: float, around: float, length: int) -> tuple[int, int]:
-    half = max(LEAST_SIDE / 2, (last - first) / 2 + around)
-    middle = (first + last) / 2
-    return max(0, int(middle - half)), min(length, int(np.ceil(middle + half)))
 
 
 def _find_tolerance(shown: list[MappedChange]) -> float:

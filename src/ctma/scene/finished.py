@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +162,30 @@ def _read_grid(mask: Path) -> Grid:
             return Grid(raster.crs, raster.transform, raster.width, raster.height)
     except RasterioError as error:
         raise DataError(f"{mask}: cannot be read ({first_line(error)})") from error
+
+
+def frame(
+    bounds: tuple[float, ...], grid_size: tuple[int, int], around: float, least: int, most: int
+) -> tuple[Window, tuple[int, int]]:
+    """The window of a change with its surroundings, and the height and width of its pictures.
+
+    Args:
+        bounds: First column, first row, last column, last row of the change.
+        grid_size: Columns and rows of the grid.
+        around: Columns and rows around the change, as a share of its longer side.
+        least: Smallest side of the window, where the grid is that large.
+        most: Largest side of the pictures; larger windows are reduced.
+    """
+    longest = max(bounds[2] - bounds[0], bounds[3] - bounds[1])
+    sides = []
+    for first, last, length in zip(bounds[:2], bounds[2:], grid_size, strict=True):
+        half = max(least / 2, (last - first) / 2 + around * longest)
+        middle = (first + last) / 2
+        sides.append((max(0, int(middle - half)), min(length, math.ceil(middle + half))))
+    (left, right), (top, bottom) = sides
+    window = Window(left, top, right - left, bottom - top)
+    factor = max(1.0, max(window.height, window.width) / most)
+    return window, (round(window.height / factor), round(window.width / factor))
 
 
 class DatePictures:

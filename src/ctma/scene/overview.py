@@ -12,13 +12,12 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import Geod, Transformer
 from rasterio.crs import CRS
-from rasterio.windows import Window
 from shapely import from_wkb
 from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 
 from ctma.figures.scenes import Closeup, Overview, area_text, save_closeups, save_scene
-from ctma.scene.finished import DATES, DatePictures, FinishedMap
+from ctma.scene.finished import DATES, DatePictures, FinishedMap, frame
 from ctma.scene.grid import Grid, measure_distance, metres_a_unit
 from ctma.scene.layer import plain_path
 from ctma.scene.names import LARGEST, PICTURE
@@ -34,8 +33,8 @@ MOST_OUTLINES = 20_000
 CLOSEUP_SIDE = 256
 """Longest side of a change's picture, pixels."""
 
-LEAST_AROUND = 64
-"""Smallest side of what a change's picture shows, in pixels of the map."""
+AROUND, LEAST_SIDE = 0.3, 64
+"""What a change's picture shows: a share of its longer side around it, and pixels in all."""
 
 
 def draw_overview(finished: FinishedMap, pictures: tuple[Pixels, Pixels]) -> Path:
@@ -110,28 +109,20 @@ def find_north(grid: Grid) -> float | None:
 
 def _draw_closeup(change: Any, grid: Grid, pictures: DatePictures) -> Closeup:
     outline = affine_transform(change.geometry, (~grid.transform).to_shapely())
-    left, top, right, bottom = outline.bounds
-    half = max(LEAST_AROUND, 1.6 * (right - left), 1.6 * (bottom - top)) / 2
-    columns = _cut((left + right) / 2, half, grid.width)
-    rows = _cut((top + bottom) / 2, half, grid.height)
-    window = Window(columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0])
-    factor = max(1.0, max(window.width, window.height) / CLOSEUP_SIDE)
-    shape = round(window.height / factor), round(window.width / factor)
+    window, shape = frame(
+        outline.bounds, (grid.width, grid.height), AROUND, LEAST_SIDE, CLOSEUP_SIDE
+    )
     before, after = (
         np.zeros((*shape, 3), np.uint8) if picture is None else picture
         for picture in pictures.read(window, shape)
     )
-    corner = np.array([columns[0], rows[0]])
+    corner = np.array([window.col_off, window.row_off])
+    step = window.width / shape[1]
     rings = [
-        (shapely.get_coordinates(ring) - corner) / factor - 0.5
-        for ring in shapely.get_rings(outline)
+        (shapely.get_coordinates(ring) - corner) / step - 0.5 for ring in shapely.get_rings(outline)
     ]
     caption = f"{change.id}: {area_text(change.area_m2)}, {change.mean_probability:.2f}"
     return Closeup(caption, before, after, rings)
-
-
-def _cut(middle: float, half: float, length: int) -> tuple[int, int]:
-    return max(0, int(middle - half)), min(length, int(np.ceil(middle + half)))
 
 
 def _title(finished: FinishedMap) -> str:
