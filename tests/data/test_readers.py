@@ -17,6 +17,7 @@ from ctma.data.readers import find_pairs
 from ctma.errors import DataError, ImageError
 from support.commands import refused
 from support.images import LABEL, random_image, write_pair, write_split
+from support.scenes import smooth
 
 
 @pytest.mark.parametrize("subset", ["Real/subset", "Model/with_shift", "Model/without_shift"])
@@ -367,10 +368,10 @@ def test_labels_of_0_and_1_with_a_value_to_ignore_are_not_taken_for_change(tmp_p
 
 
 def test_a_png_with_turned_bits_is_refused(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "sound.png", compress_level=0)
+    pixels = smooth(1, 200, 260).transpose(1, 2, 0)
+    Image.fromarray(pixels).save(tmp_path / "sound.png")
     sound = (tmp_path / "sound.png").read_bytes()
-    for place in range(60, len(sound), len(sound) // 20):
+    for place in range(60, len(sound) - 20, 41):
         turned = bytearray(sound)
         turned[place] ^= 1
         (tmp_path / "turned.png").write_bytes(turned)
