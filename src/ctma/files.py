@@ -105,6 +105,24 @@ def refuse_inputs(inputs: Iterable[str | Path], outputs: Iterable[Path]) -> None
             raise OutputError(f"{output}: is an input and would be replaced; name another folder")
 
 
+def check_folder(output: Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Checks before any work that a folder can be written, and would not become an input.
+
+    Args:
+        output: The folder to write.
+        inputs: What is read; only folders count.
+
+    Raises:
+        OutputError: If the path is a file, or lies within a folder that is read.
+    """
+    if output.is_file():
+        raise OutputError(f"{output}: is a file; name a folder")
+    place = output.resolve()
+    for folder in map(Path, inputs):
+        if folder.is_dir() and place.is_relative_to(folder.resolve()):
+            raise OutputError(f"{output}: lies within {folder}, which is read; name another folder")
+
+
 def _node(path: Path) -> tuple[int, int]:
     """The device and inode of a file, which are equal for all links to the file."""
     state = path.stat()

@@ -456,3 +456,16 @@ def test_a_device_that_is_not_here_is_refused(ctma, tiny_data, tmp_path):
     command = ("train", "levir-cd/ctma-s", "--data", tiny_data, "-o", tmp_path / "run")
     refused(ctma, "--device 'cuda", *command, "--device", "cuda:7")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_output_within_the_inputs_is_refused_before_the_work(
+    ctma, tiny_data, tiny_model, tmp_path
+):
+    shutil.copytree(tiny_data / "test", tmp_path / "test")
+    folders = [tmp_path / "test" / date for date in "AB"]
+    for output in (folders[0], folders[1] / "out"):
+        run = ctma("predict", *folders, "-c", tiny_model, "-o", output, code=2)
+        assert "which is read; name another folder" in run.stderr
+    (tmp_path / "file").touch()
+    run = ctma("predict", *folders, "-c", tiny_model, "-o", tmp_path / "file", code=2)
+    assert "is a file; name a folder" in run.stderr

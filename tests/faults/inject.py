@@ -84,6 +84,16 @@ COMMANDS = {
         "prepare levir-cd {base}/raw {work}/cut",
         ("cut/**/*.png",),
     ),
+    "export": Command(
+        "export {base}/m.safetensors -o {work}/m.onnx --overwrite", ("m.onnx",), earlier="m.onnx"
+    ),
+    "review": Command(
+        "review {base}/map -o {work}/r.html --overwrite", ("r.html",), earlier="r.html"
+    ),
+    "compare": Command(
+        "compare {base}/map {base}/map -o {work}/D --overwrite",
+        ("D/*.gpkg", "D/*.html", "D/comparison.json"),
+    ),
     "eval": Command(
         "eval {base}/m.safetensors --data {base}/data -o {work}/s.json --save-masks {work}/masks "
         "--overwrite",
@@ -132,14 +142,16 @@ def write_inputs(base):
 
     from ctma import create_model, save_model
     from ctma.data.synthetic import write_synthetic
-    from support.scenes import smooth, write_raster
+    from support.scenes import predict_scene, smooth, write_raster
 
     write_synthetic(base / "data", {"train": 4, "val": 6, "test": 2}, size=64)
     write_synthetic(base / "raw", {"train": 1, "val": 1, "test": 1}, size=1024)
     for name, seed in (("a", 1), ("b", 2)):
         write_raster(base / f"{name}.tif", smooth(seed, 200, 260))
     torch.manual_seed(0)
-    save_model(base / "m.safetensors", create_model("ctma-s", video_len=2))
+    network = create_model("ctma-s", video_len=2)
+    save_model(base / "m.safetensors", network)
+    predict_scene(base / "a.tif", base / "b.tif", network.eval(), base / "map")
 
 
 def break_command(command, base, work, options):

@@ -185,3 +185,11 @@ def test_variables_of_other_installations_are_named(
     line = ctma_alone(*arguments, code=2, env={variable: value}).stderr
     assert said in line
     assert "Traceback" not in line
+
+
+def test_an_output_that_is_a_file_or_no_text_is_one_line(ctma, tiny_model, tmp_path):
+    pair = [write_raster(tmp_path / f"{n}.tif", smooth(n, 64, 64)) for n in (1, 2)]
+    (tmp_path / "file").touch()
+    for output, said in ((tmp_path / "file", "is a file"), (f"{tmp_path}/o\udcff", "UTF-8")):
+        run = ctma("predict", *pair, "-c", tiny_model, "-o", output, code=2)
+        assert said in run.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -162,8 +163,11 @@ def _write_program(network: ChangeNetwork, output: Path) -> None:
     with torch.no_grad():
         program = torch.export.export(folded, tuple(example), dynamic_shapes=(free, free))
     metadata = {f"{KEY}.json": describe_network(network).model_dump_json()}
+    # Torch's own writer ends the process where a disk is full.
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files=metadata)
     with whole_file(output) as part:
-        torch.export.save(program, part, extra_files=metadata)
+        part.write_bytes(content.getvalue())
 
 
 def _write_for_deepness(network: ChangeNetwork, output: Path) -> None:

@@ -14,7 +14,7 @@ from ctma.data.images import SUFFIXES, read_owner, save_image
 from ctma.data.pairs import Pair, pair_files, read_pair
 from ctma.data.readers import images_by_name
 from ctma.errors import DataError, OutputError
-from ctma.files import fingerprint, refuse_inputs, write_json
+from ctma.files import check_folder, fingerprint, refuse_inputs, write_json
 from ctma.types import Pixels, Plane, Progress, ignore
 
 SOURCES = "sources.json"
@@ -90,6 +90,8 @@ def predict_pairs(
         ImageError: If an image is unreadable or sizes differ.
         OutputError: If a file cannot be written, is an input, or was made from another pair.
     """
+    check_there(before, after)
+    check_folder(output, (before, after))
     pairs = find_partners(before, after)
     files = {
         pair: [output / kind / f"{pair.name}.png" for kind in ("mask", "probability")]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
-from contextlib import ExitStack
+import sqlite3
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
+from pydantic import BaseModel, PositiveInt, ValidationError
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
@@ -23,7 +26,7 @@ from ctma.scene.grid import Grid
 from ctma.scene.layer import fixed_date, plain_path
 from ctma.scene.names import RASTERS, SUMMARY
 from ctma.scene.plan import Date, to_picture
-from ctma.scene.rasters import open_raster
+from ctma.scene.rasters import open_raster, raster_errors
 from ctma.scene.scaling import Scaling
 from ctma.scene.settings import POLYGON_DRIVERS
 from ctma.scene.source import Source
@@ -115,18 +118,25 @@ def write_polygons(polygons: GeoDataFrame, path: Path, layer: str, style: Style)
         OutputError: If the file cannot be written.
     """
     form = path.suffix[1:]
-    with whole_file(path) as part, plain_path(part) as plain, fixed_date():
-        part.unlink()
-        try:
-            if form == "parquet":
-                polygons.to_parquet(plain)
-                return
+    # In memory first: GDAL does not report all statements that fail on a disk.
+    content = io.BytesIO()
+    try:
+        if form == "parquet":
+            polygons.to_parquet(content)
+        else:
             options = {"RFC7946": "YES"} if form == "geojson" else {}
-            polygons.to_file(plain, driver=POLYGON_DRIVERS[form], layer=layer, **options)
-            if form == "gpkg":
-                add_style(plain, layer, style)
-        except (DataSourceError, DataLayerError, FeatureError) as error:
-            raise OutputError(f"cannot write {path}: {first_line(error)}") from error
+            with fixed_date():
+                polygons.to_file(content, driver=POLYGON_DRIVERS[form], layer=layer, **options)
+    except (DataSourceError, DataLayerError, FeatureError) as error:
+        raise OutputError(f"cannot write {path}: {first_line(error)}") from error
+    written = content.getvalue()
+    if form == "gpkg":
+        with closing(sqlite3.connect(":memory:")) as database:
+            database.deserialize(written)
+            add_style(database, layer, style)
+            written = database.serialize()
+    with whole_file(path) as part:
+        part.write_bytes(written)
 
 
 def find_polygons(folder: Path) -> Path | None:
@@ -148,12 +158,51 @@ def read_finished(folder: str | Path) -> FinishedMap:
         missing.append("changes.gpkg")
     if polygons is None or missing:
         raise DataError(f"{folder}: holds no finished map ({', '.join(missing)} missing)")
-    try:
-        summary = json.loads((folder / SUMMARY).read_bytes())
-        summary["identity"], summary["threshold"], summary["before"]["path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder / SUMMARY}: is not the summary of a map") from error
+    summary = _read_summary(folder / SUMMARY)
     return FinishedMap(folder, summary, _read_grid(folder / "mask.tif"), polygons)
+
+
+class _GridEntry(BaseModel):
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    width: PositiveInt
+    height: PositiveInt
+
+
+class _ScalingEntry(BaseModel):
+    low: list[float]
+    high: list[float]
+
+
+class _DateEntry(BaseModel):
+    path: str
+    fingerprint: str | None
+    bands: list[PositiveInt]
+    grid: _GridEntry
+    scaling: _ScalingEntry
+
+
+class _Summary(BaseModel):
+    """What other commands read of a summary; there is more."""
+
+    identity: str
+    threshold: float
+    nodata: float | None
+    nodata_any: bool
+    before: _DateEntry
+    after: _DateEntry
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    try:
+        summary: dict[str, Any] = json.loads(path.read_bytes())
+        _Summary.model_validate(summary)
+    except ValidationError as error:
+        name = ".".join(map(str, error.errors()[0]["loc"]))
+        raise DataError(f"{path}: is not the summary of a map ({name})") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: is not the summary of a map ({first_line(error)})") from error
+    return summary
 
 
 def _read_grid(mask: Path) -> Grid:
@@ -257,9 +306,9 @@ class DatePictures:
 
 def _describe(path: str, entry: dict[str, Any]) -> Date:
     grid = entry["grid"]
-    placed = Grid(
-        CRS.from_user_input(grid["crs"]), Affine(*grid["transform"]), grid["width"], grid["height"]
-    )
+    with raster_errors(f"{path}: its grid in the summary cannot be read"):
+        crs = CRS.from_user_input(grid["crs"])
+    placed = Grid(crs, Affine(*grid["transform"]), grid["width"], grid["height"])
     scaling = Scaling(tuple(entry["scaling"]["low"]), tuple(entry["scaling"]["high"]))
     return Date(path, tuple(entry["bands"]), placed, scaling)
 

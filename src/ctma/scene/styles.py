@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 import numpy as np
 
-from ctma.errors import OutputError
 from ctma.figures.colours import colour_classes, colour_probability
 
 Style = list[Element]
@@ -172,28 +169,21 @@ def to_qml(style: Style) -> bytes:
     return b"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n" + tostring(root)
 
 
-def add_style(package: Path, layer: str, style: Style) -> None:
-    """Writes a style into a GeoPackage that has none, as the default of a layer.
-
-    Raises:
-        OutputError: If the file cannot be written.
-    """
-    try:
-        with closing(sqlite3.connect(package)) as database, database:
-            database.execute(_TABLE)
-            database.execute(
-                "INSERT INTO gpkg_contents (table_name, data_type, identifier, last_change, "
-                "srs_id) VALUES ('layer_styles', 'attributes', 'layer_styles', ?, 0)",
-                [_DATE],
-            )
-            database.execute(
-                "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, "
-                "f_geometry_column, styleName, styleQML, styleSLD, useAsDefault, description, "
-                "owner, update_time) VALUES ('', '', ?, 'geom', 'ctma', ?, '', 1, '', 'ctma', ?)",
-                [layer, to_qml(style).decode(), _DATE],
-            )
-    except sqlite3.Error as error:
-        raise OutputError(f"cannot write {package}: {error}") from error
+def add_style(package: sqlite3.Connection, layer: str, style: Style) -> None:
+    """Writes a style into a GeoPackage that has none, as the default of a layer."""
+    with package:
+        package.execute(_TABLE)
+        package.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier, last_change, srs_id) "
+            "VALUES ('layer_styles', 'attributes', 'layer_styles', ?, 0)",
+            [_DATE],
+        )
+        package.execute(
+            "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, "
+            "f_geometry_column, styleName, styleQML, styleSLD, useAsDefault, description, owner, "
+            "update_time) VALUES ('', '', ?, 'geom', 'ctma', ?, '', 1, '', 'ctma', ?)",
+            [layer, to_qml(style).decode(), _DATE],
+        )
 
 
 def _renderer(kind: str, **attributes: str) -> Element:

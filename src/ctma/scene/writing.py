@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -21,7 +22,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from ctma.errors import OutputError, extras, first_line
-from ctma.files import refuse_inputs, whole_file
+from ctma.files import check_folder, refuse_inputs, whole_file
 from ctma.scene.grid import Grid
 from ctma.scene.layer import LAYER, PolygonLayer, plain_path
 from ctma.scene.names import LARGEST, PICTURE, PROJECT, RASTERS, STYLES, SUMMARY
@@ -50,6 +51,11 @@ def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> No
         OutputError: If an output is an input, or the folder holds another pair's finished or
             unfinished map.
     """
+    check_folder(output)
+    try:
+        str(output).encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(f"{output}: is no name in UTF-8, which GDAL asks for") from error
     polygons = (f"changes.{form}" for form in POLYGON_DRIVERS)
     outputs = [output / name for name in (*RASTERS, *polygons, *_OTHERS)]
     if any(path.exists() for path in outputs):
@@ -135,12 +141,15 @@ def write_scene(
         with plain_path(layer.path) as traced, plain_path(parts[-1]) as target:
             _convert(traced, target, settings.form)
         if settings.form == "gpkg":
-            add_style(parts[-1], LAYER, style)
+            with closing(sqlite3.connect(parts[-1])) as package:
+                add_style(package, LAYER, style)
         for old_name in (*_OTHERS, *(f"changes.{form}" for form in POLYGON_DRIVERS)):
             (output / old_name).unlink(missing_ok=True)
         for name, part in zip(names, parts, strict=True):
             os.replace(part, output / name)
-    except (RasterioError, CPLE_BaseError, DataSourceError, DataLayerError) as error:
+    except (
+        RasterioError, CPLE_BaseError, DataSourceError, DataLayerError, sqlite3.Error
+    ) as error:  # fmt: skip
         raise OutputError(f"cannot write {output}: {first_line(error)}") from error
     except OSError as error:
         if isinstance(error, OutputError):
