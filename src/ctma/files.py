@@ -123,6 +123,16 @@ def check_folder(output: Path, inputs: Iterable[str | Path] = ()) -> None:
             raise OutputError(f"{output}: lies within {folder}, which is read; name another folder")
 
 
+def find_way(path: str | Path, folder: Path) -> str | None:
+    """The way from a folder to a file, with ``/``; ``None`` where there is no file or no way."""
+    if not Path(path).exists():
+        return None
+    try:
+        return Path(os.path.relpath(path, folder.resolve())).as_posix()
+    except ValueError:  # another drive
+        return None
+
+
 def _node(path: Path) -> tuple[int, int]:
     """The device and inode of a file, which are equal for all links to the file."""
     state = path.stat()

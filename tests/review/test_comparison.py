@@ -14,8 +14,8 @@ from rasterio.warp import transform
 from shapely import box
 
 from ctma.review.matching import match
-from support.maps import make_map
-from support.scenes import read
+from support.maps import Brighter, make_map
+from support.scenes import predict_scene, read, write_raster
 
 SIZE = (120, 140)
 KEPT, LOST, SPLIT = (10, 10, 12, 200), (60, 10, 10, 200), (10, 50, 24, 200)
@@ -175,3 +175,37 @@ def test_the_grid_of_a_comparison_is_that_of_the_map(maps, tmp_path, ctma):
     ctma("compare", *maps, "-o", tmp_path / "D")
     with rasterio.open(maps[0] / "mask.tif") as raster:
         assert read_differences(tmp_path / "D").crs == raster.crs.to_wkt()
+
+
+def test_where_one_map_has_no_data_nothing_is_gained_or_lost(maps, tmp_path, ctma):
+    holes = np.full((3, *SIZE), 60, np.uint8)
+    holes[:, 80:, 90:] = 0  # over what is gained
+    paths = [write_raster(tmp_path / f"{n}.tif", holes, nodata=0) for n in "ef"]
+    predict_scene(*paths, Brighter().eval(), tmp_path / "HOLES")
+    found = json.loads(
+        ctma("compare", maps[1], tmp_path / "HOLES", "-o", tmp_path / "D", "--json").stdout
+    )
+    assert (found["outside"], found["counts"]["lost"]) == (1, 4)
+
+
+def test_maps_without_a_common_pixel_and_other_things_are_one_line(maps, tmp_path, ctma):
+    far = make_map(
+        tmp_path,
+        SIZE,
+        OLD,
+        ("e.tif", "f.tif"),
+        "FAR",
+        transform=from_origin(600_000, 4e6, 0.5, 0.5),
+    )
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "masks/mask").mkdir(parents=True)
+    (tmp_path / "one.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    for other, said in (
+        (far, "have no pixel in common"),
+        (tmp_path / "table.csv", "holds a table without polygons"),
+        (tmp_path / "masks", "holds masks of images"),
+    ):
+        assert said in ctma("compare", maps[0], other, "-o", tmp_path / "D", code=2).stderr
+    one = tmp_path / "one.geojson"
+    line = ctma("compare", one, one, "-o", tmp_path / "D", code=2).stderr
+    assert "one of both must be the folder of a map" in line

@@ -4,6 +4,7 @@ import json
 
 import geopandas
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 from pyproj import Transformer
@@ -306,3 +307,66 @@ def test_a_folder_without_a_map_is_one_line(tmp_path, scene, ctma):
     assert "mask.tif missing" in ctma("review", scene, code=2).stderr
     with pytest.raises(DataError, match="no finished map"):
         package.apply_decisions(scene, tmp_path / "d.geojson")
+
+
+def test_outlines_and_notes_of_repeated_changes_count(scene, tmp_path, ctma):
+    column, row, side = square_of(scene, 1)
+    more = {"repeat": True, "mended": True, "note": "again"}
+    file = decide(
+        tmp_path / "d.geojson", scene,
+        [(1, "right", (column, row, side), {}), (1, "wrong", (column, row, side - 5), more)],
+    )  # fmt: skip
+    said = ctma("review", scene, "--apply", file).stdout
+    assert "1 right, 2 undecided; 1 outline mended" in said
+    changes = geopandas.read_file(scene / "changes.gpkg", layer="changes")
+    assert changes["note"][0] == "again"
+
+
+def test_verdicts_are_never_lost_without_a_word(scene, tmp_path, ctma):
+    square = square_of(scene, 1)
+    files = [
+        decide(tmp_path / f"{name}.geojson", scene, [(1, "wrong", square, {})], reviewer=name)
+        for name in ("Ada", "Ben")
+    ]
+    ctma("review", scene, "--apply", files[0])
+    assert "verdicts of Ada are replaced" in ctma("review", scene, "--apply", files[1]).stderr
+    again = ("review", scene, "--apply", files[0], "--apply", files[0])
+    assert "named twice" in ctma(*again, code=2).stderr
+    with pytest.raises(package.OutputError, match="holds a reviewed map"):
+        make_map(tmp_path, SIZE, SQUARES)
+    make_map(tmp_path, SIZE, SQUARES, overwrite=True)
+    assert not (scene / "accepted.gpkg").exists()
+
+
+def test_two_reviewers_of_one_name_are_told_apart(scene, tmp_path, ctma):
+    square = square_of(scene, 1)
+    files = [
+        decide(tmp_path / f"{name}.geojson", scene, [(1, verdict, square, {})])
+        for name, verdict in (("first", "right"), ("second", "wrong"))
+    ]
+    said = ctma("review", scene, "--apply", files[0], "--apply", files[1]).stdout
+    assert "shown twice" not in said
+    assert "first.geojson) and Ada" in said
+
+
+def test_outlines_outside_of_the_map_are_refused(scene, tmp_path, ctma):
+    file = decide(tmp_path / "d.geojson", scene, [(None, "missed", (9000, 9000, 9), {})])
+    assert "outside of the map" in ctma("review", scene, "--apply", file, code=2).stderr
+    assert not (scene / "accepted.gpkg").exists()
+
+
+def test_a_map_without_changes_keeps_its_form(tmp_path, ctma):
+    empty = make_map(tmp_path, SIZE, [])
+    file = decide(tmp_path / "d.geojson", empty, [(None, "missed", (80, 85, 12), {})])
+    assert "1 missed" in ctma("review", empty, "--apply", file).stdout
+    kinds = [
+        pyogrio.read_info(empty / f"{name}.gpkg", layer=name)["geometry_type"]
+        for name in ("changes", "accepted")
+    ]
+    assert kinds == ["Polygon", "MultiPolygon"]
+
+
+def test_a_map_that_moved_with_its_rasters_shows_both_dates(tmp_path, ctma):
+    made = make_map(tmp_path / "first", SIZE, SQUARES)
+    (tmp_path / "first").rename(tmp_path / "moved")
+    assert not ctma("review", tmp_path / "moved" / made.name).stderr

@@ -357,3 +357,116 @@ def test_pairs_of_images_are_reviewed_in_pixels(visit, tmp_path):
     ring = np.array(decided["geometry"]["coordinates"][0])
     assert (ring.min(axis=0).tolist(), ring.max(axis=0).tolist()) == ([10, 12], [20, 22])
     assert decided["properties"]["place"] == "one"
+
+
+def test_on_a_phone_the_picture_stays_while_one_decides(visit, page_file):
+    seen = visit(page_file, 390, 844, has_touch=True)
+    top = seen.page.locator("#canvas").bounding_box()["y"]
+    for _ in range(8):
+        seen.page.locator("#right").tap()
+    assert "8 of 15 decided" in seen.text("progress")
+    assert seen.page.locator("#canvas").bounding_box()["y"] == top
+    assert seen.page.evaluate("scrollY") == 0
+
+
+def test_nothing_takes_an_outline_away_that_is_being_drawn(visit, page_file):
+    seen = visit(page_file)
+    seen.press("r", "d", "Space", "Shift+ArrowRight", "Space", "Shift+ArrowDown", "Space", "Space")
+    seen.press("w", "n", "u")
+    assert seen.text("said").startswith("Finish the outline first")
+    assert "1 of 15 decided" in seen.text("progress")
+    seen.press("z", "Enter")  # takes the last corner back, and keeps the rest
+    assert "1 of 15 decided, 1 drawn" in seen.text("progress")
+    seen.press("m", "Enter")
+    drawn = [one for one in seen.download()["features"] if one["properties"]["verdict"] == "missed"]
+    assert len(drawn[0]["geometry"]["coordinates"][0]) == 4
+    assert drawn[0]["properties"]["seconds"] > 0
+
+
+def test_keys_work_wherever_the_focus_is(visit, page_file):
+    seen = visit(page_file)
+    for control in ("#slider", "#order", "#verdict", "#least-area"):
+        seen.page.locator(control).focus()
+        seen.press("r")
+    assert "4 of 15 decided" in seen.text("progress")
+    before = seen.page.evaluate("[view.x, view.y]")
+    seen.press("Escape", "Shift+ArrowRight", "Shift+ArrowDown")
+    after = seen.page.evaluate("[view.x, view.y]")
+    assert after[0] > before[0]
+    assert after[1] > before[1]
+    seen.press("d", *["Shift+ArrowRight"] * 80)
+    x, _ = seen.page.evaluate("toScreen(tool.cursor)")
+    assert 0 <= x <= seen.page.locator("#canvas").bounding_box()["width"]
+    seen.press("Escape")
+    seen.page.locator("#list button").nth(2).focus()
+    seen.press("Enter")
+    assert seen.page.evaluate("document.activeElement.getAttribute('aria-current')") == "true"
+
+
+MISTAKES = {
+    "unknown verdict": {"verdict": "maybe"},
+    "note or a reviewer": {"note": {"a": 1}},
+    "seconds that are no number": {"seconds": "long"},
+    "a place that this page": {"place": "elsewhere"},
+    "no polygon": None,
+}
+
+
+@pytest.mark.parametrize("said", MISTAKES)
+def test_a_file_with_a_mistake_changes_nothing(visit, page_file, tmp_path, said):
+    seen = visit(page_file)
+    seen.press("r", "w")
+    decided = seen.download()
+    first = json.loads(json.dumps(decided))
+    if MISTAKES[said] is None:
+        decided["features"][1]["geometry"]["type"] = "MultiPolygon"
+    else:
+        decided["features"][1]["properties"] |= MISTAKES[said]
+    (tmp_path / "x.geojson").write_text(json.dumps(decided))
+    seen.page.locator("#file").set_input_files(tmp_path / "x.geojson")
+    seen.await_text("warning", f"feature 2 {'has' if said != 'a place that this page' else 'lies'}")
+    assert said in seen.text("warning")
+    assert seen.download() == first
+
+
+def test_taking_a_file_in_is_undone_at_once(visit, page_file, tmp_path):
+    seen = visit(page_file)
+    seen.press("r", "w", "u")
+    (tmp_path / "x.geojson").write_text(json.dumps(seen.download()))
+    other = visit(page_file)
+    other.page.locator("#file").set_input_files(tmp_path / "x.geojson")
+    other.await_text("progress", "3 of 15 decided")
+    other.press("z")
+    assert "0 of 15 decided" in other.text("progress")
+
+
+def test_pairs_without_a_change_can_be_looked_at_and_drawn_on(visit, tmp_path):
+    for name, squares in (("one", [(10, 12, 10, 200)]), ("two", []), ("three", [])):
+        before, after = (pixels.transpose(1, 2, 0) for pixels in paint((100, 90), squares))
+        write_pair(tmp_path, name, before, after)
+    package.predict_files(
+        tmp_path / "A", tmp_path / "B", Brighter().eval(), tmp_path / "OUT", protocol="whole"
+    )
+    seen = visit(package.write_review(tmp_path / "OUT").path)
+    seen.page.locator("#place").select_option("two")
+    seen.press("d", "Space", "Shift+ArrowRight", "Space", "Shift+ArrowDown", "Space", "Enter")
+    (drawn,) = seen.download()["features"]
+    assert drawn["properties"]["place"] == "two"
+    with pytest.warns(package.CtmaWarning, match="shows 1 of 3 pairs of images"):
+        page = package.write_review(tmp_path / "OUT", tmp_path / "few.html", most=1)
+    assert page.total_bytes < (tmp_path / "OUT/review.html").stat().st_size
+
+
+def test_the_page_of_differences_is_for_looking(visit, tmp_path):
+    old = make_map(tmp_path, *paint_many(3, 3), ("a.tif", "b.tif"), "OLD")
+    size, squares = paint_many(3, 3)
+    new = make_map(tmp_path, size, squares[:5], ("c.tif", "d.tif"), "NEW")
+    package.compare_maps(old, new, tmp_path / "D")
+    seen = visit(tmp_path / "D/differences.html")
+    assert seen.text("current").startswith("change")
+    assert "lost" in seen.text("current")
+    seen.press("r", "n", "m", "d")
+    assert not seen.page.locator("#right").is_visible()
+    assert not seen.page.evaluate("Boolean(tool) || Object.keys(state.verdicts).length")
+    seen.page.locator("#verdict").select_option("lost")
+    assert seen.page.locator("#list button").count() == 4

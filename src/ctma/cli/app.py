@@ -72,6 +72,9 @@ app.command("engines")(engines.engines)
 app.command("quantize")(quantize.quantize)
 app.command("info")(info.info)
 
+for _command in app.registered_commands:
+    _command.epilog = "On any command: --progress json for events, --debug for tracebacks."
+
 
 def _print_version(asked: bool) -> None:
     if asked:

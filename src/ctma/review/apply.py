@@ -19,14 +19,14 @@ from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 
 from ctma.data.images import read_label, save_image
-from ctma.errors import DataError, SettingError
+from ctma.errors import DataError, SettingError, warn
 from ctma.files import sole_run
 from ctma.review.decisions import Agreement, Decision, compare_reviewers, read_decisions
 from ctma.review.images import find_masks, fingerprint_masks, trace_mask
 from ctma.scene.finished import FinishedMap, read_finished, read_polygons, write_polygons
 from ctma.scene.grid import Grid, metres_a_unit
 from ctma.scene.layer import LAYER
-from ctma.scene.names import is_map
+from ctma.scene.names import ACCEPTED, is_map
 from ctma.scene.polygons import GroundArea
 from ctma.scene.strips import NO_DATA
 from ctma.scene.styles import style_accepted, style_changes
@@ -35,8 +35,6 @@ from ctma.types import Pixels
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
-
-ACCEPTED = "accepted"
 
 DISPUTED, UNDECIDED = "disputed", "undecided"
 
@@ -109,8 +107,11 @@ def apply_decisions(
         raise SettingError("`decisions`: name one file or more")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
+    named = [Path(path) for path in paths]
+    if len({path.resolve() for path in named}) < len(named):
+        raise SettingError("`decisions`: a file is named twice")
     apply = _apply_to_scene if is_map(folder) else _apply_to_images
-    return apply(folder, [Path(path) for path in paths])
+    return apply(folder, named)
 
 
 def _apply_to_scene(folder: Path, paths: list[Path]) -> AppliedDecisions:
@@ -118,37 +119,39 @@ def _apply_to_scene(folder: Path, paths: list[Path]) -> AppliedDecisions:
     files = [read_decisions(path, finished.fingerprint) for path in paths]
     to_grid = _Mover(finished.grid)
     table = read_polygons(finished.polygons)
+    _warn_of_former(finished.polygons, table, files)
     judged = _judge(files, paths, [("", int(number)) for number in table["id"]])
     outlines = [one.outline and to_grid(one.outline) for one in judged]
     table = table.assign(
         verdict=[one.verdict for one in judged],
         reviewer=[one.reviewer for one in judged],
         note=[one.note for one in judged],
-        outline=[outline and outline.wkt for outline in outlines],
+        outline=_describe_outlines(outlines, finished.grid, table),
     )
     drawn = _find_drawn(files)
     accepted = _accept(table, outlines, finished.grid)
     accepted = _add_drawn(accepted, drawn, to_grid, finished.grid)
-    written = [finished.polygons, folder / f"{ACCEPTED}.gpkg", folder / f"{ACCEPTED}.tif"]
+    written = [finished.polygons, *(folder / name for name in ACCEPTED)]
     with sole_run(folder):
-        write_polygons(accepted, written[1], ACCEPTED, style_accepted())
+        write_polygons(accepted, written[1], "accepted", style_accepted())
         write_mask(written[2], finished.grid, _burn_strips(finished, [*accepted.geometry]))
         style = style_changes(float(finished.summary["threshold"]))
-        write_polygons(table, written[0], LAYER, style)
-    return _result(written, judged, drawn, len(accepted), files)
+        write_polygons(table, written[0], LAYER, style, "Polygon")
+    agreements = compare_reviewers(files, paths)
+    return _result(written, judged, drawn, len(accepted), agreements)
 
 
 def _apply_to_images(folder: Path, paths: list[Path]) -> AppliedDecisions:
     masks = find_masks(folder)
     files = [read_decisions(path, fingerprint_masks(masks)) for path in paths]
     changes = {
-        (mask.stem, change.id): change.outline
+        (mask.name, change.id): change.outline
         for mask in masks
         for change in trace_mask(mask, 0)[0]
     }
     judged = _judge(files, paths, changes)
     drawn = _find_drawn(files)
-    kept: dict[str, list[BaseGeometry]] = {mask.stem: [] for mask in masks}
+    kept: dict[str, list[BaseGeometry]] = {mask.name: [] for mask in masks}
     for (place, _), one, outline in zip(changes, judged, changes.values(), strict=True):
         if one.verdict != "wrong":
             kept[place].append(one.outline or outline)
@@ -158,10 +161,11 @@ def _apply_to_images(folder: Path, paths: list[Path]) -> AppliedDecisions:
         kept[decision.place].append(decision.outline)
     written = []
     for mask in masks:
-        burned = burn(kept[mask.stem], Affine.identity(), read_label(mask).shape)
-        written.append(folder / ACCEPTED / mask.name)
+        burned = burn(kept[mask.name], Affine.identity(), read_label(mask.mask).shape)
+        written.append(folder / "accepted" / f"{mask.name}.png")
         save_image(written[-1], burned * np.uint8(255))
-    return _result(written, judged, drawn, sum(map(len, kept.values())), files)
+    agreements = compare_reviewers(files, paths)
+    return _result(written, judged, drawn, sum(map(len, kept.values())), agreements)
 
 
 def _judge(
@@ -175,7 +179,7 @@ def _judge(
     said: dict[Key, list[Decision]] = {change: [] for change in changes}
     for path, decisions in zip(paths, files, strict=True):
         for decision in decisions:
-            if decision.id is None or decision.repeat:
+            if decision.id is None:
                 continue
             if decision.change not in said:
                 raise DataError(f"{path}: decides on change {decision.id}, which the map lacks")
@@ -183,8 +187,32 @@ def _judge(
     return [_join(decisions) for decisions in said.values()]
 
 
+def _warn_of_former(path: Path, table: GeoDataFrame, files: Sequence[Sequence[Decision]]) -> None:
+    """Warns where verdicts of other reviewers are replaced."""
+    if "reviewer" not in table:
+        return
+    former = {name for names in table["reviewer"].dropna() for name in names.split(", ") if name}
+    now = {decision.reviewer for decisions in files for decision in decisions}
+    if others := sorted(former - now):
+        warn(
+            f"{path}: the verdicts of {', '.join(others)} are replaced; name all files at once to "
+            "keep and compare them"
+        )
+
+
+def _describe_outlines(
+    outlines: Sequence[BaseGeometry | None], grid: Grid, table: GeoDataFrame
+) -> list[str | None]:
+    """Mended outlines as text, in the CRS of the file of changes."""
+    import geopandas
+
+    moved = geopandas.GeoSeries(outlines, crs=grid.crs.to_wkt()).to_crs(table.crs)
+    return [None if outline is None else outline.wkt for outline in moved]
+
+
 def _join(decisions: Sequence[Decision]) -> Judged:
-    verdicts = {decision.verdict for decision in decisions if decision.verdict}
+    # The second verdict of the same reviewer only tells how far he agrees with himself.
+    verdicts = {one.verdict for one in decisions if one.verdict and not one.repeat}
     mended = (decision.outline for decision in decisions if decision.mended)
     return Judged(
         DISPUTED if len(verdicts) > 1 else next(iter(verdicts), None),
@@ -215,10 +243,20 @@ class _Mover:
     def __init__(self, grid: Grid):
         self.grid = grid
         self.crs = None
+        self.extent = shapely.box(*grid.bounds)
         if metres_a_unit(grid.crs) is None:
             self.crs = Transformer.from_crs("EPSG:4326", grid.crs.to_wkt(), always_xy=True)
 
     def __call__(self, outline: BaseGeometry) -> BaseGeometry:
+        moved = self._move(outline)
+        if not moved.intersects(self.extent):
+            raise DataError(
+                "the decisions hold an outline outside of the map, from "
+                f"{', '.join(f'{value:g}' for value in outline.bounds)}"
+            )
+        return moved
+
+    def _move(self, outline: BaseGeometry) -> BaseGeometry:
         if self.crs is None:
             return affine_transform(outline, self.grid.transform.to_shapely())
         moved = shapely.transform(outline, self.crs.transform, interleaved=False)
@@ -290,10 +328,10 @@ def _result(
     judged: Sequence[Judged],
     drawn: Sequence[Decision],
     accepted: int,
-    files: Sequence[Sequence[Decision]],
+    agreements: list[Agreement],
 ) -> AppliedDecisions:
     counted = Counter(one.verdict or UNDECIDED for one in judged)
     names = ("right", "wrong", "unsure", DISPUTED, UNDECIDED)
     counts = {name: counted[name] for name in names} | {"missed": len(drawn)}
     mended = sum(one.outline is not None for one in judged)
-    return AppliedDecisions(written, counts, mended, accepted, compare_reviewers(files))
+    return AppliedDecisions(written, counts, mended, accepted, agreements)

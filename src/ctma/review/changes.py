@@ -68,6 +68,7 @@ class ReviewedMap:
         unit: Unit of the areas.
         places: The scene, or the pairs of images.
         changes: All changes.
+        decide: Whether the reviewer decides on changes, or only looks at them.
     """
 
     title: str
@@ -76,3 +77,4 @@ class ReviewedMap:
     unit: str
     places: list[Place]
     changes: list[MappedChange]
+    decide: bool = True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import rasterio
 import shapely
+from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -68,7 +69,7 @@ class PixelAgreement:
     def share(self) -> float:
         """Share of equal pixels, in [0, 1]."""
         total = self.both + self.first_only + self.second_only + self.neither
-        return (self.both + self.neither) / total if total else 1.0
+        return (self.both + self.neither) / total
 
     @property
     def iou(self) -> float:
@@ -108,7 +109,6 @@ class _Side(NamedTuple):
 
     ids: list[int]
     outlines: list[BaseGeometry]
-    extent: BaseGeometry | None
     mask: Path | None
 
 
@@ -123,6 +123,7 @@ def compare_maps(
     second: str | Path,
     output: str | Path,
     *,
+    most: int = 500,
     overwrite: bool = False,
     on_progress: Progress = ignore,
 ) -> MapComparison:
@@ -138,6 +139,7 @@ def compare_maps(
         first: The folder of a map, or a file of polygons.
         second: The folder of a map, or a file of polygons; one of both is a map.
         output: The folder to write.
+        most: Largest number of differences on the page, the largest ones.
         overwrite: Whether to replace a former comparison there.
         on_progress: Called after every difference with the number of finished ones and of all.
 
@@ -147,20 +149,27 @@ def compare_maps(
     """
     paths, output = (Path(first), Path(second)), Path(output)
     refuse_existing(output / RECORD, overwrite)
+    for path in paths:
+        if (path / "mask").is_dir():
+            raise DataError(f"{path}: holds masks of images; `ctma eval --masks` scores these")
     base = next((path for path in paths if is_map(path)), None)
     if base is None:
         raise DataError(f"{first} and {second}: one of both must be the folder of a map")
     finished = read_finished(base)
     sides = [_read_side(path, finished.grid) for path in paths]
-    kept, outside = _leave_out(sides)
-    differences = [*_describe(kept, finished.grid)]
     pixels = _compare_pixels(sides, finished.grid)
+    if not any(asdict(pixels).values()):
+        raise DataError(f"{first} and {second}: have no pixel in common")
+    kept, outside = _leave_out(sides, finished.grid)
+    differences = [*_describe(kept, finished.grid)]
     written = [output / name for name in (DIFFERENCES, PAGE, RECORD)]
     comparison = MapComparison(*_sum_up(differences), outside, pixels, written)
     write_polygons(
         _to_table(differences, kept, finished.grid), written[0], "differences", style_kinds()
     )
-    _write_page(finished, differences, paths, written[1], on_progress)
+    with raster_settings(), DatePictures(finished) as pictures:
+        reviewed = _review(finished, pictures, differences, paths)
+        fill_page(written[1], reviewed, most=most, order="area", on_progress=on_progress)
     write_json(written[2], {"first": str(first), "second": str(second), **comparison.as_dict()})
     return comparison
 
@@ -169,9 +178,7 @@ def _read_side(path: Path, grid: Grid) -> _Side:
     if path.is_dir():
         finished = read_finished(path)
         table = finished.read_changes().to_crs(grid.crs.to_wkt())
-        corners = shapely.segmentize(shapely.box(*finished.grid.bounds), _step(finished.grid))
-        extent = _move(corners, finished.grid, grid)
-        return _Side([*map(int, table["id"])], [*table.geometry], extent, finished.mask)
+        return _Side([*map(int, table["id"])], [*table.geometry], finished.mask)
     table = read_polygons(path)
     if table.crs is None:
         raise DataError(f"{path}: has no CRS, so its polygons have no place")
@@ -180,35 +187,30 @@ def _read_side(path: Path, grid: Grid) -> _Side:
         raise DataError(f"{path}: holds {', '.join(sorted(kinds))}, expected polygons")
     table = table[~(table.geometry.is_empty | table.geometry.isna())].to_crs(grid.crs.to_wkt())
     outlines = [*table.geometry.make_valid()]
-    return _Side([*range(1, len(outlines) + 1)], outlines, None, None)
+    return _Side([*range(1, len(outlines) + 1)], outlines, None)
 
 
-def _step(grid: Grid) -> float:
-    """A distance after which a straight edge gets another point, so that it may be bent."""
-    west, south, east, north = grid.bounds
-    return max(east - west, north - south) / 32
-
-
-def _move(outline: BaseGeometry, source: Grid, target: Grid) -> BaseGeometry:
-    import geopandas
-
-    moved = geopandas.GeoSeries([outline], crs=source.crs.to_wkt()).to_crs(target.crs.to_wkt())
-    return moved.iloc[0]
-
-
-def _leave_out(sides: list[_Side]) -> tuple[list[_Side], int]:
-    """Both sides without what lies outside of the other, and the number of what was left out."""
+def _leave_out(sides: list[_Side], grid: Grid) -> tuple[list[_Side], int]:
+    """Both sides without what lies where the other has no data, and the number of these."""
     kept = []
     for side, other in zip(sides, reversed(sides), strict=True):
-        inside = [
-            other.extent is None or outline.representative_point().within(other.extent)
-            for outline in side.outlines
-        ]
-        ids = [number for number, isin in zip(side.ids, inside, strict=True) if isin]
-        outlines = [outline for outline, isin in zip(side.outlines, inside, strict=True) if isin]
+        inside = _are_seen(side.outlines, other.mask, grid)
+        ids = [number for number, seen in zip(side.ids, inside, strict=True) if seen]
+        outlines = [outline for outline, seen in zip(side.outlines, inside, strict=True) if seen]
         kept.append(side._replace(ids=ids, outlines=outlines))
     left_out = (len(side.ids) - len(rest.ids) for side, rest in zip(sides, kept, strict=True))
     return kept, sum(left_out)
+
+
+def _are_seen(outlines: list[BaseGeometry], mask: Path | None, grid: Grid) -> list[bool]:
+    """Whether a mask has data at a point of each outline."""
+    if mask is None or not outlines:
+        return [True] * len(outlines)
+    points = shapely.get_coordinates(shapely.point_on_surface(outlines)).T
+    with rasterio.open(mask) as raster:
+        to_mask = Transformer.from_crs(grid.crs.to_wkt(), raster.crs.to_wkt(), always_xy=True)
+        x, y = to_mask.transform(*points)
+        return [bool(value[0] != NO_DATA) for value in raster.sample(zip(x, y, strict=True))]
 
 
 def _describe(sides: list[_Side], grid: Grid) -> Iterator[_Difference]:
@@ -279,13 +281,13 @@ def _read_mask(side: _Side, grid: Grid, window: Window) -> Pixels:
         return np.minimum(view.read(1, window=window), np.uint8(2))
 
 
-def _write_page(
+def _review(
     finished: FinishedMap,
+    pictures: DatePictures,
     differences: list[_Difference],
     paths: tuple[Path, Path],
-    page: Path,
-    on_progress: Progress,
-) -> None:
+) -> ReviewedMap:
+    """The differences as a map to look at."""
     grid = finished.grid
     to_pixels = (~grid.transform).to_shapely()
     changes = [
@@ -293,14 +295,12 @@ def _write_page(
         for number, (found, outline, areas) in enumerate(differences, start=1)
         if found.kind != "kept"
     ]
-    with raster_settings(), DatePictures(finished) as pictures:
-        place = Place(
-            "", grid.width, grid.height, fit_degrees(grid), pictures.read_whole, pictures.read,
-            partial(read_reduced, finished.probability, OVERVIEW_SIDE),
-        )  # fmt: skip
-        names = " and ".join(path.name for path in paths)
-        marks = (spread_fingerprint(path / "mask.tif" if path.is_dir() else path) for path in paths)
-        reviewed = ReviewedMap(
-            f"differences of {names}", fingerprint(marks), 0.5, "m²", [place], changes
-        )
-        fill_page(page, reviewed, order="area", on_progress=on_progress)
+    place = Place(
+        "", grid.width, grid.height, fit_degrees(grid), pictures.read_whole, pictures.read,
+        partial(read_reduced, finished.probability, OVERVIEW_SIDE),
+    )  # fmt: skip
+    names = " and ".join(path.name for path in paths)
+    marks = (spread_fingerprint(path / "mask.tif" if path.is_dir() else path) for path in paths)
+    return ReviewedMap(
+        f"differences of {names}", fingerprint(marks), 0.5, "m²", [place], changes, decide=False
+    )

@@ -139,9 +139,20 @@ def _outline(geometry: Any) -> BaseGeometry:
     return outline
 
 
-def compare_reviewers(files: Sequence[Sequence[Decision]]) -> list[Agreement]:
-    """The agreement of each reviewer with himself, and of each two reviewers."""
-    names = [_name(decisions, number) for number, decisions in enumerate(files, start=1)]
+def compare_reviewers(
+    files: Sequence[Sequence[Decision]], paths: Sequence[Path]
+) -> list[Agreement]:
+    """The agreement of each reviewer with himself, and of each two reviewers.
+
+    Args:
+        files: The decisions of each reviewer.
+        paths: Their files, which stand for reviewers without a name of their own.
+    """
+    names = [_name(decisions) for decisions in files]
+    names = [
+        name if name and names.count(name) == 1 else f"{name} ({path})".strip()
+        for name, path in zip(names, paths, strict=True)
+    ]
     firsts = [_verdicts(decisions, repeat=False) for decisions in files]
     seconds = [_verdicts(decisions, repeat=True) for decisions in files]
     alone = (
@@ -155,9 +166,8 @@ def compare_reviewers(files: Sequence[Sequence[Decision]]) -> list[Agreement]:
     return [agreement for agreement in (*alone, *both) if agreement.changes]
 
 
-def _name(decisions: Iterable[Decision], number: int) -> str:
-    names = sorted({decision.reviewer for decision in decisions if decision.reviewer})
-    return ", ".join(names) or f"reviewer {number}"
+def _name(decisions: Iterable[Decision]) -> str:
+    return ", ".join(sorted({decision.reviewer for decision in decisions if decision.reviewer}))
 
 
 def _verdicts(decisions: Iterable[Decision], *, repeat: bool) -> dict[tuple[str, int | None], str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,7 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from ctma.data.images import read_image, read_label
+from ctma.data.readers import images_by_name
 from ctma.errors import DataError, ImageError, warn
 from ctma.files import file_fingerprint, fingerprint
 from ctma.inference.batch import read_sources
@@ -47,45 +49,63 @@ def open_images(
     places, changes, least = [], [], 1.0
     for index, mask in enumerate(masks):
         paths = [
-            _find(date, mask.stem, moved, sources)
+            _find(date, mask.name, moved, sources)
             for date, moved in zip(DATES, (before, after), strict=True)
         ]
         found, threshold = trace_mask(mask, index)
         places.append(_place(mask, paths))
         changes += found
         least = min(least, threshold)
-    title = f"{len(masks)} pairs of images" if len(masks) > 1 else masks[0].stem
+    title = f"{len(masks)} pairs of images" if len(masks) > 1 else masks[0].name
     yield ReviewedMap(title, fingerprint_masks(masks), least, "pixels", places, changes)
 
 
-def find_masks(folder: Path) -> list[Path]:
+class PredictedMask(NamedTuple):
+    """The files of one predicted pair of images.
+
+    Attributes:
+        name: The name of the pair.
+        mask: 0 and 255.
+        probability: 0 to 255.
+    """
+
+    name: str
+    mask: Path
+    probability: Path
+
+
+def find_masks(folder: Path) -> list[PredictedMask]:
     """The masks that ``predict_files`` wrote, each with a probability of the same name.
 
     Raises:
         DataError: If there is none.
     """
-    masks = sorted((folder / "mask").glob("*.png"))
-    paired = [mask for mask in masks if _probability_of(mask).is_file()]
-    if not paired:
+    found = []
+    for mask in sorted((folder / "mask").rglob("*.png")):
+        way = mask.relative_to(folder / "mask")
+        if (folder / "probability" / way).is_file():
+            name = way.with_suffix("").as_posix()
+            found.append(PredictedMask(name, mask, folder / "probability" / way))
+    if not found:
         raise DataError(f"{folder}: holds no map and no masks of `ctma predict`")
-    return paired
+    return found
 
 
-def fingerprint_masks(masks: list[Path]) -> str:
+def fingerprint_masks(masks: list[PredictedMask]) -> str:
     """A fingerprint of masks, by their names and content."""
-    return fingerprint(part for mask in masks for part in (mask.stem, file_fingerprint(mask)))
+    return fingerprint(part for mask in masks for part in (mask.name, file_fingerprint(mask.mask)))
 
 
-def trace_mask(mask: Path, place: int) -> tuple[list[MappedChange], float]:
+def trace_mask(mask: PredictedMask, place: int) -> tuple[list[MappedChange], float]:
     """The changes of a mask in columns and rows, and the smallest probability of a changed pixel.
 
     Raises:
         ImageError: If the mask or its probability cannot be read, or their sizes differ.
     """
-    changed = read_label(mask) > 0
-    probability = read_label(_probability_of(mask))
+    changed = read_label(mask.mask) > 0
+    probability = read_label(mask.probability)
     if probability.shape != changed.shape:
-        raise ImageError(f"{mask}: has another size than {_probability_of(mask)}")
+        raise ImageError(f"{mask.mask}: has another size than {mask.probability}")
     tracer = Tracer(Grid(None, Affine.identity(), changed.shape[1], changed.shape[0]))
     traced = [*tracer.add(changed.view(np.uint8), probability / 255), *tracer.close()]
     traced.sort(key=lambda change: change.geometry.bounds[1::-1])
@@ -96,17 +116,13 @@ def trace_mask(mask: Path, place: int) -> tuple[list[MappedChange], float]:
     return changes, float(probability[changed].min()) / 255 if changed.any() else 1.0
 
 
-def _probability_of(mask: Path) -> Path:
-    return mask.parent.with_name("probability") / mask.name
-
-
 def _find(
     date: str, name: str, moved: str | Path | None, sources: dict[str, dict[str, str]]
 ) -> Path | None:
     """The image of a pair at one date, ``None`` where it is not at hand."""
     place = Path(moved) if moved is not None else None
     if place is not None and place.is_dir():
-        path = next((path for path in sorted(place.iterdir()) if path.stem == name), None)
+        path = images_by_name(place).get(name)
     else:
         path = place or Path(sources.get(name, {}).get(date, ""))
     if path is not None and path.is_file():
@@ -115,8 +131,8 @@ def _find(
     return None
 
 
-def _place(mask: Path, paths: list[Path | None]) -> Place:
-    with Image.open(mask) as image:
+def _place(mask: PredictedMask, paths: list[Path | None]) -> Place:
+    with Image.open(mask.mask) as image:
         width, height = image.size
 
     @lru_cache(maxsize=1)
@@ -132,8 +148,8 @@ def _place(mask: Path, paths: list[Path | None]) -> Place:
         factor = max(1.0, max(height, width) / OVERVIEW_SIDE)
         return read(Window(0, 0, width, height), (round(height / factor), round(width / factor)))
 
-    probability = partial(_in_steps, _probability_of(mask))
-    return Place(mask.stem, width, height, None, read_whole, read, probability)
+    probability = partial(_in_steps, mask.probability)
+    return Place(mask.name, width, height, None, read_whole, read, probability)
 
 
 def _read(path: Path | None, size: tuple[int, int]) -> Pixels | None:

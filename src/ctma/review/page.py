@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -25,14 +26,14 @@ from ctma.files import refuse_existing, whole_file
 from ctma.review.changes import MappedChange, Place, ReviewedMap
 from ctma.review.maps import open_map
 from ctma.scene.finished import frame
+from ctma.scene.names import PAGE
+from ctma.scene.source import OVERVIEW_SIDE
 from ctma.scene.strips import NO_DATA, STEPS
 from ctma.settings import check_count
 from ctma.types import Pixels, Progress, ignore
 
 ORDERS = ("doubt", "area", "place")
 """Orders of the list: nearest to the threshold first, largest first, from top to bottom."""
-
-PAGE = "review.html"
 
 AROUND = 0.3
 """What a change's pictures show around the change, as a share of its longer side."""
@@ -126,9 +127,14 @@ def fill_page(
 ) -> ReviewPage:
     """Writes the page of an open map; see ``write_review``."""
     shown = _choose(reviewed, most, order)
-    data = _describe(reviewed, shown, order, repeat, on_progress)
-    if len(shown) < len(reviewed.changes):
-        warn(f"{path}: shows {len(shown)} of {len(reviewed.changes)} changes; raise `most`")
+    places = _choose_places(reviewed, shown, most)
+    data = _describe(reviewed, shown, places, order, repeat, on_progress)
+    for noun, some, all_of in (
+        ("changes", shown, reviewed.changes),
+        ("pairs of images", places, reviewed.places),
+    ):
+        if len(some) < len(all_of):
+            warn(f"{path}: shows {len(some)} of {len(all_of)} {noun}; raise `most`")
     page = _fill(data)
     with whole_file(path) as part:
         part.write_text(page, encoding="utf-8")
@@ -154,6 +160,14 @@ def _choose(reviewed: ReviewedMap, most: int, order: str) -> list[MappedChange]:
     return sorted(reviewed.changes, key=ranks[order])[:most]
 
 
+def _choose_places(reviewed: ReviewedMap, shown: list[MappedChange], most: int) -> list[int]:
+    """Indices of the places on the page: those of shown changes, then others up to ``most``."""
+    needed = dict.fromkeys(sorted({change.place for change in shown}))
+    others = (index for index in range(len(reviewed.places)) if index not in needed)
+    room = max(0, most - len(needed))
+    return sorted([*needed, *islice(others, room)])
+
+
 def _reading_place(change: MappedChange) -> tuple[int, int, float]:
     left, top, _, _ = change.outline.bounds
     return change.place, int(top // READING_ROWS), left
@@ -162,6 +176,7 @@ def _reading_place(change: MappedChange) -> tuple[int, int, float]:
 def _describe(
     reviewed: ReviewedMap,
     shown: list[MappedChange],
+    places: list[int],
     order: str,
     repeat: float,
     on_progress: Progress,
@@ -176,8 +191,9 @@ def _describe(
         "georeferenced": all(place.degrees is not None for place in reviewed.places),
         "order": order,
         "total": len(reviewed.changes),
-        "places": [_describe_place(place) for place in reviewed.places],
-        "changes": _describe_changes(reviewed.places, shown, on_progress),
+        "decide": reviewed.decide,
+        "places": [_describe_place(reviewed.places[index]) for index in places],
+        "changes": _describe_changes(reviewed.places, places, shown, on_progress),
         "repeats": repeats,
     }
 
@@ -196,7 +212,7 @@ def _describe_place(place: Place) -> dict[str, Any]:
 
 
 def _describe_changes(
-    places: list[Place], shown: list[MappedChange], on_progress: Progress
+    places: list[Place], on_page: list[int], shown: list[MappedChange], on_progress: Progress
 ) -> list[dict[str, Any]]:
     reading = {id(change): rank for rank, change in enumerate(sorted(shown, key=_reading_place))}
     tolerance = _find_tolerance(shown)
@@ -207,11 +223,13 @@ def _describe_changes(
         place = places[change.place]
         bounds, size = change.outline.bounds, (place.width, place.height)
         window, shape = frame(bounds, size, AROUND, LEAST_SIDE, MOST_SIDE)
-        before, after = place.read(window, shape)
+        # The picture of a small place shows each pixel already.
+        small = max(size) <= OVERVIEW_SIDE
+        before, after = (None, None) if small else place.read(window, shape)
         described[index] = {
             "key": f"{change.place}/{change.id}",
             "id": change.id,
-            "place": change.place,
+            "place": on_page.index(change.place),
             "area": round(change.area, 1),
             "mean": None if change.mean is None else round(change.mean, 4),
             "kind": change.kind,

@@ -100,12 +100,17 @@ def read_polygons(path: Path) -> GeoDataFrame:
         if path.suffix == ".parquet":
             return geopandas.read_parquet(path)
         with plain_path(path) as plain:
-            return geopandas.read_file(plain, layer=0)
+            table = geopandas.read_file(plain, layer=0)
     except Exception as error:
         raise DataError(f"{path}: cannot be read as polygons ({first_line(error)})") from error
+    if not isinstance(table, geopandas.GeoDataFrame):
+        raise DataError(f"{path}: holds a table without polygons")
+    return table
 
 
-def write_polygons(polygons: GeoDataFrame, path: Path, layer: str, style: Style) -> None:
+def write_polygons(
+    polygons: GeoDataFrame, path: Path, layer: str, style: Style, kind: str = "MultiPolygon"
+) -> None:
     """Writes polygons with their attributes, whole or not at all.
 
     Args:
@@ -113,6 +118,7 @@ def write_polygons(polygons: GeoDataFrame, path: Path, layer: str, style: Style)
         path: The file; its suffix is one of ``POLYGON_DRIVERS``.
         layer: The name of the layer, in formats that have one.
         style: How QGIS draws the layer, in formats that can say so.
+        kind: ``"Polygon"``, or ``"MultiPolygon"`` where some have several parts.
 
     Raises:
         OutputError: If the file cannot be written.
@@ -124,7 +130,8 @@ def write_polygons(polygons: GeoDataFrame, path: Path, layer: str, style: Style)
         if form == "parquet":
             polygons.to_parquet(content)
         else:
-            options = {"RFC7946": "YES"} if form == "geojson" else {}
+            options: dict[str, Any] = {"RFC7946": "YES"} if form == "geojson" else {}
+            options |= {"geometry_type": kind, "promote_to_multi": kind == "MultiPolygon"}
             with fixed_date():
                 polygons.to_file(content, driver=POLYGON_DRIVERS[form], layer=layer, **options)
     except (DataSourceError, DataLayerError, FeatureError) as error:
@@ -176,6 +183,7 @@ class _ScalingEntry(BaseModel):
 
 class _DateEntry(BaseModel):
     path: str
+    way: str | None
     fingerprint: str | None
     bands: list[PositiveInt]
     grid: _GridEntry
@@ -254,7 +262,7 @@ class DatePictures:
         before: str | Path | None = None,
         after: str | Path | None = None,
     ):
-        self.grid = finished.grid
+        self.folder = finished.folder
         self.summary = finished.summary
         with ExitStack() as stack:
             self.sources = [
@@ -289,9 +297,11 @@ class DatePictures:
         self, stack: ExitStack, date: str, moved: str | Path | None
     ) -> tuple[Source, Scaling] | None:
         entry = self.summary[date]
-        path = str(moved or entry["path"])
+        path = str(moved or _find(self.folder, entry))
         try:
             raster = stack.enter_context(open_raster(path))
+            if max(entry["bands"]) > raster.count:
+                raise SceneError(f"{path}: has no band {max(entry['bands'])}, which the map shows")
             described = _describe(path, entry)
             _warn_of_changes(path, entry)
             holes = self.summary["nodata"], self.summary["nodata_any"]
@@ -302,6 +312,19 @@ class DatePictures:
                 raise
             warn(f"{date}: {error}; the pictures go without, or name where it is as `{date}`")
             return None
+
+
+def _find(folder: Path, entry: dict[str, Any]) -> str:
+    """Where a raster lies: where it lay, or, if it was moved with the map, by its way from there.
+
+    Args:
+        folder: The folder of the map.
+        entry: What the summary says of the raster.
+    """
+    path, way = entry["path"], entry["way"]
+    if way is not None and not Path(path).exists() and (folder / way).is_file():
+        return str(folder / way)
+    return str(path)
 
 
 def _describe(path: str, entry: dict[str, Any]) -> Date:

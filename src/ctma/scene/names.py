@@ -21,6 +21,12 @@ PROJECT = "map.qgz"
 STYLES = ("probability.qml", "mask.qml")
 """Styles that QGIS takes where a raster is opened alone."""
 
+PAGE = "review.html"
+"""The review page of a map."""
+
+ACCEPTED = ("accepted.gpkg", "accepted.tif")
+"""What a review accepted."""
+
 
 def is_map(folder: Path) -> bool:
     """Whether a folder holds files of a map, finished or not."""

@@ -111,7 +111,7 @@ def predict_scene(
     sharing = Sharing(workers, cluster)
     sharing.check()
     sources = _address(before), _address(after)
-    check_outputs(Path(output), sources, overwrite)
+    check_outputs(Path(output), sources, overwrite, resume)
     check_format(settings.polygon_format)
     predictor = as_predictor(model)
     check_given_distance(predictor.network, settings.ground_sample_distance)
@@ -123,7 +123,7 @@ def predict_scene(
         run = _Run.of(plan, predictor, settings, Path(output))
         summary = run.read_finished() if resume else None
         if summary is None:
-            entries = describe_plan(plan, findings, prints)
+            entries = describe_plan(plan, findings, prints, run.output)
             summary = run.do(entries, sharing, resume, on_progress)
     return run.result(summary, findings.pictures)
 

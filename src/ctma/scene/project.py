@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from rasterio import DatasetReader
 from rasterio.enums import ColorInterp
 
 from ctma.errors import CtmaError
-from ctma.files import whole_file
+from ctma.files import find_way, whole_file
 from ctma.scene.finished import DATES, FinishedMap
 from ctma.scene.layer import LAYER
 from ctma.scene.names import PROJECT, STYLES
@@ -126,13 +125,10 @@ def _style_date(raster: DatasetReader, entry: dict[str, list[int]]) -> Style:
 
 def _relative(path: str, folder: Path) -> str:
     """The way from a folder to a file; addresses that are no files stay as they are."""
-    if not Path(path).exists():
-        return path
-    try:
-        way = os.path.relpath(path, folder.resolve())
-    except ValueError:  # another drive
-        return path
-    return Path(way).as_posix() if way.startswith("..") else f"./{Path(way).as_posix()}"
+    way = find_way(path, folder)
+    if way is None or way.startswith(".."):
+        return way or path
+    return f"./{way}"
 
 
 def _describe(layers: list[Layer], crs: CRS, bounds: tuple[float, ...]) -> bytes:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import rasterio
 import torch
 
 from ctma._version import __version__
+from ctma.files import find_way
 from ctma.scene.grid import Grid
 from ctma.scene.plan import Date, Findings, Plan
 
 
 def describe_plan(
-    plan: Plan, findings: Findings, prints: list[Future[str | None]]
+    plan: Plan, findings: Findings, prints: list[Future[str | None]], output: Path
 ) -> dict[str, Any]:
     """The entries of the summary that are known before the first window.
 
@@ -22,11 +24,12 @@ def describe_plan(
         plan: The plan.
         findings: What was found out for the plan.
         prints: The fingerprints of both rasters, before and after.
+        output: The folder of the map.
     """
     overlap, shift = findings.overlap, findings.shift
     return {
-        "before": _describe_date(plan.before, prints[0].result(), overlap.outside_before),
-        "after": _describe_date(plan.after, prints[1].result(), overlap.outside_after),
+        "before": _describe_date(plan.before, prints[0].result(), overlap.outside_before, output),
+        "after": _describe_date(plan.after, prints[1].result(), overlap.outside_after, output),
         "grid": _describe_grid(plan.grid),
         "nodata": plan.nodata,
         "nodata_any": plan.nodata_any,
@@ -38,9 +41,12 @@ def describe_plan(
     }
 
 
-def _describe_date(date: Date, fingerprint: str | None, outside: float) -> dict[str, Any]:
+def _describe_date(
+    date: Date, fingerprint: str | None, outside: float, output: Path
+) -> dict[str, Any]:
     return {
         "path": date.path,
+        "way": find_way(date.path, output),
         "fingerprint": fingerprint,
         "bands": list(date.bands),
         "grid": _describe_grid(date.grid),

@@ -25,7 +25,16 @@ from ctma.errors import OutputError, extras, first_line
 from ctma.files import check_folder, refuse_inputs, whole_file
 from ctma.scene.grid import Grid
 from ctma.scene.layer import LAYER, PolygonLayer, plain_path
-from ctma.scene.names import LARGEST, PICTURE, PROJECT, RASTERS, STYLES, SUMMARY
+from ctma.scene.names import (
+    ACCEPTED,
+    LARGEST,
+    PAGE,
+    PICTURE,
+    PROJECT,
+    RASTERS,
+    STYLES,
+    SUMMARY,
+)
 from ctma.scene.polygons import Tracer
 from ctma.scene.rasters import files_beside, heeding_errors
 from ctma.scene.settings import POLYGON_DRIVERS, PolygonSettings
@@ -36,20 +45,23 @@ from ctma.scene.styles import Style, add_style
 TRACED_ROWS = 512
 """Rows whose changes are traced at a time."""
 
-_OTHERS = (SUMMARY, PICTURE, LARGEST, PROJECT, *STYLES)
+_OTHERS = (SUMMARY, PICTURE, LARGEST, PROJECT, *STYLES, PAGE, *ACCEPTED)
 
 
-def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> None:
+def check_outputs(
+    output: Path, sources: tuple[str, str], overwrite: bool, resume: bool = False
+) -> None:
     """Checks before any work that no file would be lost.
 
     Args:
         output: The folder.
         sources: Paths of the rasters before and after.
-        overwrite: Whether ctma may replace the map of another pair.
+        overwrite: Whether ctma may replace the map of another pair, or a reviewed map.
+        resume: Whether a finished map of the same run stays as it is.
 
     Raises:
-        OutputError: If an output is an input, or the folder holds another pair's finished or
-            unfinished map.
+        OutputError: If an output is an input, or the folder holds a reviewed map, or another
+            pair's finished or unfinished map.
     """
     check_folder(output)
     try:
@@ -63,6 +75,11 @@ def check_outputs(output: Path, sources: tuple[str, str], overwrite: bool) -> No
         refuse_inputs((*sources, *beside), outputs)
     if overwrite:
         return
+    if not resume and (output / ACCEPTED[0]).exists():
+        raise OutputError(
+            f"{output}: holds a reviewed map, whose verdicts would be lost; name another folder, "
+            "or replace it with `overwrite`"
+        )
     there = [path for path in outputs if path.exists()]
     unfinished = unfinished_sources(output)
     if there and sources not in (unfinished, _read_sources(output / SUMMARY)):

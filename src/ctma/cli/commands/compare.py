@@ -33,14 +33,15 @@ def compare(
             metavar="PATH",
         ),
     ] = None,
+    most: Annotated[
+        int, typer.Option(min=1, help="For maps: largest number of differences on the page.")
+    ] = 500,
     overwrite: ReplaceFile = False,
     as_json: Json = False,
 ) -> None:
     """Compare two maps, or put the scores of runs, checkpoints and score files side by side."""
-    from ctma.scene.names import is_map
-
-    if any(map(is_map, sources)):
-        _compare_maps(sources, output, overwrite, as_json)
+    if any(map(_is_of_maps, sources)):
+        _compare_maps(sources, output, most, overwrite, as_json)
         return
     from ctma.evaluation.comparison import compare as run
     from ctma.files import refuse_existing
@@ -58,14 +59,29 @@ def compare(
         say(f"wrote {output}")
 
 
-def _compare_maps(sources: list[Path], output: Path | None, overwrite: bool, as_json: bool) -> None:
+def _is_of_maps(source: Path) -> bool:
+    """Whether a source is a map, polygons, or masks of images; no run and no scores."""
+    from ctma.scene.names import is_map
+
+    polygons = {".gpkg", ".geojson", ".fgb", ".parquet", ".shp"}
+    return is_map(source) or source.suffix in polygons or (source / "mask").is_dir()
+
+
+def _compare_maps(
+    sources: list[Path], output: Path | None, most: int, overwrite: bool, as_json: bool
+) -> None:
     from ctma.review.comparison import compare_maps
 
     if len(sources) != 2 or output is None:
         raise SettingError("two maps are compared at a time, into a folder that `output` names")
     with progress("Writing pictures") as on_progress:
         found = compare_maps(
-            sources[0], sources[1], output, overwrite=overwrite, on_progress=on_progress
+            sources[0],
+            sources[1],
+            output,
+            most=most,
+            overwrite=overwrite,
+            on_progress=on_progress,
         )
     if as_json:
         print_json(found.as_dict())

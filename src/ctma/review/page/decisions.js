@@ -47,7 +47,8 @@ function recordDrawn(drawn) {
 function undo() {
   const last = state.history.pop();
   if (!last) return null;
-  if (last.drawn) state.drawn = last.drawn;
+  if (last.all) [state.verdicts, state.drawn] = last.all;
+  else if (last.drawn) state.drawn = last.drawn;
   else if (last.former) state.verdicts[last.key] = last.former;
   else delete state.verdicts[last.key];
   save();
@@ -98,35 +99,54 @@ function described({ time = null, seconds = 0, reviewer = state.reviewer }) {
 }
 
 // Takes a downloaded file of decisions in; throws an Error with a line for the reviewer.
+// Nothing is taken in of a file with a mistake, and one undo takes all back.
 function takeIn(text) {
   const file = JSON.parse(text);
   if (file?.type !== 'FeatureCollection' || !file.ctma) throw new Error('the file holds no decisions of ctma');
   if (file.ctma.fingerprint !== data.fingerprint) throw new Error('the file belongs to another map');
-  const byName = new Map(data.places.map((place, index) => [place.name, index]));
+  if (!Array.isArray(file.features)) throw new Error('the file holds no features');
+  const read = file.features.map(readFeature);
   const known = new Map(data.changes.map((change) => [`${change.place} ${change.id}`, change.key]));
   const there = new Set(state.drawn.map(({ time, reviewer }) => `${time} ${reviewer}`));
-  const drawn = [];
+  const former = [{ ...state.verdicts }, state.drawn];
+  const history = state.history;
   let [taken, outside] = [0, 0];
-  for (const { geometry, properties } of file.features) {
-    const { id, verdict, place: name, note, time, seconds, reviewer, repeat, mended } = properties;
-    const place = byName.get(name);
+  for (const { id, repeat, verdict, mended, outline, place, ...told } of read) {
     const key = known.get(`${place} ${id}`);
-    const outline = geometry.coordinates.map((ring) =>
-      ring.slice(0, -1).map((point) => fromFile(data.places[place], point)));
-    const told = { note, time, seconds, reviewer };
     if (verdict === 'missed') {
-      if (!there.has(`${time} ${reviewer}`)) drawn.push({ place, outline, ...told });
+      if (!there.has(`${told.time} ${told.reviewer}`)) addDrawn([{ place, outline, ...told }]);
     } else if (key) {
-      const fields = { verdict: verdict ?? undefined, ...told, ...(mended && { outline }) };
-      record(repeat ? `${key} again` : key, fields);
+      record(repeat ? `${key} again` : key, { verdict: verdict ?? undefined, ...told, ...(mended && { outline }) });
     } else {
       outside++;
       continue;
     }
     taken++;
   }
-  if (drawn.length) addDrawn(drawn);
+  state.history = [...history, { all: former }].slice(-MOST_UNDONE);
+  save();
   return { taken, outside };
+}
+
+// One decision of a file, with its outline in pixels; throws where it is none.
+function readFeature({ geometry, properties }, index) {
+  const where = `feature ${index + 1}`;
+  const { id = null, verdict = null, note = '', time = null, seconds = 0, reviewer = '', ...more } = properties ?? {};
+  const place = data.places.findIndex(({ name }) => name === (more.place ?? ''));
+  if (place < 0) throw new Error(`${where} lies on a place that this page does not show`);
+  if (verdict !== null && ![...VERDICTS, 'missed'].includes(verdict)) throw new Error(`${where} has an unknown verdict`);
+  if (typeof note !== 'string' || typeof reviewer !== 'string') throw new Error(`${where} has a note or a reviewer that is no text`);
+  if (!Number.isFinite(seconds)) throw new Error(`${where} has seconds that are no number`);
+  if (geometry?.type !== 'Polygon' || !isRings(geometry.coordinates)) throw new Error(`${where} has no polygon`);
+  const outline = geometry.coordinates.map((ring) =>
+    ring.slice(0, -1).map((point) => fromFile(data.places[place], point)));
+  return { id, verdict, note, time, seconds, reviewer, place, outline, repeat: Boolean(more.repeat), mended: Boolean(more.mended) };
+}
+
+function isRings(rings) {
+  return Array.isArray(rings) && rings.length > 0 && rings.every((ring) =>
+    Array.isArray(ring) && ring.length >= 4 && ring.every((point) =>
+      Array.isArray(point) && point.slice(0, 2).length === 2 && point.slice(0, 2).every(Number.isFinite)));
 }
 
 // Adds drawn changes, each with a key of its own.

@@ -7,6 +7,8 @@ let order = data.order;
 let shownSince = performance.now();
 let noteBegun = false;
 let entries = [];
+let shownKeys = null;
+let secondsBefore = 0;
 
 function tell(line) {
   $('warning').textContent = line;
@@ -61,7 +63,7 @@ function isListed(entry) {
   const wanted = $('verdict').value;
   if (entry.drawn) return wanted === 'all' || wanted === 'missed';
   const change = data.changes[entry.change];
-  const verdict = verdictOf(entry.key).verdict ?? 'undecided';
+  const verdict = data.decide ? stateOf(entry) : change.kind;
   const mean = change.mean ?? 1;
   return (
     mean >= Number($('least-probability').value) &&
@@ -85,7 +87,8 @@ function describe(entry) {
   if (entry.drawn) return `${nameOf(entry)}: missed by the map`;
   const { mean } = data.changes[entry.change];
   const told = mean === null ? [] : [`probability ${mean.toFixed(2)}`];
-  return `${nameOf(entry)}: ${[...sizeOf(entry), ...told, stateOf(entry)].join(', ')}`;
+  const verdict = data.decide ? [stateOf(entry)] : [];
+  return `${nameOf(entry)}: ${[...sizeOf(entry), ...told, ...verdict].join(', ')}`;
 }
 
 function sizeOf(entry) {
@@ -102,27 +105,53 @@ function describeShortly(entry) {
   const { id, place, mean } = data.changes[entry.change];
   const name = data.places.length > 1 ? `${data.places[place].name}/${id}` : id;
   const told = mean === null ? [] : [mean.toFixed(2)];
-  return [name, ...sizeOf(entry), ...told, stateOf(entry)].join(', ');
+  const verdict = data.decide ? [stateOf(entry)] : [];
+  return [name, ...sizeOf(entry), ...told, ...verdict].join(', ');
 }
 
 function refresh() {
   sortEntries();
-  const rows = listed().map((entry) => {
-    const row = document.createElement('li');
-    const button = document.createElement('button');
-    button.type = 'button';
-    button.textContent = describeShortly(entry);
-    button.setAttribute('aria-label', describe(entry));
-    button.dataset.key = entry.key;
-    button.dataset.verdict = entry.drawn ? 'missed' : verdictOf(entry.key).verdict ?? 'none';
-    if (entry.key === current) button.setAttribute('aria-current', 'true');
-    button.addEventListener('click', () => select(entry.key));
-    row.append(button);
-    return row;
-  });
-  $('list').replaceChildren(...rows);
+  const wanted = listed();
+  const keys = wanted.map(({ key }) => key).join('\n');
+  if (keys !== shownKeys) {
+    shownKeys = keys;
+    $('list').replaceChildren(...wanted.map(rowOf));
+  }
+  wanted.forEach((entry, index) => describeRow($('list').children[index].firstChild, entry));
   showState();
   redraw();
+}
+
+function rowOf(entry) {
+  const row = document.createElement('li');
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.addEventListener('click', () => select(entry.key));
+  row.append(button);
+  return row;
+}
+
+function describeRow(button, entry) {
+  const text = describeShortly(entry);
+  if (button.textContent !== text) {
+    button.textContent = text;
+    button.setAttribute('aria-label', describe(entry));
+    button.dataset.verdict = entry.drawn ? 'missed' : verdictOf(entry.key).verdict ?? 'none';
+  }
+  if (entry.key === current) button.setAttribute('aria-current', 'true');
+  else button.removeAttribute('aria-current');
+}
+
+// Scrolls the list alone: the picture must stay where it is.
+function scrollToCurrent() {
+  const row = document.querySelector('#list [aria-current]')?.parentElement;
+  if (!row) return;
+  const list = $('list');
+  const top = row.offsetTop;
+  if (top < list.scrollTop) list.scrollTop = top;
+  else if (top + row.offsetHeight > list.scrollTop + list.clientHeight) {
+    list.scrollTop = top + row.offsetHeight - list.clientHeight;
+  }
 }
 
 function showState() {
@@ -142,14 +171,30 @@ function showState() {
 }
 
 function select(key, move = true) {
-  if (key === current && !move) return;
-  tool = null;
+  if (isBusy()) return;
   noteBegun = false;
   current = key;
+  secondsBefore = 0;
   shownSince = performance.now();
   if (move) showCurrent();
   refresh();
-  document.querySelector('#list [aria-current]')?.scrollIntoView({ block: 'nearest' });
+  scrollToCurrent();
+}
+
+// Seconds that the current change was looked at, without those in another tab.
+function secondsShown() {
+  return secondsBefore + (document.hidden ? 0 : (performance.now() - shownSince) / 1000);
+}
+
+function onVisibility() {
+  if (document.hidden) secondsBefore += (performance.now() - shownSince) / 1000;
+  shownSince = performance.now();
+}
+
+// While an outline is drawn or mended, nothing else takes it away.
+function isBusy() {
+  if (tool) say('Finish the outline first: Enter ends, Escape cancels.');
+  return Boolean(tool);
 }
 
 function showCurrent() {
@@ -159,6 +204,7 @@ function showCurrent() {
   const [left, top, width, height] = boundsOf(outline);
   const side = Math.max(width, height, LEAST_SHOWN);
   view.place = place;
+  $('place').value = String(place);
   showBox([left + (width - side) / 2, top + (height - side) / 2, side, side], 2.2);
   preload(entry);
 }
@@ -173,6 +219,7 @@ function preload(entry) {
 }
 
 function go(step) {
+  if (isBusy()) return;
   const rows = listed();
   const index = rows.findIndex(({ key }) => key === current);
   const next = rows[index + step];
@@ -186,12 +233,12 @@ function go(step) {
 
 function decide(verdict) {
   const entry = currentEntry();
-  if (!entry) return;
+  if (!entry || isBusy()) return;
   if (entry.drawn) {
     say('A drawn change counts as missed by the map. X removes it.');
     return;
   }
-  const seconds = (verdictOf(entry.key).seconds ?? 0) + (performance.now() - shownSince) / 1000;
+  const seconds = (verdictOf(entry.key).seconds ?? 0) + secondsShown();
   record(entry.key, { verdict, seconds, time: new Date().toISOString(), reviewer: state.reviewer });
   const rows = listed();
   const next = rows[rows.findIndex(({ key }) => key === entry.key) + 1];
@@ -201,7 +248,13 @@ function decide(verdict) {
 }
 
 function takeBack() {
-  const key = undo();
+  if (tool) {
+    removeCorner();
+    return;
+  }
+  const known = new Set(state.drawn.map(({ key }) => key));
+  const undone = undo();
+  const key = state.drawn.find((one) => !known.has(one.key))?.key ?? undone;
   if (key === null) {
     say('There is nothing to undo.');
     return;
@@ -214,6 +267,7 @@ function takeBack() {
 }
 
 function removeDrawn() {
+  if (isBusy()) return;
   const entry = currentEntry();
   if (!entry?.drawn) {
     say('Only drawn changes can be removed. W calls a change wrong.');
@@ -286,6 +340,7 @@ async function load() {
   if (!file) return;
   try {
     const { taken, outside } = takeIn(await file.text());
+    shownKeys = null;
     refresh();
     say(`${taken} decisions taken in${outside ? `, ${outside} on changes that this page does not show` : ''}.`);
     tell('');
@@ -319,10 +374,27 @@ const ACTIONS = {
 };
 const MORE_KEYS = { ArrowRight: 'n', ArrowLeft: 'p', '=': '+', k: '?' };
 
+const OWN_KEYS = {
+  'input[type="number"]': /^([0-9+\-.,e]|Arrow.*|Backspace|Delete|Tab|Home|End)$/,
+  'input[type="range"], select': /^(Arrow.*|Page.*|Home|End|Enter| |Tab)$/,
+  'textarea, input[type="text"]': /./,
+};
+
+// Whether the control that has the focus needs a key itself.
+function isOwnKey({ target, key }) {
+  return Object.entries(OWN_KEYS).some(([control, keys]) => target.matches(control) && keys.test(key));
+}
+
+function onEscape(event) {
+  if (event.target.matches('textarea, select, input')) event.target.blur();
+  else if (!tool && !$('keys').hidden) toggleKeys();
+}
+
+const PANS = { ArrowLeft: [80, 0], ArrowRight: [-80, 0], ArrowUp: [0, 80], ArrowDown: [0, -80] };
+
 function onKey(event) {
-  const typing = event.target.matches('textarea, select, input');
-  if (typing && event.key === 'Escape') event.target.blur();
-  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === 'Escape') onEscape(event);
+  if (isOwnKey(event) || event.ctrlKey || event.metaKey || event.altKey) return;
   if (tool && toolKey(event)) {
     event.preventDefault();
     return;
@@ -331,9 +403,14 @@ function onKey(event) {
     hold(true);
     return;
   }
+  if (event.shiftKey && event.key in PANS) {
+    event.preventDefault();
+    pan(...PANS[event.key]);
+    return;
+  }
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const action = ACTIONS[MORE_KEYS[key] ?? key];
-  if (!action || event.repeat && !['n', 'p', '+', '-'].includes(MORE_KEYS[key] ?? key)) return;
+  if (!action || $(action[0])?.hidden || event.repeat && !['n', 'p', '+', '-'].includes(MORE_KEYS[key] ?? key)) return;
   event.preventDefault();
   action[1]();
 }
@@ -384,7 +461,7 @@ function listen() {
   document.addEventListener('keydown', onKey);
   document.addEventListener('keyup', (event) => event.key.toLowerCase() === 'b' && hold(false));
   window.addEventListener('blur', () => hold(false));
-  document.addEventListener('visibilitychange', () => { shownSince = performance.now(); });
+  document.addEventListener('visibilitychange', onVisibility);
   $('blink').addEventListener('pointerdown', () => hold(true));
   for (const over of ['pointerup', 'pointercancel', 'pointerleave']) $('blink').addEventListener(over, () => hold(false));
   $('blink').addEventListener('keydown', (event) => [' ', 'Enter'].includes(event.key) && hold(true));
@@ -397,6 +474,11 @@ function listen() {
   for (const filter of ['verdict', 'least-probability', 'most-probability', 'least-area']) {
     $(filter).addEventListener('input', refresh);
   }
+  $('place').addEventListener('change', () => {
+    if (isBusy()) return;
+    select(null, false);
+    showPlace(Number($('place').value));
+  });
   $('load').addEventListener('click', () => $('file').click());
   $('file').addEventListener('change', load);
   canvas.addEventListener('pointerdown', onPress);
@@ -410,6 +492,17 @@ function listen() {
   new ResizeObserver(redraw).observe(canvas);
 }
 
+// A page of differences is for looking alone.
+function showOnly() {
+  for (const id of ['right', 'wrong', 'unsure', 'undo', 'draw', 'mend', 'remove', 'download', 'load']) {
+    $(id).hidden = true;
+  }
+  for (const id of ['naming', 'noting', 'progress', 'of-decisions']) $(id).hidden = true;
+  $('verdict-name').textContent = 'Kind ';
+  const kinds = [...new Set(data.changes.map(({ kind }) => kind))].sort();
+  $('verdict').replaceChildren(new Option('all', 'all'), ...kinds.map((kind) => new Option(kind)));
+}
+
 function start() {
   restore();
   sortEntries();
@@ -419,6 +512,9 @@ function start() {
   $('order').value = order;
   $('reviewer').value = state.reviewer;
   $('area-unit').textContent = data.unit;
+  $('places').hidden = data.places.length < 2;
+  $('place').replaceChildren(...data.places.map(({ name }, index) => new Option(name, index)));
+  if (!data.decide) showOnly();
   listen();
   showWay('swipe');
   const first = entries.find(({ key, drawn }) => !drawn && !verdictOf(key).verdict) ?? entries[0];

@@ -4,17 +4,20 @@ const NEAR = 12;
 let tool = null;
 
 function startDrawing() {
-  tool = { kind: 'draw', points: [], chosen: -1, cursor: [view.x, view.y] };
+  if (isBusy()) return;
+  tool = { kind: 'draw', points: [], chosen: -1, cursor: [view.x, view.y], changed: true, since: performance.now() };
+  canvas.focus({ preventScroll: true });
   say('Drawing: click the corners, Enter ends, Escape cancels. By keys: arrows move the cross, Space sets a corner.');
   redraw();
 }
 
 function startMending() {
   const entry = currentEntry();
-  if (!entry) return;
+  if (!entry || isBusy()) return;
   const { outline } = shapeOf(entry);
+  canvas.focus({ preventScroll: true });
   const points = simplified(outline[0], 0.75).map((point) => [...point]);
-  tool = { kind: 'mend', points, chosen: 0, cursor: points[0] };
+  tool = { kind: 'mend', points, chosen: 0, cursor: points[0], changed: false, since: performance.now() };
   say('Mending: drag a corner, click an edge for a new one. By keys: , and . choose a corner, arrows move it, I adds one, Backspace removes it, Enter ends, Escape cancels.');
   redraw();
 }
@@ -26,7 +29,11 @@ function cancelTool() {
 }
 
 function finishTool() {
-  const { kind, points } = tool;
+  const { kind, points, changed, since } = tool;
+  if (!changed) {
+    cancelTool();
+    return;
+  }
   if (points.length < 3 || Math.abs(signedArea(points)) < 0.5) {
     say('An outline needs three corners and an area.');
     return;
@@ -34,7 +41,8 @@ function finishTool() {
   tool = null;
   const now = { time: new Date().toISOString(), reviewer: state.reviewer };
   if (kind === 'draw') {
-    select(addDrawn([{ place: view.place, outline: [points], note: '', seconds: 0, ...now }]), false);
+    const seconds = (performance.now() - since) / 1000;
+    select(addDrawn([{ place: view.place, outline: [points], note: '', seconds, ...now }]), false);
     say('Drawn. The change counts as missed by the map.');
   } else {
     keepMended(currentEntry(), points, now);
@@ -62,6 +70,7 @@ function placeCorner(point) {
 function removeCorner() {
   if (tool.kind === 'draw') tool.points.pop();
   else if (tool.points.length > 3) tool.points.splice(tool.chosen, 1);
+  tool.changed = true;
   tool.chosen = Math.max(0, Math.min(tool.chosen - 1, tool.points.length - 1));
   redraw();
 }
@@ -74,6 +83,7 @@ function addCorner() {
 function insertCorner(index, point) {
   tool.points.splice(index, 0, point);
   tool.chosen = index;
+  tool.changed = true;
   redraw();
 }
 
@@ -91,7 +101,18 @@ function moveByKey(across, down, far) {
   ];
   if (tool.kind === 'draw') tool.cursor = moved(tool.cursor);
   else tool.points[tool.chosen] = moved(tool.points[tool.chosen]);
+  tool.changed = true;
+  keepInView(tool.kind === 'draw' ? tool.cursor : tool.points[tool.chosen]);
   redraw();
+}
+
+// Moves the picture so that a point which is moved by keys stays on it.
+function keepInView(point) {
+  const margin = 30;
+  const sides = size();
+  const [x, y] = toScreen(point).map((at, axis) =>
+    Math.min(0, sides[axis] - margin - at) + Math.max(0, margin - at));
+  pan(x, y);
 }
 
 // A press on the canvas while a tool is on; returns whether a corner is now held.
@@ -117,6 +138,7 @@ function pressTool(at) {
 
 function dragTool(at) {
   tool.points[tool.chosen] = toGrid(at);
+  tool.changed = true;
   redraw();
 }
 

@@ -62,6 +62,7 @@ function showBox([left, top, width, height], margin) {
 function showPlace(index) {
   const { width, height } = data.places[index];
   view.place = index;
+  document.getElementById('place').value = String(index);
   showBox([0, 0, width, height], 1.04);
 }
 
