@@ -216,3 +216,14 @@ def test_what_checks_clean_trains_and_scores(
     recipe = ctma.load_recipe("levir-cd/difference", ["trainer.epochs=1", "data.workers=0"])
     trained = ctma.train(recipe, data, tmp_path_factory.mktemp("run"), device="cpu")
     assert trained.epoch == 1
+
+
+def test_jpeg_labels_whose_change_is_grey_are_warned_of(tmp_path):
+    write_split(tmp_path / "val", ["a", "b"], 255)
+    for name, value in (("a", 100), ("b", 255)):
+        label = (tmp_path / f"val/label/{name}.png").rename(tmp_path / f"{name}.png")
+        stored = np.asarray(Image.open(label)) // 255 * np.uint8(value)
+        Image.fromarray(stored).save(tmp_path / f"val/label/{name}.jpg", quality=75)
+    found = [one for one in examine(tmp_path).findings if one.kind == "label values"]
+    assert [(one.where, one.severity) for one in found] == [("val/a", "warning")]
+    assert "store change as 255" in found[0].what

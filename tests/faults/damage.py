@@ -73,8 +73,8 @@ KINDS = {
     "gpkg": Kind("map/changes.gpkg", "review {base}/map -o {work}/r.html", "r.html"),
     "summary": Kind("map/summary.json", "review {base}/map -o {work}/r.html", "r.html"),
     "list": Kind(
-        "data/list/val.txt",
-        "eval {base}/m.safetensors --data {base}/data --split val -o {work}/s.json",
+        "listed/list/val.txt",
+        "eval {base}/m.safetensors --data {base}/listed --split val -o {work}/s.json",
         "s.json",
     ),
 }
@@ -130,9 +130,11 @@ def write_inputs(base):
     ctma.save_model(base / "fc.safetensors", ctma.create_model("fc-ef"))
     ctma.convert(base / "fc.safetensors", base / "w.pth")
     predict_scene(base / "none.tif", base / "b.tif", network.eval(), base / "map")
-    (base / "data/list").mkdir(exist_ok=True)
-    names = sorted(path.stem for path in (base / "data/val/A").iterdir())
-    (base / "data/list/val.txt").write_text("".join(f"{name}.png\n" for name in names))
+    for kind in ("A", "B", "label"):
+        shutil.copytree(base / "data/val" / kind, base / "listed" / kind)
+    names = sorted(path.name for path in (base / "data/val/A").iterdir())
+    (base / "listed/list").mkdir()
+    (base / "listed/list/val.txt").write_text("".join(f"{name}\n" for name in names))
     begin = KINDS["ckpt"].arguments.replace("{work}", "{base}").replace("--resume", "")
     code, said, _ = run_forked(
         begin.replace("epochs=2", "epochs=1").format(base=base), base / "report"

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ctma.data.images import read_image, read_label
 from ctma.data.layouts import Layout, Location
-from ctma.data.pairs import Pair, binary_label, count_between, find_label_scale
+from ctma.data.pairs import FAINT, LOSSY, Pair, binary_label, count_between, find_label_scale
 from ctma.data.readers import files_by_role, find_locations, own_splits
 from ctma.errors import DataError, ImageError
 from ctma.types import MINIMUM_SIZE, Progress, ignore
@@ -250,6 +250,14 @@ def _inspect_label(report: _Report, change: NDArray[Any], path: Path, label_scal
         return
     report.changed_share = float(binary.mean())
     report.between = count_between(change, label_scale)
+    faded = float(((change > FAINT) & (binary == 0)).mean())
+    if path.suffix.lower() in LOSSY and faded > report.changed_share:
+        report.add(
+            "label values",
+            f"{faded:.1%} of the pixels are grey and count as no change, "
+            f"{report.changed_share:.1%} are bright and count as change; store change as 255",
+            "warning",
+        )
 
 
 def _unvaried(diagnosis: Diagnosis) -> Iterator[Finding]:
