@@ -61,14 +61,27 @@ class Visit:
             self.page.keyboard.press(key)
 
     def await_text(self, name, part):
-        sync_api.expect(self.page.locator(f"#{name}")).to_contain_text(part)
+        found = self.page.locator(f"#{name}")
+        sync_api.expect(found).to_contain_text(part, timeout=30_000)
 
     def text(self, name):
         return self.page.locator(f"#{name}").inner_text()
 
+    def settle(self):
+        """Waits until all pictures are decoded and drawn."""
+        for _ in range(300):
+            if self.page.evaluate(
+                "!drawing && [...pictures.values()].every((one) => one.complete)"
+            ):
+                break
+            self.page.wait_for_timeout(100)
+        self.page.evaluate(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+
     def colour(self, x, y):
         """Red, green, blue of the canvas at shares of its sides, once pictures are drawn."""
-        self.page.wait_for_timeout(150)
+        self.settle()
         shot = Image.open(io.BytesIO(self.page.locator("#canvas").screenshot())).convert("RGB")
         return shot.getpixel((round(x * shot.width), round(y * shot.height)))
 
@@ -129,12 +142,13 @@ def test_swipe_blink_and_fade_show_both_dates(visit, page_file):
 
 def test_the_probability_and_the_outlines_go_on_and_off(visit, page_file):
     seen = visit(page_file)
+    seen.settle()
     plain = seen.page.screenshot()
     for key, name in (("o", "outlines"), ("h", "probability")):
         former = seen.page.locator(f"#{name}").get_attribute("aria-pressed")
         seen.press(key)
         assert seen.page.locator(f"#{name}").get_attribute("aria-pressed") != former
-        seen.page.wait_for_timeout(150)
+        seen.settle()
         assert seen.page.screenshot() != plain
         seen.press(key)
 

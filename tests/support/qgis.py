@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -70,14 +71,15 @@ application.exitQgis()
 
 def open_in_qgis(*paths):
     """What QGIS makes of projects and layers; a project is also drawn, to ``PROJECT.png``."""
-    run = subprocess.run(
-        [PYTHON, "-c", OPEN, *map(str, paths)],
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    with tempfile.TemporaryDirectory() as home:
+        run = subprocess.run(
+            [PYTHON, "-c", OPEN, *map(str, paths)],
+            env=clean_environment(HOME=home),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
     assert run.returncode == 0, run.stdout + run.stderr
     line = next(line for line in run.stdout.splitlines() if line.startswith("OPENED "))
     opened = json.loads(line.removeprefix("OPENED "))
