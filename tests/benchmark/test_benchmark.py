@@ -36,6 +36,7 @@ def records(folder):
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_every_run_says_how_it_came_about(done, tiny_data):
     found = records(done)
     assert found.keys() == {"fc-ef-0", "snunet-0"}
@@ -51,12 +52,14 @@ def test_every_run_says_how_it_came_about(done, tiny_data):
     assert len({json.dumps([record[name] for name in same]) for record in found.values()}) == 1
 
 
+@pytest.mark.long
 def test_a_run_that_fails_is_recorded_with_its_reason_and_the_others_go_on(done):
     failure = json.loads((done / "failures/p2v-0.json").read_bytes())
     assert "video_len" in failure["reason"]
     assert "p2v-0 failed: " in (done / "table.md").read_text()
 
 
+@pytest.mark.long
 def test_the_table_is_there_for_people_for_programs_and_with_pictures(done):
     table = (done / "table.md").read_text()
     assert "| fc-ef | 1 |" in table
@@ -100,6 +103,7 @@ def test_resuming_adds_seeds_and_repeats_nothing(done, tiny_data, ctma, tmp_path
     assert "| fc-ef | 2 |" in (folder / "table.md").read_text()
 
 
+@pytest.mark.long
 def test_what_cannot_be_trusted_enters_no_table(done, tmp_path):
     folder = shutil.copytree(done, tmp_path / "out")
     path = folder / "records/fc-ef-0.json"
@@ -129,6 +133,7 @@ def test_what_cannot_be_trusted_enters_no_table(done, tmp_path):
             write_benchmark_report(folder)
 
 
+@pytest.mark.long
 def test_what_is_kept_and_damaged_is_told_in_a_line(done, tmp_path):
     for kept in ("costs.json", "health.json", "failures/p2v-0.json"):
         folder = shutil.copytree(done, tmp_path / kept.replace("/", "-"))
@@ -144,6 +149,7 @@ def test_what_is_kept_and_damaged_is_told_in_a_line(done, tmp_path):
     assert folder / "masks.jpg" in write_benchmark_report(folder)
 
 
+@pytest.mark.long
 def test_two_versions_of_a_network_of_ones_own_share_no_row(done, tmp_path):
     folder = shutil.copytree(done, tmp_path / "out")
     record = json.loads((folder / "records/snunet-0.json").read_bytes())
@@ -188,6 +194,7 @@ def test_recipes_are_those_of_svcds_labels_or_of_the_folders_name(tiny_data, tmp
     assert plan.recipe_for(cell).name == "svcd/ctma"
 
 
+@pytest.mark.long
 def test_records_without_their_plan_are_not_gone_on_with(done, tiny_data, ctma, tmp_path):
     folder = shutil.copytree(done, tmp_path / "out")
     (folder / "benchmark.json").unlink()
@@ -195,6 +202,7 @@ def test_records_without_their_plan_are_not_gone_on_with(done, tiny_data, ctma, 
     refused(ctma, "their plan (benchmark.json) is gone", *line, "--resume")
 
 
+@pytest.mark.long
 def test_data_that_changed_are_not_gone_on_with(done, tiny_data, ctma, tmp_path):
     folder, data = (
         shutil.copytree(done, tmp_path / "out"),
@@ -211,6 +219,7 @@ def test_data_that_changed_are_not_gone_on_with(done, tiny_data, ctma, tmp_path)
     refused(ctma, "val and test are the same pairs", *line, tmp_path / "new")
 
 
+@pytest.mark.long
 def test_masks_of_any_origin_stand_in_the_table(done, tiny_data, ctma, tmp_path):
     masks = tmp_path / "a tool"
     checkpoint = done / "runs/fc-ef-0"
@@ -271,6 +280,7 @@ def test_a_split_without_change_is_refused(tiny_data, ctma, tmp_path):
     refused(ctma, "test: no pixel is change", *line)
 
 
+@pytest.mark.long
 def test_a_dry_run_times_a_step_and_writes_nothing(done, tiny_data, ctma, tmp_path):
     line = ("benchmark", "--data", tiny_data, "--models", "fc-ef", "--seeds", 3, *SMALL)
     result = json.loads(ctma(*line, "--dry-run", "--json", "-o", tmp_path / "out").stdout)

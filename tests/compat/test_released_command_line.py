@@ -59,6 +59,7 @@ def test_what_the_released_code_alone_can_do_is_refused(overrides, expected):
         load_config(path, {"out_type": ""} | overrides)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["siamunet-diff", "stanet"])
 def test_other_methods_train_from_their_configurations_too(place, method):

@@ -134,6 +134,7 @@ def test_golden_outputs_of_the_other_networks_agree_both_ways(released_file, nam
     assert all(torch.equal(back[key], weights[key]) for key in weights)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in OTHERS if name != "p2v"])
 def test_golden_training_steps_of_the_other_networks_agree(released_file, name):

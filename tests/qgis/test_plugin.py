@@ -45,6 +45,7 @@ def test_the_zip_holds_the_plugin(tmp_path):
     assert "ctma_change/metadata.txt" in names
 
 
+@pytest.mark.long
 @needs_qgis
 def test_a_map_is_made_through_qgis(tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
@@ -63,6 +64,7 @@ def test_a_map_is_made_through_qgis(tmp_path):
     assert "Traceback" not in wrong
 
 
+@pytest.mark.long
 @needs_qgis
 def test_pages_decisions_and_comparisons_are_made_through_qgis(tmp_path):
     first = make_map(tmp_path, SIZE, SQUARES, ("a.tif", "b.tif"), "OLD")

@@ -723,10 +723,9 @@ def test_checkpoints_of_other_bands_and_locked_folders_are_one_clear_line(ctma, 
     save_model(wide, create_model("ctma-s", **arguments))
     refused(ctma, "the network takes 4", "predict", *pair, "-c", wide, "-o", tmp_path / "out")
     (tmp_path / "file").write_text("no folder")
-    for output in (tmp_path / "file/out", tmp_path / "file"):
-        refused(
-            ctma, "cannot write", "predict", *pair, "-c", wide, "-o", output, "--bands", "1,2,3,1"
-        )
+    for name, said in (("file/out", "cannot write"), ("file", "is a file; name a folder")):
+        output = tmp_path / name
+        refused(ctma, said, "predict", *pair, "-c", wide, "-o", output, "--bands", "1,2,3,1")
 
 
 def test_masks_in_files_beside_a_raster_are_holes_too(tmp_path, pair):

@@ -409,6 +409,7 @@ def test_a_task_that_dask_loses_is_given_again_for_a_while(
                 predict_scene(*pair, Slow().eval(), tmp_path, **options)
 
 
+@pytest.mark.long
 def test_a_cluster_that_does_not_answer_is_one_line(ctma, tiny_model, pair, tmp_path):
     refused(
         ctma, "no dask scheduler", "predict", *pair, "-c", tiny_model, "-o", tmp_path / "out",
@@ -531,6 +532,7 @@ class RangeHandler(SimpleHTTPRequestHandler):
         pass
 
 
+@pytest.mark.long
 def test_remote_cogs_are_read_by_ranges(ctma, tiny_model, tmp_path):
     for n in (1, 2):
         rng = np.random.default_rng(n)

@@ -347,6 +347,7 @@ def test_a_fine_tuned_network_sees_as_the_one_it_began_from(run, tiny_data, tmp_
     assert found.usage.threshold == 0.5, "is another one after training"
 
 
+@pytest.mark.long
 def test_a_full_network_grows_from_a_compact_one_but_not_the_other_way(tiny_data, tmp_path):
     narrow = ["model.temporal_width=16", "model.spatial_widths=[16, 32, 64]", "model.video_len=8"]
     brief = ["optimizer.lr=1e-12", "trainer.epochs=1"]
@@ -369,6 +370,7 @@ def test_a_full_network_grows_from_a_compact_one_but_not_the_other_way(tiny_data
     assert load_model(again).coarse_head.weight.shape[1] == 160
 
 
+@pytest.mark.long
 def test_a_resumed_training_remembers_where_it_began(run, tiny_data, tmp_path):
     folder = tmp_path / "tuned"
     start = run[0] / "best.safetensors"
