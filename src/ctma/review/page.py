@@ -295,12 +295,12 @@ def _picture_sizes(data: dict[str, Any]) -> Iterator[int]:
 
 
 def _fill(data: dict[str, Any]) -> str:
-    page = resources.files("ctma.review") / "page"
-    script = "\n".join((page / name).read_text("utf-8") for name in SCRIPTS)
-    style = (page / "page.css").read_text("utf-8")
+    assets = resources.files("ctma.review") / "assets"
+    script = "\n".join((assets / name).read_text("utf-8") for name in SCRIPTS)
+    style = (assets / "page.css").read_text("utf-8")
     # Within a script, HTML ends at `</script`, and may begin a comment at `<!--`.
     content = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    return Template((page / "page.html").read_text("utf-8")).substitute(
+    return Template((assets / "page.html").read_text("utf-8")).substitute(
         title=escape(_printable(f"Review of {data['title']}")),
         version=__version__,
         style=style,
