@@ -187,3 +187,20 @@ def test_ranges_that_lie_far_apart_are_said(tmp_path):
     (line,) = lines
     assert "times as far" in line
     assert "`scale`" in line
+
+
+@pytest.mark.parametrize("how", ["coordinate", "long_name"])
+def test_arrays_are_read_by_the_names_of_their_bands(how):
+    pytest.importorskip("odc.geo")
+    from ctma import predict_xarray
+
+    network = Neighbourhood().eval()
+    pixels = [smooth(seed, 96, 96, bands=4) for seed in (1, 2)]
+    wanted = predict_xarray(*(as_array(date[[3, 2, 1]]) for date in pixels), network)
+    names = ["nir", "blue", "green", "red"]
+    arrays = [as_array(date) for date in pixels]
+    if how == "coordinate":
+        arrays = [array.assign_coords(band=names) for array in arrays]
+    else:
+        arrays = [array.assign_attrs(long_name=tuple(names)) for array in arrays]
+    assert np.array_equal(predict_xarray(*arrays, network), wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from itertools import product
 from typing import Any
@@ -51,7 +52,8 @@ def predict_xarray(
         after: (band, y, x) with a CRS; warped where its grid differs from that of ``before``.
         model: A predictor, as from ``ctma.load``, a network in memory, or a checkpoint by name or
             path.
-        bands: Band numbers from 1, for both arrays or for each; the first bands by default.
+        bands: Band numbers from 1, for both arrays or for each; by default the bands named red,
+            green and blue, else the first ones.
         scale: Stored values that become 0 and 1; estimated for each date by default.
         tiling: How windows lie, in pixels that the network sees.
         ground_sample_distance: Metres per pixel; by default the distance of the first array.
@@ -140,13 +142,29 @@ def _choose(
     count = date.sizes[date.dims[0]]
     if wanted is None:
         grey = count == 1 and model.usage.bands == IMAGE_BANDS
-        wanted = (1,) * model.bands if grey else tuple(range(1, model.bands + 1))
+        first = (1,) * model.bands if grey else tuple(range(1, model.bands + 1))
+        wanted = _find_named(date, model.usage.bands) or first
     if len(wanted) == model.bands and max(wanted) > count > max(model.bands - 1, 0):
         raise SceneError(f"{name}: no band {max(wanted)}, it has 1 to {count}")
     if len(wanted) != model.bands or max(wanted) > count:
         takes = f"the network takes {model.bands}: {', '.join(model.usage.bands)}"
         raise SceneError(f"{name}: has {count} bands, {takes}")
     return date.isel({date.dims[0]: [number - 1 for number in wanted]})
+
+
+def _find_named(date: xarray.DataArray, wanted: Sequence[str]) -> tuple[int, ...] | None:
+    """Numbers of the bands that carry these names, ``None`` unless each name stands once.
+
+    Names are those of the coordinate of bands, as odc-stac gives them, or the descriptions of a
+    raster's bands, which rioxarray keeps as ``long_name``.
+    """
+    dimension = date.dims[0]
+    coordinate = date.coords[dimension].values.tolist() if dimension in date.coords else []
+    for names in (coordinate, date.attrs.get("long_name", ())):
+        lower = [str(name).lower() for name in names] if not isinstance(names, str) else [names]
+        if all(lower.count(name) == 1 for name in wanted):
+            return tuple(lower.index(name) + 1 for name in wanted)
+    return None
 
 
 def _holes_as_nan(date: xarray.DataArray, nodata_any: bool) -> xarray.DataArray:
