@@ -93,7 +93,8 @@ function describe(entry) {
 
 function sizeOf(entry) {
   const { area, kind } = data.changes[entry.change];
-  return [...(kind ? [kind] : []), `${area.toLocaleString('en')} ${data.unit}`];
+  const unit = area === 1 ? data.unit.replace(/s$/, '') : data.unit;
+  return [...(kind ? [kind] : []), `${area.toLocaleString('en')} ${unit}`];
 }
 
 function stateOf(entry) {
