@@ -22,7 +22,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from forked import prepare_process, run_forked
+from forked import make_map, prepare_process, run_forked
 
 MOST_MEMORY = 6 * 2**30
 """Bytes."""
@@ -112,7 +112,7 @@ def write_inputs(base):
 
     import ctma
     from ctma.data.synthetic import write_synthetic
-    from support.scenes import predict_scene, smooth, write_raster
+    from support.scenes import smooth, write_raster
 
     write_synthetic(base / "data", {"train": 4, "val": 6, "test": 2}, size=64)
     before, after = (smooth(seed, 200, 260) for seed in (1, 2))
@@ -129,7 +129,7 @@ def write_inputs(base):
         ctma.save_model(base / f"{name}.safetensors", network)
     ctma.save_model(base / "fc.safetensors", ctma.create_model("fc-ef"))
     ctma.convert(base / "fc.safetensors", base / "w.pth")
-    predict_scene(base / "none.tif", base / "b.tif", network.eval(), base / "map")
+    make_map(base, "none.tif")
     for kind in ("A", "B", "label"):
         shutil.copytree(base / "data/val" / kind, base / "listed" / kind)
     names = sorted(path.name for path in (base / "data/val/A").iterdir())

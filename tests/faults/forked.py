@@ -27,6 +27,13 @@ def prepare_process():
     del lightning, pyogrio, rasterio
 
 
+def make_map(base, before):
+    """Makes a map in ``base / map``, in another process: GDAL's threads do not survive a fork."""
+    arguments = f"predict {base}/{before} {base}/b.tif -c {base}/m.safetensors -o {base}/map"
+    code, said, _ = run_forked(arguments, base / "report")
+    assert code == 0, said
+
+
 def run_forked(arguments, report, begin=lambda: None, end=lambda: None):
     """Runs ``ctma``: exit code, what it said, and its largest memory in bytes.
 

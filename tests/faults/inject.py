@@ -26,7 +26,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from forked import prepare_process, run_forked
+from forked import make_map, prepare_process, run_forked
 
 SHIM = Path(__file__).with_name("shim.c")
 FAULTS = {
@@ -142,16 +142,15 @@ def write_inputs(base):
 
     from ctma import create_model, save_model
     from ctma.data.synthetic import write_synthetic
-    from support.scenes import predict_scene, smooth, write_raster
+    from support.scenes import smooth, write_raster
 
     write_synthetic(base / "data", {"train": 4, "val": 6, "test": 2}, size=64)
     write_synthetic(base / "raw", {"train": 1, "val": 1, "test": 1}, size=1024)
     for name, seed in (("a", 1), ("b", 2)):
         write_raster(base / f"{name}.tif", smooth(seed, 200, 260))
     torch.manual_seed(0)
-    network = create_model("ctma-s", video_len=2)
-    save_model(base / "m.safetensors", network)
-    predict_scene(base / "a.tif", base / "b.tif", network.eval(), base / "map")
+    save_model(base / "m.safetensors", create_model("ctma-s", video_len=2))
+    make_map(base, "a.tif")
 
 
 def break_command(command, base, work, options):
