@@ -17,6 +17,12 @@ pytestmark = pytest.mark.long
 
 OTHER_FILES = {
     "ctma/py.typed",
+    "ctma/review/assets/page.css",
+    "ctma/review/assets/page.html",
+    *(
+        f"ctma/review/assets/{name}.js"
+        for name in ("decisions", "geometry", "main", "tool", "view")
+    ),
     "ctma/weights/README.md",
     *(f"ctma/weights/{name}.safetensors" for name in ("ctma-any", "ctma-lite", "ctma-s")),
     *(f"ctma/training/recipes/data/{name}.yaml" for name in ("levir-cd", "svcd", "whu-cd")),
