@@ -11,7 +11,7 @@ import pytest
 
 import ctma as package
 from support import ROOT
-from support.maps import make_map
+from support.maps import data_of, make_map
 from support.qgis import needs_qgis, run_algorithm, run_script
 from support.scenes import smooth, write_raster
 
@@ -70,8 +70,7 @@ def test_pages_decisions_and_comparisons_are_made_through_qgis(tmp_path):
     first = make_map(tmp_path, SIZE, SQUARES, ("a.tif", "b.tif"), "OLD")
     second = make_map(tmp_path, SIZE, SQUARES[:2], ("c.tif", "d.tif"), "NEW")
     run_algorithm(tmp_path, "reviewpage", MAP=first, ORDER=1, OUTPUT=tmp_path / "page.html")
-    page = (tmp_path / "page.html").read_text()
-    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    data = data_of(tmp_path / "page.html")
     assert data["order"] == "area"
     about = {"form": 1, "fingerprint": data["fingerprint"], "map": "M"}
     decisions = {"type": "FeatureCollection", "ctma": about, "features": []}

@@ -14,7 +14,7 @@ from rasterio.warp import transform
 from shapely import box
 
 from ctma.review.matching import match
-from support.maps import Brighter, make_map
+from support.maps import Brighter, data_of, make_map
 from support.scenes import predict_scene, read, write_raster
 
 SIZE = (120, 140)
@@ -61,8 +61,7 @@ def test_changes_are_kept_gained_lost_split_and_merged(maps, tmp_path, ctma):
     assert differences.loc["lost"]["second_m2"] == 0
     split = differences.loc["split"]
     assert split["common_m2"] == pytest.approx(50, rel=0.002)
-    page = (tmp_path / "D/differences.html").read_text()
-    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    data = data_of(tmp_path / "D/differences.html")
     kinds = sorted(change["kind"] for change in data["changes"])
     assert kinds == ["gained", "lost", "merged", "split"]
     said = ctma("compare", *maps, "-o", tmp_path / "D", "--overwrite").stdout

@@ -16,7 +16,7 @@ import ctma as package
 from ctma import DataError
 from support.images import read as read_image
 from support.images import write_pair
-from support.maps import Brighter, make_map, paint
+from support.maps import Brighter, data_of, make_map, paint
 from support.scenes import read
 
 pytest.importorskip("geopandas")
@@ -32,9 +32,7 @@ def scene(tmp_path):
 
 def fingerprint_of(folder):
     """What the page of the map says."""
-    page = package.write_review(folder).path.read_text()
-    data = page.split('id="data">')[1].split("</script>")[0]
-    return json.loads(data)["fingerprint"]
+    return data_of(package.write_review(folder).path)["fingerprint"]
 
 
 def to_degrees(folder, column, row, side):

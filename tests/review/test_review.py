@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 from shapely import box
 
 import ctma as package
-from support.maps import Brighter, make_map, paint, paint_many
+from support.maps import Brighter, data_of, make_map, paint, paint_many
 from support.scenes import predict_scene, write_raster
 
 SQUARES = [(10, 12, 10, 200), (60, 20, 12, 180), (30, 70, 14, 160)]
@@ -22,11 +22,6 @@ SIZE = (110, 100)
 @pytest.fixture
 def scene(tmp_path):
     return make_map(tmp_path, SIZE, SQUARES)
-
-
-def data_of(page):
-    """What a page knows."""
-    return json.loads(page.read_text().split('id="data">')[1].split("</script>")[0])
 
 
 def pictures_of(data, change):

@@ -1,5 +1,7 @@
 """Maps whose changes are known: painted squares, and a network that sees brightness."""
 
+import json
+
 import numpy as np
 import torch
 
@@ -48,3 +50,8 @@ def make_map(folder, size, squares, names=("before.tif", "after.tif"), out="OUT"
         write_raster(path, pixels, **profile)
     predict_scene(*paths, Brighter().eval(), folder / out, **options)
     return folder / out
+
+
+def data_of(page):
+    """What a page knows."""
+    return json.loads(page.read_text().split('id="data">')[1].split("</script>")[0])

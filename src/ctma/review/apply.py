@@ -12,15 +12,14 @@ import numpy as np
 import rasterio
 import shapely
 from pyproj import Transformer
-from rasterio.features import rasterize
 from rasterio.transform import Affine
-from rasterio.windows import Window
 from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 
 from ctma.data.images import read_label, save_image
 from ctma.errors import DataError, SettingError, warn
 from ctma.files import sole_run
+from ctma.review.burning import burn, burn_strips
 from ctma.review.decisions import Agreement, Decision, compare_reviewers, read_decisions
 from ctma.review.images import find_masks, fingerprint_masks, trace_mask
 from ctma.scene.finished import FinishedMap, read_finished, read_polygons, write_polygons
@@ -30,7 +29,7 @@ from ctma.scene.names import ACCEPTED, is_map
 from ctma.scene.polygons import GroundArea
 from ctma.scene.strips import NO_DATA
 from ctma.scene.styles import style_accepted, style_changes
-from ctma.scene.writing import TRACED_ROWS, write_mask
+from ctma.scene.writing import write_mask
 from ctma.types import Pixels
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ def _apply_to_scene(folder: Path, paths: list[Path]) -> AppliedDecisions:
     written = [finished.polygons, *(folder / name for name in ACCEPTED)]
     with sole_run(folder):
         write_polygons(accepted, written[1], "accepted", style_accepted())
-        write_mask(written[2], finished.grid, _burn_strips(finished, [*accepted.geometry]))
+        write_mask(written[2], finished.grid, _burn_accepted(finished, [*accepted.geometry]))
         style = style_changes(float(finished.summary["threshold"]))
         write_polygons(table, written[0], LAYER, style, "Polygon")
     agreements = compare_reviewers(files, paths)
@@ -300,27 +299,12 @@ def _add_drawn(
     return both.assign(area_m2=[round(area(outline), 2) for outline in both.geometry])
 
 
-def _burn_strips(finished: FinishedMap, outlines: list[BaseGeometry]) -> Iterator[Pixels]:
-    """Strips of the accepted mask, from top to bottom."""
-    tree = shapely.STRtree(outlines)
-    grid = finished.grid
+def _burn_accepted(finished: FinishedMap, outlines: list[BaseGeometry]) -> Iterator[Pixels]:
+    """Strips of the accepted mask, from top to bottom; without data where the mask has none."""
     with rasterio.open(finished.mask) as raster:
-        for top in range(0, grid.height, TRACED_ROWS):
-            rows = min(TRACED_ROWS, grid.height - top)
-            window = Window(0, top, grid.width, rows)
+        for window, burned in burn_strips(outlines, finished.grid):
             stored = raster.read(1, window=window)
-            near = tree.query(shapely.box(*rasterio.windows.bounds(window, grid.transform)))
-            place = rasterio.windows.transform(window, grid.transform)
-            burned = burn([outlines[index] for index in near], place, stored.shape)
             yield np.where(stored == NO_DATA, np.uint8(NO_DATA), burned)
-
-
-def burn(outlines: Sequence[BaseGeometry], transform: Affine, shape: tuple[int, int]) -> Pixels:
-    """A mask (H, W): 1 where the centre of a pixel lies in an outline."""
-    if not outlines:
-        return np.zeros(shape, np.uint8)
-    burned: Pixels = rasterize(outlines, out_shape=shape, transform=transform, dtype=np.uint8)
-    return burned
 
 
 def _result(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,33 +14,29 @@ import shapely
 from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window
 from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 
 from ctma.errors import DataError
 from ctma.files import fingerprint, refuse_existing, spread_fingerprint, write_json
-from ctma.review.apply import burn
-from ctma.review.changes import MappedChange, Place, ReviewedMap
-from ctma.review.degrees import fit_degrees
+from ctma.review.burning import burn_strips
+from ctma.review.changes import MappedChange, ReviewedMap
 from ctma.review.matching import KINDS, Match, match
 from ctma.review.page import fill_page
+from ctma.review.scenes import place_of
 from ctma.scene.finished import (
     DatePictures,
     FinishedMap,
     read_finished,
     read_polygons,
-    read_reduced,
     write_polygons,
 )
 from ctma.scene.grid import Grid
 from ctma.scene.names import is_map
 from ctma.scene.polygons import GroundArea
 from ctma.scene.rasters import raster_settings
-from ctma.scene.source import OVERVIEW_SIDE
-from ctma.scene.strips import NO_DATA
+from ctma.scene.strips import NO_DATA, row_windows
 from ctma.scene.styles import style_kinds
-from ctma.scene.writing import TRACED_ROWS
 from ctma.types import Pixels, Progress, ignore
 
 if TYPE_CHECKING:
@@ -254,31 +250,32 @@ def _to_table(differences: list[_Difference], sides: list[_Side], grid: Grid) ->
 
 def _compare_pixels(sides: list[_Side], grid: Grid) -> PixelAgreement:
     counts = np.zeros(9, np.int64)
-    for window in _strips(grid):
-        first, second = (_read_mask(side, grid, window) for side in sides)
-        # 0 and 1 are values, 2 stands for no data.
-        counts += np.bincount((3 * first + second).ravel(), minlength=9)
+    with ExitStack() as stack:
+        strips = [_read_strips(side, grid, stack) for side in sides]
+        for first, second in zip(*strips, strict=True):
+            # 0 and 1 are values, 2 stands for no data.
+            counts += np.bincount((3 * first + second).ravel(), minlength=9)
     return PixelAgreement(*(int(counts[index]) for index in (4, 3, 1, 0)))
 
 
-def _strips(grid: Grid) -> Iterator[Window]:
-    for top in range(0, grid.height, TRACED_ROWS):
-        yield Window(0, top, grid.width, min(TRACED_ROWS, grid.height - top))
-
-
-def _read_mask(side: _Side, grid: Grid, window: Window) -> Pixels:
-    """0, 1, and 2 for no data, on the grid."""
+def _read_strips(side: _Side, grid: Grid, stack: ExitStack) -> Iterator[Pixels]:
+    """Strips on the grid, from top to bottom: 0, 1, and 2 for no data."""
     if side.mask is None:
-        place = rasterio.windows.transform(window, grid.transform)
-        return burn(side.outlines, place, (window.height, window.width))
-    with (
-        rasterio.open(side.mask) as raster,
+        return (burned for _, burned in burn_strips(side.outlines, grid))
+    raster = stack.enter_context(rasterio.open(side.mask))
+    view = stack.enter_context(
         WarpedVRT(
-            raster, crs=grid.crs, transform=grid.transform, width=grid.width, height=grid.height,
-            resampling=Resampling.nearest, nodata=NO_DATA,
-        ) as view,
-    ):  # fmt: skip
-        return np.minimum(view.read(1, window=window), np.uint8(2))
+            raster,
+            crs=grid.crs,
+            transform=grid.transform,
+            width=grid.width,
+            height=grid.height,
+            resampling=Resampling.nearest,
+            nodata=NO_DATA,
+        )
+    )
+    windows = row_windows(grid.width, grid.height)
+    return (np.minimum(view.read(1, window=window), np.uint8(2)) for window in windows)
 
 
 def _review(
@@ -288,17 +285,13 @@ def _review(
     paths: tuple[Path, Path],
 ) -> ReviewedMap:
     """The differences as a map to look at."""
-    grid = finished.grid
-    to_pixels = (~grid.transform).to_shapely()
+    to_pixels = (~finished.grid.transform).to_shapely()
     changes = [
         MappedChange(0, number, max(areas), None, affine_transform(outline, to_pixels), found.kind)
         for number, (found, outline, areas) in enumerate(differences, start=1)
         if found.kind != "kept"
     ]
-    place = Place(
-        "", grid.width, grid.height, fit_degrees(grid), pictures.read_whole, pictures.read,
-        partial(read_reduced, finished.probability, OVERVIEW_SIDE),
-    )  # fmt: skip
+    place = place_of(finished, pictures)
     names = " and ".join(path.name for path in paths)
     marks = (spread_fingerprint(path / "mask.tif" if path.is_dir() else path) for path in paths)
     return ReviewedMap(

@@ -33,25 +33,29 @@ def open_scene(
         DataError: If a file of the map cannot be read.
     """
     with raster_settings(), DatePictures(finished, before, after) as pictures:
-        grid = finished.grid
-        place = Place(
-            "",
-            grid.width,
-            grid.height,
-            fit_degrees(grid),
-            pictures.read_whole,
-            pictures.read,
-            partial(read_reduced, finished.probability, OVERVIEW_SIDE),
-        )
         names = [Path(finished.summary[date]["path"]).name for date in DATES]
         yield ReviewedMap(
             " and ".join(names),
             finished.fingerprint,
             float(finished.summary["threshold"]),
             "m²",
-            [place],
+            [place_of(finished, pictures)],
             read_scene_changes(finished),
         )
+
+
+def place_of(finished: FinishedMap, pictures: DatePictures) -> Place:
+    """The place of a scene, with its open dates."""
+    grid = finished.grid
+    return Place(
+        "",
+        grid.width,
+        grid.height,
+        fit_degrees(grid),
+        pictures.read_whole,
+        pictures.read,
+        partial(read_reduced, finished.probability, OVERVIEW_SIDE),
+    )
 
 
 def read_scene_changes(finished: FinishedMap) -> list[MappedChange]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyogrio
-import rasterio
 import shapely
 from numpy.typing import NDArray
 from pyproj import Geod, Transformer
@@ -17,11 +16,12 @@ from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 
 from ctma.figures.scenes import Closeup, Overview, area_text, save_closeups, save_scene
-from ctma.scene.finished import DATES, DatePictures, FinishedMap, frame
+from ctma.scene.finished import DATES, DatePictures, FinishedMap, frame, read_reduced
 from ctma.scene.grid import Grid, measure_distance, metres_a_unit
 from ctma.scene.layer import plain_path
 from ctma.scene.names import LARGEST, PICTURE
 from ctma.scene.rasters import raster_settings
+from ctma.scene.strips import NO_DATA, STEPS
 from ctma.types import Pixels
 
 SIDE = 1000
@@ -48,12 +48,10 @@ def draw_overview(finished: FinishedMap, pictures: tuple[Pixels, Pixels]) -> Pat
         OutputError: If the picture cannot be written.
     """
     grid = finished.grid
-    with raster_settings(), rasterio.open(finished.probability) as raster:
-        factor = max(1.0, max(raster.shape) / SIDE)
-        shape = tuple(max(1, round(side / factor)) for side in raster.shape)
-        stored = raster.read(1, out_shape=shape)
-        scaled = np.where(stored == raster.nodata, np.nan, stored * raster.scales[0])
-    before, after = (_reduce(picture, shape) for picture in pictures)
+    factor = max(1.0, max(grid.width, grid.height) / SIDE)
+    stored = read_reduced(finished.probability, SIDE)
+    scaled = np.where(stored == NO_DATA, np.nan, stored * (1 / STEPS))
+    before, after = (_reduce(picture, stored.shape) for picture in pictures)
     polygons = _read_polygons(finished.polygons, grid.crs)
     outlines = [_to_pixels(polygon.exterior, grid) / factor for polygon in polygons]
     distance = measure_distance(grid)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from pyproj import CRS
@@ -12,7 +11,7 @@ from rasterio import DatasetReader
 from rasterio.enums import ColorInterp
 
 from ctma.errors import CtmaError
-from ctma.files import find_way, whole_file
+from ctma.files import whole_file
 from ctma.scene.finished import DATES, FinishedMap
 from ctma.scene.layer import LAYER
 from ctma.scene.names import PROJECT, STYLES
@@ -103,12 +102,11 @@ def _date_layers(finished: FinishedMap) -> list[Layer]:
                 style = _style_date(raster, entry)
         except CtmaError:
             continue
-        source = _relative(entry["path"], finished.folder)
-        layers.append(Layer(date, source, "gdal", crs, style, True))
+        layers.append(Layer(date, _source_of(entry), "gdal", crs, style, True))
     return layers
 
 
-def _style_date(raster: DatasetReader, entry: dict[str, list[int]]) -> Style:
+def _style_date(raster: DatasetReader, entry: dict[str, Any]) -> Style:
     (first, *_) = entry["bands"]
     if raster.colorinterp[first - 1] == ColorInterp.palette:
         colours = raster.colormap(first)
@@ -118,17 +116,17 @@ def _style_date(raster: DatasetReader, entry: dict[str, list[int]]) -> Style:
                 for value, colour in colours.items()
             ]
         )
-    scaling: dict[str, list[float]] = entry["scaling"]  # type: ignore[assignment]
+    scaling = entry["scaling"]
     ranges = zip(entry["bands"], scaling["low"], scaling["high"], strict=True)
     return style_dates([Range(*one) for one in ranges])
 
 
-def _relative(path: str, folder: Path) -> str:
-    """The way from a folder to a file; addresses that are no files stay as they are."""
-    way = find_way(path, folder)
-    if way is None or way.startswith(".."):
-        return way or path
-    return f"./{way}"
+def _source_of(entry: dict[str, Any]) -> str:
+    """The way from the folder to a date's file; addresses that are no files stay as they are."""
+    way: str | None = entry["way"]
+    if way is None:
+        return str(entry["path"])
+    return way if way.startswith("..") else f"./{way}"
 
 
 def _describe(layers: list[Layer], crs: CRS, bounds: tuple[float, ...]) -> bytes:

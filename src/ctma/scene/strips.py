@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.windows import Window
 
 from ctma.scene.blending import Axis, add_window
 from ctma.scene.plan import Plan, WindowIndex
@@ -19,6 +20,15 @@ STEPS = 250
 """Probabilities are stored as 0 to 250 for 0 to 1."""
 
 NO_DATA = 255
+
+STRIP_ROWS = 512
+"""Rows of a finished raster that are read or traced at a time."""
+
+
+def row_windows(width: int, height: int) -> Iterator[Window]:
+    """Windows over the full width of a raster, from top to bottom."""
+    for top in range(0, height, STRIP_ROWS):
+        yield Window(0, top, width, min(STRIP_ROWS, height - top))
 
 
 def blend(

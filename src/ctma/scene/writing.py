@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
-from rasterio.windows import Window
 
 from ctma.errors import OutputError, extras, first_line
 from ctma.files import check_folder, refuse_inputs, whole_file
@@ -39,11 +38,8 @@ from ctma.scene.polygons import Tracer
 from ctma.scene.rasters import files_beside, heeding_errors
 from ctma.scene.settings import POLYGON_DRIVERS, PolygonSettings
 from ctma.scene.store import Store, unfinished_sources
-from ctma.scene.strips import NO_DATA, STEPS
+from ctma.scene.strips import NO_DATA, STEPS, STRIP_ROWS, row_windows
 from ctma.scene.styles import Style, add_style
-
-TRACED_ROWS = 512
-"""Rows whose changes are traced at a time."""
 
 _OTHERS = (SUMMARY, PICTURE, LARGEST, PROJECT, *STYLES, PAGE, *ACCEPTED)
 
@@ -191,8 +187,8 @@ def _write_rasters(
             stored, mask = strip
             for raw, values in zip(raws, strip, strict=True):
                 raw.write(np.ascontiguousarray(values).data)
-            for first in range(0, len(mask), TRACED_ROWS):
-                traced = slice(first, first + TRACED_ROWS)
+            for first in range(0, len(mask), STRIP_ROWS):
+                traced = slice(first, first + STRIP_ROWS)
                 change = mask[traced] == 1
                 layer.add(tracer.add(change.view(np.uint8), stored[traced]))
                 changed += int(np.count_nonzero(change))
@@ -265,9 +261,8 @@ def _check_raster(part: Path, plain: Path) -> None:
 def _read_rows(path: Path, **options: int) -> Iterator[NDArray[np.uint8]]:
     """The values of a raster, some rows after the other."""
     with rasterio.open(path, **options) as raster:
-        for top in range(0, raster.height, TRACED_ROWS):
-            rows = min(TRACED_ROWS, raster.height - top)
-            yield raster.read(1, window=Window(0, top, raster.width, rows)).ravel()
+        for window in row_windows(raster.width, raster.height):
+            yield raster.read(1, window=window).ravel()
 
 
 def _describe_raw(raw: Path, grid: Grid, scale: float) -> Path:

@@ -29,16 +29,18 @@ function verdictOf(key) {
 }
 
 // Every action goes through here, so that each can be undone.
+function remember(action) {
+  state.history = [...state.history, action].slice(-MOST_UNDONE);
+}
+
 function record(key, fields) {
-  state.history.push({ key, former: state.verdicts[key] ?? null });
-  state.history.splice(0, state.history.length - MOST_UNDONE);
+  remember({ key, former: state.verdicts[key] ?? null });
   state.verdicts[key] = { ...verdictOf(key), ...fields };
   save();
 }
 
 function recordDrawn(drawn) {
-  state.history.push({ drawn: state.drawn });
-  state.history.splice(0, state.history.length - MOST_UNDONE);
+  remember({ drawn: state.drawn });
   state.drawn = drawn;
   save();
 }
@@ -109,7 +111,7 @@ function takeIn(text) {
   const known = new Map(data.changes.map((change) => [`${change.place} ${change.id}`, change.key]));
   const there = new Set(state.drawn.map(({ time, reviewer }) => `${time} ${reviewer}`));
   const former = [{ ...state.verdicts }, state.drawn];
-  const history = state.history;
+  const { history } = state;
   let [taken, outside] = [0, 0];
   for (const { id, repeat, verdict, mended, outline, place, ...told } of read) {
     const key = known.get(`${place} ${id}`);
@@ -123,7 +125,8 @@ function takeIn(text) {
     }
     taken++;
   }
-  state.history = [...history, { all: former }].slice(-MOST_UNDONE);
+  state.history = history;
+  remember({ all: former });
   save();
   return { taken, outside };
 }

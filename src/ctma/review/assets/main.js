@@ -21,10 +21,6 @@ function say(line) {
 
 // Entries of the list: changes, drawn changes, and the changes that are shown again.
 
-function allEntries() {
-  return entries;
-}
-
 function sortEntries() {
   const rank = {
     doubt: (change) => Math.abs((change.mean ?? 0) - data.threshold),
@@ -44,10 +40,6 @@ function shapeOf(entry) {
   if (entry.drawn) return state.drawn.find(({ key }) => key === entry.key);
   const change = data.changes[entry.change];
   return { place: change.place, outline: verdictOf(entry.key).outline ?? change.outline };
-}
-
-function currentKey() {
-  return current;
 }
 
 function currentEntry() {
@@ -263,7 +255,7 @@ function takeBack() {
   sortEntries();
   if (key && entries.some((entry) => entry.key === key)) select(key);
   else if (!currentEntry()) select(entries[0]?.key ?? null);
-  refresh();
+  else refresh();
   say('Undone.');
 }
 
@@ -341,7 +333,6 @@ async function load() {
   if (!file) return;
   try {
     const { taken, outside } = takeIn(await file.text());
-    shownKeys = null;
     refresh();
     say(`${taken} decisions taken in${outside ? `, ${outside} on changes that this page does not show` : ''}.`);
     tell('');

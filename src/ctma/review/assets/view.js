@@ -151,15 +151,15 @@ function drawProbability() {
 }
 
 function drawOutlines() {
-  for (const entry of allEntries()) {
+  for (const entry of entries) {
     const { place, outline } = shapeOf(entry);
     if (place !== view.place || entry.repeat) continue;
-    const current = entry.key === currentKey() || `${entry.key} again` === currentKey();
-    if (current && tool) continue;
+    const isCurrent = entry.key === current || `${entry.key} again` === current;
+    if (isCurrent && tool) continue;
     trace(outline);
     const verdict = entry.drawn ? 'missed' : verdictOf(entry.key).verdict ?? 'none';
-    stroke(COLOURS[verdict], DASHES[verdict], current ? 3 : 1.5);
-    if (current) drawBrackets(outline);
+    stroke(COLOURS[verdict], DASHES[verdict], isCurrent ? 3 : 1.5);
+    if (isCurrent) drawBrackets(outline);
   }
 }
 
