@@ -13,6 +13,9 @@ Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float32]
 """(H, W), such as a probability in [0, 1]."""
 
+Ranges = tuple[tuple[float, float], ...]
+"""For each band, the stored values that become 0 and 1."""
+
 Progress = Callable[[int, int], None]
 """A function that takes the number of finished items and the total number."""
 
@@ -27,6 +30,9 @@ MINIMUM_SIZE = 64
 
 IMAGE_BANDS = ("red", "green", "blue")
 """Bands of the images that the readers give."""
+
+IGNORED = 255
+"""The value of pixels without a label, beside 0 and 1; losses and scores leave them out."""
 
 BEST_SHIPPED = "ctma-lite"
 """The shipped checkpoint that ctma takes where the user names none."""

@@ -362,9 +362,9 @@ def test_labels_of_0_and_1_with_a_value_to_ignore_are_not_taken_for_change(tmp_p
     write_split(tmp_path / "val", ["a"])
     Image.fromarray(label).save(tmp_path / "val/label/a.png")
     pairs = find_pairs(tmp_path, "val")
-    with pytest.raises(DataError, match=f"values 0, 1 and {ignored}; .* change or ignore"):
+    with pytest.raises(DataError, match=f"values 0, 1 and {ignored}; .* change or no label"):
         read_sample(pairs[0], find_label_scale(pairs))
-    assert any("change or ignore" in finding.what for finding in examine(tmp_path).findings)
+    assert any("change or no label" in finding.what for finding in examine(tmp_path).findings)
 
 
 def test_a_png_with_turned_bits_is_refused(tmp_path):

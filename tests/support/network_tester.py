@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ctma import ChangeLogits, create_model, export, load, load_model, save_model
+from ctma import ChangeLogits, create_model, export, load, load_model, load_recipe, save_model
 from ctma.errors import SettingError
+from ctma.evaluation.metrics import ConfusionMatrix
 from ctma.models.layers import take_training_forms
+from ctma.models.widening import widen
 from ctma.scene.strips import STEPS
+from ctma.training.losses import change_loss
+from ctma.types import IGNORED
 from support.golden import with_golden_weights
 from support.running import run_as
 from support.scenes import predict_scene, read, smooth, write_raster
@@ -22,6 +26,16 @@ def live_in(network):
             if weight.ndim == 1:
                 weight.copy_(torch.rand_like(weight) + ("bias" not in name) * 0.5)
     return network.eval()
+
+
+def _disturb(logits, ignored, noise):
+    """Logits with other values in pixels and coarser cells that lie wholly in an ignored area."""
+
+    def disturb(part):
+        there = torch.nn.functional.adaptive_avg_pool2d(ignored.float(), part.shape[-2:]) == 1
+        return torch.where(there, part + noise, part)
+
+    return ChangeLogits(disturb(logits.fine), tuple(map(disturb, logits.auxiliary)))
 
 
 def check_trained(network, before, after):
@@ -142,6 +156,44 @@ class NetworkTester:
         with torch.no_grad():
             expected = network.probability(network(*inputs).fine)[0, 0].numpy()
         np.testing.assert_allclose(read(found.probability), expected * STEPS, atol=1)
+
+    def test_pixels_without_a_label_change_neither_loss_nor_gradients_nor_scores(self):
+        before, after = self.pair(2)
+        ignored = torch.zeros(2, 1, 64, 64, dtype=torch.bool)
+        ignored[0, :, :32], ignored[1, :, 16:48, 16:] = True, True
+        change = (before[:, :1] > 0.5).to(torch.uint8).masked_fill(ignored, IGNORED)
+        network = live_in(create_model(self.name, **self.arguments)).train()
+        loss = load_recipe(f"levir-cd/{self.name}").loss
+        found = []
+        for noise in (0, 1):
+            torch.manual_seed(0)
+            network.zero_grad()
+            logits = _disturb(network(before, after), ignored, noise)
+            value = change_loss(logits, change, loss)
+            value.backward()
+            confusion = ConfusionMatrix(0.5)
+            confusion.update(logits.fine.detach().sigmoid(), change)
+            gradients = [w.grad.clone() for w in network.parameters() if w.grad is not None]
+            found.append((value.item(), confusion.scores(), gradients))
+        assert found[0][:2] == found[1][:2]
+        assert found[0][1].pixels == int((~ignored).sum())
+        assert any(gradient.any() for gradient in found[0][2])
+        for one, other in zip(found[0][2], found[1][2], strict=True):
+            assert torch.equal(one, other)
+
+    def test_with_more_bands_it_starts_as_the_network_of_the_old_bands(self, network):
+        small = live_in(deepcopy(network))
+        torch.manual_seed(3)
+        large = create_model(self.name, **self.arguments, bands=5).eval()
+        widen(small, large, [3, 0, 2])
+        more = self.pair(2, bands=5)
+        fewer = [images[:, [3, 0, 2]] for images in more]
+        with torch.no_grad():
+            expected, found = small(*fewer), large(*more)
+        torch.testing.assert_close(found.fine, expected.fine, atol=1e-4, rtol=0)
+        kernels = [w for w in large.parameters() if w.ndim > 3 and w.shape[1] % 5 == 0]
+        large(*more).fine.square().mean().backward()
+        assert any(kernel.grad[:, 1].any() for kernel in kernels)
 
     def check_engine(self, engine):
         network = live_in(create_model(self.name, **self.arguments))

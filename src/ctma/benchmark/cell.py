@@ -23,8 +23,8 @@ from ctma.benchmark.plan import BenchmarkPlan, Cell, read_code, read_plan
 from ctma.benchmark.record import RECORDS, code_fingerprint, describe_machine, outside_code
 from ctma.checkpoints.header import read_header
 from ctma.checkpoints.store import load_model
-from ctma.data.images import read_label, save_image
-from ctma.data.pairs import Pair, binary_label, find_label_scale
+from ctma.data.images import save_image
+from ctma.data.pairs import Pair, find_label_scale, read_change
 from ctma.devices import autocast, find_device
 from ctma.errors import CtmaError, SettingError, one_line
 from ctma.evaluation.records import ScoreRecord
@@ -178,7 +178,7 @@ def most_changed(pairs: list[Pair]) -> list[Pair]:
 
     def changed(pair: Pair) -> int:
         assert pair.change is not None
-        return int(binary_label(read_label(pair.change), scale, pair.change).sum())
+        return int((read_change(pair.change, scale) == 1).sum())
 
     return sorted(pairs, key=changed, reverse=True)[:SHOWN]
 

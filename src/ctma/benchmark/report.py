@@ -234,7 +234,7 @@ def _draw_masks(
     for pair in shown:
         tiles = zip(lines, read_sample(pair, scale), strict=True)
         for kind, tile in tiles:
-            lines[kind][pair.name] = tile
+            lines[kind][pair.name] = tile == 1 if kind == "label" else tile
     for row in rows:
         masks = {name: folder / MASKS / row.network / f"{name}.png" for name in names}
         if all(mask.is_file() for mask in masks.values()):

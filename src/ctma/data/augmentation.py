@@ -16,7 +16,7 @@ from PIL import Image
 
 from ctma.data.pairs import Sample
 from ctma.errors import UnknownNameError
-from ctma.types import Pixels
+from ctma.types import IGNORED, IMAGE_BANDS, Pixels
 
 Augmentation = Callable[[Sample, np.random.Generator], Sample]
 T = TypeVar("T", Pixels, Sample)
@@ -76,9 +76,9 @@ def paste(sample: Sample, donor: Sample) -> Sample:
 
     Both dates get the same outline, so the outline alone does not show change.
     """
-    changed = donor[2][..., None] != 0
-    before, after = (np.where(changed, donor[date], sample[date]) for date in (0, 1))
-    return before, after, sample[2] | donor[2]
+    changed = donor[2] == 1
+    before, after = (np.where(changed[..., None], donor[date], sample[date]) for date in (0, 1))
+    return before, after, np.where(changed, donor[2], sample[2])
 
 
 def put_together(first: Sample, second: Sample) -> Sample:
@@ -91,7 +91,8 @@ def put_together(first: Sample, second: Sample) -> Sample:
         first: One image as both dates, and the label of the objects in the image.
         second: A sample in the same form, of another place and of the same size.
     """
-    return first[0], second[1], first[2] ^ second[2]
+    ignored = (first[2] == IGNORED) | (second[2] == IGNORED)
+    return first[0], second[1], np.where(ignored, np.uint8(IGNORED), first[2] ^ second[2])
 
 
 def paper(sample: Sample, rng: np.random.Generator) -> Sample:
@@ -120,16 +121,31 @@ def shift(image: Pixels, down: int, right: int) -> Pixels:
 def lose_detail(image: Pixels, factor: float) -> Pixels:
     """Simulates a coarser sensor: scales an image down by a factor and up again."""
     height, width = image.shape[:2]
-    source = Image.fromarray(np.ascontiguousarray(image))
-    small = source.resize((int(width / factor), int(height / factor)), Image.Resampling.BOX)
-    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+    def alter(source: Image.Image) -> Image.Image:
+        small = source.resize((int(width / factor), int(height / factor)), Image.Resampling.BOX)
+        return small.resize((width, height), Image.Resampling.BICUBIC)
+
+    return _as_pictures(image, alter)
 
 
 def compress(image: Pixels, quality: int) -> Pixels:
     """Compresses an image as JPEG, with a quality from 1 to 95, and decompresses the JPEG."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
+
+    def alter(source: Image.Image) -> Image.Image:
+        buffer = io.BytesIO()
+        source.save(buffer, "JPEG", quality=quality)
+        return Image.open(buffer)
+
+    return _as_pictures(image, alter)
+
+
+def _as_pictures(image: Pixels, alter: Callable[[Image.Image], Image.Image]) -> Pixels:
+    """Alters an image with Pillow, which knows no other bands than colours: else band by band."""
+    if image.ndim == 2 or image.shape[2] == len(IMAGE_BANDS):
+        return np.asarray(alter(Image.fromarray(np.ascontiguousarray(image))))
+    bands = image.transpose(2, 0, 1)
+    return np.stack([_as_pictures(band, alter) for band in bands], axis=-1)
 
 
 _EXACT: dict[str, Callable[[Pixels], Pixels]] = {
@@ -193,8 +209,8 @@ def _corner(change: Pixels, side: int, rng: np.random.Generator, focused: bool) 
     """Row and column of a random square; a focused square contains a random changed pixel."""
     last = [max(length - side, 0) for length in change.shape]
     first = [0, 0]
-    if focused and change.any():
-        pixel = np.unravel_index(rng.choice(np.flatnonzero(change)), change.shape)
+    if focused and (changed := np.flatnonzero(change == 1)).size:
+        pixel = np.unravel_index(rng.choice(changed), change.shape)
         first = [min(max(int(p) - side + 1, 0), high) for p, high in zip(pixel, last, strict=True)]
         last = [min(int(p), high) for p, high in zip(pixel, last, strict=True)]
     top, left = (int(rng.integers(low, high + 1)) for low, high in zip(first, last, strict=True))
@@ -233,8 +249,7 @@ def _resize_each(
     """Resizes the box to (width, height): images bilinear, the label by nearest neighbour."""
 
     def resized(image: Pixels, resample: Image.Resampling) -> Pixels:
-        source = Image.fromarray(np.ascontiguousarray(image))
-        return np.asarray(source.resize(size, resample, box))
+        return _as_pictures(image, lambda source: source.resize(size, resample, box))
 
     before, after, change = sample
     smooth, nearest = Image.Resampling.BILINEAR, Image.Resampling.NEAREST

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,13 @@ from torch.utils.data import Dataset, Sampler
 
 from ctma.data.augmentation import Augmentation, paste, put_together, random_crop
 from ctma.data.pairs import Pair, Sample, read_sample, size_text
+from ctma.data.rasters import read_date
 from ctma.errors import DataError, ImageError
-from ctma.types import MINIMUM_SIZE, counted
+from ctma.models.usage import Usage
+from ctma.types import MINIMUM_SIZE, Pixels, counted
+
+PLAIN = Usage()
+"""How a network takes images of 8-bit colours."""
 
 
 class Batch(NamedTuple):
@@ -24,7 +30,7 @@ class Batch(NamedTuple):
     Attributes:
         before: (B, C, H, W) uint8.
         after: (B, C, H, W) uint8.
-        change: (B, 1, H, W) uint8, 0 or 1.
+        change: (B, 1, H, W) uint8: 0, 1 or ``IGNORED``.
         indices: (B,) int64, index of each pair in the list of pairs.
     """
 
@@ -57,6 +63,7 @@ class PairDataset(Dataset[Any]):
         focus: Probability that a crop contains a changed pixel.
         paste: Probability that the changed pixels of a random pair are copied into a crop.
         single: Whether the pairs are labelled single dates; two of these then make one pair.
+        usage: How the network takes images; by default as images of 8-bit colours.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class PairDataset(Dataset[Any]):
         focus: float = 0.0,
         paste: float = 0.0,
         single: bool = False,
+        usage: Usage = PLAIN,
     ):
         self.pairs = pairs
         self.label_scale = label_scale
@@ -78,6 +86,7 @@ class PairDataset(Dataset[Any]):
         self.focus = focus
         self.paste = paste
         self.single = single
+        self.usage = usage
 
     @property
     def note(self) -> str:
@@ -116,13 +125,16 @@ class PairDataset(Dataset[Any]):
         Raises:
             ImageError: If the pair is too small for cropping.
         """
-        sample = read_sample(self.pairs[index], self.label_scale)
+        sample = read_sample(self.pairs[index], self.label_scale, self._read_date)
         if min(sample[2].shape) < MINIMUM_SIZE and self.crop_size is not None:
             raise ImageError(
                 f"{self.pairs[index].before}: {size_text(sample[0])}, training takes "
                 f"{MINIMUM_SIZE} pixels and more"
             )
         return sample
+
+    def _read_date(self, path: Path, date: int) -> Pixels:
+        return read_date(path, self.usage, date)
 
 
 class Mixture(Dataset[Any]):

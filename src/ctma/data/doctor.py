@@ -14,12 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ctma.data.images import read_image, read_label
+from ctma.data.images import read_ignored, read_label
 from ctma.data.layouts import Layout, Location
-from ctma.data.pairs import FAINT, LOSSY, Pair, binary_label, count_between, find_label_scale
+from ctma.data.pairs import (
+    FAINT,
+    LOSSY,
+    Pair,
+    binary_label,
+    count_between,
+    find_label_scale,
+    known,
+)
+from ctma.data.rasters import read_any
 from ctma.data.readers import files_by_role, find_locations, own_splits
 from ctma.errors import DataError, ImageError
-from ctma.types import MINIMUM_SIZE, Progress, ignore
+from ctma.types import IGNORED, MINIMUM_SIZE, Progress, ignore
 
 HASH_SIDE = 16
 LARGEST_DISTANCE = 0.18
@@ -40,7 +49,8 @@ class Finding:
     Attributes:
         kind: Kind of the problem: one of ``missing split``, ``empty split``, ``missing folder``,
             ``small pairs``, ``unreadable``, ``missing partner``, ``unequal sizes``,
-            ``label values``, ``unvaried``, ``blank``, ``identical``, ``shared scene``.
+            ``unequal bands``, ``label values``, ``unvaried``, ``blank``, ``identical``,
+            ``shared scene``.
         where: The split, or the pair as ``split/name``; for a shared scene two pairs.
         what: A description of one line.
         severity: ``error`` stops or falsifies a training, ``warning`` deserves a look.
@@ -59,7 +69,9 @@ class Diagnosis:
     Attributes:
         pairs: Number of complete pairs in each split.
         label_scale: Stored value of change, 1 or 255, in the whole data set.
-        changed_share: Share of changed pixels in each split with readable labels.
+        changed_share: Share of changed pixels among those with a label, in each split with
+            readable labels.
+        ignored_share: Share of pixels without a label in each of these splits.
         between: Number of label pixels that are neither exactly 0 nor exactly the value of
             change. ctma rounds these pixels to the nearer of the two values.
         findings: All problems.
@@ -68,6 +80,7 @@ class Diagnosis:
     pairs: dict[str, int] = field(default_factory=dict)
     label_scale: int = 255
     changed_share: dict[str, float] = field(default_factory=dict)
+    ignored_share: dict[str, float] = field(default_factory=dict)
     between: int = 0
     findings: list[Finding] = field(default_factory=list)
 
@@ -107,14 +120,16 @@ def check(
     for report in reports:
         diagnosis.findings += report.findings
     for split in splits:
-        split_shares = (report.changed_share for report in reports if report.split == split)
-        if shares := [share for share in split_shares if share is not None]:
-            diagnosis.changed_share[split] = float(np.mean(shares))
+        counts = [report.counts for report in reports if report.split == split and report.counts]
+        if counts:
+            changed, labelled, pixels = (sum(column) for column in zip(*counts, strict=True))
+            diagnosis.changed_share[split] = changed / max(labelled, 1)
+            diagnosis.ignored_share[split] = 1 - labelled / pixels
     diagnosis.between = sum(report.between for report in reports)
     sizes = [report.size for report in reports if report.split == "train" and report.size]
     diagnosis.findings += [
         *_missing_splits(Path(root), splits), *_small_pairs(sizes), *_unvaried(diagnosis),
-        *_shared_scenes(reports),
+        *_unlike_bands(reports), *_shared_scenes(reports),
     ]  # fmt: skip
     return diagnosis
 
@@ -127,20 +142,23 @@ class _Report:
         split: The split of the pair.
         name: The name of the pair.
         findings: Problems of this pair alone.
-        changed_share: Share of changed pixels; ``None`` without a readable label.
+        counts: Number of changed pixels, of pixels with a label, and of all pixels; ``None``
+            without a readable label.
         between: Number of label pixels that are neither exactly 0 nor exactly the value of change.
         size: Height and width, if both dates and the label have the same size.
         hashes: (8, 2, words) uint64: hashes of before and after for each flip and rotation;
             ``None`` for a pair whose images were not hashed, such as a blank pair.
+        bands: The names of the images' bands.
     """
 
     split: str
     name: str
     findings: list[Finding] = field(default_factory=list)
-    changed_share: float | None = None
+    counts: tuple[int, int, int] | None = None
     between: int = 0
     size: tuple[int, int] | None = None
     hashes: NDArray[np.uint64] | None = None
+    bands: tuple[str, ...] = ()
 
     def add(self, kind: str, what: str, severity: str = "error") -> None:
         self.findings.append(Finding(kind, f"{self.split}/{self.name}", what, severity))
@@ -214,7 +232,7 @@ def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
         report.add("missing partner", "no change")
         return report
     try:
-        before, after = read_image(pair.before), read_image(pair.after)
+        (before, after), names = zip(*map(read_any, (pair.before, pair.after)), strict=True)
         change = read_label(pair.change)
     except ImageError as error:
         report.add("unreadable", str(error))
@@ -224,7 +242,11 @@ def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
         texts = ", ".join(f"{height} x {width}" for height, width in sorted(sizes))
         report.add("unequal sizes", texts)
         return report
+    if names[0] != names[1]:
+        report.add("unequal bands", f"{', '.join(names[0])} before, {', '.join(names[1])} after")
+        return report
     (report.size,) = sizes
+    report.bands = names[0]
     _inspect_label(report, change, pair.change, label_scale)
     blank = [
         date
@@ -235,7 +257,7 @@ def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
         report.add("blank", f"{' and '.join(blank)} of one colour")
         return report
     if np.array_equal(before, after):
-        severity = "error" if report.changed_share else "warning"
+        severity = "error" if report.counts and report.counts[0] else "warning"
         report.add("identical", "before and after are the same image", severity)
     dates = ([_hash(image) for image in _turns(date)] for date in (before, after))
     report.hashes = np.stack(list(dates), axis=1).reshape(8, 2, -1)
@@ -243,19 +265,21 @@ def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
 
 
 def _inspect_label(report: _Report, change: NDArray[Any], path: Path, label_scale: int) -> None:
+    ignored = read_ignored(path)
     try:
-        binary = binary_label(change, label_scale, path)
+        binary = binary_label(change, label_scale, path, ignored)
     except DataError as error:
         report.add("label values", str(error).removeprefix(f"{path}: "))
         return
-    report.changed_share = float(binary.mean())
-    report.between = count_between(change, label_scale)
-    faded = float(((change > FAINT) & (binary == 0)).mean())
-    if path.suffix.lower() in LOSSY and faded > report.changed_share:
+    changed, labelled = int((binary == 1).sum()), int((binary != IGNORED).sum())
+    report.counts = changed, labelled, binary.size
+    report.between = count_between(known(change, ignored), label_scale)
+    faded = int(((change > FAINT) & (binary == 0)).sum())
+    if path.suffix.lower() in LOSSY and faded > changed:
         report.add(
             "label values",
-            f"{faded:.1%} of the pixels are grey and count as no change, "
-            f"{report.changed_share:.1%} are bright and count as change; store change as 255",
+            f"{faded / labelled:.1%} of the pixels are grey and count as no change, "
+            f"{changed / labelled:.1%} are bright and count as change; store change as 255",
             "warning",
         )
 
@@ -266,6 +290,16 @@ def _unvaried(diagnosis: Diagnosis) -> Iterator[Finding]:
         if diagnosis.pairs[split] and share in (0, 1):
             what = "no pixel is change" if share == 0 else "every pixel is change"
             yield Finding("unvaried", split, what, "warning")
+
+
+def _unlike_bands(reports: list[_Report]) -> Iterator[Finding]:
+    """Finds pairs with other bands than the first pair."""
+    known = [report for report in reports if report.bands]
+    for report in known:
+        if report.bands != known[0].bands:
+            first = f"{known[0].split}/{known[0].name} has {', '.join(known[0].bands)}"
+            what = f"{', '.join(report.bands)}, but {first}"
+            yield Finding("unequal bands", f"{report.split}/{report.name}", what)
 
 
 def _turns(image: NDArray[np.uint8]) -> Iterator[Image.Image]:

@@ -28,6 +28,9 @@ _TINT = 40
 _PNG_DEPTH, _JP2_DEPTH, _TIFF_BITS = 24, 14, 258
 """Where files store the bits per sample: PNG byte, byte after ``ihdr`` in JPEG 2000, TIFF tag."""
 
+_TIFF_NODATA = 42113
+"""The TIFF tag in which GDAL stores the nodata value, as text."""
+
 _CODESTREAM, _CODESTREAM_DEPTH = b"\xff\x4f\xff\x51", 42
 """First bytes of a JPEG 2000 codestream without a container, and its byte of bits per sample."""
 
@@ -80,6 +83,26 @@ def read_label(path: str | Path) -> NDArray[np.uint8]:
             or if its palette has a brighter colour for 0 than for the largest index.
     """
     return _read(path, "L")
+
+
+def read_ignored(path: str | Path) -> int | None:
+    """Reads the stored value of pixels without a label: the nodata value of a GeoTIFF.
+
+    A nodata value of 0 or 1 does not count: many programs tag the value of no change.
+
+    Returns:
+        The value; ``None`` for a label in which every pixel counts.
+
+    Raises:
+        ImageError: If the file is missing or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            text = image.tag_v2.get(_TIFF_NODATA, "") if isinstance(image, TiffImageFile) else ""
+            value = float(text or "nan")
+    except _DAMAGE as error:
+        raise _unreadable(path, error) from error
+    return int(value) if 1 < value <= 255 and value.is_integer() else None
 
 
 def save_image(path: str | Path, pixels: NDArray[np.uint8], owner: str = "") -> None:

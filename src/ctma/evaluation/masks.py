@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctma.data.images import read_label
-from ctma.data.pairs import Pair, binary_label, find_label_scale
+from ctma.data.pairs import Pair, find_label_scale, read_change
 from ctma.data.readers import data_fingerprint, find_pairs, images_by_name
 from ctma.errors import DataError
 from ctma.evaluation.metrics import sum_scores
@@ -118,8 +117,8 @@ def _find_masks(folder: Path, pairs: list[Pair]) -> dict[str, Path]:
 def _score(pair: Pair, mask: Pair, scale: int, mask_scale: int) -> PairScore:
     assert pair.change is not None
     assert mask.change is not None
-    change = binary_label(read_label(pair.change), scale, pair.change)
-    claimed = binary_label(read_label(mask.change), mask_scale, mask.change)
+    change = read_change(pair.change, scale)
+    claimed = read_change(mask.change, mask_scale)
     if claimed.shape != change.shape:
         sizes = " x ".join(map(str, claimed.shape)), " x ".join(map(str, change.shape))
         raise DataError(f"{mask.change}: is {sizes[0]}, its label {sizes[1]}")

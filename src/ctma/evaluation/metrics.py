@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import BinaryConfusionMatrix
 
+from ctma.types import IGNORED
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -96,8 +98,10 @@ class ConfusionMatrix(BinaryConfusionMatrix):
         self.change_threshold = threshold
 
     def update(self, probability: Tensor, change: Tensor) -> None:
-        """Counts pixels: probability in [0, 1] and change, 0 or 1, of the same shape."""
-        super().update((probability > self.change_threshold).int(), change.int())
+        """Counts pixels: probability in [0, 1], and change (0, 1 or ``IGNORED``) of its shape."""
+        labelled = change != IGNORED
+        claimed = (probability > self.change_threshold)[labelled]
+        super().update(claimed.int(), change[labelled].int())
 
     def scores(self) -> Scores:
         """Scores over everything counted so far, in all processes."""

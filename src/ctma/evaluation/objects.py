@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from ctma.evaluation.metrics import ratio
-from ctma.types import Pixels
 
 LEAST_OVERLAP = 0.5
 """Least intersection over union at which two objects count as the same."""
@@ -54,12 +55,12 @@ class ObjectScores:
         return asdict(self)
 
 
-def score_objects(mask: Pixels, change: Pixels) -> ObjectScores:
+def score_objects(mask: NDArray[Any], change: NDArray[Any]) -> ObjectScores:
     """Counts the objects of a label that a mask shows, at an overlap of at least a half.
 
     Args:
-        mask: (H, W), 0 or 1.
-        change: (H, W), 0 or 1: the label.
+        mask: (H, W), 0 or 1, or truth values.
+        change: The label, as ``mask``.
     """
     claimed, claims = ndimage.label(mask)
     true, truths = ndimage.label(change)

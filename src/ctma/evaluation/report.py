@@ -204,7 +204,7 @@ class _Judge:
             {
                 "before": judged.before,
                 "after": judged.after,
-                "label": judged.change,
+                "label": judged.change == 1,
                 "probability\nblue 0, red 1": probability_map(judged.probability),
                 "mask": judged.mask,
                 "found, claimed (red), missed (blue)": error_map(judged.mask, judged.change),

@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader
 
 from ctma.data.dataset import Batch, PairDataset, collate_by_size
 from ctma.data.pairs import Pair, find_label_scale
+from ctma.data.rasters import settle_usage
 from ctma.data.readers import data_fingerprint
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
 from ctma.evaluation.records import HowScored
 from ctma.files import file_fingerprint
-from ctma.inference.images import check_takes_images
 from ctma.inference.predictor import Predictor
 from ctma.inference.protocols import find_protocol
 from ctma.inference.resolution import check_given_distance, find_enlargement
@@ -71,7 +71,7 @@ class Judged:
         pair: The pair on disk.
         before: (H, W, 3) uint8.
         after: (H, W, 3) uint8.
-        change: (H, W) uint8, 0 or 1.
+        change: (H, W) uint8: 0, 1 or ``IGNORED``.
         probability: (H, W) float32.
         mask: (H, W) uint8, 0 or 1.
     """
@@ -100,19 +100,17 @@ def score_pairs(
         on_pair: Called with every judged pair.
 
     Raises:
-        SettingError: If the network takes other bands, or if a ground sample distance is given
-            and the network has none.
-        ImageError: If an image is unreadable or sizes differ.
+        SettingError: If a ground sample distance is given and the network has none.
+        ImageError: If an image is unreadable, lacks bands of the network, or sizes differ.
     """
     scoring = scoring or Scoring()
     network = predictor.network
-    check_takes_images(network)
     check_given_distance(network, scoring.ground_sample_distance)
     threshold = scoring.threshold_for(network)
     run = find_protocol(scoring.protocol)
     ratio = find_enlargement(network, scoring.ground_sample_distance)
     loader = DataLoader(
-        PairDataset(pairs, find_label_scale(pairs)),
+        PairDataset(pairs, find_label_scale(pairs), usage=settle_usage(network.usage, pairs)),
         scoring.batch_size,
         num_workers=scoring.workers,
         collate_fn=collate_by_size,

@@ -12,7 +12,7 @@ from ctma.evaluation.calibration import LogitHistogram
 from ctma.evaluation.metrics import Scores
 from ctma.evaluation.objects import ObjectScores, score_objects
 from ctma.evaluation.scoring import Judged
-from ctma.types import Pixels
+from ctma.types import IGNORED, Pixels
 
 CURVE_POINTS = 161
 
@@ -33,15 +33,16 @@ class PairScore:
 
     @classmethod
     def of(cls, name: str, mask: Pixels, change: Pixels) -> PairScore:
-        """Scores a mask, (H, W), 0 or 1, against a label of the same form."""
-        claimed, true = mask.astype(bool), change.astype(bool)
+        """Scores a mask, (H, W), 0 or 1, against a label: 0, 1 or ``IGNORED``."""
+        labelled = change != IGNORED
+        claimed, true = (mask == 1) & labelled, change == 1
         pixels = Scores(
             true_positive=int((claimed & true).sum()),
             false_positive=int((claimed & ~true).sum()),
             false_negative=int((~claimed & true).sum()),
-            true_negative=int((~claimed & ~true).sum()),
+            true_negative=int((~claimed & ~true & labelled).sum()),
         )
-        return cls(name, pixels, score_objects(mask, change))
+        return cls(name, pixels, score_objects(claimed, true))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by name."""

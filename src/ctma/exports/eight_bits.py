@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 
 from ctma.data.dataset import PairDataset, to_tensor, to_unit_range
 from ctma.data.pairs import Pair, find_label_scale
+from ctma.data.rasters import settle_usage
 from ctma.data.tiles import windows
 from ctma.engines.runtimes import INPUTS
 from ctma.errors import extras
 from ctma.exports.graphs import trace_probability
 from ctma.models.base import ChangeNetwork
+from ctma.models.usage import Usage
 from ctma.types import Pixels, Plane
 
 WINDOW = 256
@@ -67,7 +69,7 @@ def quantise(
         import nncf
         import openvino
 
-    scaling = network.usage.scaling
+    usage = settle_usage(network.usage, train)
 
     def score(model: Any, crops: Any) -> float:
         request = model.create_infer_request()
@@ -79,8 +81,8 @@ def quantise(
     with redirect_stdout(sys.stderr):
         return nncf.quantize_with_accuracy_control(
             model,
-            calibration_dataset=nncf.Dataset([*_sample(train, scaling)], _inputs),
-            validation_dataset=nncf.Dataset(_Crops(val, scaling)),
+            calibration_dataset=nncf.Dataset([*_sample(train, usage)], _inputs),
+            validation_dataset=nncf.Dataset(_Crops(val, usage)),
             validation_fn=score,
             max_drop=most,
             drop_type=nncf.DropType.ABSOLUTE,
@@ -101,11 +103,11 @@ class _Crops:
     """Crops of labelled pairs; each iteration reads the pairs from disk again."""
 
     pairs: Sequence[Pair]
-    scaling: float
+    usage: Usage
     chosen: int | None = None
 
     def __iter__(self) -> Iterator[Crop]:
-        dataset = PairDataset(self.pairs, find_label_scale(self.pairs))
+        dataset = PairDataset(self.pairs, find_label_scale(self.pairs), usage=self.usage)
         for number, pair in enumerate(self.pairs):
             images = [to_tensor(image)[None] for image in dataset.read(number)]
             height, width = images[0].shape[-2:]
@@ -114,14 +116,16 @@ class _Crops:
                 places = random.Random(pair.name).sample(places, min(self.chosen, len(places)))
             for place in places:
                 before, after, change = (image[..., *place.area].contiguous() for image in images)
-                scaled = (to_unit_range(image, self.scaling).numpy() for image in (before, after))
+                scaled = (
+                    to_unit_range(image, self.usage.scaling).numpy() for image in (before, after)
+                )
                 yield dict(zip((*INPUTS, "change"), (*scaled, change.numpy()), strict=True))
 
 
-def _sample(pairs: Sequence[Pair], scaling: float) -> _Crops:
+def _sample(pairs: Sequence[Pair], usage: Usage) -> _Crops:
     """Selects crops evenly from the training pairs; the selection is always the same."""
     chosen = pairs[:: max(1, len(pairs) // SAMPLES)][:SAMPLES]
-    return _Crops(chosen, scaling, -(-SAMPLES // len(chosen)))
+    return _Crops(chosen, usage, -(-SAMPLES // len(chosen)))
 
 
 def _inputs(crop: Crop) -> Crop:

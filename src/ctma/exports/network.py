@@ -44,6 +44,7 @@ class Signature(ChangeNetwork):
             threshold=description.threshold,
             scaling=description.scaling,
             bands=description.bands,
+            ranges=description.ranges,
             ground_sample_distance=description.ground_sample_distance,
         )
         whole = [model.path, model.path.with_suffix(".bin")]

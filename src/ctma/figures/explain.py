@@ -90,7 +90,7 @@ def explain(
         "final mask": mask,
     }
     if change is not None:
-        tiles |= {"label": change, "errors": error_map(mask, change)}
+        tiles |= {"label": (change == 1).astype(np.uint8), "errors": error_map(mask, change)}
     save_sheet(sheets[0], [tiles], "CTMA: from coarse to final mask")
     save_sheet(sheets[1], [_heat_maps(stages)], "CTMA: what the network looks at")
     return sheets

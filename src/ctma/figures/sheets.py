@@ -48,7 +48,7 @@ def save_sheet(
 
     Args:
         path: The path of the sheet; the suffix names the format.
-        rows: For each row, pictures by column name: (H, W) in 0/1 or (H, W, 3) uint8.
+        rows: For each row, pictures by column name: (H, W) in 0/1 or (H, W, C) uint8.
         title: The title of the sheet.
         row_names: The names at the left of the rows.
 
@@ -63,7 +63,7 @@ def save_sheet(
     for row, tiles in enumerate(rows):
         for column, name in enumerate(columns):
             axis = axes[row][column]
-            tile = tiles[name]
+            tile = tiles[name] if tiles[name].ndim == 2 else as_colours(tiles[name])
             limit = 1 if tile.ndim == 2 else None
             axis.imshow(tile, cmap="gray", vmin=0, vmax=limit, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
@@ -75,6 +75,11 @@ def save_sheet(
     figure.suptitle(printable(title), fontsize=10, parse_math=False)
     with whole_file(path) as part:
         figure.savefig(part, dpi=110, format=kind)
+
+
+def as_colours(image: Tile) -> Tile:
+    """The first three bands of an image (H, W, C), or the first band three times."""
+    return image[..., :3] if image.shape[2] >= 3 else image[..., :1].repeat(3, axis=2)
 
 
 def printable(text: str) -> str:
@@ -96,7 +101,7 @@ def probability_map(probability: NDArray[np.float32]) -> Tile:
 
 
 def error_map(mask: Tile, change: Tile) -> Tile:
-    """Errors of a mask, (H, W, 3): hits white, false alarms red, misses blue, no change black."""
+    """Errors of a mask, (H, W, 3): hits white, false alarms red, misses blue, the rest black."""
     colours = np.zeros((*mask.shape, 3), np.uint8)
     colours[(mask == 1) & (change == 1)] = FOUND
     colours[(mask == 1) & (change == 0)] = CLAIMED

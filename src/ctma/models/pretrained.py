@@ -126,7 +126,7 @@ def begin_with_weights(
 def register_scale(module: nn.Module, known: Mapping[str, Any], bands: int) -> None:
     """Gives a module the ``mean`` and ``std`` of the pretraining data, (bands, 1, 1) each.
 
-    Both are buffers that checkpoints do not store.
+    Both are buffers that checkpoints store only for other bands than those of the pretraining.
 
     Args:
         module: The module that scales its inputs by mean and deviation.
@@ -136,8 +136,9 @@ def register_scale(module: nn.Module, known: Mapping[str, Any], bands: int) -> N
     """
     for ends in ("mean", "std"):
         values = torch.tensor(known[ends])
-        values = values if len(values) == bands else values.mean().expand(bands)
-        module.register_buffer(ends, values.clone()[:, None, None], persistent=False)
+        own = len(values) == bands
+        values = values if own else values.mean().expand(bands)
+        module.register_buffer(ends, values.clone()[:, None, None], persistent=not own)
 
 
 def _find_packaged(name: str) -> Path | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import pydantic
 
 from ctma.errors import SettingError
 from ctma.settings import Settings, check_distance, check_threshold
-from ctma.types import IMAGE_BANDS
+from ctma.types import IMAGE_BANDS, Ranges
 
 
 class Usage(Settings):
@@ -19,6 +20,8 @@ class Usage(Settings):
         temperature: Divisor of the logits before the sigmoid, above 0.
         offset: Number added to the divided logits, finite.
         scaling: Stored pixel value that becomes 1.0 at the network's input, above 0.
+        ranges: Stored values that become 0 and 1 at the network's input: for each band before,
+            and for each band after. ``None`` for a network that takes 8-bit images.
         bands: Names of the input bands of one date, in order.
         ground_sample_distance: Metres a pixel of the training data, above 0; ``None`` if unknown.
 
@@ -31,6 +34,7 @@ class Usage(Settings):
     offset: float = 0.0
     scaling: float = 255.0
     bands: tuple[str, ...] = IMAGE_BANDS
+    ranges: tuple[Ranges, Ranges] | None = None
     ground_sample_distance: float | None = None
 
     @pydantic.field_validator("threshold")
@@ -58,6 +62,16 @@ class Usage(Settings):
         if not math.isfinite(offset):
             raise SettingError(f"`offset` {offset}: must be finite")
         return offset
+
+    @pydantic.model_validator(mode="after")
+    def _check_ranges(self) -> Self:
+        for ranges in self.ranges or ():
+            if len(ranges) != len(self.bands):
+                raise SettingError(f"`ranges` has {len(ranges)} bands, `bands` {len(self.bands)}")
+            for low, high in ranges:
+                if not -math.inf < low < high < math.inf:
+                    raise SettingError(f"`ranges` {low},{high}: the first must be the smaller")
+        return self
 
     def only(self) -> Usage:
         """A plain ``Usage`` with the same values, without fields of subclasses."""

@@ -16,14 +16,15 @@ import torch
 import xarray
 from numpy.typing import NDArray
 
+from ctma.data.scaling import Scaling, percentile_scaling, unit_scaling
 from ctma.errors import SceneError
 from ctma.inference.predictor import Model, as_predictor
 from ctma.inference.resolution import check_given_distance, find_enlargement
 from ctma.models.base import ChangeNetwork
+from ctma.models.usage import Usage
 from ctma.scene.blending import Axis, Tiling, add_window, axis
 from ctma.scene.grid import Grid, measure_distance
 from ctma.scene.plan import Images
-from ctma.scene.scaling import Scaling, percentile_scaling, unit_scaling
 from ctma.scene.settings import SceneSettings
 from ctma.scene.source import OVERVIEW_SIDE
 from ctma.scene.windows import look
@@ -76,7 +77,10 @@ def predict_xarray(
     before = _north_up(_choose(before, settings.bands_by_date[0], network, "before"))
     after = _north_up(_choose(after, settings.bands_by_date[1], network, "after"))
     lazy = any(dask.is_dask_collection(date) for date in (before, after))
-    images = [_scaled(date, before, settings, network.usage.scaling) for date in (before, after)]
+    images = [
+        _scaled(date, before, settings, network.usage, number)
+        for number, date in enumerate((before, after))
+    ]
     ratio = find_enlargement(network, ground_sample_distance or _measure(before))
     coordinates = [name for name in (*before.dims[1:], "spatial_ref") if name in before.coords]
     with predictor.looking(ratio, streams=torch.get_num_threads()) as seen:
@@ -121,11 +125,12 @@ def _scaled(
     date: xarray.DataArray,
     like: xarray.DataArray,
     settings: SceneSettings,
-    full_scale: float,
+    usage: Usage,
+    number: int,
 ) -> Any:
     """One date on the grid of another array, its values from 0 to 1, NaN where it has holes."""
     holes_as_nan = _holes_as_nan(date, settings.nodata_any)
-    scaling = _scaling(date, holes_as_nan, settings.scale, full_scale)
+    scaling = _scaling(date, holes_as_nan, settings.scale, usage, number)
     image = _on_grid(holes_as_nan, like).chunk({date.dims[0]: -1})
     low, high = (np.array(ends, np.float32)[:, None, None] for ends in (scaling.low, scaling.high))
     return ((image - low) / (high - low)).clip(0, 1).data
@@ -196,14 +201,17 @@ def _scaling(
     date: xarray.DataArray,
     holes_as_nan: xarray.DataArray,
     scale: tuple[float, float] | None,
-    full_scale: float,
+    usage: Usage,
+    number: int,
 ) -> Scaling:
     bands = date.shape[0]
     if scale is not None:
         return Scaling((scale[0],) * bands, (scale[1],) * bands)
+    if usage.ranges is not None:
+        return Scaling.of(usage.ranges[number])
     stored = _stored_type(date)
     if stored == np.uint8:
-        return unit_scaling(bands, full_scale)
+        return unit_scaling(bands, usage.scaling)
     step = max(1, max(date.shape[1:]) // OVERVIEW_SIDE)
     sample = holes_as_nan[:, ::step, ::step].compute().to_numpy()
     valid = np.isfinite(sample).all(axis=0)

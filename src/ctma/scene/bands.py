@@ -25,7 +25,8 @@ def choose_bands(
 ) -> list[int]:
     """The numbers of the bands for a network: those wanted, or those found in the raster.
 
-    Without wanted bands, the choice for a network of red, green and blue is:
+    Without wanted bands, the choice is the bands that are described by the network's names. For
+    a network of red, green and blue, the next choices are:
 
     - the bands tagged red, green and blue, where each colour is tagged once;
     - a single band (grey, or a palette) three times, where the raster has no other band.
@@ -50,6 +51,9 @@ def choose_bands(
         return list(wanted)
     with raster_errors(f"{raster.name}: cannot be read"):
         kinds = raster.colorinterp
+        described = [str(name).lower() for name in raster.descriptions]
+    if all(described.count(name) == 1 for name in names):
+        return [described.index(name) + 1 for name in names]
     colours = [number for number, kind in enumerate(kinds, start=1) if kind != ColorInterp.alpha]
     if set(names) == set(IMAGE_BANDS):
         if all(kinds.count(kind) == 1 for kind in _COLOURS.values()):

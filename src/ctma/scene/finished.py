@@ -20,6 +20,7 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
+from ctma.data.scaling import Scaling
 from ctma.errors import DataError, OutputError, SceneError, first_line, warn
 from ctma.files import fingerprint, spread_fingerprint, whole_file
 from ctma.scene.grid import Grid
@@ -27,7 +28,6 @@ from ctma.scene.layer import fixed_date, plain_path
 from ctma.scene.names import RASTERS, SUMMARY
 from ctma.scene.plan import Date, to_picture
 from ctma.scene.rasters import open_raster, raster_errors
-from ctma.scene.scaling import Scaling
 from ctma.scene.settings import POLYGON_DRIVERS
 from ctma.scene.source import Source
 from ctma.scene.styles import Style, add_style

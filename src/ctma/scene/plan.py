@@ -12,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from ctma.data.scaling import Scaling
 from ctma.errors import SceneError
 from ctma.inference.resolution import find_enlargement
 from ctma.models.base import ChangeNetwork
+from ctma.models.usage import Usage
 from ctma.scene.bands import choose_bands
 from ctma.scene.blending import Axis, Tiling, axis
 from ctma.scene.grid import Grid, Overlap, common_grid, measure_distance, metres_a_unit
 from ctma.scene.rasters import open_raster, raster_errors
 from ctma.scene.registration import Shift, estimate_shift
-from ctma.scene.scaling import Scaling, estimate_scaling, find_disparity
+from ctma.scene.scaling import find_disparity, find_scaling
 from ctma.scene.settings import SceneSettings
 from ctma.scene.source import Source
 from ctma.types import Pixels
@@ -166,9 +168,11 @@ def make_plan(
             moved = _take_out(shift, sources[1], chosen[1], holes, f"{before} and {after}")
             sources[1] = stack.enter_context(moved)
             grids[1] = moved.grid
-        scalings = [_scaling(source, settings.scale, usage.scaling) for source in sources]
+        scalings = [
+            _scaling(source, settings.scale, usage, date) for date, source in enumerate(sources)
+        ]
         clipped = max(_clipped_share(source, settings.scale) for source in sources)
-        disparity = _disparity(sources, scalings, settings)
+        disparity = _disparity(sources, scalings, settings.scale is None and usage.ranges is None)
         pictures = (
             to_picture(*sources[0].overview, scalings[0]),
             to_picture(*sources[1].overview, scalings[1]),
@@ -216,11 +220,9 @@ def _check_place(path: str, grid: Grid, polygon_format: str) -> None:
         )
 
 
-def _disparity(
-    sources: list[Source], scalings: list[Scaling], settings: SceneSettings
-) -> float | None:
+def _disparity(sources: list[Source], scalings: list[Scaling], estimated: bool) -> float | None:
     stored = {source.overview[0].dtype for source in sources}
-    alike = len(stored) == 1 and settings.scale is None
+    alike = len(stored) == 1 and estimated
     return find_disparity(*scalings) if alike else None
 
 
@@ -304,8 +306,8 @@ def _scaled(
     return scaling.apply(values), valid
 
 
-def _scaling(source: Source, scale: tuple[float, float] | None, full_scale: float) -> Scaling:
+def _scaling(source: Source, scale: tuple[float, float] | None, usage: Usage, date: int) -> Scaling:
     if scale is None:
-        return estimate_scaling(source, full_scale)
+        return find_scaling(source, usage, date)
     low, high = ((value,) * len(source.bands) for value in scale)
     return Scaling(low, high)

@@ -1,21 +1,12 @@
-"""Scales stored values to the range [0, 1] that a network sees."""
+"""How the values of a scene are scaled, and when the dates' ranges deserve a warning."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from ctma.data.scaling import Scaling, percentile_scaling, unit_scaling
+from ctma.models.usage import Usage
 from ctma.scene.source import Source
-
-PERCENTILES = (1.0, 99.0)
-"""Percentiles of the usual values that become 0 and 1."""
-
-FENCE = 3.0
-"""Usual values lie less than this many interquartile ranges beyond the quartiles (J. W. Tukey,
-"Exploratory Data Analysis", 1977, calls values beyond "far out")."""
 
 FAR_APART = 4.0
 """Ratio of the dates' ranges above which ctma warns."""
@@ -24,87 +15,27 @@ MOST_CLIPPED = 0.5
 """Share of values outside a given range above which ctma warns."""
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """Which stored values become 0 and 1, for each band, the same over the whole scene.
-
-    Attributes:
-        low: Stored value that becomes 0, for each band.
-        high: Stored value that becomes 1, for each band.
-    """
-
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-    def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """(bands, H, W) stored values to [0, 1], clipped."""
-        low = np.array(self.low, np.float32)[:, None, None]
-        high = np.array(self.high, np.float32)[:, None, None]
-        scaled = np.subtract(values, low, dtype=np.float32)
-        scaled /= high - low
-        return np.clip(scaled, 0, 1, out=scaled)
-
-
-def estimate_scaling(source: Source, full_scale: float) -> Scaling:
+def find_scaling(source: Source, usage: Usage, date: int) -> Scaling:
     """The scaling of one date, for the whole scene and never per window.
 
-    8-bit values are divided by the checkpoint's full scale. Other values are scaled by
+    The ranges that a checkpoint was trained with apply to every scene. Without ranges, 8-bit
+    values are divided by the checkpoint's full scale, and other values are scaled by
     ``percentile_scaling``, from a decimated read.
 
     Args:
         source: One date.
-        full_scale: The stored 8-bit value that stands for 1.
+        usage: The network's usage settings.
+        date: 0 for the date before, 1 for the date after.
 
     Raises:
         SceneError: If there is no valid pixel.
     """
+    if usage.ranges is not None:
+        return Scaling.of(usage.ranges[date])
     values, valid = source.overview
     if values.dtype == np.uint8:
-        return unit_scaling(len(values), full_scale)
+        return unit_scaling(len(values), usage.scaling)
     return percentile_scaling(values[:, valid])
-
-
-def unit_scaling(bands: int, full_scale: float) -> Scaling:
-    """The scaling from 0 to the stored value that stands for 1."""
-    return Scaling((0.0,) * bands, (float(full_scale),) * bands)
-
-
-def percentile_scaling(values: NDArray[Any]) -> Scaling:
-    """The scaling from the 1st to the 99th percentile of each band's usual values.
-
-    Clouds, glint and dead lines do not count: the values at the ends of their type, and, where a
-    percentile lies far from the middle half of the values, all values that lie as far.
-
-    Args:
-        values: Valid values (bands, N).
-    """
-    ends = [_find_ends(band) for band in values]
-    return Scaling(
-        tuple(low for low, _ in ends),
-        tuple(high if high > low else low + 1 for low, high in ends),
-    )
-
-
-def _find_ends(values: NDArray[Any]) -> tuple[float, float]:
-    """The percentiles of the usual values of a band (N,)."""
-    kept = _inside_type(values).astype(np.float64)
-    low, first, third, high = np.percentile(kept, (PERCENTILES[0], 25, 75, PERCENTILES[1]))
-    floor, ceiling = first - FENCE * (third - first), third + FENCE * (third - first)
-    if floor < ceiling and (low < floor or high > ceiling):
-        near = kept[(kept >= floor) & (kept <= ceiling)]
-        nearest = np.percentile(near, PERCENTILES)
-        low = nearest[0] if low < floor else low
-        high = nearest[1] if high > ceiling else high
-    return float(low), float(high)
-
-
-def _inside_type(values: NDArray[Any]) -> NDArray[Any]:
-    """The values without those at the ends of an integer type, unless these are the most."""
-    if not np.issubdtype(values.dtype, np.integer):
-        return values
-    limits = np.iinfo(values.dtype)
-    inside = values[(values > limits.min) & (values < limits.max)]
-    return inside if 2 * inside.size > values.size else values
 
 
 def find_disparity(first: Scaling, second: Scaling) -> float:

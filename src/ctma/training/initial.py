@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ctma.checkpoints.store import load_model
 from ctma.checkpoints.weights import load_weights
 from ctma.data.dataset import to_unit_range
 from ctma.errors import CheckpointError
@@ -14,13 +13,14 @@ from ctma.models.base import ChangeNetwork
 from ctma.models.growth import grow
 from ctma.models.layers import channels_last
 from ctma.models.registry import create_model
+from ctma.models.widening import widen
 from ctma.training.loaders import PairsModule
 from ctma.training.settings import Recipe
-from ctma.types import Say
+from ctma.types import IMAGE_BANDS, Say
 
 
 def create_network(recipe: Recipe, *, pretrained: bool) -> ChangeNetwork:
-    """Creates the network of a recipe and sets its ground sample distance.
+    """Creates the network of a recipe and sets its bands and its ground sample distance.
 
     Args:
         recipe: The recipe.
@@ -28,26 +28,43 @@ def create_network(recipe: Recipe, *, pretrained: bool) -> ChangeNetwork:
             where other weights replace them.
     """
     arguments = dict(recipe.arguments)
+    if recipe.data.bands != IMAGE_BANDS:
+        arguments.setdefault("bands", len(recipe.data.bands))
     if not pretrained:
         arguments.pop("pretrained", None)
     network = channels_last(create_model(recipe.network, **arguments))
     distance = recipe.data.ground_sample_distance
-    network.usage = network.usage.replace(ground_sample_distance=distance)
+    network.usage = network.usage.replace(ground_sample_distance=distance, bands=recipe.data.bands)
     return network
 
 
+def inherit_usage(network: ChangeNetwork, initial: ChangeNetwork) -> None:
+    """Takes over from an initial network how it takes images."""
+    usage = network.usage.replace(scaling=initial.usage.scaling)
+    if usage.bands == initial.usage.bands:
+        usage = usage.replace(ranges=initial.usage.ranges)
+    network.usage = usage
+
+
 def load_initial(
-    network: ChangeNetwork, path: Path, recipe: Recipe, pairs: PairsModule, on_note: Say
+    network: ChangeNetwork,
+    initial: ChangeNetwork,
+    path: Path,
+    recipe: Recipe,
+    pairs: PairsModule,
+    on_note: Say,
 ) -> dict[str, str]:
     """Gives a network the weights of a checkpoint.
 
     Args:
         network: The recipe's network; changed in place.
-        path: The checkpoint. A smaller CTMA is grown.
+        initial: The network of the checkpoint. A smaller CTMA is grown, and a network of fewer
+            bands is widened.
+        path: The checkpoint.
         recipe: The recipe.
         pairs: The pairs of the training.
-        on_note: Called with a line of text if the checkpoint is grown, or if only the checkpoint
-            has a ground sample distance.
+        on_note: Called with a line of text if the checkpoint is grown or widened, or if only the
+            checkpoint has a ground sample distance.
 
     Returns:
         The checkpoint's name and fingerprint, for the header of new checkpoints.
@@ -55,10 +72,11 @@ def load_initial(
     Raises:
         CheckpointError: If the checkpoint cannot be read, or its weights do not fit.
     """
-    initial = load_model(path)
-    bands, scaling = initial.usage.bands, initial.usage.scaling
-    network.usage = network.usage.replace(bands=bands, scaling=scaling)
-    if _shapes(initial) == _shapes(network):
+    if initial.usage.bands != network.usage.bands:
+        _widen(initial, network, path)
+        added = [band for band in network.usage.bands if band not in initial.usage.bands]
+        on_note(f"{path.name}: begins as the same function, which does not see {', '.join(added)}")
+    elif _shapes(initial) == _shapes(network):
         load_weights(network, initial.state_dict(), path)
     else:
         _grow(initial, network, path, pairs)
@@ -90,6 +108,24 @@ def _grow(initial: ChangeNetwork, network: ChangeNetwork, path: Path, pairs: Pai
             f"{path}: this {initial.name} cannot start the recipe's {network.name} "
             f"({error}); `init` takes the same network, or a smaller one of the same "
             "model.fusion, model.video_len and kind of model.backbone"
+        ) from error
+
+
+def _widen(initial: ChangeNetwork, network: ChangeNetwork, path: Path) -> None:
+    """Gives a network of more bands the weights of one of fewer, by the names of the bands."""
+    wanted, bands = initial.usage.bands, network.usage.bands
+    missing = [band for band in wanted if band not in bands]
+    if missing:
+        raise CheckpointError(
+            f"{path}: sees {', '.join(wanted)}, and `data.bands` {', '.join(bands)} lacks "
+            f"{missing[0]}"
+        )
+    try:
+        widen(initial, network, [bands.index(band) for band in wanted])
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: this {initial.name} cannot start the recipe's {network.name} with other "
+            f"bands ({error})"
         ) from error
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from ctma.data.augmentation import augmentation
 from ctma.data.dataset import (
+    PLAIN,
     Batch,
     Mixture,
     PairDataset,
@@ -25,6 +26,7 @@ from ctma.data.dataset import (
 from ctma.data.pairs import Pair, find_label_scale
 from ctma.data.readers import data_fingerprint, find_pairs
 from ctma.errors import DataError, SettingError
+from ctma.models.usage import Usage
 from ctma.training.settings import DataSettings, SourceSettings
 
 SINGLE_DATES = "before=image,after=image,change=label"
@@ -101,6 +103,7 @@ class PairsModule(pl.LightningDataModule):
         settings: The recipe's data part.
         seed: The recipe's seed.
         epoch: Number of epochs that are already done.
+        usage: How the network takes images.
     """
 
     def __init__(
@@ -109,18 +112,22 @@ class PairsModule(pl.LightningDataModule):
         settings: DataSettings,
         seed: int,
         epoch: int = 0,
+        usage: Usage = PLAIN,
     ):
         super().__init__()
         self.settings = settings
         self.seed = seed
         self.epoch = epoch
+        self.usage = usage
         self.training = Mixture(
             [
                 (self._draw_from(source_pairs, source), source.repeats)
                 for source_pairs, source in zip(pairs.training, settings.sources, strict=True)
             ]
         )
-        self.validation = PairDataset(pairs.validation, find_label_scale(pairs.validation))
+        self.validation = PairDataset(
+            pairs.validation, find_label_scale(pairs.validation), usage=usage
+        )
 
     def first_batch(self) -> Batch:
         """The first training batch, drawn in this process."""
@@ -146,6 +153,7 @@ class PairsModule(pl.LightningDataModule):
             self.settings.focus,
             self.settings.paste,
             source.single,
+            self.usage,
         )
 
     def _training_sampler(self) -> TrainingSampler:

@@ -182,7 +182,9 @@ class Pictures(Callback):
 
 def _sheet(batch: Batch, probability: Tensor) -> Tensor:
     """An image (3, H, W) in [0, 1] with one row per pair."""
-    columns = (batch.before / 255, batch.after / 255, batch.change.float(), probability)
+    colours = 3 if batch.before.shape[1] >= 3 else 1
+    dates = (images[:, :colours] / 255 for images in (batch.before, batch.after))
+    columns = (*dates, (batch.change == 1).float(), probability)
     ratio = min(1.0, SHOWN_SIDE / max(probability.shape[-2:]))
     tiles = [
         F.interpolate(images[:SHOWN_PAIRS].float().cpu(), scale_factor=ratio, mode="area")

@@ -24,6 +24,7 @@ from ctma.memory import keep_memory
 from ctma.models.base import ChangeNetwork, check_logits
 from ctma.models.layers import take_training_forms
 from ctma.training.losses import change_loss
+from ctma.training.losses.labels import Labels
 from ctma.training.settings import OptimizerSettings, Recipe, ScheduleSettings
 
 
@@ -188,8 +189,12 @@ def _groups(network: ChangeNetwork, settings: OptimizerSettings) -> list[dict[st
 
 def _cross_entropy(probability: Tensor, change: Tensor) -> Tensor:
     """Mean binary cross-entropy, converted to float32 because autocast does not convert it."""
+    labels = Labels.of(change)
     with torch.autocast(probability.device.type, enabled=False):
-        return F.binary_cross_entropy(probability.float(), change.float())
+        total = F.binary_cross_entropy(
+            probability.float(), labels.change, labels.counts, reduction="sum"
+        )
+        return total / labels.counts.sum().clamp(min=1)
 
 
 def _moving_average(network: ChangeNetwork, decay: float | None) -> AveragedModel | None:

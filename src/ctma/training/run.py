@@ -12,11 +12,12 @@ import torch.distributed
 from lightning.pytorch.callbacks import Callback
 
 from ctma.checkpoints.header import find_checkpoint
+from ctma.checkpoints.store import load_model
+from ctma.data.rasters import settle_usage
 from ctma.devices import describe_computing, find_device, find_precision
 from ctma.engines.eager import Eager
 from ctma.files import sole_run, write_errors
-from ctma.inference.images import check_takes_images
-from ctma.training.initial import create_network, load_initial
+from ctma.training.initial import create_network, inherit_usage, load_initial
 from ctma.training.keeper import RECIPE, CheckpointKeeper, TrainingResult
 from ctma.training.loaders import PairsModule, TrainingPairs, find_training_pairs
 from ctma.training.logs import Lines, Logs
@@ -57,7 +58,7 @@ def train(
             multiply bf16. A resumed run with ``"auto"`` keeps its first precision.
         resume: Continue from ``latest.ckpt``, if the file exists.
         init: A checkpoint for fine-tuning: the training starts from its weights. A smaller CTMA
-            is grown.
+            is grown, and a network of fewer bands is widened.
         callbacks: Further callbacks for the trainer.
         on_note: Called with lines of text about data, ``init`` and ``resume``. Where standard
             output is no terminal, also called after each epoch and at least every minute.
@@ -82,10 +83,15 @@ def train(
     network = create_network(recipe, pretrained=latest is None and init is None)
     computing = describe_computing(find_device(device), Eager.name)
     progress = check_latest(latest, network, recipe, computing)
-    pairs = PairsModule(training_pairs, recipe.data, recipe.seed, progress.epoch)
+    begun = None if init is None or latest is not None else find_checkpoint(init)
+    initial_network = None if begun is None else load_model(begun)
+    if initial_network is not None:
+        inherit_usage(network, initial_network)
+    network.usage = settle_usage(network.usage, training_pairs.training[0])
+    pairs = PairsModule(training_pairs, recipe.data, recipe.seed, progress.epoch, network.usage)
     initial: dict[str, str] = {}
-    if latest is None and init is not None:
-        initial = load_initial(network, find_checkpoint(init), recipe, pairs, on_note)
+    if begun is not None and initial_network is not None:
+        initial = load_initial(network, initial_network, begun, recipe, pairs, on_note)
     keeper = CheckpointKeeper(output, recipe, training_pairs, initial, computing)
     if progress.stopped_early(recipe.trainer.patience):
         on_note(f"{progress}; a larger trainer.patience goes on")
@@ -123,11 +129,9 @@ def fit(
         alone: Whether to keep other trainings out of the folder.
 
     Raises:
-        SettingError: If the device is not available, or the network takes other bands than images
-            have.
+        SettingError: If the device is not available.
         OutputError: If the folder cannot be written, or another training is running there.
     """
-    check_takes_images(module.network)
     joined = torch.distributed.is_initialized()
     with quiet_lightning():
         trainer = create_trainer(module.recipe, output, callbacks, hardware, logs)

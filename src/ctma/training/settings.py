@@ -9,6 +9,7 @@ import pydantic
 from pydantic import Field, PositiveFloat
 
 from ctma.settings import Form
+from ctma.types import IMAGE_BANDS
 
 
 class SourceSettings(Form):
@@ -57,6 +58,8 @@ class DataSettings(Form):
         without: Parts of the augmentation that are left out, such as ``swap``.
         workers: Loader processes; 0 loads in the training process itself.
         ground_sample_distance: Metres per pixel of the pairs, if known; stored in checkpoints.
+        bands: Names of the bands that the network sees, by default red, green and blue. Other
+            bands, and other types than 8 bits, are read from GeoTIFFs.
     """
 
     sources: list[SourceSettings] = Field(default_factory=lambda: [SourceSettings()], min_length=1)
@@ -73,6 +76,14 @@ class DataSettings(Form):
     without: list[str] = Field(default_factory=list)
     workers: int = Field(2, ge=0)
     ground_sample_distance: float | None = Field(None, gt=0)
+    bands: tuple[str, ...] = Field(IMAGE_BANDS, min_length=1)
+
+    @pydantic.field_validator("bands")
+    @classmethod
+    def _each_once(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
+        if len({*bands}) < len(bands):
+            raise ValueError("each name stands once")
+        return tuple(name.lower() for name in bands)
 
     @pydantic.field_validator("sources")
     @classmethod

@@ -41,6 +41,8 @@ def _print(diagnosis: Diagnosis) -> None:
     for split, pairs in diagnosis.pairs.items():
         share = diagnosis.changed_share.get(split)
         changed = "no label to be read" if share is None else f"{100 * share:.2f} % changed"
+        if ignored := diagnosis.ignored_share.get(split):
+            changed += f", {100 * ignored:.2f} % without a label"
         say(f"{split}: {counted(pairs, 'pair')}, {changed}")
     between = counted(diagnosis.between, "pixel")
     nearer = f"; {between} between count as the nearer" if diagnosis.between else ""
