@@ -10,6 +10,10 @@ from ctma._version import __version__ as __version__
 from ctma.errors import extras
 
 if TYPE_CHECKING:
+    from ctma.adaptation.preparation import LabelledScene as LabelledScene
+    from ctma.adaptation.preparation import LabelSettings as LabelSettings
+    from ctma.adaptation.preparation import prepare_labels as prepare_labels
+    from ctma.adaptation.preparation import prepare_reviewed as prepare_reviewed
     from ctma.benchmark.matrix import BenchmarkEstimate as BenchmarkEstimate
     from ctma.benchmark.matrix import BenchmarkResult as BenchmarkResult
     from ctma.benchmark.matrix import estimate_benchmark as estimate_benchmark
@@ -114,6 +118,8 @@ _PUBLIC = {
     "HowScored": "ctma.evaluation.records",
     "ImageError": "ctma.errors",
     "KeptScore": "ctma.evaluation.records",
+    "LabelSettings": "ctma.adaptation.preparation",
+    "LabelledScene": "ctma.adaptation.preparation",
     "MapComparison": "ctma.review.comparison",
     "MaskScores": "ctma.evaluation.masks",
     "MissingExtraError": "ctma.errors",
@@ -166,6 +172,8 @@ _PUBLIC = {
     "predict_scene": "ctma.scene.predict",
     "predict_xarray": "ctma.scene.arrays",
     "prepare": "ctma.data.preparation",
+    "prepare_labels": "ctma.adaptation.preparation",
+    "prepare_reviewed": "ctma.adaptation.preparation",
     "quantize": "ctma.evaluation.quantization",
     "read_header": "ctma.checkpoints.header",
     "register": "ctma.extending",

@@ -6,17 +6,16 @@ import geopandas
 import numpy as np
 import pyogrio
 import pytest
-import rasterio
-from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 from shapely.geometry import box, mapping
 
 import ctma as package
 from ctma import DataError
+from support.decisions import decide, square_of, to_degrees
 from support.images import read as read_image
 from support.images import write_pair
-from support.maps import Brighter, data_of, make_map, paint
+from support.maps import Brighter, make_map, paint
 from support.scenes import read
 
 pytest.importorskip("geopandas")
@@ -28,48 +27,6 @@ SIZE = (110, 100)
 @pytest.fixture
 def scene(tmp_path):
     return make_map(tmp_path, SIZE, SQUARES)
-
-
-def fingerprint_of(folder):
-    """What the page of the map says."""
-    return data_of(package.write_review(folder).path)["fingerprint"]
-
-
-def to_degrees(folder, column, row, side):
-    """A square of pixels as a polygon in degrees."""
-    with rasterio.open(folder / "mask.tif") as raster:
-        west, north = raster.transform @ (column, row)
-        east, south = raster.transform @ (column + side, row + side)
-        mover = Transformer.from_crs(raster.crs, "EPSG:4326", always_xy=True)
-    corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
-    return {"type": "Polygon", "coordinates": [[mover.transform(*corner) for corner in corners]]}
-
-
-def decide(path, folder, decisions, *, geometry=to_degrees, reviewer="Ada", **about):
-    """Writes a file of decisions: (id, verdict, (column, row, side), further properties)."""
-    features = [
-        {
-            "type": "Feature",
-            "geometry": geometry(folder, *square),
-            "properties": {
-                "id": number, "verdict": verdict, "reviewer": reviewer, "place": "", **more
-            },
-        }
-        for number, verdict, square, more in decisions
-    ]  # fmt: skip
-    about = {"form": 1, "fingerprint": fingerprint_of(folder), "map": "M"} | about
-    path.write_text(json.dumps({"type": "FeatureCollection", "ctma": about, "features": features}))
-    return path
-
-
-def square_of(folder, number):
-    """Column, row and side of a painted square by the id of its change."""
-    changes = geopandas.read_file(folder / "changes.gpkg", layer="changes")
-    with rasterio.open(folder / "mask.tif") as raster:
-        to_pixels = ~raster.transform
-    west, _, _, north = changes[changes["id"] == number].total_bounds
-    column, row = (round(value) for value in to_pixels @ (west, north))
-    return next(square[:3] for square in SQUARES if square[:2] == (column, row))
 
 
 def test_verdicts_go_beside_the_changes_and_the_accepted_map_holds_what_remains(

@@ -54,7 +54,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo")(demo.demo)
-app.command("prepare")(prepare.prepare)
+app.add_typer(prepare.app, name="prepare")
 app.command("check")(check.check)
 app.command("recipes")(recipes.recipes)
 app.command("train")(train.train)
@@ -72,7 +72,7 @@ app.command("engines")(engines.engines)
 app.command("quantize")(quantize.quantize)
 app.command("info")(info.info)
 
-for _command in app.registered_commands:
+for _command in (*app.registered_commands, *prepare.app.registered_commands):
     _command.epilog = "On any command: --progress json for events, --debug for tracebacks."
 
 

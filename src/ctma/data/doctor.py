@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ctma.data.footprints import find_shared_ground
 from ctma.data.images import read_ignored, read_label
 from ctma.data.layouts import Layout, Location
 from ctma.data.pairs import (
@@ -50,7 +51,7 @@ class Finding:
         kind: Kind of the problem: one of ``missing split``, ``empty split``, ``missing folder``,
             ``small pairs``, ``unreadable``, ``missing partner``, ``unequal sizes``,
             ``unequal bands``, ``label values``, ``unvaried``, ``blank``, ``identical``,
-            ``shared scene``.
+            ``shared scene``, ``shared ground``, ``near ground``.
         where: The split, or the pair as ``split/name``; for a shared scene two pairs.
         what: A description of one line.
         severity: ``error`` stops or falsifies a training, ``warning`` deserves a look.
@@ -129,7 +130,7 @@ def check(
     sizes = [report.size for report in reports if report.split == "train" and report.size]
     diagnosis.findings += [
         *_missing_splits(Path(root), splits), *_small_pairs(sizes), *_unvaried(diagnosis),
-        *_unlike_bands(reports), *_shared_scenes(reports),
+        *_unlike_bands(reports), *_shared_scenes(reports), *_shared_ground(splits),
     ]  # fmt: skip
     return diagnosis
 
@@ -329,6 +330,18 @@ def _shared_scenes(reports: list[_Report]) -> Iterator[Finding]:
                 where = f"{split}/{report.name} and {other}/{theirs[place].name}"
                 what = f"the same scene in {split} and {other}"
                 yield Finding("shared scene", where, what)
+
+
+def _shared_ground(splits: dict[str, list[Pair]]) -> Iterator[Finding]:
+    """Finds georeferenced pairs of two splits that share ground, or lie near each other."""
+    for first, second, gap in find_shared_ground(splits):
+        where = f"{first.name} and {second.name}"
+        if gap < 0:
+            yield Finding("shared ground", where, "two splits see the same ground")
+        else:
+            side = min(first.width, first.height)
+            what = f"{gap:.0f} pixels apart, less than the side of {side}"
+            yield Finding("near ground", where, what, "warning")
 
 
 def _distances(turned: NDArray[np.uint64], plain: NDArray[np.uint64]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from ctma.data.images import read_image
 from ctma.data.pairs import Pair
-from ctma.data.scaling import Scaling, percentile_scaling
+from ctma.data.scaling import Scaling, percentile_scaling, unit_scaling
 from ctma.errors import DataError, ImageError, extras, first_line
 from ctma.models.usage import Usage
 from ctma.types import IMAGE_BANDS, Pixels, Ranges, name_bands
@@ -127,7 +128,7 @@ def read_any(path: Path) -> tuple[Pixels, tuple[str, ...]]:
     Raises:
         ImageError: If the file is unreadable.
     """
-    if path.suffix.lower() not in SUFFIXES:
+    if not is_raster(path):
         return read_image(path), IMAGE_BANDS
     raster = read_raster(path)
     if raster.is_image or not raster.valid.any():
@@ -147,46 +148,35 @@ def settle_usage(usage: Usage, pairs: Sequence[Pair]) -> Usage:
     Returns:
         The same usage, where it has ranges already, or where the images have 8 bits.
     """
-    if usage.ranges is not None or not _are_rasters(pairs[0]):
+    dates = pairs[0].before, pairs[0].after
+    if usage.ranges is not None or not all(map(is_raster, dates)):
         return usage
-    if read_raster(pairs[0].before).values.dtype == np.uint8:
+    if all(read_raster(path).values.dtype == np.uint8 for path in dates):
         return usage
     sample = pairs[:: -(-len(pairs) // SAMPLED_PAIRS)]
     before, after = (
-        _estimate([pair.before if date == 0 else pair.after for pair in sample], usage.bands)
+        _estimate([pair.before if date == 0 else pair.after for pair in sample], usage)
         for date in (0, 1)
     )
     return usage.replace(ranges=(before, after))
 
 
-def find_names(pair: Pair) -> tuple[str, ...]:
-    """The names of the bands of a pair's images.
-
-    Raises:
-        DataError: If both dates have other bands.
-    """
-    if not _are_rasters(pair):
-        return IMAGE_BANDS
-    rasters = [read_raster(path) for path in (pair.before, pair.after)]
-    if rasters[0].names != rasters[1].names:
-        before, after = (", ".join(raster.names) for raster in rasters)
-        raise DataError(f"{pair.before}: has the bands {before}, and {pair.after} has {after}")
-    return IMAGE_BANDS if rasters[0].is_image else rasters[0].names
+def is_raster(path: Path) -> bool:
+    """Whether a file may hold bands that only rasterio reads; without rasterio, none does."""
+    return path.suffix.lower() in SUFFIXES and find_spec("rasterio") is not None
 
 
-def _are_rasters(pair: Pair) -> bool:
-    return {pair.before.suffix.lower(), pair.after.suffix.lower()} <= SUFFIXES
-
-
-def _estimate(paths: Sequence[Path], bands: Sequence[str]) -> Ranges:
+def _estimate(paths: Sequence[Path], usage: Usage) -> Ranges:
     """The ranges of a date's values over a data set."""
     values = []
     for path in paths:
         raster = read_raster(path)
         step = -(-max(raster.valid.shape) // SAMPLED_SIDE)
-        chosen = raster.values[_choose(raster, bands, path), ::step, ::step]
+        chosen = raster.values[_choose(raster, usage.bands, path), ::step, ::step]
         values.append(chosen[:, raster.valid[::step, ::step]])
     whole = np.concatenate(values, axis=1)
+    if whole.dtype == np.uint8:
+        return unit_scaling(len(whole), usage.scaling).ranges
     if not whole.size:
         raise DataError(f"{paths[0].parent}: no image has a valid pixel")
     return percentile_scaling(whole).ranges

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
-import shapely
-from pyproj import Transformer
 from rasterio.transform import Affine
-from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 
 from ctma.data.images import read_label, save_image
@@ -22,26 +19,27 @@ from ctma.files import sole_run
 from ctma.review.burning import burn, burn_strips
 from ctma.review.decisions import Agreement, Decision, compare_reviewers, read_decisions
 from ctma.review.images import find_masks, fingerprint_masks, trace_mask
-from ctma.scene.finished import FinishedMap, read_finished, read_polygons, write_polygons
-from ctma.scene.grid import Grid, metres_a_unit
+from ctma.review.verdicts import (
+    DISPUTED,
+    UNDECIDED,
+    Judged,
+    OutlineMover,
+    find_drawn,
+    judge_changes,
+)
+from ctma.scene.finished import FinishedMap, read_finished
+from ctma.scene.grid import Grid
 from ctma.scene.layer import LAYER
 from ctma.scene.names import ACCEPTED, is_map
 from ctma.scene.polygons import GroundArea
 from ctma.scene.strips import NO_DATA
 from ctma.scene.styles import style_accepted, style_changes
+from ctma.scene.tables import read_polygons, write_polygons
 from ctma.scene.writing import write_mask
 from ctma.types import Pixels
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
-
-DISPUTED, UNDECIDED = "disputed", "undecided"
-
-SAME_PLACE = 0.5
-"""Share of two drawn outlines' common area from which the second one is the first one again."""
-
-Key = tuple[str, int | None]
-"""The name of a place, and the number of a change in the place."""
 
 
 @dataclass(frozen=True)
@@ -62,22 +60,6 @@ class AppliedDecisions:
     mended: int
     accepted: int
     agreements: list[Agreement]
-
-
-class Judged(NamedTuple):
-    """What all reviewers say about one change.
-
-    Attributes:
-        verdict: The common verdict, ``disputed``, or ``None`` where nobody decided.
-        reviewer: The reviewers' names.
-        note: Their notes.
-        outline: The first mended outline, as in the file of decisions.
-    """
-
-    verdict: str | None = None
-    reviewer: str = ""
-    note: str = ""
-    outline: BaseGeometry | None = None
 
 
 def apply_decisions(
@@ -116,10 +98,10 @@ def apply_decisions(
 def _apply_to_scene(folder: Path, paths: list[Path]) -> AppliedDecisions:
     finished = read_finished(folder)
     files = [read_decisions(path, finished.fingerprint) for path in paths]
-    to_grid = _Mover(finished.grid)
+    to_grid = OutlineMover(finished.grid)
     table = read_polygons(finished.polygons)
     _warn_of_former(finished.polygons, table, files)
-    judged = _judge(files, paths, [("", int(number)) for number in table["id"]])
+    judged = judge_changes(files, paths, [("", int(number)) for number in table["id"]])
     outlines = [one.outline and to_grid(one.outline) for one in judged]
     table = table.assign(
         verdict=[one.verdict for one in judged],
@@ -127,7 +109,7 @@ def _apply_to_scene(folder: Path, paths: list[Path]) -> AppliedDecisions:
         note=[one.note for one in judged],
         outline=_describe_outlines(outlines, finished.grid, table),
     )
-    drawn = _find_drawn(files)
+    drawn = find_drawn(files)
     accepted = _accept(table, outlines, finished.grid)
     accepted = _add_drawn(accepted, drawn, to_grid, finished.grid)
     written = [finished.polygons, *(folder / name for name in ACCEPTED)]
@@ -148,8 +130,8 @@ def _apply_to_images(folder: Path, paths: list[Path]) -> AppliedDecisions:
         for mask in masks
         for change in trace_mask(mask, 0)[0]
     }
-    judged = _judge(files, paths, changes)
-    drawn = _find_drawn(files)
+    judged = judge_changes(files, paths, changes)
+    drawn = find_drawn(files)
     kept: dict[str, list[BaseGeometry]] = {mask.name: [] for mask in masks}
     for (place, _), one, outline in zip(changes, judged, changes.values(), strict=True):
         if one.verdict != "wrong":
@@ -165,25 +147,6 @@ def _apply_to_images(folder: Path, paths: list[Path]) -> AppliedDecisions:
         save_image(written[-1], burned * np.uint8(255))
     agreements = compare_reviewers(files, paths)
     return _result(written, judged, drawn, sum(map(len, kept.values())), agreements)
-
-
-def _judge(
-    files: Sequence[Sequence[Decision]], paths: Sequence[Path], changes: Iterable[Key]
-) -> list[Judged]:
-    """What all reviewers say about each change, in order.
-
-    Raises:
-        DataError: If a decision is about a change that the map does not have.
-    """
-    said: dict[Key, list[Decision]] = {change: [] for change in changes}
-    for path, decisions in zip(paths, files, strict=True):
-        for decision in decisions:
-            if decision.id is None:
-                continue
-            if decision.change not in said:
-                raise DataError(f"{path}: decides on change {decision.id}, which the map lacks")
-            said[decision.change].append(decision)
-    return [_join(decisions) for decisions in said.values()]
 
 
 def _warn_of_former(path: Path, table: GeoDataFrame, files: Sequence[Sequence[Decision]]) -> None:
@@ -209,64 +172,6 @@ def _describe_outlines(
     return [None if outline is None else outline.wkt for outline in moved]
 
 
-def _join(decisions: Sequence[Decision]) -> Judged:
-    # The second verdict of the same reviewer only tells how far he agrees with himself.
-    verdicts = {one.verdict for one in decisions if one.verdict and not one.repeat}
-    mended = (decision.outline for decision in decisions if decision.mended)
-    return Judged(
-        DISPUTED if len(verdicts) > 1 else next(iter(verdicts), None),
-        ", ".join(dict.fromkeys(one.reviewer for one in decisions if one.reviewer)),
-        "; ".join(decision.note for decision in decisions if decision.note),
-        next(mended, None),
-    )
-
-
-def _find_drawn(files: Sequence[Sequence[Decision]]) -> list[Decision]:
-    """The drawn changes; what a second reviewer drew once more counts once."""
-    drawn: list[Decision] = []
-    for decision in (decision for decisions in files for decision in decisions):
-        others = (one.outline for one in drawn if one.place == decision.place)
-        if decision.id is None and not any(_is_again(decision.outline, one) for one in others):
-            drawn.append(decision)
-    return drawn
-
-
-def _is_again(outline: BaseGeometry, other: BaseGeometry) -> bool:
-    common = outline.intersection(other).area
-    return bool(common >= SAME_PLACE * (outline.area + other.area - common))
-
-
-class _Mover:
-    """Moves outlines of decisions into the CRS of a grid."""
-
-    def __init__(self, grid: Grid):
-        self.grid = grid
-        self.crs = None
-        self.extent = shapely.box(*grid.bounds)
-        if metres_a_unit(grid.crs) is None:
-            self.crs = Transformer.from_crs("EPSG:4326", grid.crs.to_wkt(), always_xy=True)
-
-    def __call__(self, outline: BaseGeometry) -> BaseGeometry:
-        moved = self._move(outline)
-        if not moved.intersects(self.extent):
-            raise DataError(
-                "the decisions hold an outline outside of the map, from "
-                f"{', '.join(f'{value:g}' for value in outline.bounds)}"
-            )
-        return moved
-
-    def _move(self, outline: BaseGeometry) -> BaseGeometry:
-        if self.crs is None:
-            return affine_transform(outline, self.grid.transform.to_shapely())
-        moved = shapely.transform(outline, self.crs.transform, interleaved=False)
-        if not self.grid.crs.is_geographic:
-            return moved
-        # Grids near 180 degrees may count on beyond, files of decisions do not.
-        west, _, east, _ = moved.bounds
-        turn = 360 * round((self.grid.middle_longitude - (west + east) / 2) / 360)
-        return shapely.affinity.translate(moved, turn)
-
-
 def _accept(
     table: GeoDataFrame, outlines: Sequence[BaseGeometry | None], grid: Grid
 ) -> GeoDataFrame:
@@ -278,7 +183,7 @@ def _accept(
 
 
 def _add_drawn(
-    accepted: GeoDataFrame, drawn: Sequence[Decision], to_grid: _Mover, grid: Grid
+    accepted: GeoDataFrame, drawn: Sequence[Decision], to_grid: OutlineMover, grid: Grid
 ) -> GeoDataFrame:
     import geopandas
     import pandas

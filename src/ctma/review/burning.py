@@ -17,11 +17,25 @@ from ctma.scene.strips import row_windows
 from ctma.types import Pixels
 
 
-def burn(outlines: Sequence[BaseGeometry], transform: Affine, shape: tuple[int, int]) -> Pixels:
-    """A mask (H, W): 1 where the centre of a pixel lies in an outline."""
+def burn(
+    outlines: Sequence[BaseGeometry],
+    transform: Affine,
+    shape: tuple[int, int],
+    all_touched: bool = False,
+) -> Pixels:
+    """A mask (H, W): 1 where the centre of a pixel lies in an outline.
+
+    Args:
+        outlines: The outlines.
+        transform: From columns and rows to the outlines' coordinates.
+        shape: Height and width of the mask.
+        all_touched: Whether each pixel counts that an outline touches.
+    """
     if not outlines:
         return np.zeros(shape, np.uint8)
-    burned: Pixels = rasterize(outlines, out_shape=shape, transform=transform, dtype=np.uint8)
+    burned: Pixels = rasterize(
+        outlines, out_shape=shape, transform=transform, dtype=np.uint8, all_touched=all_touched
+    )
     return burned
 
 

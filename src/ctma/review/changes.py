@@ -10,8 +10,26 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from ctma.review.degrees import Degrees
-from ctma.scene.finished import Pictures
+from ctma.scene.finished import Pictures, frame
 from ctma.types import Pixels
+
+AROUND = 0.3
+"""Surroundings of a change on a page, as a share of its longer side."""
+
+LEAST_SIDE, MOST_SIDE = 160, 640
+"""Smallest side of a change's window, and largest side of its pictures, in pixels."""
+
+
+def shown_window(
+    bounds: tuple[float, ...], size: tuple[int, int]
+) -> tuple[Window, tuple[int, int]]:
+    """The window that a page shows around a change, and the height and width of its pictures.
+
+    Args:
+        bounds: First column, first row, last column, last row of the change.
+        size: Columns and rows of the place.
+    """
+    return frame(bounds, size, AROUND, LEAST_SIDE, MOST_SIDE)
 
 
 class MappedChange(NamedTuple):

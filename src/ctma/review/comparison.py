@@ -24,19 +24,14 @@ from ctma.review.changes import MappedChange, ReviewedMap
 from ctma.review.matching import KINDS, Match, match
 from ctma.review.page import fill_page
 from ctma.review.scenes import place_of
-from ctma.scene.finished import (
-    DatePictures,
-    FinishedMap,
-    read_finished,
-    read_polygons,
-    write_polygons,
-)
+from ctma.scene.finished import DatePictures, FinishedMap, read_finished
 from ctma.scene.grid import Grid
 from ctma.scene.names import is_map
 from ctma.scene.polygons import GroundArea
 from ctma.scene.rasters import raster_settings
 from ctma.scene.strips import NO_DATA, row_windows
 from ctma.scene.styles import style_kinds
+from ctma.scene.tables import read_polygons, write_polygons
 from ctma.types import Pixels, Progress, ignore
 
 if TYPE_CHECKING:

@@ -23,9 +23,8 @@ from ctma._version import __version__
 from ctma.errors import SettingError, UnknownNameError, warn
 from ctma.figures.colours import colour_probability
 from ctma.files import refuse_existing, whole_file
-from ctma.review.changes import MappedChange, Place, ReviewedMap
+from ctma.review.changes import MOST_SIDE, MappedChange, Place, ReviewedMap, shown_window
 from ctma.review.maps import open_map
-from ctma.scene.finished import frame
 from ctma.scene.names import PAGE
 from ctma.scene.source import OVERVIEW_SIDE
 from ctma.scene.strips import NO_DATA, STEPS
@@ -34,12 +33,6 @@ from ctma.types import Pixels, Progress, ignore
 
 ORDERS = ("doubt", "area", "place")
 """Orders of the list: nearest to the threshold first, largest first, from top to bottom."""
-
-AROUND = 0.3
-"""What a change's pictures show around the change, as a share of its longer side."""
-
-LEAST_SIDE, MOST_SIDE = 160, 640
-"""Sides of a change's pictures in pixels; larger changes are reduced to the second."""
 
 READING_ROWS = 256
 """Rows of the map that are read from left to right before the next ones."""
@@ -222,7 +215,7 @@ def _describe_changes(
         change = shown[index]
         place = places[change.place]
         bounds, size = change.outline.bounds, (place.width, place.height)
-        window, shape = frame(bounds, size, AROUND, LEAST_SIDE, MOST_SIDE)
+        window, shape = shown_window(bounds, size)
         # The picture of a small place shows each pixel already.
         small = max(size) <= OVERVIEW_SIDE
         before, after = (None, None) if small else place.read(window, shape)

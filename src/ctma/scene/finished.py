@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import sqlite3
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,23 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 from pydantic import BaseModel, PositiveInt, ValidationError
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from ctma.data.scaling import Scaling
-from ctma.errors import DataError, OutputError, SceneError, first_line, warn
-from ctma.files import fingerprint, spread_fingerprint, whole_file
+from ctma.errors import DataError, SceneError, first_line, warn
+from ctma.files import fingerprint, spread_fingerprint
 from ctma.scene.grid import Grid
-from ctma.scene.layer import fixed_date, plain_path
 from ctma.scene.names import RASTERS, SUMMARY
 from ctma.scene.plan import Date, to_picture
 from ctma.scene.rasters import open_raster, raster_errors
-from ctma.scene.settings import POLYGON_DRIVERS
 from ctma.scene.source import Source
-from ctma.scene.styles import Style, add_style
+from ctma.scene.tables import find_polygons, read_polygons
 from ctma.types import Pixels
 
 if TYPE_CHECKING:
@@ -84,72 +79,6 @@ class FinishedMap:
             return changes.to_crs(self.grid.crs.to_wkt())
         except ValueError as error:
             raise DataError(f"{self.polygons}: has no CRS; make the map anew") from error
-
-
-def read_polygons(path: Path) -> GeoDataFrame:
-    """Reads a file of polygons in any format that ctma writes or OGR reads.
-
-    Raises:
-        DataError: If the file is not there or cannot be read.
-    """
-    import geopandas
-
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        if path.suffix == ".parquet":
-            return geopandas.read_parquet(path)
-        with plain_path(path) as plain:
-            table = geopandas.read_file(plain, layer=0)
-    except Exception as error:
-        raise DataError(f"{path}: cannot be read as polygons ({first_line(error)})") from error
-    if not isinstance(table, geopandas.GeoDataFrame):
-        raise DataError(f"{path}: holds a table without polygons")
-    return table
-
-
-def write_polygons(
-    polygons: GeoDataFrame, path: Path, layer: str, style: Style, kind: str = "MultiPolygon"
-) -> None:
-    """Writes polygons with their attributes, whole or not at all.
-
-    Args:
-        polygons: The polygons.
-        path: The file; its suffix is one of ``POLYGON_DRIVERS``.
-        layer: The name of the layer, in formats that have one.
-        style: How QGIS draws the layer, in formats that can say so.
-        kind: ``"Polygon"``, or ``"MultiPolygon"`` where some have several parts.
-
-    Raises:
-        OutputError: If the file cannot be written.
-    """
-    form = path.suffix[1:]
-    # In memory first: GDAL does not report all statements that fail on a disk.
-    content = io.BytesIO()
-    try:
-        if form == "parquet":
-            polygons.to_parquet(content)
-        else:
-            options: dict[str, Any] = {"RFC7946": "YES"} if form == "geojson" else {}
-            options |= {"geometry_type": kind, "promote_to_multi": kind == "MultiPolygon"}
-            with fixed_date():
-                polygons.to_file(content, driver=POLYGON_DRIVERS[form], layer=layer, **options)
-    except (DataSourceError, DataLayerError, FeatureError) as error:
-        raise OutputError(f"cannot write {path}: {first_line(error)}") from error
-    written = content.getvalue()
-    if form == "gpkg":
-        with closing(sqlite3.connect(":memory:")) as database:
-            database.deserialize(written)
-            add_style(database, layer, style)
-            written = database.serialize()
-    with whole_file(path) as part:
-        part.write_bytes(written)
-
-
-def find_polygons(folder: Path) -> Path | None:
-    """The file of changes in a folder, ``None`` if there is none."""
-    files = (folder / f"changes.{form}" for form in POLYGON_DRIVERS)
-    return next((path for path in files if path.is_file()), None)
 
 
 def read_finished(folder: str | Path) -> FinishedMap:
@@ -262,7 +191,7 @@ class DatePictures:
         before: str | Path | None = None,
         after: str | Path | None = None,
     ):
-        self.folder = finished.folder
+        self.finished = finished
         self.summary = finished.summary
         with ExitStack() as stack:
             self.sources = [
@@ -296,14 +225,13 @@ class DatePictures:
     def _open(
         self, stack: ExitStack, date: str, moved: str | Path | None
     ) -> tuple[Source, Scaling] | None:
-        entry = self.summary[date]
-        path = str(moved or _find(self.folder, entry))
         try:
+            described = find_date(self.finished, date, moved)
+            path = described.path
             raster = stack.enter_context(open_raster(path))
-            if max(entry["bands"]) > raster.count:
-                raise SceneError(f"{path}: has no band {max(entry['bands'])}, which the map shows")
-            described = _describe(path, entry)
-            _warn_of_changes(path, entry)
+            if max(described.bands) > raster.count:
+                raise SceneError(f"{path}: has no band {max(described.bands)}, which the map shows")
+            _warn_of_changes(path, self.summary[date])
             holes = self.summary["nodata"], self.summary["nodata_any"]
             source = Source(raster, described.grid, described.bands, *holes)
             return stack.enter_context(source), described.scaling
@@ -312,6 +240,21 @@ class DatePictures:
                 raise
             warn(f"{date}: {error}; the pictures go without, or name where it is as `{date}`")
             return None
+
+
+def find_date(finished: FinishedMap, date: str, moved: str | Path | None = None) -> Date:
+    """How a date of a map is read.
+
+    Args:
+        finished: The map.
+        date: One of ``DATES``.
+        moved: Where the raster lies now; by default where it lay.
+
+    Raises:
+        SceneError: If the summary's grid cannot be read.
+    """
+    entry = finished.summary[date]
+    return _describe(str(moved or _find(finished.folder, entry)), entry)
 
 
 def _find(folder: Path, entry: dict[str, Any]) -> str:

@@ -168,9 +168,7 @@ def make_plan(
             moved = _take_out(shift, sources[1], chosen[1], holes, f"{before} and {after}")
             sources[1] = stack.enter_context(moved)
             grids[1] = moved.grid
-        scalings = [
-            _scaling(source, settings.scale, usage, date) for date, source in enumerate(sources)
-        ]
+        scalings = _scalings(sources, settings.scale, usage)
         clipped = max(_clipped_share(source, settings.scale) for source in sources)
         disparity = _disparity(sources, scalings, settings.scale is None and usage.ranges is None)
         pictures = (
@@ -306,8 +304,10 @@ def _scaled(
     return scaling.apply(values), valid
 
 
-def _scaling(source: Source, scale: tuple[float, float] | None, usage: Usage, date: int) -> Scaling:
+def _scalings(
+    sources: list[Source], scale: tuple[float, float] | None, usage: Usage
+) -> list[Scaling]:
+    """The scaling of each date: the given one, or that of ``find_scaling``."""
     if scale is None:
-        return find_scaling(source, usage, date)
-    low, high = ((value,) * len(source.bands) for value in scale)
-    return Scaling(low, high)
+        return [find_scaling(source, usage, date) for date, source in enumerate(sources)]
+    return [Scaling(*((value,) * len(source.bands) for value in scale)) for source in sources]
