@@ -21,6 +21,7 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 from ctma import create_model, save_model
 from ctma.data.synthetic import write_synthetic
 from support import commands
+from support.browser import browser, visit  # noqa: F401
 from support.golden import golden_state
 
 

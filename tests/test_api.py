@@ -15,6 +15,8 @@ from ctma.errors import CtmaError, ImageError
 from support.images import random_image
 
 PUBLIC = [
+    "Adaptation",
+    "AdaptationSettings",
     "Agreement",
     "AppliedDecisions",
     "BenchmarkEstimate",
@@ -32,11 +34,13 @@ PUBLIC = [
     "Engine",
     "EvaluationResult",
     "FilePrediction",
+    "Gain",
     "HowScored",
     "ImageError",
     "KeptScore",
     "LabelSettings",
     "LabelledScene",
+    "Learning",
     "MapComparison",
     "MaskScores",
     "MissingExtraError",
@@ -64,6 +68,7 @@ PUBLIC = [
     "UnknownNameError",
     "Usage",
     "__version__",
+    "adapt",
     "apply_decisions",
     "bench",
     "calibrate",
@@ -135,7 +140,7 @@ FUNCTIONS = {
 def test_every_command_has_its_function():
     commands = {command.name for command in app.registered_commands}
     commands |= {group.name for group in app.registered_groups}
-    assert len(commands) == 18
+    assert len(commands) == 19
     missing = {name for name in commands if FUNCTIONS.get(name, name) not in PUBLIC}
     assert missing == set()
 

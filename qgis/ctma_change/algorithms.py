@@ -21,7 +21,7 @@ from qgis.core import (
 from .program import find_program, run
 
 SETTING = "CTMA_PROGRAM"
-ORDERS = ["doubt", "area", "place"]
+ORDERS = ["doubt", "area", "place", "learn"]
 
 LAYERS = QgsProcessingOutputRasterLayer, QgsProcessingOutputVectorLayer
 FOLDER = QgsProcessingParameterFile.Behavior.Folder
@@ -191,6 +191,111 @@ class CompareMaps(Algorithm):
         }
 
 
+class LabelsFromPolygons(Algorithm):
+    """``ctma prepare labels BEFORE AFTER LABELS``."""
+
+    key, title = "labels", "Labels from polygons"
+    about = (
+        "Cuts two rasters and polygons of change into tiles, to learn from and to score. Held-out "
+        "tiles share no ground with the others. Pixels outside the labelled area have no label."
+    )
+
+    def initAlgorithm(self, configuration=None):
+        add = self.addParameter
+        add(QgsProcessingParameterRasterLayer("BEFORE", "Raster before"))
+        add(QgsProcessingParameterRasterLayer("AFTER", "Raster after"))
+        add(QgsProcessingParameterFile("LABELS", "Polygons of change"))
+        add(QgsProcessingParameterFile("EXTENT", "Polygons of what was labelled", optional=True))
+        add(QgsProcessingParameterString("WHERE", "Choose by attributes", None, optional=True))
+        add(QgsProcessingParameterString("BANDS", "Names of the bands", None, optional=True))
+        _add_cutting(self)
+
+    def command(self, parameters, context):
+        arguments = ["prepare", "labels"]
+        for name in ("BEFORE", "AFTER"):
+            arguments.append(self.parameterAsRasterLayer(parameters, name, context).source())
+        arguments.append(self.parameterAsString(parameters, "LABELS", context))
+        for name in ("EXTENT", "WHERE", "BANDS"):
+            if text := self.parameterAsString(parameters, name, context):
+                arguments += [f"--{name.lower()}", text]
+        return _cut(self, arguments, parameters, context)
+
+
+class LabelsFromReview(Algorithm):
+    """``ctma prepare labels OUT --reviewed``."""
+
+    key, title = "reviewedlabels", "Labels from a review"
+    about = (
+        "Cuts the rasters of a map into tiles, with what a reviewer decided as their labels. What "
+        "the reviewer did not see has no label."
+    )
+
+    def initAlgorithm(self, configuration=None):
+        self.addParameter(QgsProcessingParameterFile("MAP", "Folder of the map", FOLDER))
+        self.addParameter(QgsProcessingParameterFile("DECISIONS", "Decisions"))
+        _add_cutting(self)
+
+    def command(self, parameters, context):
+        folder, decisions = (
+            self.parameterAsString(parameters, name, context) for name in ("MAP", "DECISIONS")
+        )
+        arguments = ["prepare", "labels", folder, "--reviewed", decisions]
+        return _cut(self, arguments, parameters, context)
+
+
+class Adapt(Algorithm):
+    """``ctma adapt``."""
+
+    key, title = "adapt", "Learn from labels"
+    about = (
+        "Adapts weights to a place, and says what was gained on held-out tiles. The folder is then "
+        "the weights of a new change map. The old weights stay as they are."
+    )
+
+    def initAlgorithm(self, configuration=None):
+        add = self.addParameter
+        add(QgsProcessingParameterFile("DATA", "Folder of labels", FOLDER))
+        add(QgsProcessingParameterString("CHECKPOINT", "Weights, by name or file", "ctma-lite"))
+        add(QgsProcessingParameterFile("REHEARSE", "Former data", FOLDER, optional=True))
+        add(_number("MINUTES", "Minutes", 10.0, 0.1))
+        add(_number("MOST_LOSS", "Largest loss of F1 elsewhere, percent", 0.5, 0))
+        add(QgsProcessingParameterBoolean("CALIBRATE", "Adapt the threshold alone", False))
+        add(QgsProcessingParameterFolderDestination("OUTPUT", "Folder of the new weights"))
+
+    def command(self, parameters, context):
+        folder = self.parameterAsString(parameters, "OUTPUT", context)
+        checkpoint, data = (
+            self.parameterAsString(parameters, name, context) for name in ("CHECKPOINT", "DATA")
+        )
+        arguments = ["adapt", checkpoint, "--data", data, "-o", folder, "--overwrite"]
+        if former := self.parameterAsString(parameters, "REHEARSE", context):
+            arguments += ["--rehearse", former]
+        for name, option in (("MINUTES", "--minutes"), ("MOST_LOSS", "--most-loss")):
+            arguments += [option, str(self.parameterAsDouble(parameters, name, context))]
+        if self.parameterAsBoolean(parameters, "CALIBRATE", context):
+            arguments.append("--calibrate-only")
+        return arguments, {"OUTPUT": folder}
+
+
+def _add_cutting(algorithm):
+    """Adds the parameters of ``_cut``."""
+    algorithm.addParameter(_number("TILE", "Side of a tile, pixels", 256, 64))
+    algorithm.addParameter(_number("HOLDOUT", "Share to hold out for scores", 0.2, 0, 1))
+    algorithm.addParameter(QgsProcessingParameterBoolean("ADD", "Add to labels there", False))
+    algorithm.addParameter(QgsProcessingParameterFolderDestination("OUTPUT", "Folder of labels"))
+
+
+def _cut(algorithm, arguments, parameters, context):
+    """The command with how tiles are cut, and its result."""
+    folder = algorithm.parameterAsString(parameters, "OUTPUT", context)
+    arguments += ["-o", folder]
+    arguments += ["--tile", str(algorithm.parameterAsInt(parameters, "TILE", context))]
+    arguments += ["--holdout", str(algorithm.parameterAsDouble(parameters, "HOLDOUT", context))]
+    if algorithm.parameterAsBoolean(parameters, "ADD", context):
+        arguments.append("--add")
+    return arguments, {"OUTPUT": folder}
+
+
 def _number(name, title, default, least, most=None):
     """A number; whole where its default is, and optional where it has none."""
     kinds = QgsProcessingParameterNumber.Type
@@ -201,4 +306,6 @@ def _number(name, title, default, least, most=None):
     )
 
 
-ALGORITHMS = (ChangeMap, ReviewPage, ApplyDecisions, CompareMaps)
+ALGORITHMS = (
+    ChangeMap, ReviewPage, ApplyDecisions, CompareMaps, LabelsFromPolygons, LabelsFromReview, Adapt,
+)  # fmt: skip

@@ -10,6 +10,11 @@ from ctma._version import __version__ as __version__
 from ctma.errors import extras
 
 if TYPE_CHECKING:
+    from ctma.adaptation.adapt import Adaptation as Adaptation
+    from ctma.adaptation.adapt import AdaptationSettings as AdaptationSettings
+    from ctma.adaptation.adapt import Gain as Gain
+    from ctma.adaptation.adapt import adapt as adapt
+    from ctma.adaptation.learning import Learning as Learning
     from ctma.adaptation.preparation import LabelledScene as LabelledScene
     from ctma.adaptation.preparation import LabelSettings as LabelSettings
     from ctma.adaptation.preparation import prepare_labels as prepare_labels
@@ -98,6 +103,8 @@ if TYPE_CHECKING:
 
 
 _PUBLIC = {
+    "Adaptation": "ctma.adaptation.adapt",
+    "AdaptationSettings": "ctma.adaptation.adapt",
     "Agreement": "ctma.review.decisions",
     "AppliedDecisions": "ctma.review.apply",
     "BenchmarkEstimate": "ctma.benchmark.matrix",
@@ -115,11 +122,13 @@ _PUBLIC = {
     "Engine": "ctma.engines.engine",
     "EvaluationResult": "ctma.evaluation.report",
     "FilePrediction": "ctma.inference.batch",
+    "Gain": "ctma.adaptation.adapt",
     "HowScored": "ctma.evaluation.records",
     "ImageError": "ctma.errors",
     "KeptScore": "ctma.evaluation.records",
     "LabelSettings": "ctma.adaptation.preparation",
     "LabelledScene": "ctma.adaptation.preparation",
+    "Learning": "ctma.adaptation.learning",
     "MapComparison": "ctma.review.comparison",
     "MaskScores": "ctma.evaluation.masks",
     "MissingExtraError": "ctma.errors",
@@ -146,6 +155,7 @@ _PUBLIC = {
     "TrainingResult": "ctma.training.keeper",
     "UnknownNameError": "ctma.errors",
     "Usage": "ctma.models.usage",
+    "adapt": "ctma.adaptation.adapt",
     "apply_decisions": "ctma.review.apply",
     "bench": "ctma.evaluation.speed",
     "calibrate": "ctma.evaluation.calibration",

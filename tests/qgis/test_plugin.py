@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 def test_the_plugin_is_small_imports_no_torch_and_fits_newer_versions_of_qgis():
     sources = {path: path.read_text() for path in PLUGIN.glob("*.py")}
-    assert sum(len(text.splitlines()) for text in sources.values()) <= 400
+    assert sum(len(text.splitlines()) for text in sources.values()) <= 500
     imported = {
         name.split(".")[0]
         for text in sources.values()

@@ -417,7 +417,7 @@ def test_initial_weights_that_know_their_distance_ask_for_the_datas(tiny_data, t
 @pytest.mark.parametrize(
     ("settings", "options", "expected"),
     [
-        (["model.bands=4"], {}, "takes 4 bands .*, images have 3"),
+        (["model.bands=4"], {}, "the network takes 4"),
         ([], {"devices": 6}, "6 devices"),
         ([], {"device": "abacus"}, "`device` 'abacus' is not here"),
         ([], {"precision": "half"}, "unknown precision"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ from shapely.geometry.base import BaseGeometry
 
 from ctma.errors import DataError, SettingError
 from ctma.review.changes import shown_window
-from ctma.review.decisions import read_decisions
+from ctma.review.decisions import Decision, read_decisions
+from ctma.review.teaching import STILL
 from ctma.review.verdicts import Judged, OutlineMover, find_drawn, judge_changes
 from ctma.scene.finished import FinishedMap
 from ctma.scene.grid import Grid
@@ -25,7 +26,8 @@ class Reviewed(NamedTuple):
 
     Attributes:
         changed: Change that is right, as mended, and change that was drawn.
-        seen: The windows that the page showed around changes with a verdict and drawn changes.
+        seen: The windows that the page showed around changes with a verdict, around drawn changes,
+            and of places without a change where the reviewer agreed.
         ignored: Changes that are unsure, disputed or without a verdict.
     """
 
@@ -57,14 +59,26 @@ def read_reviewed(finished: FinishedMap, paths: Sequence[Path]) -> Reviewed:
         for one, traced in zip(judged, table.geometry, strict=True)
     ]
     decided = _with_verdict(judged, outlines, DECIDED)
-    if not decided and not drawn:
+    still = [*_find_still(files, to_grid, drawn)]
+    if not decided and not drawn and not still:
         raise DataError(f"{paths[0]}: no change is called right or wrong, and none is drawn")
-    seen = [_shown(outline, finished.grid) for outline in (*decided, *drawn)]
+    seen = [_shown(outline, finished.grid) for outline in (*decided, *drawn, *still)]
     right = _with_verdict(judged, outlines, ("right",))
     pairs = zip(judged, outlines, strict=True)
     return Reviewed(
         [*right, *drawn], seen, [outline for one, outline in pairs if one.verdict not in DECIDED]
     )
+
+
+def _find_still(
+    files: Sequence[Sequence[Decision]], to_grid: OutlineMover, drawn: Sequence[BaseGeometry]
+) -> Iterator[BaseGeometry]:
+    """Places without a change on the map, where the reviewer agreed or drew the change."""
+    for decision in (one for decisions in files for one in decisions if one.kind == STILL):
+        outline = to_grid(decision.outline)
+        mended = decision.verdict == "wrong" and any(map(outline.intersects, drawn))
+        if decision.verdict == "right" or mended:
+            yield outline
 
 
 def _with_verdict(

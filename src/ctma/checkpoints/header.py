@@ -46,6 +46,10 @@ class Header(Usage):
             equals the float32 mask.
         training_data: Name, fingerprint and size of the training data.
         initial_weights: Name and fingerprint of the checkpoint that training started from, if any.
+        adapts: Only of an adapter, which holds differences to the weights of another checkpoint:
+            the name or path of that checkpoint, the way there from the adapter's folder, and the
+            fingerprint of its file.
+        adaptation: What an adapter learned, and what it cost elsewhere.
         recipe: The full training recipe.
         epoch: Number of finished epochs, counted from 1.
         scores: Measured scores, each with its split, protocol, threshold and data fingerprint.
@@ -62,6 +66,8 @@ class Header(Usage):
     agreement: dict[str, float] = Field(default_factory=dict)
     training_data: dict[str, Any] = Field(default_factory=dict)
     initial_weights: dict[str, str] = Field(default_factory=dict)
+    adapts: dict[str, str] = Field(default_factory=dict)
+    adaptation: dict[str, Any] = Field(default_factory=dict)
     recipe: dict[str, Any] = Field(default_factory=dict)
     epoch: int | None = None
     scores: list[dict[str, Any]] = Field(default_factory=list)

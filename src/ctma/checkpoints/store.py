@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from ctma.checkpoints.header import (
     RELEASED_SUFFIXES,
     Header,
     find_checkpoint,
+    is_shipped,
     read_header,
+    shipped_models,
 )
 from ctma.checkpoints.released import find_unsaid, load_released
 from ctma.checkpoints.weights import checksum, load_weights
@@ -31,14 +33,16 @@ from ctma.errors import (
     first_line,
     warn,
 )
-from ctma.files import whole_file
+from ctma.files import file_fingerprint, find_way, whole_file
 from ctma.models.base import ChangeNetwork, check_network
 from ctma.models.layers import channels_last
 from ctma.models.registry import create_model
 from ctma.models.usage import Usage
 
 _USAGE = tuple(Usage.model_fields)
-_OWN = {"network", "arguments", "ctma_version", "format_version", "checksum", *_USAGE}
+_OWN = {
+    "network", "arguments", "ctma_version", "format_version", "checksum", "adapts", *_USAGE,
+}  # fmt: skip
 _PROVENANCE = Header.model_fields.keys() - _OWN
 """Names of the header fields besides the network and its usage."""
 
@@ -90,9 +94,86 @@ def save_model(
         checksum=checksum(weights),
         **{**network.provenance, **provenance, **dict(network.usage)},
     )
+    _write(Path(path), weights, header)
+
+
+def save_adapter(
+    path: str | Path,
+    network: ChangeNetwork,
+    original: Path,
+    names: Sequence[str],
+    **provenance: Any,
+) -> None:
+    """Writes what a network learned beyond another checkpoint, in half precision.
+
+    ``load_model`` adds the differences to the weights of the other checkpoint, which must still be
+    there.
+
+    Args:
+        path: A ``.safetensors`` path.
+        network: The network with its new weights.
+        original: The checkpoint with the other weights.
+        names: Names of the weights that differ.
+        **provenance: Fields of ``Header``, as of ``save_model``.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    known, state = load_model(original).state_dict(), network.state_dict()
+    differences = {
+        name: (state[name].detach().cpu() - known[name]).half().contiguous() for name in names
+    }
+    shipped = original.stem in shipped_models() and is_shipped(original)
+    header = Header(
+        network=network.name,
+        arguments=network.arguments,
+        adapts={
+            "name": original.stem if shipped else str(original.resolve()),
+            "way": find_way(original, Path(path).parent) or "",
+            "fingerprint": file_fingerprint(original),
+        },
+        ctma_version=__version__,
+        checksum=checksum(differences),
+        **{**network.provenance, **provenance, **dict(network.usage)},
+    )
+    _write(Path(path), differences, header)
+
+
+def find_adapted(header: Header, path: Path) -> Path:
+    """Finds the checkpoint that an adapter belongs to.
+
+    Args:
+        header: The header of the adapter.
+        path: The file of the adapter.
+
+    Raises:
+        CheckpointError: If the checkpoint is not there, or is not the one that was adapted.
+    """
+    name, way = header.adapts["name"], header.adapts.get("way")
+    original = find_checkpoint(name)
+    if not original.is_file() and way:
+        original = path.parent / way
+    if not original.is_file():
+        raise CheckpointError(f"{path}: adapts {name}, which is not there any more")
+    if file_fingerprint(original) != header.adapts["fingerprint"]:
+        raise CheckpointError(f"{path}: adapts another {name} than the one that is there now")
+    return original
+
+
+def add_differences(differences: Mapping[str, Tensor], original: Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint plus the differences that an adapter holds."""
+    weights = dict(load_model(original).state_dict())
+    for name, difference in differences.items():
+        if name not in weights or weights[name].shape != difference.shape:
+            raise CheckpointError(f"{original}: has no weight for the adapter's {name}")
+        weights[name] = weights[name] + difference.float()
+    return weights
+
+
+def _write(path: Path, weights: Mapping[str, Tensor], header: Header) -> None:
     with whole_file(path) as part:
         try:
-            save_file(weights, part, metadata={KEY: header.model_dump_json()})
+            save_file(dict(weights), part, metadata={KEY: header.model_dump_json()})
         except SafetensorError as error:
             raise OutputError(f"cannot write {path}: {first_line(error)}") from error
 
@@ -126,7 +207,8 @@ def load_model(path: str | Path, arguments: Mapping[str, Any] | None = None) -> 
     except (CtmaError, TypeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     weights = load_file(path)
-    load_weights(network, weights, path)
+    whole = weights if not header.adapts else add_differences(weights, find_adapted(header, path))
+    load_weights(network, whole, path)
     if header.checksum and header.checksum != checksum(weights):
         raise CheckpointError(f"{path}: is damaged, its weights do not fit its checksum")
     network.provenance = header.model_dump(exclude=_OWN)

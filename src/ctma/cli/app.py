@@ -9,6 +9,7 @@ import typer
 
 from ctma._version import __version__
 from ctma.cli.commands import (
+    adapt,
     bench,
     benchmark,
     calibrate,
@@ -61,6 +62,7 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(benchmark.app, name="benchmark")
 app.command("compare")(compare.compare)
+app.command("adapt")(adapt.adapt)
 app.command("calibrate")(calibrate.calibrate)
 app.command("predict")(predict.predict)
 app.command("review")(review.review)

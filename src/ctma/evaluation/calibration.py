@@ -139,7 +139,7 @@ class LogitHistogram:
 
     def f1(self, threshold: float, temperature: float = 1.0, offset: float = 0.0) -> float:
         """F1 of the mask where the probability exceeds a threshold."""
-        mask = self._probability(temperature, offset) > threshold
+        mask = self.mask(threshold, temperature, offset)
         still, changed = self.counts.astype(int)
         return Scores(
             true_positive=int(changed[mask].sum()),
@@ -147,6 +147,18 @@ class LogitHistogram:
             false_negative=int(changed[~mask].sum()),
             true_negative=int(still[~mask].sum()),
         ).f1
+
+    def mask(
+        self, threshold: float, temperature: float = 1.0, offset: float = 0.0
+    ) -> NDArray[np.bool_]:
+        """Whether the logits of each bin are change at a threshold."""
+        return self._probability(temperature, offset) > threshold
+
+    def without(self, other: LogitHistogram) -> LogitHistogram:
+        """A histogram without the pixels of another one, which were counted too."""
+        rest = LogitHistogram()
+        rest.counts = self.counts - other.counts
+        return rest
 
     def _probability(self, temperature: float, offset: float) -> NDArray[np.float64]:
         return 1 / (1 + np.exp(-self.centres / temperature - offset))

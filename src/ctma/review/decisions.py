@@ -35,6 +35,7 @@ class Decision(BaseModel):
         seconds: How long the reviewer looked.
         repeat: Whether the change was shown for a second time.
         mended: Whether the reviewer changed the outline.
+        kind: ``"still"`` for a place that shows no change on the map.
         outline: The polygon, in degrees (WGS84), or in pixels where the map has no CRS.
     """
 
@@ -49,6 +50,7 @@ class Decision(BaseModel):
     seconds: float = 0.0
     repeat: bool = False
     mended: bool = False
+    kind: str = ""
     outline: BaseGeometry
 
     @property

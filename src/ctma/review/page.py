@@ -25,14 +25,16 @@ from ctma.figures.colours import colour_probability
 from ctma.files import refuse_existing, whole_file
 from ctma.review.changes import MOST_SIDE, MappedChange, Place, ReviewedMap, shown_window
 from ctma.review.maps import open_map
+from ctma.review.teaching import STILL, rank_by_teaching
 from ctma.scene.names import PAGE
 from ctma.scene.source import OVERVIEW_SIDE
 from ctma.scene.strips import NO_DATA, STEPS
 from ctma.settings import check_count
 from ctma.types import Pixels, Progress, ignore
 
-ORDERS = ("doubt", "area", "place")
-"""Orders of the list: nearest to the threshold first, largest first, from top to bottom."""
+ORDERS = ("doubt", "area", "place", "learn")
+"""Orders of the list: nearest to the threshold first, largest first, from top to bottom, and places
+whose labels teach most, with places that show no change."""
 
 READING_ROWS = 256
 """Rows of the map that are read from left to right before the next ones."""
@@ -86,7 +88,7 @@ def write_review(
         folder: The folder that ``predict_scene`` or ``predict_files`` wrote.
         output: The HTML file; by default ``review.html`` in the folder.
         most: Largest number of changes on the page, the first ones by ``order``.
-        order: One of ``ORDERS``: ``"doubt"``, ``"area"`` or ``"place"``.
+        order: One of ``ORDERS``: ``"doubt"``, ``"area"``, ``"place"`` or ``"learn"``.
         repeat: Share of the changes to show twice, in [0, 1].
         before: Where the raster or the images before lie now; by default where they lay.
         after: Where the raster or the images after lie now.
@@ -123,7 +125,7 @@ def fill_page(
     places = _choose_places(reviewed, shown, most)
     data = _describe(reviewed, shown, places, order, repeat, on_progress)
     for noun, some, all_of in (
-        ("changes", shown, reviewed.changes),
+        ("changes", [one for one in shown if one.kind != STILL], reviewed.changes),
         ("pairs of images", places, reviewed.places),
     ):
         if len(some) < len(all_of):
@@ -145,6 +147,8 @@ def _check(most: int, order: str, repeat: float) -> None:
 
 
 def _choose(reviewed: ReviewedMap, most: int, order: str) -> list[MappedChange]:
+    if order == "learn":
+        return rank_by_teaching(reviewed)[:most]
     ranks: dict[str, Callable[[MappedChange], Any]] = {
         "doubt": lambda change: abs((change.mean or 0) - reviewed.threshold),
         "area": lambda change: -change.area,
@@ -226,6 +230,7 @@ def _describe_changes(
             "area": round(change.area, 1),
             "mean": None if change.mean is None else round(change.mean, 4),
             "kind": change.kind,
+            "rank": index,
             "reading": reading[id(change)],
             "outline": _rings(change, tolerance),
             "box": [window.col_off, window.row_off, window.width, window.height],

@@ -13,6 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ctma.errors import DataError
 from ctma.review.decisions import Decision
+from ctma.review.teaching import STILL
 from ctma.scene.grid import Grid, metres_a_unit
 
 DISPUTED, UNDECIDED = "disputed", "undecided"
@@ -51,7 +52,7 @@ def judge_changes(
     said: dict[Key, list[Decision]] = {change: [] for change in changes}
     for path, decisions in zip(paths, files, strict=True):
         for decision in decisions:
-            if decision.id is None:
+            if decision.id is None or decision.kind == STILL:
                 continue
             if decision.change not in said:
                 raise DataError(f"{path}: decides on change {decision.id}, which the map lacks")

@@ -35,7 +35,7 @@ def review(
     most: Annotated[int, typer.Option(min=1, help="Largest number of changes on the page.")] = 500,
     order: Annotated[
         str,
-        typer.Option(help="doubt (nearest to the threshold first), area or place."),
+        typer.Option(help="doubt (nearest to the threshold first), area, place or learn."),
     ] = "doubt",
     repeat: Annotated[
         str, typer.Option(help="Share of the changes to show twice, such as 5%.", metavar="SHARE")

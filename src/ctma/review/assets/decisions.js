@@ -83,6 +83,7 @@ function decisionsAsGeoJson() {
       if (!verdict && !note && !outline) continue;
       features.push(featureOf(data.places[change.place], outline ?? change.outline, {
         id: change.id, verdict: verdict ?? null, note, repeat, mended: Boolean(outline),
+        ...(change.kind && { kind: change.kind }),
         ...described(told),
       }));
     }

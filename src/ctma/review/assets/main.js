@@ -26,6 +26,7 @@ function sortEntries() {
     doubt: (change) => Math.abs((change.mean ?? 0) - data.threshold),
     area: (change) => -change.area,
     place: (change) => change.reading,
+    learn: (change) => change.rank,
   }[order];
   const sorted = data.changes
     .map((change, index) => ({ key: change.key, change: index, repeat: false }))
@@ -60,7 +61,7 @@ function isListed(entry) {
   return (
     mean >= Number($('least-probability').value) &&
     mean <= Number($('most-probability').value || 1) &&
-    change.area >= Number($('least-area').value) &&
+    (isStill(change) || change.area >= Number($('least-area').value)) &&
     (wanted === 'all' || wanted === verdict)
   );
 }
@@ -69,10 +70,16 @@ function listed() {
   return entries.filter((entry) => isListed(entry) || entry.key === current);
 }
 
+// A place that shows no change on the map, to learn from.
+function isStill(change) {
+  return change.kind === 'still';
+}
+
 function nameOf(entry) {
   if (entry.drawn) return entry.key;
-  const { id, place } = data.changes[entry.change];
-  return data.places.length > 1 ? `${data.places[place].name}, change ${id}` : `change ${id}`;
+  const change = data.changes[entry.change];
+  const name = `${isStill(change) ? 'place' : 'change'} ${change.id}`;
+  return data.places.length > 1 ? `${data.places[change.place].name}, ${name}` : name;
 }
 
 function describe(entry) {
@@ -85,6 +92,7 @@ function describe(entry) {
 
 function sizeOf(entry) {
   const { area, kind } = data.changes[entry.change];
+  if (isStill(data.changes[entry.change])) return ['no change on the map'];
   const unit = area === 1 ? data.unit.replace(/s$/, '') : data.unit;
   return [...(kind ? [kind] : []), `${area.toLocaleString('en')} ${unit}`];
 }
@@ -499,8 +507,12 @@ function start() {
   restore();
   sortEntries();
   $('title').textContent = data.title;
-  $('counted').textContent = data.total > data.changes.length
-    ? `${data.changes.length} of ${data.total} changes are on this page` : `${data.total} changes`;
+  const still = data.changes.filter(isStill).length;
+  const shown = data.changes.length - still;
+  const places = still ? `, and ${still} places without a change` : '';
+  $('counted').textContent = data.total > shown
+    ? `${shown} of ${data.total} changes are on this page${places}` : `${data.total} changes${places}`;
+  if (data.order === 'learn') $('order').append(new Option('what teaches most', 'learn'));
   $('order').value = order;
   $('reviewer').value = state.reviewer;
   $('area-unit').textContent = data.unit;

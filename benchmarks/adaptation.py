@@ -1,0 +1,154 @@
+"""What `ctma adapt` gains at a place, and what it costs elsewhere.
+
+    python benchmarks/adaptation.py --shared DIR -o FOLDER [--places europe] [--scenes 5 10]
+
+Places: Europe (pairs of 650 x 650) and New Zealand (512 x 512) of ``places/``, and SVCD (four
+pairs of 256 x 256 make a scene). For each seed, some scenes are the test and never seen. The
+others are corrected one by one: their labels are the truth. A fifth of the corrected scenes is
+held out by `ctma adapt`. Printed is F1 on the test: of the old weights, of a new threshold alone,
+and after learning, with the time; and F1 on the validation of LEVIR-CD, the data elsewhere. A
+second run does only what is missing.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ctma import evaluate, load
+from ctma.adaptation.adapt import AdaptationSettings, adapt
+from ctma.adaptation.learning import Learning
+from ctma.data.pairs import find_label_scale, read_change
+from ctma.data.readers import find_pairs
+from ctma.errors import CtmaError
+from ctma.evaluation.scoring import Scoring
+
+PLACES = {
+    "europe": ("places/europe", "test", None, 6, 1),
+    "new_zealand": ("places/new_zealand", "test", 0.2, 3, 1),
+    "svcd": ("svcd", "train", None, 30, 4),
+}
+"""Folder, split, metres a pixel, scenes of the test, pairs of a scene."""
+
+
+def scenes_of(shared, place):
+    """Scenes as lists of pairs."""
+    folder, split, _, _, size = PLACES[place]
+    pairs = find_pairs(shared / folder, split)
+    return [pairs[start : start + size] for start in range(0, len(pairs) - size + 1, size)]
+
+
+def write(folder, split, pairs):
+    for pair in pairs:
+        for kind, path in (("A", pair.before), ("B", pair.after), ("label", pair.change)):
+            target = folder / split / kind / f"{pair.name.replace('/', '-')}{path.suffix}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+
+
+def changed(scene):
+    scale = find_label_scale(scene)
+    return sum(int((read_change(pair.change, scale) == 1).sum()) for pair in scene)
+
+
+def lay_out(folder, shared, place, seed, count):
+    """The data of a cell: test, train and val; the order is that of a seed."""
+    scenes = scenes_of(shared, place)
+    order = np.random.default_rng(100 + seed).permutation(len(scenes))
+    tests = PLACES[place][3]
+    test, pool = order[:tests], order[tests : tests + count]
+    if len(pool) < count:
+        return None
+    # Held out is a fifth, of those that show change.
+    shown = [index for index in pool if changed(scenes[index])]
+    held = set(shown[:: max(1, len(shown) // max(1, count // 5))][: max(1, count // 5)])
+    for split, chosen in (
+        ("test", test), ("val", held), ("train", [one for one in pool if one not in held]),
+    ):  # fmt: skip
+        write(folder, split, [pair for index in chosen for pair in scenes[index]])
+    return folder
+
+
+def score(checkpoint, data, split, distance, folder):
+    predictor = load(checkpoint, engine="eager", precision="bf16")
+    scoring = Scoring(protocol="whole", ground_sample_distance=distance)
+    result = evaluate(predictor, data, split, scoring, output=folder / "score.json", overwrite=True)
+    return round(100 * result.record.scores.f1, 2)
+
+
+def measure(options, place, seed, count, way, learning):
+    folder = options.output / f"{place}-{seed}-{count}"
+    data, distance = folder / "data", PLACES[place][2]
+    if not data.is_dir() and lay_out(data, options.shared, place, seed, count) is None:
+        return None
+    levir = options.shared / "levir_cd_05m"
+    if way == "old":
+        checkpoint, took, said = options.checkpoint, 0.0, {}
+    else:
+        settings = AdaptationSettings(
+            calibrate_only=way == "threshold", learning=learning, most_loss=options.most_loss,
+            ground_sample_distance=distance,
+        )  # fmt: skip
+        start = time.monotonic()
+        try:
+            result = adapt(
+                options.checkpoint, data, folder / way, settings, overwrite=True,
+                rehearse=None if way == "alone" else levir,
+            )  # fmt: skip
+        except CtmaError as error:
+            return {"refused": str(error)}
+        took, checkpoint = time.monotonic() - start, result.checkpoint
+        said = {
+            "here": str(result.here), "share": result.share, "bytes": result.bytes,
+            "threshold": result.setting.threshold,
+        }  # fmt: skip
+    return {
+        "test": score(checkpoint, data, "test", distance, folder),
+        "levir": score(checkpoint, levir, "val", None, folder),
+        "seconds": round(took, 1),
+        **said,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shared", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--checkpoint", default="ctma-lite")
+    parser.add_argument("--places", nargs="+", default=["europe", "new_zealand"])
+    parser.add_argument("--scenes", nargs="+", type=int, default=[5, 10])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--ways", nargs="+", default=["old", "threshold", "learned"])
+    parser.add_argument("--most-loss", type=float, default=0.5)
+    parser.add_argument("--set", nargs="*", default=[], help="fields of Learning, as name=value")
+    parser.add_argument("--name", default="", help="a name for other settings")
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    fields = dict(one.split("=") for one in options.set)
+    kinds = {name: type(value) for name, value in Learning()}
+    learning = Learning(**{name: kinds[name](value) for name, value in fields.items()})
+    print(torch.get_num_threads(), "threads", flush=True)
+    file = options.output / "results.jsonl"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    done = {tuple(json.loads(line)["cell"]) for line in lines}
+    for count in options.scenes:
+        for seed in options.seeds:
+            for place in options.places:
+                for way in options.ways:
+                    cell = [place, count, seed, way + options.name]
+                    if tuple(cell) in done:
+                        continue
+                    found = measure(options, place, seed, count, way, learning)
+                    if found is not None:
+                        line = json.dumps({"cell": cell, **found})
+                        print(line, flush=True)
+                        with file.open("a") as out:
+                            out.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,333 @@
+"""Adapts a checkpoint to a place: learns from labelled tiles, and says what it cost elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import pydantic
+import torch
+
+from ctma.adaptation.learning import Learning, find_learnable, learn
+from ctma.adaptation.place import Place, Sight, open_place
+from ctma.adaptation.scores import Seen, Setting, choose_setting, standard_error
+from ctma.checkpoints.header import (
+    RELEASED_SUFFIXES,
+    RUN_BEST,
+    find_checkpoint,
+    read_header,
+    refuse_exported,
+)
+from ctma.checkpoints.store import find_adapted, save_adapter
+from ctma.errors import DataError, SettingError
+from ctma.files import check_folder, check_writable, file_fingerprint, refuse_existing, write_json
+from ctma.models.base import ChangeNetwork
+from ctma.settings import Settings, check_distance
+from ctma.types import Progress, Say, ignore
+
+RECORD = "adaptation.json"
+"""The record of an adaptation, beside its checkpoint."""
+
+SHARES = (1.0, 0.5, 0.25)
+"""Shares of what was learned: the largest one is kept that costs no more than allowed."""
+
+TRAINING_SHARE = 0.6
+"""Share of the time for steps; the rest is for scores."""
+
+
+class AdaptationSettings(Settings):
+    """How a checkpoint is adapted.
+
+    Attributes:
+        minutes: Time for the whole, above 0.
+        most_loss: Largest loss of F1 elsewhere, in percent.
+        calibrate_only: Adapt temperature, offset and threshold, and no weight.
+        ground_sample_distance: Metres per pixel of the tiles; by default that of georeferenced
+            tiles.
+        learning: How the last layers learn.
+
+    Raises:
+        SettingError: If a value is out of its range.
+    """
+
+    minutes: float = 10.0
+    most_loss: float = 0.5
+    calibrate_only: bool = False
+    ground_sample_distance: float | None = None
+    learning: Learning = Learning()
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
+        if not 0 < self.minutes < math.inf:
+            raise SettingError(f"`minutes` {self.minutes}: above 0 and finite")
+        check_distance(self.ground_sample_distance)
+        if not 0 <= self.most_loss < math.inf:
+            raise SettingError(f"`most_loss` {self.most_loss}: finite, and not below 0")
+        return self
+
+
+class Gain(NamedTuple):
+    """How a score changed.
+
+    Attributes:
+        before: F1 of the old weights, in percent.
+        after: F1 of the new weights, in percent.
+        error: The standard error of the difference, in percent, over tiles or pairs.
+        pairs: Number of tiles or pairs.
+    """
+
+    before: float
+    after: float
+    error: float
+    pairs: int
+
+    @property
+    def difference(self) -> float:
+        """The difference, in percent."""
+        return self.after - self.before
+
+    def __str__(self) -> str:
+        """The difference with its standard error."""
+        return f"{self.difference:+.1f} ± {self.error:.1f}"
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """The result of an adaptation.
+
+    Attributes:
+        checkpoint: The adapted checkpoint.
+        here: F1 on the held-out tiles of the place.
+        elsewhere: F1 on former data; ``None`` where none are at hand.
+        setting: Temperature, offset and threshold.
+        steps: Number of steps; 0 where only the setting was adapted.
+        share: Share of what was learned that is kept.
+        bytes: Size of the checkpoint.
+    """
+
+    checkpoint: Path
+    here: Gain
+    elsewhere: Gain | None
+    setting: Setting
+    steps: int
+    share: float
+    bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return {
+            "checkpoint": str(self.checkpoint),
+            "here": _as_dict(self.here),
+            "elsewhere": None if self.elsewhere is None else _as_dict(self.elsewhere),
+            **self.setting._asdict(),
+            "steps": self.steps,
+            "share": self.share,
+            "bytes": self.bytes,
+        }
+
+
+def adapt(
+    checkpoint: str | Path,
+    data: str | Path,
+    output: str | Path,
+    settings: AdaptationSettings | None = None,
+    *,
+    rehearse: str | Path | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    on_note: Say = ignore,
+    on_progress: Progress = ignore,
+) -> Adaptation:
+    """Adapts a checkpoint to a place.
+
+    The last layers learn from the tiles of the split ``train``, beside former data. The split
+    ``val`` is held out, and says what was gained. The output holds the differences to the old
+    weights alone, at most 2 MB; the old checkpoint stays as it is, and must stay where it is.
+
+    Args:
+        checkpoint: A checkpoint by name or path.
+        data: A data folder with the splits ``train`` and ``val``, as from ``prepare_labels``.
+        output: A folder for the adapted checkpoint and ``adaptation.json``.
+        settings: How to adapt; the defaults if not given.
+        rehearse: Data like those that the checkpoint was trained on, with the splits ``train`` and
+            ``val``: what was learned there is rehearsed, and what was lost is measured.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        overwrite: Replace an earlier adaptation in the folder.
+        on_note: Called with lines of text about the data.
+        on_progress: Called after every step with the number of finished steps and of all.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read.
+        DataError: If the data lack a split, change, or held-out change; or if the new weights are
+            worse here than the old ones, or cost more elsewhere than ``most_loss``.
+        SettingError: If the checkpoint has no header.
+        OutputError: If the folder cannot be written, or holds an adaptation.
+    """
+    settings = settings or AdaptationSettings()
+    path = _find_original(checkpoint)
+    target = Path(output) / RUN_BEST
+    check_folder(Path(output), [data])
+    refuse_existing(target, overwrite)
+    place, network = open_place(data, rehearse, path, device, settings.ground_sample_distance)
+    on_note(place.note)
+    if not settings.calibrate_only:
+        place.check_changes()
+    check_writable(target)
+    attempt = _Attempt(place, network, settings)
+    found = attempt.calibrate() if settings.calibrate_only else attempt.learn(on_progress)
+    _check_worth(found, path, settings)
+    return _save(found, path, place, target)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A candidate: a network, its setting, and what both gain."""
+
+    network: ChangeNetwork
+    setting: Setting
+    here: Gain
+    elsewhere: Gain | None
+    steps: int = 0
+    share: float = 0.0
+
+    def loses(self) -> float:
+        """F1 that is lost elsewhere, in percent; 0 where none was measured."""
+        return 0.0 if self.elsewhere is None else -self.elsewhere.difference
+
+
+class _Attempt:
+    """Finds a candidate for a place.
+
+    Args:
+        place: The place.
+        network: The old network.
+        settings: How to adapt.
+    """
+
+    def __init__(self, place: Place, network: ChangeNetwork, settings: AdaptationSettings):
+        self.place, self.network, self.settings = place, network, settings
+        self.former = Setting.of(network.usage)
+        self.before = place.look(network)
+
+    def calibrate(self) -> _Found:
+        """Adapts the setting alone, on all tiles: the network has learned from none of them."""
+        tiles = self.place.look_everywhere(self.network)
+        setting, expected = choose_setting(tiles, self.former)
+        here = _gain(tiles, tiles, self.former, setting)._replace(after=expected)
+        return _Found(self.network, setting, here, self._gain_elsewhere(self.before, setting))
+
+    def learn(self, on_progress: Progress) -> _Found:
+        """Teaches the last layers; keeps as much of it as costs no more than allowed."""
+        network = copy.deepcopy(self.network)
+        steps = learn(
+            network,
+            *self.place.sources(network),
+            self.settings.learning,
+            seconds=60 * self.settings.minutes * TRAINING_SHARE,
+            on_progress=on_progress,
+        )
+        learned = _differences(network, self.network)
+        for share in SHARES:
+            _mix(network, self.network, learned, share)
+            found = self._judge(network)
+            if found.loses() <= self.settings.most_loss:
+                break
+        return replace(found, steps=steps, share=share)
+
+    def _judge(self, network: ChangeNetwork) -> _Found:
+        """Scores a network, with the setting that fits its held-out tiles, or the former one."""
+        now = self.place.look(network)
+        setting, expected = choose_setting(now.here, self.former)
+        elsewhere = self._gain_elsewhere(now, setting)
+        if elsewhere is not None and -elsewhere.difference > self.settings.most_loss:
+            setting, expected = self.former, now.here.f1(self.former)
+            elsewhere = self._gain_elsewhere(now, setting)
+        here = _gain(self.before.here, now.here, self.former, setting)._replace(after=expected)
+        return _Found(network, setting, here, elsewhere)
+
+    def _gain_elsewhere(self, now: Sight, setting: Setting) -> Gain | None:
+        if self.before.elsewhere is None or now.elsewhere is None:
+            return None
+        return _gain(self.before.elsewhere, now.elsewhere, self.former, setting)
+
+
+def _find_original(checkpoint: str | Path) -> Path:
+    path = find_checkpoint(checkpoint)
+    refuse_exported(path)
+    if path.suffix in RELEASED_SUFFIXES:
+        raise SettingError(f"{path}: has no header to adapt; ctma convert gives it one")
+    return path
+
+
+def _check_worth(found: _Found, path: Path, settings: AdaptationSettings) -> None:
+    """Refuses what is worse here, or costs too much elsewhere."""
+    calibrated = settings.calibrate_only
+    what = "another threshold" if calibrated else "learning"
+    stays = f"{path.name} stays as it is"
+    if found.here.difference < 0 or (calibrated and found.here.difference == 0):
+        raise DataError(f"{what} gains {found.here} of F1 on held-out tiles, so {stays}")
+    if found.loses() > settings.most_loss:
+        raise DataError(
+            f"{what} gains {found.here} of F1 here and loses {found.loses():.1f} elsewhere, more "
+            f"than `most_loss` {settings.most_loss:g}, so {stays}"
+        )
+
+
+def _save(found: _Found, path: Path, place: Place, target: Path) -> Adaptation:
+    """Writes the differences to the old weights, and the record."""
+    found.network.usage = found.network.usage.replace(**found.setting._asdict())
+    header = read_header(path)
+    original = find_adapted(header, path) if header.adapts else path
+    learned = found.steps or header.adapts
+    record = {
+        "here": _as_dict(found.here),
+        "elsewhere": None if found.elsewhere is None else _as_dict(found.elsewhere),
+        "steps": found.steps,
+        "share": found.share,
+    }
+    save_adapter(
+        target,
+        found.network,
+        original,
+        find_learnable(found.network) if learned else [],
+        initial_weights={"name": path.name, "fingerprint": file_fingerprint(path)},
+        training_data=place.describe(),
+        calibration={},
+        agreement={},
+        scores=[],
+        epoch=None,
+        adaptation=record,
+    )
+    size = target.stat().st_size
+    result = Adaptation(
+        target, found.here, found.elsewhere, found.setting, found.steps, found.share, size
+    )
+    write_json(target.with_name(RECORD), result.as_dict() | {"from": path.name})
+    return result
+
+
+def _differences(network: ChangeNetwork, old: ChangeNetwork) -> dict[str, torch.Tensor]:
+    state, former = network.state_dict(), old.state_dict()
+    return {name: state[name] - former[name] for name in find_learnable(network)}
+
+
+def _mix(
+    network: ChangeNetwork, old: ChangeNetwork, learned: dict[str, torch.Tensor], share: float
+) -> None:
+    """Gives a network the old weights and a share of what it learned, as a file holds it."""
+    state = dict(old.state_dict())
+    for name, difference in learned.items():
+        state[name] = state[name] + (share * difference).half().float()
+    network.load_state_dict(state)
+
+
+def _gain(before: Seen, after: Seen, former: Setting, setting: Setting) -> Gain:
+    counts = before.counts(former), after.counts(setting)
+    return Gain(before.f1(former), after.f1(setting), standard_error(*counts), len(counts[0]))
+
+
+def _as_dict(gain: Gain) -> dict[str, float]:
+    return {**gain._asdict(), "difference": gain.difference}
