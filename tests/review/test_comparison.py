@@ -208,3 +208,21 @@ def test_maps_without_a_common_pixel_and_other_things_are_one_line(maps, tmp_pat
     one = tmp_path / "one.geojson"
     line = ctma("compare", one, one, "-o", tmp_path / "D", code=2).stderr
     assert "one of both must be the folder of a map" in line
+
+
+def test_outlines_that_overlap_and_also_touch_are_measured(tmp_path, ctma):
+    folder = make_map(tmp_path, SIZE, [KEPT], out="OUT")
+    place = geopandas.read_file(folder / "changes.gpkg").geometry[0]
+    west, south, east, north = place.bounds
+    middle, pixel = (west + east) / 2, 0.5
+    # Shares the right half of the change, and along the left half only its edge.
+    half = box(middle, south, east, north).union(box(west, north, middle, north + pixel))
+    geopandas.GeoDataFrame(geometry=[half], crs=read_crs(folder)).to_file(tmp_path / "half.gpkg")
+    ctma("compare", folder, tmp_path / "half.gpkg", "-o", tmp_path / "D")
+    (common,) = read_differences(tmp_path / "D")["common_m2"]
+    assert common == pytest.approx(place.area / 2, rel=0.01)
+
+
+def read_crs(folder):
+    with rasterio.open(folder / "mask.tif") as raster:
+        return raster.crs.to_wkt()

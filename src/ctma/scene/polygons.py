@@ -159,7 +159,9 @@ class GroundArea:
         if self.unit is not None:
             return float(geometry.area) * self.unit**2
         degrees = shapely.transform(geometry, self.to_degrees.transform, interleaved=False)
-        polygons = (shapely.get_rings(part) for part in shapely.get_parts(degrees))
+        # Where outlines also touch, their common part holds lines and points as well.
+        parts = shapely.get_parts(shapely.get_parts(degrees))
+        polygons = (shapely.get_rings(part) for part in parts if shapely.get_dimensions(part) == 2)
         return sum(self._ring(shell) - sum(map(self._ring, holes)) for shell, *holes in polygons)
 
     def _ring(self, ring: BaseGeometry) -> float:
