@@ -18,8 +18,10 @@ from ctma.data.rasters import settle_usage
 from ctma.data.readers import data_fingerprint, find_data_name, find_pairs
 from ctma.devices import find_device
 from ctma.errors import DataError
+from ctma.evaluation.calibration import measure_agreement
+from ctma.evaluation.scoring import Scoring
 from ctma.inference.predictor import Predictor, Running
-from ctma.inference.resolution import check_given_distance, find_enlargement
+from ctma.inference.resolution import check_given_distance, find_enlargement, is_too_coarse
 from ctma.models.base import ChangeNetwork
 from ctma.scene.grid import Grid, measure_distance
 from ctma.types import counted
@@ -27,7 +29,7 @@ from ctma.types import counted
 LEAST_CHANGES = 3
 """Smallest number of changes to learn from."""
 
-MOST_SCORED = 100
+MOST_SCORED = 200
 """Largest number of pairs of former data that are scored."""
 
 
@@ -100,6 +102,11 @@ class Place:
         """Runs a network on all tiles of the place."""
         return look(_run(network), [*self.train, *self.val], self.distance)
 
+    def measure_agreement(self, network: ChangeNetwork) -> dict[str, float]:
+        """How far faster engines agree with float32 on held-out tiles."""
+        scoring = Scoring(protocol="whole", ground_sample_distance=self.distance)
+        return measure_agreement(_run(network), self.val, scoring)
+
     def sources(self, network: ChangeNetwork) -> tuple[Source, Source | None]:
         """What a network learns from here, and what it rehearses."""
         here = Source(self.train, network.usage, find_enlargement(network, self.distance))
@@ -142,6 +149,8 @@ def open_place(
     network.usage = settle_usage(network.usage, train)
     step = max(1, -(-len(former_val) // MOST_SCORED))
     distance = ground_sample_distance or _find_distance(train, network)
+    if distance is not None and is_too_coarse(network, distance):
+        network.usage = network.usage.replace(ground_sample_distance=distance)
     return Place(find_data_name(data), train, val, former, former_val[::step], distance), network
 
 

@@ -129,7 +129,7 @@ def save_adapter(
         arguments=network.arguments,
         adapts={
             "name": original.stem if shipped else str(original.resolve()),
-            "way": find_way(original, Path(path).parent) or "",
+            "way": "" if shipped else find_way(original, Path(path).parent) or "",
             "fingerprint": file_fingerprint(original),
         },
         ctma_version=__version__,

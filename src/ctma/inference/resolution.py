@@ -33,9 +33,14 @@ def find_enlargement(network: ChangeNetwork, ground_sample_distance: float | Non
     return max(ratio, STRONGEST_REDUCTION)
 
 
+def is_too_coarse(network: ChangeNetwork, ground_sample_distance: float | None) -> bool:
+    """Whether pixels are too coarse for the network, and enlarging them is of no use."""
+    return _ratio(network, ground_sample_distance) > LARGEST_ENLARGEMENT
+
+
 def coarseness_warning(network: ChangeNetwork, ground_sample_distance: float | None) -> str | None:
     """A warning where pixels are too coarse for the network, else ``None``."""
-    if _ratio(network, ground_sample_distance) <= LARGEST_ENLARGEMENT:
+    if not is_too_coarse(network, ground_sample_distance):
         return None
     return (
         f"pixels of {ground_sample_distance:.3g} m, but the network was trained at "
