@@ -62,7 +62,7 @@ def read_reviewed(finished: FinishedMap, paths: Sequence[Path]) -> Reviewed:
     still = [*_find_still(files, to_grid, drawn)]
     if not decided and not drawn and not still:
         raise DataError(f"{paths[0]}: no change is called right or wrong, and none is drawn")
-    seen = [_shown(outline, finished.grid) for outline in (*decided, *drawn, *still)]
+    seen = [*(_shown(outline, finished.grid) for outline in (*decided, *drawn)), *still]
     right = _with_verdict(judged, outlines, ("right",))
     pairs = zip(judged, outlines, strict=True)
     return Reviewed(

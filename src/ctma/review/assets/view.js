@@ -155,7 +155,8 @@ function drawOutlines() {
     const { place, outline } = shapeOf(entry);
     if (place !== view.place || entry.repeat) continue;
     const isCurrent = entry.key === current || `${entry.key} again` === current;
-    if (isCurrent && tool) continue;
+    // The cells of places without a change would cover the map with a grid.
+    if (isCurrent ? tool : !entry.drawn && isStill(data.changes[entry.change])) continue;
     trace(outline);
     const verdict = entry.drawn ? 'missed' : verdictOf(entry.key).verdict ?? 'none';
     stroke(COLOURS[verdict], DASHES[verdict], isCurrent ? 3 : 1.5);
