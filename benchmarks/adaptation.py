@@ -6,7 +6,8 @@ Places: Europe (pairs of 650 x 650) and New Zealand (512 x 512) of ``places/``, 
 pairs of 256 x 256 make a scene). For each seed, some scenes are the test and never seen. The
 others are corrected one by one: their labels are the truth. A fifth of the corrected scenes is
 held out by `ctma adapt`. Printed is F1 on the test: of the old weights, of a new threshold alone,
-and after learning, with the time; and F1 on the validation of LEVIR-CD, the data elsewhere. A
+after learning, after learning whatever it costs elsewhere (whole) and without former data (alone),
+with the time; and F1 on the validation of LEVIR-CD, the data elsewhere. A
 second run does only what is missing.
 """
 
@@ -90,7 +91,8 @@ def measure(options, place, seed, count, way, learning):
         checkpoint, took, said = options.checkpoint, 0.0, {}
     else:
         settings = AdaptationSettings(
-            calibrate_only=way == "threshold", learning=learning, most_loss=options.most_loss,
+            calibrate_only=way == "threshold", learning=learning,
+            most_loss=100 if way == "whole" else options.most_loss,
             ground_sample_distance=distance,
         )  # fmt: skip
         start = time.monotonic()

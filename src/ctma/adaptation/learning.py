@@ -6,6 +6,7 @@ kept, as after few steps the last weights are noisy.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
@@ -49,6 +51,8 @@ class Learning(Settings):
         rate: Highest learning rate.
         batch: Crops of this place per step.
         rehearsed: Crops of former data per step.
+        hold: How strongly the outputs on former data are held at those of the old network, beside
+            their labels (Z. Li, D. Hoiem, "Learning without Forgetting", 2016).
         crop: Side of a crop, in pixels that the network sees.
         average: Decay per step of the moving average of the weights.
         augmentation: Name of the augmentation.
@@ -59,6 +63,7 @@ class Learning(Settings):
     rate: float = 1e-3
     batch: int = 4
     rehearsed: int = 4
+    hold: float = 10.0
     crop: int = 192
     average: float = 0.98
     augmentation: str = "strong"
@@ -166,6 +171,7 @@ class _Steps:
     def __init__(self, network: ChangeNetwork, weights: list[nn.Parameter], learning: Learning):
         self.network, self.weights, self.learning = network, weights, learning
         self.loss = find_loss(network)
+        self.old = copy.deepcopy(network).eval()
         self.average = [weight.detach().clone() for weight in weights]
         self.optimizer = torch.optim.AdamW(weights, learning.rate, weight_decay=0.01)
         torch.manual_seed(learning.seed)
@@ -193,11 +199,12 @@ class _Steps:
         for module in network.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
-        images = (_to_input(date, network) for date in (batch.before, batch.after))
+        images = [_to_input(date, network) for date in (batch.before, batch.after)]
         with autocast(network.device, "auto"):
             logits = network(*images)
         self.optimizer.zero_grad()
         loss: Tensor = change_loss(logits, batch.change.to(network.device), self.loss)
+        loss = loss + self.learning.hold * self._departure(images, logits.fine)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
         self.optimizer.step()
@@ -205,6 +212,15 @@ class _Steps:
         with torch.no_grad():
             for average, weight in zip(self.average, self.weights, strict=True):
                 average.lerp_(weight, 1 - decay)
+
+    def _departure(self, images: list[Tensor], fine: Tensor) -> Tensor:
+        """Cross-entropy with the old probabilities on the crops of former data; 0 without any."""
+        former = slice(self.learning.batch, None)
+        if not len(fine[former]):
+            return fine.new_zeros(())
+        with torch.no_grad(), autocast(self.network.device, "auto"):
+            old = self.old(*(date[former] for date in images)).fine.float().sigmoid()
+        return F.binary_cross_entropy_with_logits(fine[former].float(), old)
 
 
 def _rise_and_fall(share: float) -> float:

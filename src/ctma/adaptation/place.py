@@ -16,7 +16,7 @@ from ctma.data.footprints import Footprint, read_footprints
 from ctma.data.pairs import Pair, find_label_scale, read_change
 from ctma.data.rasters import settle_usage
 from ctma.data.readers import data_fingerprint, find_data_name, find_pairs
-from ctma.devices import find_device
+from ctma.devices import find_device, find_precision
 from ctma.errors import DataError
 from ctma.evaluation.calibration import measure_agreement
 from ctma.evaluation.scoring import Scoring
@@ -29,7 +29,7 @@ from ctma.types import counted
 LEAST_CHANGES = 3
 """Smallest number of changes to learn from."""
 
-MOST_SCORED = 200
+MOST_SCORED = 400
 """Largest number of pairs of former data that are scored."""
 
 
@@ -94,9 +94,9 @@ class Place:
 
     def look(self, network: ChangeNetwork) -> Sight:
         """Runs a network on held-out tiles and on former data."""
-        predictor = _run(network)
-        elsewhere = look(predictor, self.former_val, None) if self.former_val else None
-        return Sight(look(predictor, self.val, self.distance), elsewhere)
+        fast = _run(network, find_precision("auto", network.device))
+        elsewhere = look(fast, self.former_val, None) if self.former_val else None
+        return Sight(look(_run(network), self.val, self.distance), elsewhere)
 
     def look_everywhere(self, network: ChangeNetwork) -> Seen:
         """Runs a network on all tiles of the place."""
@@ -154,8 +154,8 @@ def open_place(
     return Place(find_data_name(data), train, val, former, former_val[::step], distance), network
 
 
-def _run(network: ChangeNetwork) -> Predictor:
-    return Predictor(network, Running(engine="exact", precision="float32"))
+def _run(network: ChangeNetwork, precision: str = "float32") -> Predictor:
+    return Predictor(network, Running(engine="exact", precision=precision))
 
 
 def _find_distance(pairs: Sequence[Pair], network: ChangeNetwork) -> float | None:
