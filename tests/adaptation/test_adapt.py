@@ -94,7 +94,7 @@ def test_what_was_adapted_is_adapted_again_and_made_whole(place, tmp_path):
     assert ctma.read_header(again.checkpoint).adapts["name"] == "ctma-lite"
     assert again.here.before == pytest.approx(begun.here.after, abs=3)
     whole = tmp_path / "whole.safetensors"
-    ctma.convert(again.checkpoint, whole, half=False)
+    ctma.convert(again.checkpoint, whole)
     assert not ctma.read_header(whole).adapts
     first, second = (ctma.load_model(path).state_dict() for path in (again.checkpoint, whole))
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ctma.checkpoints.header import RELEASED_SUFFIXES, find_checkpoint, is_half
+from ctma.checkpoints.header import RELEASED_SUFFIXES, find_checkpoint, is_adapter, is_half
 from ctma.checkpoints.released import find_unsaid, write_released
 from ctma.checkpoints.store import load_model, save_model
 from ctma.errors import CheckpointError, warn
@@ -32,8 +32,8 @@ def convert(
     Args:
         source: The file to convert; its suffix gives its format.
         target: The file to write, in the other format. With ``half`` the target must be a ctma
-            checkpoint. With one of the four header values below, the target may be a ctma
-            checkpoint even if the source is one.
+            checkpoint. With one of the four header values below, or for an adapter, the target may
+            be a ctma checkpoint even if the source is one.
         arguments: Network arguments that a ``.pth`` file does not hold, such as
             ``{"fusion": 0.67}``.
         half: Store kernels in float16, see ``save_model``; by default as in the source.
@@ -60,7 +60,8 @@ def convert(
         "temperature": temperature, "offset": offset,
     }  # fmt: skip
     usage = {name: value for name, value in said.items() if value is not None}
-    _check_kinds(source, target, half=half, changes=bool(usage))
+    changes = bool(usage) or (source.is_file() and is_adapter(source))
+    _check_kinds(source, target, half=half, changes=changes)
     refuse_existing(target, overwrite)
     network = load_model(source, arguments)
     for name, hint in find_unsaid(source, network, arguments or {}).items():

@@ -151,9 +151,14 @@ def count_parameters(path: str | Path) -> int:
     return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(_STATISTICS))
 
 
+def is_adapter(path: Path) -> bool:
+    """Whether a file holds differences to the weights of another checkpoint."""
+    return path.suffix not in RELEASED_SUFFIXES and bool(read_header(path).adapts)
+
+
 def is_half(path: Path) -> bool:
-    """Whether a ctma checkpoint stores kernels in float16."""
-    if path.suffix in RELEASED_SUFFIXES:
+    """Whether a ctma checkpoint stores kernels in float16; not those of an adapter."""
+    if path.suffix in RELEASED_SUFFIXES or is_adapter(path):
         return False
     with safe_open(path, framework="np") as file:
         return any(file.get_slice(name).get_dtype() == "F16" for name in file.keys())  # noqa: SIM118
