@@ -4,25 +4,27 @@
 
 Places: Europe (pairs of 650 x 650) and New Zealand (512 x 512) of ``places/``, and SVCD (four
 pairs of 256 x 256 make a scene). For each seed, some scenes are the test and never seen. The
-others are corrected one by one: their labels are the truth. A fifth of the corrected scenes is
-held out by `ctma adapt`. Printed is F1 on the test: of the old weights, of a new threshold alone,
-after learning, after learning whatever it costs elsewhere (whole) and without former data (alone),
-with the time; and F1 on the validation of LEVIR-CD, the data elsewhere. A
-second run does only what is missing.
+others are corrected one by one: their labels are the truth. A fifth of the corrected scenes, and
+at least two, is held out by `ctma adapt`. Scenes of Europe are cut into four tiles. Printed is F1
+on the test: of the old weights, of a new threshold alone, after learning, after learning whatever
+it costs elsewhere (whole) and without former data (alone), with the time; and F1 on the validation
+of LEVIR-CD, the data elsewhere. A second run does only what is missing.
 """
 
 import argparse
 import json
-import shutil
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ctma import evaluate, load
-from ctma.adaptation.adapt import AdaptationSettings, adapt
+from ctma.adaptation.adapt import adapt
 from ctma.adaptation.learning import Learning
+from ctma.adaptation.settings import AdaptationSettings
 from ctma.data.pairs import find_label_scale, read_change
 from ctma.data.readers import find_pairs
 from ctma.errors import CtmaError
@@ -46,9 +48,16 @@ def scenes_of(shared, place):
 def write(folder, split, pairs):
     for pair in pairs:
         for kind, path in (("A", pair.before), ("B", pair.after), ("label", pair.change)):
-            target = folder / split / kind / f"{pair.name.replace('/', '-')}{path.suffix}"
+            target = folder / split / kind / f"{pair.name.replace('/', '-')}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, target)
+            image = Image.open(path)
+            width, height = image.size
+            if split == "test" or width <= 512:
+                image.save(target)
+                continue
+            for number, (left, top) in enumerate(product((0, width // 2), (0, height // 2))):
+                box = (left, top, left + width // 2, top + height // 2)
+                image.crop(box).save(target.with_stem(f"{target.stem}_{number}"))
 
 
 def changed(scene):
@@ -64,9 +73,10 @@ def lay_out(folder, shared, place, seed, count):
     test, pool = order[:tests], order[tests : tests + count]
     if len(pool) < count:
         return None
-    # Held out is a fifth, of those that show change.
+    # Held out is a fifth, at least two scenes, of those that show change.
     shown = [index for index in pool if changed(scenes[index])]
-    held = set(shown[:: max(1, len(shown) // max(1, count // 5))][: max(1, count // 5)])
+    number = max(2, count // 5)
+    held = set(shown[:: max(1, len(shown) // number)][:number])
     for split, chosen in (
         ("test", test), ("val", held), ("train", [one for one in pool if one not in held]),
     ):  # fmt: skip

@@ -11,14 +11,14 @@ from ctma.errors import extras
 
 if TYPE_CHECKING:
     from ctma.adaptation.adapt import Adaptation as Adaptation
-    from ctma.adaptation.adapt import AdaptationSettings as AdaptationSettings
     from ctma.adaptation.adapt import Gain as Gain
     from ctma.adaptation.adapt import adapt as adapt
     from ctma.adaptation.learning import Learning as Learning
     from ctma.adaptation.preparation import LabelledScene as LabelledScene
-    from ctma.adaptation.preparation import LabelSettings as LabelSettings
     from ctma.adaptation.preparation import prepare_labels as prepare_labels
     from ctma.adaptation.preparation import prepare_reviewed as prepare_reviewed
+    from ctma.adaptation.settings import AdaptationSettings as AdaptationSettings
+    from ctma.adaptation.settings import LabelSettings as LabelSettings
     from ctma.benchmark.matrix import BenchmarkEstimate as BenchmarkEstimate
     from ctma.benchmark.matrix import BenchmarkResult as BenchmarkResult
     from ctma.benchmark.matrix import estimate_benchmark as estimate_benchmark
@@ -104,7 +104,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "Adaptation": "ctma.adaptation.adapt",
-    "AdaptationSettings": "ctma.adaptation.adapt",
+    "AdaptationSettings": "ctma.adaptation.settings",
     "Agreement": "ctma.review.decisions",
     "AppliedDecisions": "ctma.review.apply",
     "BenchmarkEstimate": "ctma.benchmark.matrix",
@@ -126,7 +126,7 @@ _PUBLIC = {
     "HowScored": "ctma.evaluation.records",
     "ImageError": "ctma.errors",
     "KeptScore": "ctma.evaluation.records",
-    "LabelSettings": "ctma.adaptation.preparation",
+    "LabelSettings": "ctma.adaptation.settings",
     "LabelledScene": "ctma.adaptation.preparation",
     "Learning": "ctma.adaptation.learning",
     "MapComparison": "ctma.review.comparison",

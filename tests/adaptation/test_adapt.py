@@ -131,11 +131,13 @@ def test_a_threshold_alone_is_adapted(place, tmp_path):
     assert f1(tmp_path / "mine", place, tmp_path) > f1(network, place, tmp_path) + 5
 
 
-def test_what_costs_too_much_elsewhere_is_refused(former, tmp_path):
-    wrong = write_place(tmp_path / "wrong", seed=100, label=lambda change: 1 - change)
-    settings = AdaptationSettings(learning=QUICK.replace(rate=1e-2), most_loss=0.5)
+def test_what_costs_too_much_elsewhere_is_refused(place, former, tmp_path):
+    wrong = shutil.copytree(former, tmp_path / "wrong")
+    for path in (wrong / "train/label").glob("*.png"):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    settings = AdaptationSettings(learning=QUICK.replace(hold=0.0, rehearsed=1), most_loss=0.5)
     with pytest.raises(DataError, match=r"loses [\d.]+ elsewhere, more than `most_loss` 0.5"):
-        adapt("ctma-lite", wrong, tmp_path / "mine", settings, rehearse=former)
+        adapt("ctma-lite", place, tmp_path / "mine", settings, rehearse=wrong)
     assert not (tmp_path / "mine/best.safetensors").exists()
 
 
@@ -178,6 +180,32 @@ def test_wrong_input_is_refused(place, adapted, tmp_path):
             mistake()
 
 
+def test_the_old_checkpoint_is_never_replaced(place, tmp_path):
+    ctma.save_model(tmp_path / "run" / "best.safetensors", ctma.load_model("ctma-lite"))
+    old = (tmp_path / "run/best.safetensors").read_bytes()
+    with pytest.raises(OutputError, match="is the old checkpoint"):
+        adapt(tmp_path / "run", place, tmp_path / "run", overwrite=True)
+    assert (tmp_path / "run/best.safetensors").read_bytes() == old
+
+
+def test_calling_everything_change_is_no_gain(tmp_path):
+    columns = np.arange(128) // 8 % 2
+    stripes = write_place(
+        tmp_path / "p", label=lambda change: change * 0 + columns.astype(np.uint8)
+    )
+    with pytest.raises(DataError, match="no better than calling every pixel change"):
+        adapt("ctma-lite", stripes, tmp_path / "mine", AdaptationSettings(calibrate_only=True))
+
+
+def test_an_adapter_is_told_whole_and_calibrated_on_held_out_tiles_alone(adapted, place, tmp_path):
+    assert ctma.info(adapted.checkpoint)["parameters"] == ctma.info("ctma-lite")["parameters"]
+    network = ctma.load_model(adapted.checkpoint)
+    network.usage = network.usage.replace(threshold=0.99)
+    ctma.save_model(tmp_path / "high.safetensors", network)
+    settings = AdaptationSettings(calibrate_only=True)
+    assert adapt(tmp_path / "high.safetensors", place, tmp_path / "m", settings).here.pairs == 3
+
+
 def test_less_time_means_fewer_steps(place, tmp_path):
     done = []
     settings = AdaptationSettings(minutes=1e-4, learning=QUICK.replace(rate=1e-9))
@@ -218,3 +246,4 @@ def test_the_standard_error_is_that_of_other_tiles():
     after = before + np.stack([rng.integers(-5, 6, 40).astype(float)] + [np.zeros(40)] * 2, axis=1)
     assert same == 0
     assert 0 < standard_error(before, after) < 3
+    assert standard_error(before[:1], after[:1]) is None

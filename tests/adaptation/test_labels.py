@@ -10,6 +10,7 @@ import rasterio
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
@@ -25,8 +26,10 @@ from ctma import (
 from ctma.adaptation.holdout import Cells, Counts, distance, part_tiles
 from ctma.data.doctor import check as examine
 from ctma.data.pairs import read_change
+from ctma.data.rasters import read_date
 from ctma.data.readers import find_pairs
 from ctma.errors import CtmaError, SettingError
+from ctma.models.usage import Usage
 from ctma.types import IGNORED
 from support.commands import run_here
 from support.decisions import decide, square_of
@@ -231,6 +234,8 @@ def test_training_and_held_out_tiles_are_a_tile_apart_and_each_pixel_is_scored_o
     for one, other in product(train, val):
         assert distance(one.image, other.image) >= side
     scored = np.zeros((grid.height, grid.width), int)
+    for tile in tiles:
+        assert min(tile.own.height, tile.own.width) >= min(side // 2, grid.height, grid.width)
     for tile in val:
         scored[tile.own.area] += 1
         rows, columns = tile.image.area
@@ -332,7 +337,7 @@ MISTAKES = {
     "no match": ({}, {"where": "class = 'x'"}, "holds no polygon where class = 'x'"),
     "all change": ({"shapes": [outline(-10, -10, 900)]}, {}, "every labelled pixel is change"),
     "too small": ({}, {"tile": 512}, "too small to hold out"),
-    "band": ({}, {"bands": "red,green,blue,nir"}, "has no band 4"),
+    "band": ({}, {"bands": "red,green,blue,nir"}, "has red, green, blue; say which band is meant"),
     "bands": ({}, {"bands": "red=,green"}, "expected names"),
 }  # fmt: skip
 
@@ -362,8 +367,11 @@ def test_dates_of_other_bands_and_folders_of_others_are_refused(tmp_path, scene)
         LabelSettings(holdout=1.5)
     with pytest.raises(DataError, match="`where` is for polygons"):
         prepare_labels(*scene, scene[0], tmp_path / "d", LabelSettings(where="a=1"))
-    with pytest.raises(DataError, match="label of values"):
+    with pytest.raises(DataError, match="has 3 bands, expected one of labels"):
         prepare_labels(*scene, scene[0], tmp_path / "d")
+    odd = write_raster(tmp_path / "odd.tif", 7 * truth()[None])
+    with pytest.raises(DataError, match="label of values 0, 7"):
+        prepare_labels(*scene, odd, tmp_path / "d")
     assert (
         run_here("prepare", "labels", *scene, "-o", tmp_path / "d", code=2).stderr.count("\n") == 1
     )
@@ -394,3 +402,99 @@ def test_another_tile_size_hardly_moves_f1(tmp_path):
         scores.append(result.record.scores)
     assert len({score.pixels for score in scores}) == 1
     assert max(score.f1 for score in scores) - min(score.f1 for score in scores) < 0.003
+
+
+@pytest.mark.parametrize(("kind", "nodata"), [("int16", -9999), ("float32", np.nan), ("uint8", 0)])
+def test_the_nodata_value_of_a_label_raster_is_no_label_unless_it_is_0(
+    tmp_path, scene, kind, nodata
+):
+    label = truth().astype(kind)
+    if nodata != 0:
+        label[:100] = nodata
+    labels = write_raster(tmp_path / "l.tif", label[None], nodata=nodata)
+    prepare_labels(*scene, labels, tmp_path / "data", LabelSettings(tile=128, holdout=0))
+    expected = truth()
+    if nodata != 0:
+        expected[:100] = IGNORED
+    np.testing.assert_array_equal(put_together(tmp_path / "data")[0], expected)
+
+
+def test_polygons_that_their_crs_does_not_reach_count_as_outside(tmp_path, scene):
+    degrees = CRS.from_epsg(4326)
+    labels = write_polygons(tmp_path / "l.gpkg", crs=degrees)
+    table = geopandas.read_file(labels)
+    table.loc[0, "geometry"] = shapely.box(10, 89, 12, 95)
+    table.to_file(labels)
+    made = prepare_labels(*scene, labels, tmp_path / "data", LabelSettings(tile=128))
+    assert made.polygons.outside == 1
+
+
+def test_a_file_of_several_layers_is_told(tmp_path, scene):
+    labels = write_polygons(tmp_path / "l.gpkg")
+    geopandas.read_file(labels).to_file(labels, layer="other")
+    with pytest.warns(CtmaWarning, match="has the layers l, other; the first one is read"):
+        prepare_labels(*scene, labels, tmp_path / "data", LabelSettings(tile=128))
+
+
+def test_an_interrupted_addition_leaves_the_data_set_usable(tmp_path, scene):
+    labels = write_polygons(tmp_path / "l.gpkg")
+    data = tmp_path / "data"
+    settings = LabelSettings(tile=64, add=True)
+    prepare_labels(*scene, labels, data, LabelSettings(tile=64))
+    former = sorted(path.name for path in data.rglob("*.tif"))
+    # As a killed run leaves it: some files of a scene that the record lacks.
+    (data / ".part").mkdir()
+    for path in list((data / "train/before").glob("*.tif"))[:3]:
+        (path.parent / path.name.replace("before", "before-2")).write_bytes(path.read_bytes())
+    far = from_origin(600_000, 4_000_000, 0.5, 0.5)
+    other = write_scene(tmp_path / "other", transform=far)
+    moved = [outline(*square, origin=(600_000, 4_000_000)) for square in SQUARES]
+    more = write_polygons(tmp_path / "more.gpkg", shapes=moved)
+    made = prepare_labels(*other, more, data, settings)
+    assert made.name == "before-2"
+    assert not examine(data).errors
+    assert {*former} <= {path.name for path in data.rglob("*.tif")}
+
+
+def test_bands_keep_their_names_where_gdal_tags_the_fourth_as_alpha(tmp_path):
+    scene = write_scene(tmp_path / "scene", bands=4)
+    for path in scene:
+        with rasterio.open(path) as raster:
+            values = raster.read()
+        write_raster(path, values, photometric="RGB")
+        with rasterio.open(path, "r+") as raster:
+            raster.descriptions = ("blue", "green", "red", "nir")
+    labels = write_polygons(tmp_path / "l.gpkg")
+    made = prepare_labels(*scene, labels, tmp_path / "data", LabelSettings(tile=128))
+    assert made.bands == ("blue", "green", "red", "nir")
+    pair = find_pairs(tmp_path / "data", "train")[0]
+    seen = read_date(pair.after, Usage(), 1)
+    with rasterio.open(pair.after) as raster:
+        np.testing.assert_array_equal(seen, raster.read([3, 2, 1]).transpose(1, 2, 0))
+
+
+def test_a_map_of_bands_with_other_names_teaches_red_green_and_blue(tmp_path):
+    folder = make_map(tmp_path, (300, 300), [(60, 60, 40, 220), (200, 200, 40, 210)])
+    for name in ("before.tif", "after.tif"):
+        with rasterio.open(tmp_path / name, "r+") as raster:
+            raster.descriptions = ("B04", "B03", "B02")
+    places = [(number, "right", square_of(folder, number), {}) for number in (1, 2)]
+    file = decide(tmp_path / "d.geojson", folder, places)
+    made = prepare_reviewed(folder, file, tmp_path / "data", LabelSettings(tile=64, holdout=0))
+    assert made.bands == ("red", "green", "blue")
+    named = LabelSettings(tile=64, holdout=0, bands="nir,red,green")
+    other = prepare_reviewed(folder, file, tmp_path / "other", named)
+    assert other.bands == ("nir", "red", "green")
+
+
+def test_the_doctor_finds_shared_ground_among_files_of_other_kinds(tmp_path, scene):
+    labels = write_polygons(tmp_path / "l.gpkg")
+    data = tmp_path / "data"
+    prepare_labels(*scene, labels, data, LabelSettings(tile=128))
+    held = find_pairs(data, "val")[0]
+    picture = smooth(3, 128, 128).transpose(1, 2, 0)
+    for kind, path in (("before", held.before), ("after", held.after), ("change", held.change)):
+        (data / "train" / kind / "zz.tif").write_bytes(path.read_bytes())
+        image = picture if kind != "change" else (picture[..., 0] > 99).astype(np.uint8)
+        Image.fromarray(image).save(data / "train" / kind / "aa.png")
+    assert any(one.kind == "shared ground" for one in examine(data).findings)

@@ -118,6 +118,27 @@ def test_two_single_dates_have_no_label_where_one_of_them_has_none():
     np.testing.assert_array_equal(put_together(first, second)[2], [[1, 0, IGNORED, IGNORED]])
 
 
+def test_pixels_without_a_label_get_none_by_augmentation():
+    image = np.zeros((8, 8, 3), np.uint8)
+    label = np.full((8, 8), IGNORED, np.uint8)
+    still = AUGMENTATIONS["mild"]["still"]
+    for seed in range(60):
+        found = still((image, image, label), np.random.default_rng(seed))[2]
+        assert (found == IGNORED).all()
+
+
+def test_ranges_are_for_other_types_than_8_bits(tmp_path):
+    pairs = find_pairs(write_data(tmp_path, kind=np.uint8, top=255), "val")
+    network = Infrared().eval()
+    ranges = ((0.0, 3000.0),) * 4
+    network.usage = network.usage.replace(ranges=(ranges, ranges))
+    plan = predict_scene(pairs[0].before, pairs[0].after, network, tmp_path / "out").plan
+    assert plan.before.scaling.high == (255.0,) * 4
+    change = PairDataset(pairs, 1, usage=network.usage)[0]
+    with rasterio.open(pairs[0].before) as raster:
+        np.testing.assert_array_equal(change.before.numpy(), raster.read([3, 2, 1, 4]))
+
+
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_augmentations_take_any_number_of_bands(name):
     rng = np.random.default_rng(0)

@@ -90,6 +90,23 @@ def test_a_page_to_learn_from_lists_still_places_and_their_verdicts_are_labels(t
     assert shown - less.splits["train"].labelled == cell[2] * (ys.max() - ys.min())
 
 
+def test_a_disputed_still_place_has_no_label(tmp_path):
+    folder = make_map(tmp_path, (700, 700), [(60, 60, 40, 220), (500, 520, 44, 200)])
+    cell = (160, 0, 160)
+    files = [
+        decide(tmp_path / f"{verdict}.geojson", folder, [
+            (1, "right", (60, 60, 40), {}), (9, verdict, cell, {"kind": STILL}),
+        ], reviewer=verdict)
+        for verdict in ("right", "wrong")
+    ]  # fmt: skip
+    made = [
+        prepare_reviewed(folder, chosen, tmp_path / str(number), LabelSettings(holdout=0))
+        for number, chosen in enumerate((files[:1], files))
+    ]
+    labelled = [one.splits["train"].labelled for one in made]
+    assert labelled[0] > labelled[1]
+
+
 def test_pairs_of_images_have_places_to_learn_from_too(tmp_path):
     from support.images import random_image, write_pair
 

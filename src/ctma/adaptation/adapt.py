@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-import pydantic
 import torch
 
-from ctma.adaptation.learning import Learning, find_learnable, learn
+from ctma.adaptation.learning import find_learnable, learn
 from ctma.adaptation.place import Place, Sight, open_place
 from ctma.adaptation.scores import Seen, Setting, choose_setting, standard_error
+from ctma.adaptation.settings import AdaptationSettings
 from ctma.checkpoints.header import (
     RELEASED_SUFFIXES,
     RUN_BEST,
+    find_adapted,
     find_checkpoint,
+    is_adapter,
     read_header,
     refuse_exported,
 )
-from ctma.checkpoints.store import find_adapted, save_adapter
-from ctma.errors import DataError, SettingError
+from ctma.checkpoints.store import save_adapter
+from ctma.errors import DataError, OutputError, SettingError
 from ctma.files import check_folder, check_writable, file_fingerprint, refuse_existing, write_json
 from ctma.models.base import ChangeNetwork
-from ctma.settings import Settings, check_distance
 from ctma.types import Progress, Say, ignore
 
 RECORD = "adaptation.json"
@@ -44,50 +44,20 @@ TRAINING_SHARE = 0.6
 """Share of the time for steps; the rest is for scores."""
 
 
-class AdaptationSettings(Settings):
-    """How a checkpoint is adapted.
-
-    Attributes:
-        minutes: Time for the whole, above 0.
-        most_loss: Largest loss of F1 elsewhere, in percent.
-        calibrate_only: Adapt temperature, offset and threshold, and no weight.
-        ground_sample_distance: Metres per pixel of the tiles; by default that of georeferenced
-            tiles.
-        learning: How the last layers learn.
-
-    Raises:
-        SettingError: If a value is out of its range.
-    """
-
-    minutes: float = 10.0
-    most_loss: float = 0.5
-    calibrate_only: bool = False
-    ground_sample_distance: float | None = None
-    learning: Learning = Learning()
-
-    @pydantic.model_validator(mode="after")
-    def _check(self) -> Self:
-        if not 0 < self.minutes < math.inf:
-            raise SettingError(f"`minutes` {self.minutes}: above 0 and finite")
-        check_distance(self.ground_sample_distance)
-        if not 0 <= self.most_loss < math.inf:
-            raise SettingError(f"`most_loss` {self.most_loss}: finite, and not below 0")
-        return self
-
-
 class Gain(NamedTuple):
     """How a score changed.
 
     Attributes:
         before: F1 of the old weights, in percent.
         after: F1 of the new weights, in percent.
-        error: The standard error of the difference, in percent, over tiles or pairs.
+        error: The standard error of the difference, in percent, over tiles or pairs; ``None`` for
+            a single one.
         pairs: Number of tiles or pairs.
     """
 
     before: float
     after: float
-    error: float
+    error: float | None
     pairs: int
 
     @property
@@ -97,7 +67,8 @@ class Gain(NamedTuple):
 
     def __str__(self) -> str:
         """The difference with its standard error."""
-        return f"{self.difference:+.1f} ± {self.error:.1f}"
+        spread = "of one tile" if self.error is None else f"± {self.error:.1f}"
+        return f"{self.difference:+.1f} {spread}"
 
 
 @dataclass(frozen=True)
@@ -176,6 +147,7 @@ def adapt(
     path = _find_original(checkpoint)
     target = Path(output) / RUN_BEST
     check_folder(Path(output), [data])
+    _refuse_original(path, target)
     refuse_existing(target, overwrite)
     place, network = open_place(data, rehearse, path, device, settings.ground_sample_distance)
     on_note(place.note)
@@ -190,12 +162,13 @@ def adapt(
 
 @dataclass(frozen=True)
 class _Found:
-    """A candidate: a network, its setting, and what both gain."""
+    """A candidate: a network, its setting, what both gain, and F1 of calling all change."""
 
     network: ChangeNetwork
     setting: Setting
     here: Gain
     elsewhere: Gain | None
+    trivial: float
     steps: int = 0
     share: float = 0.0
 
@@ -219,11 +192,13 @@ class _Attempt:
         self.before = place.look(network)
 
     def calibrate(self) -> _Found:
-        """Adapts the setting alone, on all tiles: the network has learned from none of them."""
-        tiles = self.place.look_everywhere(self.network)
+        """Adapts the setting alone, on all tiles that the network has not learned from."""
+        known = self.place.is_known_to(self.network)
+        tiles = self.before.here if known else self.place.look_everywhere(self.network)
         setting, expected = choose_setting(tiles, self.former)
         here = _gain(tiles, tiles, self.former, setting)._replace(after=expected)
-        return _Found(self.network, setting, here, self._gain_elsewhere(self.before, setting))
+        elsewhere = self._gain_elsewhere(self.before, setting)
+        return _Found(self.network, setting, here, elsewhere, tiles.f1_of_all())
 
     def learn(self, on_progress: Progress) -> _Found:
         """Teaches the last layers; keeps as much of it as costs no more than allowed."""
@@ -249,7 +224,7 @@ class _Attempt:
     ) -> _Found:
         """All of what was learned, if it is better here than a half by its standard error."""
         half, whole = (self._judge(network, learned, share) for share in (CAUTIOUS_SHARE, 1.0))
-        if whole.here.after - half.here.after > whole.here.error:
+        if whole.here.after - half.here.after > (whole.here.error or 0.0):
             return whole
         return self._judge(network, learned, CAUTIOUS_SHARE)
 
@@ -271,7 +246,7 @@ class _Attempt:
             setting, expected = self.former, now.here.f1(self.former)
             elsewhere = self._gain_elsewhere(now, setting)
         here = _gain(self.before.here, now.here, self.former, setting)._replace(after=expected)
-        return _Found(network, setting, here, elsewhere, share=share)
+        return _Found(network, setting, here, elsewhere, self.before.here.f1_of_all(), share=share)
 
     def _gain_elsewhere(self, now: Sight, setting: Setting) -> Gain | None:
         if self.before.elsewhere is None or now.elsewhere is None:
@@ -287,13 +262,27 @@ def _find_original(checkpoint: str | Path) -> Path:
     return path
 
 
+def _refuse_original(path: Path, target: Path) -> None:
+    """Refuses to replace the checkpoint that is adapted, or the one that it adds to."""
+    originals = [path]
+    if path.is_file() and is_adapter(path):
+        originals.append(find_adapted(read_header(path), path))
+    if target.resolve() in {original.resolve() for original in originals}:
+        raise OutputError(f"{target}: is the old checkpoint, and would be replaced; name a folder")
+
+
 def _check_worth(found: _Found, path: Path, settings: AdaptationSettings) -> None:
     """Refuses what is worse here, or costs too much elsewhere."""
     calibrated = settings.calibrate_only
     what = "another threshold" if calibrated else "learning"
     stays = f"{path.name} stays as it is"
-    if found.here.difference < 0 or (calibrated and found.here.difference == 0):
+    if found.here.difference <= 0:
         raise DataError(f"{what} gains {found.here} of F1 on held-out tiles, so {stays}")
+    if found.here.after <= found.trivial + (found.here.error or 0.0):
+        raise DataError(
+            f"{what} gives F1 {found.here.after:.1f} on held-out tiles, no better than calling "
+            f"every pixel change ({found.trivial:.1f}), so {stays}"
+        )
     if found.loses() > settings.most_loss:
         raise DataError(
             f"{what} gains {found.here} of F1 here and loses {found.loses():.1f} elsewhere, more "
@@ -354,5 +343,5 @@ def _gain(before: Seen, after: Seen, former: Setting, setting: Setting) -> Gain:
     return Gain(before.f1(former), after.f1(setting), standard_error(*counts), len(counts[0]))
 
 
-def _as_dict(gain: Gain) -> dict[str, float]:
+def _as_dict(gain: Gain) -> dict[str, float | None]:
     return {**gain._asdict(), "difference": gain.difference}

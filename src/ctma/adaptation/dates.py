@@ -10,15 +10,13 @@ from typing import NamedTuple
 
 from rasterio import DatasetReader
 
-from ctma.data.rasters import describe_bands
+from ctma.data.rasters import ALPHA, describe_bands
 from ctma.errors import DataError, SettingError
 from ctma.scene.finished import DATES, FinishedMap, find_date
 from ctma.scene.grid import Grid, common_grid
 from ctma.scene.rasters import open_raster, raster_errors
 from ctma.scene.source import Source
 from ctma.types import IMAGE_BANDS, name_bands
-
-ALPHA = "alpha"
 
 
 class Band(NamedTuple):
@@ -95,7 +93,7 @@ def open_dates(
         rasters = [stack.enter_context(closing(open_raster(path))) for path in paths]
         with raster_errors(f"{before} and {after}: cannot be brought onto one grid"):
             overlap = common_grid(rasters[0], rasters[1])
-        chosen = [_choose(raster, bands) for raster in rasters]
+        chosen = [_choose(raster, _by_order(raster, bands)) for raster in rasters]
         names = [tuple(name for name, _ in date) for date in chosen]
         if names[0] != names[1]:
             listed = [", ".join(date) for date in names]
@@ -112,8 +110,13 @@ def open_dates(
 
 
 @contextmanager
-def open_dates_of(finished: FinishedMap) -> Iterator[Dates]:
+def open_dates_of(finished: FinishedMap, bands: Sequence[Band] | None = None) -> Iterator[Dates]:
     """Opens both dates of a map as the map's network saw them.
+
+    Args:
+        finished: The map.
+        bands: The names of the bands that the network saw, in order; by default those of the raster
+            before, and red, green and blue for three bands with other names.
 
     Raises:
         SceneError: If a raster is not where it lay, or cannot be read.
@@ -126,33 +129,61 @@ def open_dates_of(finished: FinishedMap) -> Iterator[Dates]:
             stack.enter_context(Source(raster, date.grid, date.bands, *holes))
             for raster, date in zip(rasters, dates, strict=True)
         )
-        described = describe_bands(rasters[0])
-        names = tuple(described[number - 1] for number in dates[0].bands)
-        if len({*names}) < len(names) or set(names) <= {*name_bands(len(described))}:
-            names = name_bands(len(names))
+        names = _name(rasters[0], dates[0].bands, bands)
         paths = dates[0].path, dates[1].path
         yield Dates(paths, finished.grid, (first, second), names)
+
+
+def _name(
+    raster: DatasetReader, numbers: Sequence[int], bands: Sequence[Band] | None
+) -> tuple[str, ...]:
+    """Names for the bands of a map."""
+    if bands is not None:
+        if len(bands) != len(numbers):
+            raise SettingError(f"`bands` names {len(bands)}, and the map shows {len(numbers)}")
+        return tuple(band.name for band in bands)
+    described = describe_bands(raster)
+    names = tuple(described[number - 1] for number in numbers)
+    if len({*names}) == len(names) and {*names} & {*IMAGE_BANDS}:
+        return names
+    return name_bands(len(names))
+
+
+def _by_order(raster: DatasetReader, wanted: Sequence[Band] | None) -> Sequence[Band] | None:
+    """The wanted bands, numbered in order where the raster has as many bands without names."""
+    if wanted is None or any(band.number for band in wanted):
+        return wanted
+    described = describe_bands(raster)
+    unnamed = described == name_bands(len(described)) and not any(raster.descriptions)
+    if not unnamed or len(described) != len(wanted) or len(wanted) == len(IMAGE_BANDS):
+        return wanted
+    return [Band(band.name, number) for number, band in enumerate(wanted, start=1)]
 
 
 def _choose(raster: DatasetReader, wanted: Sequence[Band] | None) -> list[tuple[str, int]]:
     """Names and numbers of the bands of a raster to read."""
     described = describe_bands(raster)
-    kinds = [kind.name for kind in raster.colorinterp]
-    colours = [number for number, kind in enumerate(kinds, start=1) if kind != ALPHA]
-    if wanted is None:
-        if len(colours) == 1:
-            return [(name, colours[0]) for name in IMAGE_BANDS]
-        names = described if len(colours) == len(described) else name_bands(len(colours))
-        return [(names[index], number) for index, number in enumerate(colours)]
-    found = []
-    for place, band in enumerate(wanted):
-        number = band.number
-        if number is None:
-            number = described.index(band.name) + 1 if band.name in described else place + 1
-        if not 1 <= number <= raster.count:
+    colours = [number for number, name in enumerate(described, start=1) if name != ALPHA]
+    if wanted is not None:
+        return [(band.name, _find(raster, band, described)) for band in wanted]
+    if len(colours) == 1:
+        return [(name, colours[0]) for name in IMAGE_BANDS]
+    return [(described[number - 1], number) for number in colours]
+
+
+def _find(raster: DatasetReader, band: Band, described: Sequence[str]) -> int:
+    """The number of a wanted band: as said, by its name, or in order where no band has a name."""
+    if band.number is not None:
+        if not 1 <= band.number <= raster.count:
             raise SettingError(
-                f"`bands` {band.name}: {raster.name} has no band {number}, it has 1 to "
+                f"`bands` {band.name}: {raster.name} has no band {band.number}, it has 1 to "
                 f"{raster.count}"
             )
-        found.append((band.name, number))
-    return found
+        return band.number
+    if band.name in described:
+        return described.index(band.name) + 1
+    names = [name for name in described if name != ALPHA]
+    raise SettingError(
+        f"`bands` {band.name}: {raster.name} has {', '.join(names)}; say which band is meant, such "
+        f"as {band.name}=1"
+    )

@@ -18,6 +18,10 @@ MARGIN = 32
 """Pixels around a held-out tile that the network sees and that are not scored."""
 
 
+Area = tuple[int, int, int, int]
+"""First row, row after the last, first column, column after the last."""
+
+
 class Counts(NamedTuple):
     """Pixels of each cell of a scene, (rows, columns) each.
 
@@ -51,7 +55,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Cells:
-    """Square cells over a grid; the last cell of a row or column may be cut off.
+    """Square cells over a grid; the last cell of a row or column has half to one and a half sides.
 
     Attributes:
         height: Rows of the grid.
@@ -66,20 +70,42 @@ class Cells:
     @property
     def shape(self) -> tuple[int, int]:
         """Number of rows and of columns of cells."""
-        return -(-self.height // self.side), -(-self.width // self.side)
+        rows, columns = (
+            max(1, (2 * length + self.side) // (2 * self.side))
+            for length in (self.height, self.width)
+        )
+        return rows, columns
 
     def own(self, row: int, column: int) -> Window:
         """The pixels of a cell."""
+        rows, columns = self.shape
         top, left = row * self.side, column * self.side
-        bottom, right = min(top + self.side, self.height), min(left + self.side, self.width)
+        bottom = self.height if row == rows - 1 else top + self.side
+        right = self.width if column == columns - 1 else left + self.side
         return Window(top, left, bottom - top, right - left)
 
     def whole(self, row: int, column: int) -> Window:
-        """A cell, moved back inside the grid where the cell is cut off."""
-        height, width = min(self.side, self.height), min(self.side, self.width)
-        top = min(row * self.side, self.height - height)
-        left = min(column * self.side, self.width - width)
+        """A cell; a short one reaches back to a whole side, where the grid is that large."""
+        own = self.own(row, column)
+        height = max(own.height, min(self.side, self.height))
+        width = max(own.width, min(self.side, self.width))
+        top, left = own.top + own.height - height, own.left + own.width - width
         return Window(top, left, height, width)
+
+    def reach(self, area: Area) -> Area:
+        """A rectangle of cells with the cells that come nearer than a side to the rectangle."""
+        rows, columns = self.shape
+        top, bottom, left, right = area
+        bottom = _reach(bottom, rows, self.whole(rows - 1, 0).top - self.side * (bottom + 1))
+        right = _reach(right, columns, self.whole(0, columns - 1).left - self.side * (right + 1))
+        return max(top - 1, 0), bottom, max(left - 1, 0), right
+
+
+def _reach(last: int, count: int, room: int) -> int:
+    """The end of a gap: one cell, and the last one too where it reaches back into the gap."""
+    if last >= count - 1:
+        return count
+    return count if last + 1 == count - 1 and room < 0 else last + 1
 
 
 def part_tiles(cells: Cells, counts: Counts, share: float) -> Iterator[Tile]:
@@ -93,7 +119,7 @@ def part_tiles(cells: Cells, counts: Counts, share: float) -> Iterator[Tile]:
         counts: Pixels of each cell.
         share: Share of the labels to hold out, in [0, 1].
     """
-    held = choose_held_out(counts, share)
+    held = choose_held_out(cells, counts, share)
     inside = np.zeros(cells.shape, bool)
     if held is not None:
         inside[held[0] : held[1], held[2] : held[3]] = True
@@ -113,7 +139,7 @@ def distance(first: Window, second: Window) -> int:
     return max(down, right)
 
 
-def choose_held_out(counts: Counts, share: float) -> tuple[int, int, int, int] | None:
+def choose_held_out(cells: Cells, counts: Counts, share: float) -> Area | None:
     """The held-out rectangle: first row, row after the last, first column, column after the last.
 
     Returns:
@@ -127,13 +153,7 @@ def choose_held_out(counts: Counts, share: float) -> tuple[int, int, int, int] |
     for top, bottom in _edges(rows):
         for left, right in _edges(columns):
             inner = top, bottom, left, right
-            outer = (
-                max(top - 1, 0),
-                min(bottom + 1, rows),
-                max(left - 1, 0),
-                min(right + 1, columns),
-            )
-            cost = _cost(labelled, changed, inner, outer, share)
+            cost = _cost(labelled, changed, inner, cells.reach(inner), share)
             if cost < best:
                 best, found = cost, inner
     return found
@@ -146,7 +166,7 @@ class _Sums:
         self.table = np.pad(plane.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
         self.total = int(plane.sum())
 
-    def __call__(self, area: tuple[int, int, int, int]) -> int:
+    def __call__(self, area: Area) -> int:
         top, bottom, left, right = area
         table = self.table
         return int(
@@ -157,8 +177,8 @@ class _Sums:
 def _cost(
     labelled: _Sums,
     changed: _Sums,
-    inner: tuple[int, int, int, int],
-    outer: tuple[int, int, int, int],
+    inner: Area,
+    outer: Area,
     share: float,
 ) -> float:
     """How far a rectangle is from the share, and what is lost around; infinite without change."""
@@ -181,17 +201,12 @@ def _places(chosen: NDArray[np.bool_]) -> Sequence[tuple[int, int]]:
     return [(int(row), int(column)) for row, column in np.argwhere(chosen)]
 
 
-def _held_tile(
-    cells: Cells, place: tuple[int, int], held: tuple[int, int, int, int] | None
-) -> Tile:
+def _held_tile(cells: Cells, place: tuple[int, int], held: Area | None) -> Tile:
     """A held-out tile; its margin stays within the held-out rectangle."""
     assert held is not None
     own = cells.own(*place)
-    top, left = held[0] * cells.side, held[2] * cells.side
-    bottom, right = (
-        min(held[1] * cells.side, cells.height),
-        min(held[3] * cells.side, cells.width),
-    )
+    first, last = cells.own(held[0], held[2]), cells.own(held[1] - 1, held[3] - 1)
+    top, left, bottom, right = first.top, first.left, last.top + last.height, last.left + last.width
     first_row, first_column = max(own.top - MARGIN, top), max(own.left - MARGIN, left)
     last_row = min(own.top + own.height + MARGIN, bottom)
     last_column = min(own.left + own.width + MARGIN, right)

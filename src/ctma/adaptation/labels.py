@@ -21,10 +21,13 @@ from ctma.scene.grid import Grid
 from ctma.scene.rasters import open_raster, raster_errors
 from ctma.scene.strips import row_windows
 from ctma.scene.tables import read_polygons
-from ctma.types import IGNORED, Pixels
+from ctma.types import IGNORED, Pixels, counted
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
+
+UNLABELLED = -12345.0
+"""Stands for pixels without a label while a raster is read; no raster of labels holds it."""
 
 RASTER_SUFFIXES = {".tif", ".tiff", ".vrt"}
 """Suffixes of labels that are rasters; all other labels are polygons."""
@@ -61,7 +64,7 @@ class Tidied(NamedTuple):
             "without area": self.empty, "outside the scene": self.outside,
         }  # fmt: skip
         notes = [f"{count} {name}" for name, count in said.items() if count]
-        return f"{self.read} polygons" + (f", of which {', '.join(notes)}" if notes else "")
+        return counted(self.read, "polygon") + (f", of which {', '.join(notes)}" if notes else "")
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ class PolygonLabels:
 class RasterLabels:
     """Labels from a raster of 0 and 1, or 0 and 255, on any grid.
 
-    Pixels outside the raster and those of its nodata value, if above 1, have no label.
+    Pixels outside the raster have no label, and neither have those of its nodata value, unless the
+    value is 0 or 1.
 
     Args:
         path: The raster.
@@ -121,23 +125,29 @@ class RasterLabels:
         self.raster = open_raster(str(path))
         if self.raster.crs is None:
             raise DataError(f"{path}: has no CRS, so its labels have no place")
+        if self.raster.count != 1:
+            raise DataError(f"{path}: has {self.raster.count} bands, expected one of labels")
         own = self.raster.nodata
         # Many programs tag 0, the value of no change, as nodata.
-        nodata = own if own is not None and own > 1 else IGNORED - 1
+        named = own is not None and own not in (0, 1)
         with raster_errors(f"{path}: cannot be read"):
-            # A value below zero marks what the warp finds no pixel for.
             self.view = WarpedVRT(
-                self.raster, crs=grid.crs, transform=grid.transform, width=grid.width,
-                height=grid.height, resampling=Resampling.nearest, src_nodata=own and nodata,
-                nodata=nodata, dtype="float32",
-            )  # fmt: skip
-        self.nodata = nodata
+                self.raster,
+                crs=grid.crs,
+                transform=grid.transform,
+                width=grid.width,
+                height=grid.height,
+                resampling=Resampling.nearest,
+                src_nodata=own if named else UNLABELLED,
+                nodata=UNLABELLED,
+                dtype="float32",
+            )
         self.scale = self._find_scale()
 
     def read(self, window: Window) -> Pixels:
         """The labels of a window."""
         values = self._stored(window)
-        labelled = values != self.nodata
+        labelled = values != UNLABELLED
         return np.where(labelled, values == self.scale, IGNORED).astype(np.uint8)
 
     def _stored(self, window: Window) -> Pixels:
@@ -148,7 +158,7 @@ class RasterLabels:
     def _find_scale(self) -> int:
         found: set[float] = set()
         for window in row_windows(self.grid.width, self.grid.height):
-            found |= {*np.unique(self._stored(window)).tolist()} - {self.nodata}
+            found |= {*np.unique(self._stored(window)).tolist()} - {UNLABELLED}
         if not found:
             raise DataError(f"{self.path}: lies outside the scene")
         for scale in (1, 255):
@@ -221,14 +231,19 @@ def _tidy(table: GeoDataFrame, grid: Grid) -> tuple[list[BaseGeometry], Tidied]:
     there = table.geometry[~(table.geometry.isna() | table.geometry.is_empty)]
     moved = there.to_crs(grid.crs.to_wkt())
     crossed = ~there.is_valid
-    whole = [shapely.union_all(_polygons(shape)) for shape in moved.make_valid()]
+    # Where a CRS does not reach, coordinates become infinite.
+    reached = moved[np.isfinite(moved.bounds).all(axis=1)]
+    whole = [shapely.union_all(_polygons(shape)) for shape in reached.make_valid()]
     outlines = [shape for shape in whole if shape.area > 0]
     extent = shapely.box(*grid.bounds)
     inside = [shape for shape in outlines if shape.intersects(extent)]
     tidied = Tidied(
-        len(table), int(crossed.sum()), int((shapely.get_num_geometries(there) > 1).sum()),
-        len(table) - len(outlines), len(outlines) - len(inside),
-    )  # fmt: skip
+        len(table),
+        int(crossed.sum()),
+        int((shapely.get_num_geometries(there) > 1).sum()),
+        len(table) - len(there) + len(whole) - len(outlines),
+        len(moved) - len(reached) + len(outlines) - len(inside),
+    )
     return inside, tidied
 
 

@@ -98,6 +98,11 @@ class Place:
         elsewhere = look(fast, self.former_val, None) if self.former_val else None
         return Sight(look(_run(network), self.val, self.distance), elsewhere)
 
+    def is_known_to(self, network: ChangeNetwork) -> bool:
+        """Whether a network has learned from these very tiles."""
+        known = network.provenance.get("training_data", {}).get("fingerprint")
+        return bool(known == data_fingerprint(self.train))
+
     def look_everywhere(self, network: ChangeNetwork) -> Seen:
         """Runs a network on all tiles of the place."""
         return look(_run(network), [*self.train, *self.val], self.distance)

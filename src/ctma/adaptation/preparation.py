@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
-import pydantic
 import rasterio
 import rasterio.windows
 from rasterio.windows import Window as RasterWindow
@@ -18,59 +17,22 @@ from ctma.adaptation.dates import Dates, open_dates, open_dates_of, parse_bands
 from ctma.adaptation.holdout import Cells, Counts, Tile, part_tiles
 from ctma.adaptation.labels import Labels, PolygonLabels, Tidied, read_labels
 from ctma.adaptation.reviewed import read_reviewed
+from ctma.adaptation.settings import LabelSettings
 from ctma.adaptation.tiles import extended_folder, write_image, write_label
 from ctma.data.footprints import Footprint, find_neighbours, read_footprints
 from ctma.data.readers import find_pairs
 from ctma.data.tiles import Window
-from ctma.errors import DataError, OutputError, SettingError, warn
+from ctma.errors import DataError, OutputError, warn
 from ctma.files import write_json
 from ctma.scene.finished import read_finished
 from ctma.scene.rasters import raster_settings
-from ctma.settings import Settings, check_count
-from ctma.types import IGNORED, MINIMUM_SIZE, Pixels, Progress, ignore
+from ctma.types import IGNORED, Pixels, Progress, ignore
 
 RECORD = "labels.json"
 """The record of a data set: its scenes, and how they were cut."""
 
 SPLITS = ("train", "val")
 FOLDERS = ("before", "after", "change")
-
-
-class LabelSettings(Settings):
-    """How a scene and its labels become a data set.
-
-    Attributes:
-        tile: Side of a tile, in pixels.
-        holdout: Share of the labels to hold out for scores, in [0, 1].
-        add: Whether to add the scene to a data set that exists.
-        where: Chooses polygons by their attributes, in OGR's SQL, such as ``"class = 'new'"``.
-        extent: A file of polygons of what was labelled; pixels outside have no label. By default
-            the whole scene was labelled.
-        all_touched: Whether each pixel counts that a polygon touches; by default a pixel counts
-            whose centre lies inside.
-        bands: The bands, such as ``"red,green,blue,nir"`` or ``"red=3,green=2,blue=1"``; by default
-            all bands that are no alpha.
-        nodata: The stored value that means no data, in bands without a nodata value of their own.
-
-    Raises:
-        SettingError: If a value is out of its range.
-    """
-
-    tile: int = 256
-    holdout: float = 0.2
-    add: bool = False
-    where: str | None = None
-    extent: Path | str | None = None
-    all_touched: bool = False
-    bands: str | None = None
-    nodata: float | None = None
-
-    @pydantic.model_validator(mode="after")
-    def _check(self) -> Self:
-        check_count("tile", self.tile, least=MINIMUM_SIZE)
-        if not 0 <= self.holdout <= 1:
-            raise SettingError(f"`holdout` {self.holdout}: a share from 0 to 1")
-        return self
 
 
 class Contents(NamedTuple):
@@ -175,7 +137,8 @@ def prepare_reviewed(
         folder: The folder of a map.
         decisions: One file of a review page or more, each of one reviewer.
         output: The data folder.
-        settings: How tiles are cut: ``tile``, ``holdout`` and ``add`` have a part here.
+        settings: How tiles are cut: ``tile``, ``holdout``, ``add`` and the names of ``bands`` have
+            a part here.
         on_progress: Called after every tile with the number of finished tiles and of all.
 
     Raises:
@@ -190,7 +153,8 @@ def prepare_reviewed(
     reviewed = read_reviewed(finished, [Path(path) for path in named])
     labels = PolygonLabels(finished.grid, reviewed.changed, reviewed.seen, reviewed.ignored)
     tidied = Tidied(read=len(reviewed.changed))
-    with raster_settings(), open_dates_of(finished) as dates:
+    wanted = None if settings.bands is None else parse_bands(settings.bands)
+    with raster_settings(), open_dates_of(finished, wanted) as dates:
         return _Preparation(dates, labels, tidied, settings, Path(output)).run(on_progress)
 
 
@@ -211,12 +175,14 @@ class _Preparation:
         cells = Cells(self.dates.grid.height, self.dates.grid.width, self.settings.tile)
         counts = self._count(cells)
         self._check(counts, former)
+        if former is not None:
+            _remove_strays(self.output, former)
         name = _new_name(Path(self.dates.paths[0]).stem, former)
         tiles = [*part_tiles(cells, counts, self.settings.holdout)]
         kept = [*self._keep_apart(tiles)]
         self._check_held_out(counts, kept)
         with extended_folder(self.output, former is not None) as folder:
-            splits = self._write(folder, name, kept, on_progress)
+            splits = self._write(folder, name, kept, counts, on_progress)
             scene = LabelledScene(
                 self.output, name, self.dates.names, self.tidied, splits,
                 int((counts.labelled > 0).sum()) - len(kept),
@@ -248,9 +214,13 @@ class _Preparation:
 
     def _check_held_out(self, counts: Counts, tiles: list[Tile]) -> None:
         share = self.settings.holdout
-        held = [tile for tile in tiles if tile.split == "val"]
-        left = [tile for tile in tiles if tile.split == "train"]
-        if not 0 < share < 1 or (held and left):
+        changed = {
+            split: any(
+                counts.changed[tile.row, tile.column] for tile in tiles if tile.split == split
+            )
+            for split in SPLITS
+        }
+        if not 0 < share < 1 or all(changed.values()):
             return
         if int((counts.changed > 0).sum()):
             raise DataError(
@@ -265,7 +235,10 @@ class _Preparation:
         for split, opposite in (SPLITS, SPLITS[::-1]):
             mine = [tile for tile in tiles if tile.split == split]
             places = [self._footprint(str(index), tile.image) for index, tile in enumerate(mine)]
-            near = {int(one.first.name) for one in find_neighbours(places, others[opposite])}
+            near = {
+                int(one.first.name)
+                for one in find_neighbours(places, others[opposite], self.settings.tile)
+            }
             yield from (tile for index, tile in enumerate(mine) if index not in near)
 
     def _footprint(self, name: str, window: Window) -> Footprint:
@@ -274,22 +247,22 @@ class _Preparation:
         return Footprint(name, grid.crs, place, window.width, window.height)
 
     def _write(
-        self, folder: Path, name: str, tiles: list[Tile], on_progress: Progress
+        self, folder: Path, name: str, tiles: list[Tile], counts: Counts, on_progress: Progress
     ) -> dict[str, Contents]:
         splits = dict.fromkeys(SPLITS, Contents())
         for number, tile in enumerate(tiles, start=1):
-            change = self._write_tile(folder, f"{name}_{tile.row:03d}_{tile.column:03d}", tile)
+            self._write_tile(folder, f"{name}_{tile.row:03d}_{tile.column:03d}", tile)
             so_far = splits[tile.split]
             splits[tile.split] = Contents(
                 so_far.tiles + 1,
-                so_far.labelled + int((change != IGNORED).sum()),
-                so_far.changed + int((change == 1).sum()),
+                so_far.labelled + int(counts.labelled[tile.row, tile.column]),
+                so_far.changed + int(counts.changed[tile.row, tile.column]),
             )
             on_progress(number, len(tiles))
         return splits
 
-    def _write_tile(self, folder: Path, name: str, tile: Tile) -> Pixels:
-        """Writes both dates and the label of a tile, and returns the label."""
+    def _write_tile(self, folder: Path, name: str, tile: Tile) -> None:
+        """Writes both dates and the label of a tile."""
         place = self._footprint(name, tile.image)
         window = _raster_window(tile.image)
         for source, date in zip(self.dates.sources, FOLDERS, strict=False):
@@ -302,7 +275,6 @@ class _Preparation:
         others[top : top + tile.own.height, left : left + tile.own.width] = False
         change[others] = IGNORED
         write_label(folder / tile.split / FOLDERS[2] / f"{name}.tif", change, place)
-        return change
 
     def _read_change(self, window: Window) -> Pixels:
         """Labels where both dates have data."""
@@ -340,6 +312,14 @@ def _read_record(folder: Path) -> list[dict[str, Any]] | None:
         return [*scenes]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder}: is no data set of ctma prepare labels, to add to") from error
+
+
+def _remove_strays(folder: Path, scenes: list[dict[str, Any]]) -> None:
+    """Removes tiles of a scene that was being added when the program was stopped."""
+    known = {scene["name"] for scene in scenes}
+    for path in folder.glob("*/*/*.tif"):
+        if path.stem.rsplit("_", 2)[0] not in known:
+            path.unlink()
 
 
 def _new_name(stem: str, former: list[dict[str, Any]] | None) -> str:

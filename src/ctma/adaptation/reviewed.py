@@ -49,6 +49,8 @@ def read_reviewed(finished: FinishedMap, paths: Sequence[Path]) -> Reviewed:
     """
     if not paths:
         raise SettingError("`decisions`: name one file or more")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise SettingError("`decisions`: a file is named twice")
     files = [read_decisions(path, finished.fingerprint) for path in paths]
     to_grid = OutlineMover(finished.grid)
     table = finished.read_changes()
@@ -73,11 +75,15 @@ def read_reviewed(finished: FinishedMap, paths: Sequence[Path]) -> Reviewed:
 def _find_still(
     files: Sequence[Sequence[Decision]], to_grid: OutlineMover, drawn: Sequence[BaseGeometry]
 ) -> Iterator[BaseGeometry]:
-    """Places without a change on the map, where the reviewer agreed or drew the change."""
+    """Places without a change on the map, where all reviewers agreed, or the change was drawn."""
+    verdicts: dict[int | None, set[str | None]] = {}
+    outlines: dict[int | None, BaseGeometry] = {}
     for decision in (one for decisions in files for one in decisions if one.kind == STILL):
-        outline = to_grid(decision.outline)
-        mended = decision.verdict == "wrong" and any(map(outline.intersects, drawn))
-        if decision.verdict == "right" or mended:
+        verdicts.setdefault(decision.id, set()).add(decision.verdict)
+        outlines[decision.id] = to_grid(decision.outline)
+    for number, outline in outlines.items():
+        mended = verdicts[number] == {"wrong"} and any(map(outline.intersects, drawn))
+        if verdicts[number] == {"right"} or mended:
             yield outline
 
 

@@ -56,6 +56,11 @@ class Seen:
         """F1 over all pixels of all pairs, in percent."""
         return float(_f1(self.counts(setting).sum(axis=0)))
 
+    def f1_of_all(self) -> float:
+        """F1 of calling every pixel change, in percent."""
+        still, changed = self.together().counts.sum(axis=1)
+        return float(_f1(np.array([changed, still, 0.0])))
+
     def together(self) -> LogitHistogram:
         """One histogram of all pairs."""
         whole = LogitHistogram()
@@ -88,12 +93,17 @@ def look(predictor: Predictor, pairs: Sequence[Pair], distance: float | None) ->
     return Seen(histograms)
 
 
-def standard_error(before: NDArray[np.float64], after: NDArray[np.float64], seed: int = 0) -> float:
+def standard_error(
+    before: NDArray[np.float64], after: NDArray[np.float64], seed: int = 0
+) -> float | None:
     """The standard error of a difference of F1, in percent, as other tiles would give.
 
     Both arguments are the counts of the same tiles, see ``Seen.counts``. The tiles are drawn anew
-    with replacement (B. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979).
+    with replacement (B. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979). A single
+    tile has no standard error: ``None``.
     """
+    if len(before) < 2:
+        return None
     rng = np.random.default_rng(seed)
     chosen = rng.integers(len(before), size=(RESAMPLES, len(before)))
     gains = _f1(after[chosen].sum(axis=1)) - _f1(before[chosen].sum(axis=1))
@@ -119,7 +129,7 @@ def choose_setting(seen: Seen, former: Setting) -> tuple[Setting, float]:
     left_out = np.array([_count(one, _fit(whole.without(one), former)) for one in seen.histograms])
     usual = seen.counts(former)
     gain = _f1(left_out.sum(axis=0)) - _f1(usual.sum(axis=0))
-    if gain <= standard_error(usual, left_out):
+    if gain <= (standard_error(usual, left_out) or 0.0):
         return former, seen.f1(former)
     return _fit(whole, former), float(_f1(left_out.sum(axis=0)))
 

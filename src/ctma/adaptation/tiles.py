@@ -40,7 +40,7 @@ def extended_folder(folder: Path, exists: bool) -> Iterator[Path]:
         part.mkdir()
         try:
             yield part
-            # The record comes last: a tile that it does not count is one of an interrupted run.
+            # The record comes last: tiles of a scene that it lacks are removed by the next run.
             for path in sorted(part.rglob("*"), key=lambda path: path.suffix == ".json"):
                 if path.is_file():
                     target = folder / path.relative_to(part)

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
 from ctma.errors import CheckpointError, SettingError, first_line
+from ctma.files import file_fingerprint
 from ctma.models.usage import Usage
 
 FORMAT_VERSION = 2
@@ -141,13 +142,39 @@ def read_header(path: str | Path) -> Header:
         raise CheckpointError(f"{path}: damaged ctma header ({first_line(error)})") from error
 
 
+def find_adapted(header: Header, path: Path) -> Path:
+    """Finds the checkpoint that an adapter belongs to.
+
+    Args:
+        header: The header of the adapter.
+        path: The file of the adapter.
+
+    Raises:
+        CheckpointError: If the checkpoint is not there, or is not the one that was adapted.
+    """
+    name, way = header.adapts["name"], header.adapts.get("way")
+    original = find_checkpoint(name)
+    if not original.is_file() and way:
+        original = path.parent / way
+    if not original.is_file():
+        raise CheckpointError(f"{path}: adapts {name}, which is not there any more")
+    if file_fingerprint(original) != header.adapts["fingerprint"]:
+        raise CheckpointError(f"{path}: adapts another {name} than the one that is there now")
+    return original
+
+
 def count_parameters(path: str | Path) -> int:
     """Counts the parameters of a ctma checkpoint, without batch statistics.
+
+    An adapter counts as the checkpoint that it adds to.
 
     Raises:
         CheckpointError: If the file is missing or damaged.
     """
-    _, shapes = _read_safetensors(find_checkpoint(path))
+    path = find_checkpoint(path)
+    if is_adapter(path):
+        return count_parameters(find_adapted(read_header(path), path))
+    _, shapes = _read_safetensors(path)
     return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(_STATISTICS))
 
 

@@ -16,6 +16,7 @@ from ctma.checkpoints.header import (
     KEY,
     RELEASED_SUFFIXES,
     Header,
+    find_adapted,
     find_checkpoint,
     is_shipped,
     read_header,
@@ -137,27 +138,6 @@ def save_adapter(
         **{**network.provenance, **provenance, **dict(network.usage)},
     )
     _write(Path(path), differences, header)
-
-
-def find_adapted(header: Header, path: Path) -> Path:
-    """Finds the checkpoint that an adapter belongs to.
-
-    Args:
-        header: The header of the adapter.
-        path: The file of the adapter.
-
-    Raises:
-        CheckpointError: If the checkpoint is not there, or is not the one that was adapted.
-    """
-    name, way = header.adapts["name"], header.adapts.get("way")
-    original = find_checkpoint(name)
-    if not original.is_file() and way:
-        original = path.parent / way
-    if not original.is_file():
-        raise CheckpointError(f"{path}: adapts {name}, which is not there any more")
-    if file_fingerprint(original) != header.adapts["fingerprint"]:
-        raise CheckpointError(f"{path}: adapts another {name} than the one that is there now")
-    return original
 
 
 def add_differences(differences: Mapping[str, Tensor], original: Path) -> dict[str, Tensor]:

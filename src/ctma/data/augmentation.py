@@ -223,9 +223,9 @@ def _swap(sample: Sample, rng: np.random.Generator) -> Sample:
 
 
 def _still(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Uses the earlier image for both dates, with an empty label."""
+    """Uses the earlier image for both dates, with a label of no change."""
     image, _, change = sample
-    return image, image, np.zeros_like(change)
+    return image, image, np.where(change == IGNORED, change, np.uint8(0))
 
 
 def _misregister(sample: Sample, rng: np.random.Generator) -> Sample:

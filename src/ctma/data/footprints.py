@@ -75,21 +75,20 @@ class Neighbours(NamedTuple):
 
 
 def read_footprints(pairs: Sequence[Pair]) -> list[Footprint]:
-    """The footprints of the images before; empty if these are no georeferenced rasters."""
-    if not pairs or not is_raster(pairs[0].before):
-        return []
-    found = (_read(pair) for pair in pairs)
+    """The footprints of those images before that are georeferenced rasters."""
+    found = (_read(pair) for pair in pairs if is_raster(pair.before))
     return [footprint for footprint in found if footprint is not None]
 
 
 def find_neighbours(
-    first: Sequence[Footprint], second: Sequence[Footprint]
+    first: Sequence[Footprint], second: Sequence[Footprint], least: int | None = None
 ) -> Iterator[Neighbours]:
-    """Finds pairs of images, one of each list, with less than an image's side between both.
+    """Finds pairs of images, one of each list, with too small a gap between both.
 
     Args:
-        first: Some images. The shorter side of each is the least gap around the image.
+        first: Some images.
         second: Other images.
+        least: The least gap, in pixels; by default the shorter side of each of the first images.
     """
     import shapely
 
@@ -100,9 +99,10 @@ def find_neighbours(
     for one in first:
         outline = one.outline(crs)
         reach = max(outline.bounds[2] - outline.bounds[0], outline.bounds[3] - outline.bounds[1])
+        reach *= max(1.0, (least or 0) / min(one.width, one.height))
         for index in tree.query(shapely.buffer(outline, 2 * reach)):
             gap = _gap(one, second[index])
-            if gap < min(one.width, one.height) - ROUNDING:
+            if gap < (least or min(one.width, one.height)) - ROUNDING:
                 yield Neighbours(one, second[index], gap)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = {".tif", ".tiff"}
 """Suffixes of images that may hold other bands or types than 8-bit colours."""
+
+ALPHA = "alpha"
+"""The name of a band of transparency."""
 
 SAMPLED_PAIRS, SAMPLED_SIDE = 128, 64
 """Number of pairs, and pixels along a side of each, from which ranges are estimated."""
@@ -47,38 +51,58 @@ class Raster(NamedTuple):
 
 
 def read_raster(path: Path) -> Raster:
-    """Reads all bands of a GeoTIFF.
+    """Reads all bands of a GeoTIFF but alpha.
 
     Raises:
         ImageError: If the file is missing, damaged or not a raster of real numbers.
         MissingExtraError: If rasterio is not installed.
     """
+    with _opened(path) as raster:
+        names = describe_bands(raster)
+        bands = [number for number, name in enumerate(names, start=1) if name != ALPHA]
+        values, valid = raster.read(bands), raster.dataset_mask() > 0
+    if np.iscomplexobj(values):
+        raise ImageError(f"{path}: holds complex values, expected real numbers")
+    if np.issubdtype(values.dtype, np.floating):
+        valid &= np.isfinite(values).all(axis=0)
+    return Raster(values, valid, tuple(names[number - 1] for number in bands))
+
+
+def describe_bands(raster: DatasetReader) -> tuple[str, ...]:
+    """The names of all bands of a raster, in lower case; ``ALPHA`` for a band of transparency.
+
+    The names are the descriptions of the bands, else the colours that all bands are tagged with,
+    else those of ``name_bands``. A band with another description is no alpha, whatever its tag:
+    GDAL tags the fourth band of 8 bits as alpha.
+    """
+    told = [str(name or "").lower() for name in raster.descriptions]
+    kinds = [kind.name for kind in raster.colorinterp]
+    alpha = [
+        name == ALPHA or (kind == ALPHA and not name)
+        for name, kind in zip(told, kinds, strict=True)
+    ]
+    colours = [index for index, transparent in enumerate(alpha) if not transparent]
+    if all(told[index] for index in colours):
+        names = [told[index] for index in colours]
+    elif sorted(kinds[index] for index in colours) == sorted(IMAGE_BANDS):
+        names = [kinds[index] for index in colours]
+    else:
+        names = [*name_bands(len(colours))]
+    coming = iter(names)
+    return tuple(ALPHA if transparent else next(coming) for transparent in alpha)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[DatasetReader]:
+    """Opens a raster; errors as of ``read_raster``."""
     with extras():
         import rasterio
         from rasterio.errors import RasterioError
     try:
         with rasterio.open(path) as raster:
-            values, valid = raster.read(), raster.dataset_mask() > 0
-            names = describe_bands(raster)
+            yield raster
     except (RasterioError, OSError) as error:
         raise ImageError(f"{path}: cannot be read as a raster ({first_line(error)})") from error
-    if np.iscomplexobj(values):
-        raise ImageError(f"{path}: holds complex values, expected real numbers")
-    if np.issubdtype(values.dtype, np.floating):
-        valid &= np.isfinite(values).all(axis=0)
-    return Raster(values, valid, names)
-
-
-def describe_bands(raster: DatasetReader) -> tuple[str, ...]:
-    """The names of a raster's bands, in lower case.
-
-    The names are the descriptions of the bands, else the colours that all bands are tagged with,
-    else those of ``name_bands``.
-    """
-    if all(raster.descriptions):
-        return tuple(str(name).lower() for name in raster.descriptions)
-    colours = tuple(kind.name for kind in raster.colorinterp)
-    return colours if set(colours) == set(IMAGE_BANDS) else name_bands(raster.count)
 
 
 def find_bands(names: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
@@ -112,7 +136,7 @@ def read_date(path: Path, usage: Usage, date: int) -> Pixels:
     """
     if path.suffix.lower() not in SUFFIXES:
         return _check_count(read_image(path), usage, path)
-    if usage.bands == IMAGE_BANDS and usage.ranges is None:
+    if usage.bands == IMAGE_BANDS and usage.ranges is None and _is_image(path):
         return read_image(path)
     raster = read_raster(path)
     return _scale(raster, _choose(raster, usage.bands, path), usage, date, path)
@@ -161,6 +185,16 @@ def settle_usage(usage: Usage, pairs: Sequence[Pair]) -> Usage:
     return usage.replace(ranges=(before, after))
 
 
+def _is_image(path: Path) -> bool:
+    """Whether a GeoTIFF holds colours or greys as any other image file, without a mask."""
+    if not is_raster(path):
+        return True
+    with _opened(path) as raster:
+        names = [name for name in describe_bands(raster) if name != ALPHA]
+        masked = [flag.name for flag in raster.mask_flag_enums[0]] == ["per_dataset"]
+        return not masked and tuple(names) in (IMAGE_BANDS, name_bands(1))
+
+
 def is_raster(path: Path) -> bool:
     """Whether a file may hold bands that only rasterio reads; without rasterio, none does."""
     return path.suffix.lower() in SUFFIXES and find_spec("rasterio") is not None
@@ -193,7 +227,7 @@ def _choose(raster: Raster, bands: Sequence[str], path: Path) -> list[int]:
 
 def _scale(raster: Raster, places: list[int], usage: Usage, date: int, path: Path) -> Pixels:
     values = raster.values[places]
-    if usage.ranges is not None:
+    if usage.ranges is not None and values.dtype != np.uint8:
         return Scaling.of(usage.ranges[date]).to_8_bits(values) * raster.valid[..., None]
     if values.dtype != np.uint8:
         raise ImageError(f"{path}: holds values of {values.dtype}, expected pixels of 8 bits")

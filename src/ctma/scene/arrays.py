@@ -207,11 +207,11 @@ def _scaling(
     bands = date.shape[0]
     if scale is not None:
         return Scaling((scale[0],) * bands, (scale[1],) * bands)
-    if usage.ranges is not None:
-        return Scaling.of(usage.ranges[number])
     stored = _stored_type(date)
     if stored == np.uint8:
         return unit_scaling(bands, usage.scaling)
+    if usage.ranges is not None:
+        return Scaling.of(usage.ranges[number])
     step = max(1, max(date.shape[1:]) // OVERVIEW_SIDE)
     sample = holes_as_nan[:, ::step, ::step].compute().to_numpy()
     valid = np.isfinite(sample).all(axis=0)

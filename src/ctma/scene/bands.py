@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.enums import ColorInterp
 
-from ctma.errors import SceneError
+from ctma.errors import SceneError, warn
 from ctma.scene.rasters import raster_errors
-from ctma.types import IMAGE_BANDS
+from ctma.types import IMAGE_BANDS, name_bands
 
 _COLOURS = {
     "red": ColorInterp.red,
@@ -62,6 +62,8 @@ def choose_bands(
             return colours * len(names)
     if len(colours) < len(names):
         raise SceneError(f"{raster.name}: has {len(colours)} bands, {takes}")
+    if {*names} != {*IMAGE_BANDS} and tuple(names) != name_bands(len(names)):
+        warn(f"{raster.name}: names no bands; they are taken in order as {', '.join(names)}")
     return colours[: len(names)]
 
 

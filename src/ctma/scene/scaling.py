@@ -18,9 +18,8 @@ MOST_CLIPPED = 0.5
 def find_scaling(source: Source, usage: Usage, date: int) -> Scaling:
     """The scaling of one date, for the whole scene and never per window.
 
-    The ranges that a checkpoint was trained with apply to every scene. Without ranges, 8-bit
-    values are divided by the checkpoint's full scale, and other values are scaled by
-    ``percentile_scaling``, from a decimated read.
+    8-bit values are divided by the checkpoint's full scale. Other values are scaled by the ranges
+    that the checkpoint was trained with, else by ``percentile_scaling``, from a decimated read.
 
     Args:
         source: One date.
@@ -30,11 +29,11 @@ def find_scaling(source: Source, usage: Usage, date: int) -> Scaling:
     Raises:
         SceneError: If there is no valid pixel.
     """
-    if usage.ranges is not None:
-        return Scaling.of(usage.ranges[date])
     values, valid = source.overview
     if values.dtype == np.uint8:
         return unit_scaling(len(values), usage.scaling)
+    if usage.ranges is not None:
+        return Scaling.of(usage.ranges[date])
     return percentile_scaling(values[:, valid])
 
 

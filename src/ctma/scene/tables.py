@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
-from ctma.errors import DataError, OutputError, first_line
+from ctma.errors import DataError, OutputError, first_line, warn
 from ctma.files import whole_file
 from ctma.scene.layer import LAYER, fixed_date, plain_path
 from ctma.scene.settings import POLYGON_DRIVERS
@@ -40,6 +40,7 @@ def read_polygons(path: Path, where: str | None = None) -> GeoDataFrame:
             table = geopandas.read_parquet(path)
             return table if where is None else _choose(table, where)
         with plain_path(path) as plain:
+            _tell_layers(path, plain)
             table = pyogrio.read_dataframe(plain, layer=0, where=where)
     except Exception as error:
         if where is not None and (names := ", ".join(read_polygons(path).columns)):
@@ -50,12 +51,21 @@ def read_polygons(path: Path, where: str | None = None) -> GeoDataFrame:
     return table
 
 
+def _tell_layers(path: Path, plain: Path) -> None:
+    """Warns where a file has several layers of shapes."""
+    import pyogrio
+
+    layers = [str(name) for name, kind in pyogrio.list_layers(plain) if kind]
+    if len(layers) > 1:
+        warn(f"{path}: has the layers {', '.join(layers)}; the first one is read")
+
+
 def _choose(table: GeoDataFrame, where: str) -> GeoDataFrame:
     """Chooses polygons of a table by OGR's SQL, as in files that OGR reads."""
     import pyogrio
 
     content = io.BytesIO()
-    table.to_file(content, driver=POLYGON_DRIVERS["gpkg"], layer=LAYER)
+    table.to_file(content, driver=POLYGON_DRIVERS["fgb"], layer=LAYER)
     return pyogrio.read_dataframe(content.getvalue(), layer=0, where=where)
 
 

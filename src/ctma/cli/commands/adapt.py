@@ -50,9 +50,9 @@ def adapt(
 
     The result holds at most 2 MB of differences to the old weights. The old checkpoint stays.
     """
-    from ctma.adaptation.adapt import AdaptationSettings
     from ctma.adaptation.adapt import adapt as run
     from ctma.adaptation.learning import Learning
+    from ctma.adaptation.settings import AdaptationSettings
 
     settings = AdaptationSettings(
         minutes=minutes,
@@ -89,6 +89,7 @@ def _print(result: Adaptation) -> None:
         pairs, then = counted(elsewhere.pairs, "pair"), elsewhere.before
         say(f"elsewhere {elsewhere}: F1 {then:.1f} before, {elsewhere.after:.1f} after, {pairs}")
     if result.share < 1 and result.steps:
-        say(f"kept {100 * result.share:.0f} % of what was learned, so as to lose less elsewhere")
+        why = "nothing was rehearsed" if elsewhere is None else "more would cost too much elsewhere"
+        say(f"kept {100 * result.share:.0f} % of what was learned: {why}")
     say(f"threshold {result.setting.threshold:.2f}, temperature {result.setting.temperature:.2f}")
     say(f"wrote {result.checkpoint}, {result.bytes / 1e6:.2f} MB; take {result.checkpoint.parent}")

@@ -25,7 +25,7 @@ Target = Annotated[
     Path, typer.Argument(help="The folder to write; it must not exist.", metavar="DST")
 ]
 
-_OF_POLYGONS = {"where", "extent", "all_touched", "bands", "nodata"}
+_OF_POLYGONS = {"where", "extent", "all_touched", "nodata"}
 
 
 @app.command("levir-cd")
@@ -96,9 +96,10 @@ def labels(
     as_json: Json = False,
 ) -> None:
     """Make a data set of two rasters and polygons of change, or of a reviewed map."""
-    from ctma.adaptation.preparation import LabelSettings, prepare_labels, prepare_reviewed
+    from ctma.adaptation.preparation import prepare_labels, prepare_reviewed
+    from ctma.adaptation.settings import LabelSettings
 
-    cutting = LabelSettings(tile=tile, holdout=holdout, add=add)
+    cutting = LabelSettings(tile=tile, holdout=holdout, add=add, bands=bands)
     with progress("Cutting tiles") as on_progress:
         if reviewed:
             refuse_options(context, _OF_POLYGONS, "is for polygons, not for decisions")
@@ -109,7 +110,7 @@ def labels(
             if len(inputs) != 3:
                 raise SettingError("name three files: BEFORE, AFTER and LABELS")
             settings = cutting.replace(
-                where=where, extent=extent, all_touched=all_touched, bands=bands, nodata=nodata
+                where=where, extent=extent, all_touched=all_touched, nodata=nodata
             )
             before, after, source = inputs
             scene = prepare_labels(before, after, source, output, settings, on_progress=on_progress)

@@ -82,7 +82,8 @@ def review(
         print_json(asdict(page) | {"path": str(page.path)})
         return
     size, pictures = page.total_bytes / 1e6, page.picture_bytes / 1e6
-    say(f"{counted(page.shown, 'change')}, {size:.1f} MB, of which pictures {pictures:.1f} MB")
+    noun = "place" if order == "learn" else "change"
+    say(f"{counted(page.shown, noun)}, {size:.1f} MB, of which pictures {pictures:.1f} MB")
     say(f"wrote {page.path}; open it in a browser")
 
 
