@@ -83,6 +83,33 @@ def test_pages_decisions_and_comparisons_are_made_through_qgis(tmp_path):
     assert (found["counts"]["kept"], found["counts"]["lost"]) == (2, 1)
 
 
+@pytest.mark.long
+@needs_qgis
+def test_labels_are_made_and_learned_through_qgis(tmp_path):
+    squares = [(60 * i + 12, 60 * j + 9, 26, 200) for i in range(6) for j in range(6)]
+    folder = make_map(tmp_path, (400, 400), squares)
+    rasters = {"BEFORE": tmp_path / "before.tif", "AFTER": tmp_path / "after.tif"}
+    said = run_algorithm(
+        tmp_path, "labels", **rasters, LABELS=folder / "changes.gpkg", TILE=64,
+        BANDS="red,green,blue", OUTPUT=tmp_path / "DATA",
+    )  # fmt: skip
+    assert "36 polygons" in said
+    assert (tmp_path / "DATA/labels.json").is_file()
+    wrong = run_algorithm(
+        tmp_path, "adapt", code=1, DATA=folder, MINUTES=0.1, OUTPUT=tmp_path / "mine"
+    )
+    assert "no split 'train'" in wrong
+    package.write_review(folder, tmp_path / "page.html")
+    about = {"form": 1, "fingerprint": data_of(tmp_path / "page.html")["fingerprint"], "map": "M"}
+    decisions = {"type": "FeatureCollection", "ctma": about, "features": []}
+    (tmp_path / "d.geojson").write_text(json.dumps(decisions))
+    none = run_algorithm(
+        tmp_path, "reviewedlabels", code=1, MAP=folder, DECISIONS=tmp_path / "d.geojson",
+        OUTPUT=tmp_path / "OTHER",
+    )  # fmt: skip
+    assert "no change is called right or wrong" in none
+
+
 INSIDE = """
 import json, sys
 from qgis.core import QgsApplication, QgsProcessingContext, QgsProcessingFeedback, QgsProject

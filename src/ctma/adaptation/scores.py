@@ -15,6 +15,9 @@ from ctma.evaluation.scoring import Judged, Scoring, score_pairs
 from ctma.inference.predictor import Predictor
 from ctma.models.usage import Usage
 
+CLEARLY = 2.0
+"""Standard errors by which another setting must win; tiles of one scene are alike."""
+
 RESAMPLES = 1000
 """Times that tiles are drawn anew for a standard error."""
 
@@ -113,8 +116,8 @@ def standard_error(
 def choose_setting(seen: Seen, former: Setting) -> tuple[Setting, float]:
     """Temperature, offset and threshold for the tiles of a place, and the F1 to expect.
 
-    The former setting stays, unless another one wins by more than its standard error on tiles
-    that did not choose it: each tile in turn is left out.
+    The former setting stays, unless another one wins by more than ``CLEARLY`` standard errors on
+    tiles that did not choose it: each tile in turn is left out.
 
     Args:
         seen: What a network sees on tiles that it did not learn from.
@@ -129,7 +132,7 @@ def choose_setting(seen: Seen, former: Setting) -> tuple[Setting, float]:
     left_out = np.array([_count(one, _fit(whole.without(one), former)) for one in seen.histograms])
     usual = seen.counts(former)
     gain = _f1(left_out.sum(axis=0)) - _f1(usual.sum(axis=0))
-    if gain <= (standard_error(usual, left_out) or 0.0):
+    if gain <= CLEARLY * (standard_error(usual, left_out) or 0.0):
         return former, seen.f1(former)
     return _fit(whole, former), float(_f1(left_out.sum(axis=0)))
 
