@@ -209,10 +209,12 @@ def test_an_adapter_is_told_whole_and_calibrated_on_held_out_tiles_alone(adapted
 def test_less_time_means_fewer_steps(place, tmp_path):
     done = []
     settings = AdaptationSettings(minutes=1e-4, learning=QUICK.replace(rate=1e-9))
-    adapt(
-        "ctma-lite", place, tmp_path / "mine", settings,
-        on_progress=lambda number, total: done.append((number, total)),
-    )  # fmt: skip
+    # Three steps at no rate gain nothing, which is refused.
+    with pytest.raises(DataError, match=r"gains \+0\.0"):
+        adapt(
+            "ctma-lite", place, tmp_path / "mine", settings,
+            on_progress=lambda number, total: done.append((number, total)),
+        )  # fmt: skip
     assert done[-1] == (3, 3)
 
 
