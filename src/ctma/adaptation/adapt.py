@@ -100,11 +100,8 @@ class Adaptation:
         """Plain values by name."""
         return {
             "checkpoint": str(self.checkpoint),
-            "here": _as_dict(self.here),
-            "elsewhere": None if self.elsewhere is None else _as_dict(self.elsewhere),
+            **_describe(self),
             **self.setting._asdict(),
-            "steps": self.steps,
-            "share": self.share,
             "bytes": self.bytes,
         }
 
@@ -226,10 +223,11 @@ class _Attempt:
         self, network: ChangeNetwork, learned: dict[str, torch.Tensor]
     ) -> _Found:
         """All of what was learned, if it is better here than a half by its standard error."""
-        half, whole = (self._judge(network, learned, share) for share in (CAUTIOUS_SHARE, 1.0))
-        if whole.here.after - half.here.after > (whole.here.error or 0.0):
-            return whole
-        return self._judge(network, learned, CAUTIOUS_SHARE)
+        whole, half = (self._judge(network, learned, share) for share in (1.0, CAUTIOUS_SHARE))
+        if whole.here.after - half.here.after <= (whole.here.error or 0.0):
+            return half
+        _mix(network, self.network, learned, whole.share)
+        return whole
 
     def _judge(
         self, network: ChangeNetwork, learned: dict[str, torch.Tensor], share: float
@@ -299,12 +297,6 @@ def _save(found: _Found, path: Path, place: Place, target: Path) -> Adaptation:
     header = read_header(path)
     original = find_adapted(header, path) if header.adapts else path
     learned = found.steps or header.adapts
-    record = {
-        "here": _as_dict(found.here),
-        "elsewhere": None if found.elsewhere is None else _as_dict(found.elsewhere),
-        "steps": found.steps,
-        "share": found.share,
-    }
     save_adapter(
         target,
         found.network,
@@ -316,7 +308,7 @@ def _save(found: _Found, path: Path, place: Place, target: Path) -> Adaptation:
         agreement=place.measure_agreement(found.network),
         scores=[],
         epoch=None,
-        adaptation=record,
+        adaptation=_describe(found),
     )
     size = target.stat().st_size
     result = Adaptation(
@@ -324,6 +316,16 @@ def _save(found: _Found, path: Path, place: Place, target: Path) -> Adaptation:
     )
     write_json(target.with_name(RECORD), result.as_dict() | {"from": path.name})
     return result
+
+
+def _describe(result: Adaptation | _Found) -> dict[str, Any]:
+    """What was gained and lost, and how, as plain values by name."""
+    return {
+        "here": _as_dict(result.here),
+        "elsewhere": None if result.elsewhere is None else _as_dict(result.elsewhere),
+        "steps": result.steps,
+        "share": result.share,
+    }
 
 
 def _differences(network: ChangeNetwork, old: ChangeNetwork) -> dict[str, torch.Tensor]:

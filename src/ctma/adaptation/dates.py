@@ -172,7 +172,7 @@ def _choose(raster: DatasetReader, wanted: Sequence[Band] | None) -> list[tuple[
 
 
 def _find(raster: DatasetReader, band: Band, described: Sequence[str]) -> int:
-    """The number of a wanted band: as said, by its name, or in order where no band has a name."""
+    """The number of a wanted band: as said, or by its name."""
     if band.number is not None:
         if not 1 <= band.number <= raster.count:
             raise SettingError(

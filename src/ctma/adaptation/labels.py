@@ -20,7 +20,7 @@ from ctma.review.burning import burn
 from ctma.scene.grid import Grid
 from ctma.scene.rasters import open_raster, raster_errors
 from ctma.scene.strips import row_windows
-from ctma.scene.tables import read_polygons
+from ctma.scene.tables import POLYGONS, check_polygons, read_polygons
 from ctma.types import IGNORED, Pixels, counted
 
 if TYPE_CHECKING:
@@ -212,14 +212,10 @@ class _Within(NamedTuple):
 
 def _read_outlines(path: Path, grid: Grid, where: str | None) -> tuple[list[BaseGeometry], Tidied]:
     table = read_polygons(path, where)
-    if table.crs is None:
-        raise DataError(f"{path}: has no CRS, so its polygons have no place")
+    check_polygons(table, path, {*POLYGONS, "GeometryCollection"})
     chosen = f" where {where}" if where else ""
     if table.empty:
         raise DataError(f"{path}: holds no polygon{chosen}")
-    kinds = {*table.geom_type.dropna()}
-    if not kinds <= {"Polygon", "MultiPolygon", "GeometryCollection"}:
-        raise DataError(f"{path}: holds {', '.join(sorted(kinds))}, expected polygons")
     outlines, tidied = _tidy(table, grid)
     if not outlines:
         raise DataError(f"{path}: no polygon{chosen} lies in the scene ({tidied})")

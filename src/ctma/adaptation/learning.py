@@ -148,13 +148,13 @@ def learn(
     Returns:
         The number of steps.
     """
-    learning = learning.replace(crop=_fit_crop(here, learning.crop))
-    weights = [dict(network.named_parameters())[name] for name in find_learnable(network)]
+    named = dict(network.named_parameters())
+    weights = [named[name] for name in find_learnable(network)]
     for weight in network.parameters():
         weight.requires_grad_(False)
     for weight in weights:
         weight.requires_grad_(True)
-    draws = _draw(here, former, learning)
+    draws = _draw(_open_parts(here, former, learning), learning.seed)
     take_training_forms(network)
     try:
         return _Steps(network, weights, learning).run(draws, seconds, on_progress)
@@ -244,20 +244,28 @@ def _to_input(images: Tensor, network: ChangeNetwork) -> Tensor:
     return to_unit_range(images.to(network.device), network.usage.scaling)
 
 
-def _fit_crop(source: Source, crop: int) -> int:
+def _fit_crop(dataset: PairDataset, enlargement: float, crop: int) -> int:
     """The side of crops: no larger than the network sees the smallest tile."""
-    dataset = _Remembered(source, Learning())
     smallest = min(min(dataset.read(index)[2].shape) for index in range(len(dataset)))
-    return max(MINIMUM_SIZE, min(crop, int(smallest * source.enlargement) // 32 * 32))
+    return max(MINIMUM_SIZE, min(crop, int(smallest * enlargement) // 32 * 32))
 
 
-def _draw(here: Source, former: Source | None, learning: Learning) -> Iterator[Batch]:
-    """Batches without end: crops of this place, and crops of former data."""
-    rng = np.random.default_rng(learning.seed)
-    counts = {"here": learning.batch, "former": learning.rehearsed}
-    parts = [(_Remembered(here, learning), counts["here"])]
+def _open_parts(
+    here: Source, former: Source | None, learning: Learning
+) -> list[tuple[PairDataset, int]]:
+    """The tiles of this place and former data, each with the number of its crops per step."""
+    parts = [(_Remembered(here, learning), learning.batch)]
     if former is not None:
-        parts.append((_Remembered(former, learning), counts["former"]))
+        parts.append((_Remembered(former, learning), learning.rehearsed))
+    side = _fit_crop(parts[0][0], here.enlargement, learning.crop)
+    for part, _ in parts:
+        part.crop_size = side
+    return [*parts]
+
+
+def _draw(parts: list[tuple[PairDataset, int]], seed: int) -> Iterator[Batch]:
+    """Batches without end: crops of each part in turn."""
+    rng = np.random.default_rng(seed)
     while True:
         yield collate(
             [

@@ -24,6 +24,7 @@ from ctma.data.readers import find_pairs
 from ctma.data.tiles import Window
 from ctma.errors import DataError, OutputError, warn
 from ctma.files import write_json
+from ctma.review.decisions import name_files
 from ctma.scene.finished import read_finished
 from ctma.scene.rasters import raster_settings
 from ctma.types import IGNORED, Pixels, Progress, ignore
@@ -149,8 +150,7 @@ def prepare_reviewed(
     """
     settings = settings or LabelSettings()
     finished = read_finished(folder)
-    named = [decisions] if isinstance(decisions, str | Path) else [*decisions]
-    reviewed = read_reviewed(finished, [Path(path) for path in named])
+    reviewed = read_reviewed(finished, name_files(decisions))
     labels = PolygonLabels(finished.grid, reviewed.changed, reviewed.seen, reviewed.ignored)
     tidied = Tidied(read=len(reviewed.changed))
     wanted = None if settings.bands is None else parse_bands(settings.bands)
@@ -286,17 +286,11 @@ class _Preparation:
         return change
 
     def _describe(self, scene: LabelledScene) -> dict[str, Any]:
-        return {
-            "name": scene.name,
-            "before": self.dates.paths[0],
-            "after": self.dates.paths[1],
-            "bands": list(scene.bands),
-            "tile": self.settings.tile,
-            "holdout": self.settings.holdout,
-            "polygons": scene.polygons._asdict(),
-            "splits": {split: contents._asdict() for split, contents in scene.splits.items()},
-            "left_out": scene.left_out,
-        }
+        described = scene.as_dict()
+        del described["folder"]
+        before, after = self.dates.paths
+        tile, holdout = self.settings.tile, self.settings.holdout
+        return described | {"before": before, "after": after, "tile": tile, "holdout": holdout}
 
 
 def _raster_window(window: Window) -> RasterWindow:

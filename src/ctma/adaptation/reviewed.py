@@ -10,7 +10,7 @@ import shapely
 from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 
-from ctma.errors import DataError, SettingError
+from ctma.errors import DataError
 from ctma.review.changes import shown_window
 from ctma.review.decisions import Decision, read_decisions
 from ctma.review.teaching import STILL
@@ -45,12 +45,7 @@ def read_reviewed(finished: FinishedMap, paths: Sequence[Path]) -> Reviewed:
 
     Raises:
         DataError: If a file is damaged, belongs to another map, or decides on nothing.
-        SettingError: If no file is named.
     """
-    if not paths:
-        raise SettingError("`decisions`: name one file or more")
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise SettingError("`decisions`: a file is named twice")
     files = [read_decisions(path, finished.fingerprint) for path in paths]
     to_grid = OutlineMover(finished.grid)
     table = finished.read_changes()

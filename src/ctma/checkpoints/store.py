@@ -20,7 +20,6 @@ from ctma.checkpoints.header import (
     find_checkpoint,
     is_shipped,
     read_header,
-    shipped_models,
 )
 from ctma.checkpoints.released import find_unsaid, load_released
 from ctma.checkpoints.weights import checksum, load_weights
@@ -88,14 +87,7 @@ def save_model(
     }
     if half:
         weights = {name: _halve(name, weight) for name, weight in weights.items()}
-    header = Header(
-        network=network.name,
-        arguments=network.arguments,
-        ctma_version=__version__,
-        checksum=checksum(weights),
-        **{**network.provenance, **provenance, **dict(network.usage)},
-    )
-    _write(Path(path), weights, header)
+    _write(Path(path), network, weights, provenance)
 
 
 def save_adapter(
@@ -124,20 +116,13 @@ def save_adapter(
     differences = {
         name: (state[name].detach().cpu() - known[name]).half().contiguous() for name in names
     }
-    shipped = original.stem in shipped_models() and is_shipped(original)
-    header = Header(
-        network=network.name,
-        arguments=network.arguments,
-        adapts={
-            "name": original.stem if shipped else str(original.resolve()),
-            "way": "" if shipped else find_way(original, Path(path).parent) or "",
-            "fingerprint": file_fingerprint(original),
-        },
-        ctma_version=__version__,
-        checksum=checksum(differences),
-        **{**network.provenance, **provenance, **dict(network.usage)},
-    )
-    _write(Path(path), differences, header)
+    shipped = is_shipped(original)
+    adapts = {
+        "name": original.stem if shipped else str(original.resolve()),
+        "way": "" if shipped else find_way(original, Path(path).parent) or "",
+        "fingerprint": file_fingerprint(original),
+    }
+    _write(Path(path), network, differences, provenance | {"adapts": adapts})
 
 
 def add_differences(differences: Mapping[str, Tensor], original: Path) -> dict[str, Tensor]:
@@ -150,10 +135,20 @@ def add_differences(differences: Mapping[str, Tensor], original: Path) -> dict[s
     return weights
 
 
-def _write(path: Path, weights: Mapping[str, Tensor], header: Header) -> None:
+def _write(
+    path: Path, network: ChangeNetwork, weights: dict[str, Tensor], provenance: dict[str, Any]
+) -> None:
+    """Writes weights with the header of a network, whole or not at all."""
+    header = Header(
+        network=network.name,
+        arguments=network.arguments,
+        ctma_version=__version__,
+        checksum=checksum(weights),
+        **{**network.provenance, **provenance, **dict(network.usage)},
+    )
     with whole_file(path) as part:
         try:
-            save_file(dict(weights), part, metadata={KEY: header.model_dump_json()})
+            save_file(weights, part, metadata={KEY: header.model_dump_json()})
         except SafetensorError as error:
             raise OutputError(f"cannot write {path}: {first_line(error)}") from error
 

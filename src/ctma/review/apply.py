@@ -14,10 +14,16 @@ from rasterio.transform import Affine
 from shapely.geometry.base import BaseGeometry
 
 from ctma.data.images import read_label, save_image
-from ctma.errors import DataError, SettingError, warn
+from ctma.errors import DataError, warn
 from ctma.files import sole_run
 from ctma.review.burning import burn, burn_strips
-from ctma.review.decisions import Agreement, Decision, compare_reviewers, read_decisions
+from ctma.review.decisions import (
+    Agreement,
+    Decision,
+    compare_reviewers,
+    name_files,
+    read_decisions,
+)
 from ctma.review.images import find_masks, fingerprint_masks, trace_mask
 from ctma.review.verdicts import (
     DISPUTED,
@@ -80,17 +86,12 @@ def apply_decisions(
     Raises:
         DataError: If the folder holds no map, or a file is damaged or belongs to another map.
         OutputError: If a file cannot be written.
-        SettingError: If no file is named.
+        SettingError: If no file is named, or one twice.
     """
     folder = Path(folder)
-    paths = [decisions] if isinstance(decisions, str | Path) else [*decisions]
-    if not paths:
-        raise SettingError("`decisions`: name one file or more")
+    named = name_files(decisions)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    named = [Path(path) for path in paths]
-    if len({path.resolve() for path in named}) < len(named):
-        raise SettingError("`decisions`: a file is named twice")
     apply = _apply_to_scene if is_map(folder) else _apply_to_images
     return apply(folder, named)
 

@@ -31,7 +31,7 @@ from ctma.scene.polygons import GroundArea
 from ctma.scene.rasters import raster_settings
 from ctma.scene.strips import NO_DATA, row_windows
 from ctma.scene.styles import style_kinds
-from ctma.scene.tables import read_polygons, write_polygons
+from ctma.scene.tables import POLYGONS, check_polygons, read_polygons, write_polygons
 from ctma.types import Pixels, Progress, ignore
 
 if TYPE_CHECKING:
@@ -171,11 +171,7 @@ def _read_side(path: Path, grid: Grid) -> _Side:
         table = finished.read_changes().to_crs(grid.crs.to_wkt())
         return _Side([*map(int, table["id"])], [*table.geometry], finished.mask)
     table = read_polygons(path)
-    if table.crs is None:
-        raise DataError(f"{path}: has no CRS, so its polygons have no place")
-    kinds = {*table.geom_type.dropna()}
-    if not kinds <= {"Polygon", "MultiPolygon"}:
-        raise DataError(f"{path}: holds {', '.join(sorted(kinds))}, expected polygons")
+    check_polygons(table, path, POLYGONS)
     table = table[~(table.geometry.is_empty | table.geometry.isna())].to_crs(grid.crs.to_wkt())
     outlines = [*table.geometry.make_valid()]
     return _Side([*range(1, len(outlines) + 1)], outlines, None)

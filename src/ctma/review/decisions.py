@@ -16,7 +16,7 @@ from shapely.errors import ShapelyError
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from ctma.errors import DataError
+from ctma.errors import DataError, SettingError
 
 Verdict = Literal["right", "wrong", "unsure", "missed"]
 
@@ -76,6 +76,21 @@ class Agreement(NamedTuple):
     changes: int
     same: int
     kappa: float | None
+
+
+def name_files(decisions: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The files of decisions that a caller names: one, or one a reviewer.
+
+    Raises:
+        SettingError: If no file is named, or one twice.
+    """
+    named = [decisions] if isinstance(decisions, str | Path) else [*decisions]
+    paths = [Path(path) for path in named]
+    if not paths:
+        raise SettingError("`decisions`: name one file or more")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise SettingError("`decisions`: a file is named twice")
+    return paths
 
 
 def read_decisions(path: str | Path, fingerprint: str) -> list[Decision]:

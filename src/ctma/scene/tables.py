@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ from ctma.scene.styles import Style, add_style
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
+
+
+POLYGONS = frozenset({"Polygon", "MultiPolygon"})
+"""Kinds of shapes with an area."""
 
 
 def read_polygons(path: Path, where: str | None = None) -> GeoDataFrame:
@@ -49,6 +54,24 @@ def read_polygons(path: Path, where: str | None = None) -> GeoDataFrame:
     if not isinstance(table, geopandas.GeoDataFrame):
         raise DataError(f"{path}: holds a table without polygons")
     return table
+
+
+def check_polygons(table: GeoDataFrame, path: Path, kinds: Collection[str]) -> None:
+    """Refuses a table without a place on the ground, or of other shapes.
+
+    Args:
+        table: The table.
+        path: The file of the table, for messages.
+        kinds: The kinds of shapes that are taken, see ``POLYGONS``.
+
+    Raises:
+        DataError: If the table has no CRS, or holds other kinds.
+    """
+    if table.crs is None:
+        raise DataError(f"{path}: has no CRS, so its polygons have no place")
+    found = {*table.geom_type.dropna()}
+    if not found <= {*kinds}:
+        raise DataError(f"{path}: holds {', '.join(sorted(found))}, expected polygons")
 
 
 def _tell_layers(path: Path, plain: Path) -> None:
