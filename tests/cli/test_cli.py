@@ -412,8 +412,15 @@ def test_original_weights_predict_with_their_fusion(ctma, golden_file, tmp_path,
     assert (masks[0] != masks[1]).any()
 
 
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(130)])
+@pytest.mark.parametrize(
+    "end", [KeyboardInterrupt(), SystemExit(130), caused(SystemError(), KeyboardInterrupt())]
+)
 def test_ctrl_c_ends_with_130_and_a_line_on_what_goes_on(capsys, end):
     def command():
         raise end

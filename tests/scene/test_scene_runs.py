@@ -148,7 +148,7 @@ def test_a_map_that_is_interrupted_says_one_line_and_goes_on(ctma, tiny_model, t
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, shown
     assert shown.strip().splitlines()[-1].startswith("ctma: interrupted")
     assert "Traceback" not in shown
     ctma(*command, "-o", tmp_path / "out", "--resume")

@@ -144,26 +144,37 @@ def run_guarded(
     try:
         with extras(), warnings_as_lines(naming):
             command()
-    except CtmaError as error:
-        if debug:
+    except (Exception, KeyboardInterrupt) as error:
+        if _came_of_interrupt(error):
+            _say_interrupted()
+            raise SystemExit(INTERRUPTED) from None
+        line = None if debug else _explain(error, naming)
+        if line is None:
             raise
-        _fail(name_options(one_line(error), naming), error)
-    except ModuleNotFoundError as error:
-        if debug or error.name != "torch":
-            raise
-        _fail("torch is not installed; without it ctma predict runs exported models alone", error)
-    except OSError as error:
-        if debug:
-            raise
-        reason = (error.strerror or str(error)).lower()
-        _fail(f"{error.filename}: {reason}" if error.filename else reason, error)
-    except KeyboardInterrupt:
-        _say_interrupted()
-        raise SystemExit(INTERRUPTED) from None
+        _fail(line, error)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer raises this after Ctrl-C
             _say_interrupted()
         raise
+
+
+def _came_of_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error; libraries in C turn it into errors of their own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _explain(error: BaseException, naming: Callable[[str], str]) -> str | None:
+    """One line for the person who made the mistake; ``None`` for a fault of the program."""
+    if isinstance(error, CtmaError):
+        return name_options(one_line(error), naming)
+    if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+        return "torch is not installed; without it ctma predict runs exported models alone"
+    if isinstance(error, OSError):
+        reason = (error.strerror or str(error)).lower()
+        return f"{error.filename}: {reason}" if error.filename else reason
+    return None
 
 
 def _say_interrupted() -> None:
@@ -171,6 +182,6 @@ def _say_interrupted() -> None:
     tell("interrupted", line)
 
 
-def _fail(line: str, error: Exception | None = None) -> None:
+def _fail(line: str, error: BaseException | None = None) -> None:
     tell("error", line)
     raise SystemExit(2) from error
