@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ctma.models.base import ChangeLogits, ChangeNetwork, Released
 from ctma.models.layers import ChannelAttention, SpatialAttention, fill_as
 from ctma.models.pretrained import create_backbone, register_scale
+from ctma.types import IMAGE_BANDS
 
 TAKEN = (3, 8, 15, 22, 29)
 """Layers of VGG-16 whose outputs DSIFN uses: the last ReLU of each size."""
@@ -30,7 +31,7 @@ class DSIFN(ChangeNetwork):
     """DSIFN of Zhang et al.
 
     Args:
-        bands: Input channels of one date.
+        bands: Input channels of one date; the first layer of VGG-16 learns where they are not 3.
         pretrained: ImageNet weights for the frozen VGG-16: ``True``, or a file.
         normalised: Whether to normalise inputs by ImageNet's mean and deviation, as in the
             training of VGG-16.
@@ -69,6 +70,8 @@ class DSIFN(ChangeNetwork):
         self.normalised = normalised
         vgg = create_backbone("vgg16.tv_in1k", pretrained, in_chans=bands)
         self.encoder = vgg.features[: TAKEN[-1] + 1].requires_grad_(False)
+        # ImageNet knows red, green and blue: kernels of other bands have to learn.
+        self.encoder[0].requires_grad_(bands != len(IMAGE_BANDS))
         register_scale(self, vgg.pretrained_cfg, bands)
         self.levels = nn.ModuleList(Level(number, dropout) for number in range(len(WIDTHS)))
 
