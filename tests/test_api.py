@@ -19,10 +19,12 @@ PUBLIC = [
     "AdaptationSettings",
     "Agreement",
     "AppliedDecisions",
+    "AreaEstimate",
     "BenchmarkEstimate",
     "BenchmarkPlan",
     "BenchmarkResult",
     "Calibration",
+    "Census",
     "ChangeLogits",
     "ChangeNetwork",
     "CheckpointError",
@@ -32,6 +34,7 @@ PUBLIC = [
     "DemoResult",
     "Diagnosis",
     "Engine",
+    "Estimate",
     "EvaluationResult",
     "FilePrediction",
     "Gain",
@@ -54,6 +57,8 @@ PUBLIC = [
     "Recipe",
     "ReviewPage",
     "Running",
+    "Sample",
+    "SampleSettings",
     "Scene",
     "SceneError",
     "SceneResult",
@@ -77,6 +82,8 @@ PUBLIC = [
     "compare_maps",
     "convert",
     "create_model",
+    "draw_sample",
+    "estimate_area",
     "estimate_benchmark",
     "evaluate",
     "evaluate_masks",
@@ -106,6 +113,7 @@ PUBLIC = [
     "train",
     "write_benchmark_report",
     "write_review",
+    "write_survey",
 ]
 
 
@@ -132,7 +140,8 @@ def test_type_checkers_see_every_name_where_it_is_loaded_from():
 
 FUNCTIONS = {
     "demo": "run_demo", "eval": "evaluate", "recipes": "list_recipes", "engines": "list_engines",
-    "benchmark": "run_benchmark", "review": "write_review",
+    "benchmark": "run_benchmark", "review": "write_review", "sample": "draw_sample",
+    "area": "estimate_area",
 }  # fmt: skip
 """Functions that are not called like their command."""
 
@@ -140,7 +149,7 @@ FUNCTIONS = {
 def test_every_command_has_its_function():
     commands = {command.name for command in app.registered_commands}
     commands |= {group.name for group in app.registered_groups}
-    assert len(commands) == 19
+    assert len(commands) == 21
     missing = {name for name in commands if FUNCTIONS.get(name, name) not in PUBLIC}
     assert missing == set()
 

@@ -8,9 +8,9 @@ from support import ROOT
 SOURCE = ROOT / "src"
 FILES = sorted((SOURCE / "ctma").rglob("*.py"))
 FLOORS = [
-    "compat", "cli", "demo", "benchmark", "adaptation", "training", "evaluation", "review",
-    "scene", "figures", "inference", "exports", "checkpoints", "extending", "engines", "data",
-    "models",
+    "compat", "cli", "demo", "benchmark", "adaptation", "training", "survey", "evaluation",
+    "review", "scene", "figures", "inference", "exports", "checkpoints", "extending", "engines",
+    "data", "models",
 ]  # fmt: skip
 """From the top; below them is the ground, which holds nothing of other rooms."""
 

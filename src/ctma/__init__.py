@@ -95,6 +95,14 @@ if TYPE_CHECKING:
     from ctma.scene.predict import SceneResult as SceneResult
     from ctma.scene.predict import predict_scene as predict_scene
     from ctma.scene.settings import SceneSettings as SceneSettings
+    from ctma.survey.area import AreaEstimate as AreaEstimate
+    from ctma.survey.area import estimate_area as estimate_area
+    from ctma.survey.census import Census as Census
+    from ctma.survey.estimators import Estimate as Estimate
+    from ctma.survey.page import write_survey as write_survey
+    from ctma.survey.samples import Sample as Sample
+    from ctma.survey.samples import draw_sample as draw_sample
+    from ctma.survey.settings import SampleSettings as SampleSettings
     from ctma.training.keeper import TrainingResult as TrainingResult
     from ctma.training.recipes import list_recipes as list_recipes
     from ctma.training.recipes import load_recipe as load_recipe
@@ -107,10 +115,12 @@ _PUBLIC = {
     "AdaptationSettings": "ctma.adaptation.settings",
     "Agreement": "ctma.review.decisions",
     "AppliedDecisions": "ctma.review.apply",
+    "AreaEstimate": "ctma.survey.area",
     "BenchmarkEstimate": "ctma.benchmark.matrix",
     "BenchmarkPlan": "ctma.benchmark.plan",
     "BenchmarkResult": "ctma.benchmark.matrix",
     "Calibration": "ctma.evaluation.calibration",
+    "Census": "ctma.survey.census",
     "ChangeLogits": "ctma.models.base",
     "ChangeNetwork": "ctma.models.base",
     "CheckpointError": "ctma.errors",
@@ -120,6 +130,7 @@ _PUBLIC = {
     "DemoResult": "ctma.demo",
     "Diagnosis": "ctma.data.doctor",
     "Engine": "ctma.engines.engine",
+    "Estimate": "ctma.survey.estimators",
     "EvaluationResult": "ctma.evaluation.report",
     "FilePrediction": "ctma.inference.batch",
     "Gain": "ctma.adaptation.adapt",
@@ -142,6 +153,8 @@ _PUBLIC = {
     "Recipe": "ctma.training.settings",
     "ReviewPage": "ctma.review.page",
     "Running": "ctma.inference.predictor",
+    "Sample": "ctma.survey.samples",
+    "SampleSettings": "ctma.survey.settings",
     "Scene": "ctma.scene.files",
     "SceneError": "ctma.errors",
     "SceneResult": "ctma.scene.predict",
@@ -164,6 +177,8 @@ _PUBLIC = {
     "compare_maps": "ctma.review.comparison",
     "convert": "ctma.checkpoints.conversion",
     "create_model": "ctma.models.registry",
+    "draw_sample": "ctma.survey.samples",
+    "estimate_area": "ctma.survey.area",
     "estimate_benchmark": "ctma.benchmark.matrix",
     "evaluate": "ctma.evaluation.report",
     "evaluate_masks": "ctma.evaluation.masks",
@@ -193,6 +208,7 @@ _PUBLIC = {
     "train": "ctma.training.run",
     "write_benchmark_report": "ctma.benchmark.report",
     "write_review": "ctma.review.page",
+    "write_survey": "ctma.survey.page",
 }
 """Every public name and where it stands."""
 

@@ -438,7 +438,7 @@ def test_debug_shows_the_traceback(ctma_alone, tmp_path):
 
 def test_the_readme_names_every_command_that_the_help_lists(ctma):
     listed = set(re.findall(r"^│ (\w+)  ", ctma("--help").stdout.partition("Commands")[2], re.M))
-    assert len(listed) == 19
+    assert len(listed) == 21
     table = (ROOT / "README.md").read_text().partition("## Commands")[2].partition("## ")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`(?:ctma )?(\w+)`", " ".join(cells))) == listed

@@ -30,14 +30,14 @@ def browser():
 class Visit:
     """An opened page, what it asked for, and what went wrong in it."""
 
-    def __init__(self, context, file):
+    def __init__(self, context, file, awaited="change"):
         self.page = context.new_page()
         self.asked, self.wrong = [], []
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.page.on("console", lambda message: self.wrong.append(message.text))
         self.page.goto(file.as_uri())
-        self.await_text("current", "change")
+        self.await_text("current", awaited)
 
     def press(self, *keys):
         for key in keys:
@@ -81,9 +81,9 @@ def visit(browser):
     """Opens a page in a browser of its own."""
     contexts, visits = [], []
 
-    def open_page(file, width=1200, height=800, **options):
+    def open_page(file, width=1200, height=800, awaited="change", **options):
         contexts.append(browser.new_context(viewport={"width": width, "height": height}, **options))
-        visits.append(Visit(contexts[-1], file))
+        visits.append(Visit(contexts[-1], file, awaited))
         return visits[-1]
 
     yield open_page

@@ -10,6 +10,7 @@ import typer
 from ctma._version import __version__
 from ctma.cli.commands import (
     adapt,
+    area,
     bench,
     benchmark,
     calibrate,
@@ -27,6 +28,7 @@ from ctma.cli.commands import (
     quantize,
     recipes,
     review,
+    sample,
     train,
 )
 from ctma.cli.output import (
@@ -66,6 +68,8 @@ app.command("adapt")(adapt.adapt)
 app.command("calibrate")(calibrate.calibrate)
 app.command("predict")(predict.predict)
 app.command("review")(review.review)
+app.command("sample")(sample.sample)
+app.command("area")(area.area)
 app.command("explain")(explain.explain)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
@@ -87,6 +87,8 @@ class ReviewedMap:
         places: The scene, or the pairs of images.
         changes: All changes.
         decide: Whether the reviewer decides on changes, or only looks at them.
+        survey: The design of a survey. Its places stand for ``changes``, in the order to look at
+            them, and the page hides what the map says. ``None`` for a review.
     """
 
     title: str
@@ -96,3 +98,4 @@ class ReviewedMap:
     places: list[Place]
     changes: list[MappedChange]
     decide: bool = True
+    survey: dict[str, Any] | None = None

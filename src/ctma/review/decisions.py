@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ctma.errors import DataError, SettingError
 
-Verdict = Literal["right", "wrong", "unsure", "missed"]
+Verdict = Literal["right", "wrong", "unsure", "missed", "change", "no change"]
 
 
 class Decision(BaseModel):
@@ -27,8 +27,9 @@ class Decision(BaseModel):
     Attributes:
         place: The name of the pair of images; empty for a scene.
         id: Number of the change in its place; ``None`` for a drawn change.
-        verdict: ``right``, ``wrong``, ``unsure``, or ``missed`` for a drawn change; ``None`` where
-            there is only a note or an outline.
+        verdict: ``right``, ``wrong``, ``unsure``, or ``missed`` for a drawn change; ``change``,
+            ``no change`` or ``unsure`` in a survey; ``None`` where there is only a note or an
+            outline.
         note: The reviewer's note.
         reviewer: The reviewer's name.
         time: When the reviewer decided, ISO 8601.
@@ -101,9 +102,28 @@ def read_decisions(path: str | Path, fingerprint: str) -> list[Decision]:
         fingerprint: The fingerprint of the map.
 
     Raises:
+        DataError: If the file cannot be read, is damaged, belongs to another map, or holds answers
+            of a survey.
+    """
+    decisions, survey = read_answers(Path(path), fingerprint)
+    if survey is not None:
+        raise DataError(f"{path}: holds answers of a survey, which ctma area reads")
+    return decisions
+
+
+def read_answers(path: Path, fingerprint: str) -> tuple[list[Decision], Any]:
+    """Reads a file of decisions or of answers on one map.
+
+    Args:
+        path: The GeoJSON that a page gave.
+        fingerprint: The fingerprint of the map.
+
+    Returns:
+        The decisions, and the design of the survey, ``None`` for a review.
+
+    Raises:
         DataError: If the file cannot be read, is damaged, or belongs to another map.
     """
-    path = Path(path)
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -119,7 +139,8 @@ def read_decisions(path: str | Path, fingerprint: str) -> list[Decision]:
             f"{path}: holds decisions on another map ({about.get('map')}, fingerprint "
             f"{about.get('fingerprint')}; this map has {fingerprint})"
         )
-    return [_read(path, number, feature) for number, feature in enumerate(features, start=1)]
+    decisions = [_read(path, number, feature) for number, feature in enumerate(features, start=1)]
+    return decisions, about.get("survey")
 
 
 def _read(path: Path, number: int, feature: Any) -> Decision:

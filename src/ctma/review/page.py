@@ -142,11 +142,22 @@ def _check(most: int, order: str, repeat: float) -> None:
     check_count("most", most)
     if order not in ORDERS:
         raise UnknownNameError("order", order, ORDERS)
-    if not 0 <= repeat <= 1:
-        raise SettingError(f"`repeat` {repeat}: a share between 0 and 1")
+    check_share("repeat", repeat)
+
+
+def check_share(name: str, share: float) -> None:
+    """Refuses a share outside of [0, 1].
+
+    Raises:
+        SettingError: If it is outside.
+    """
+    if not 0 <= share <= 1:
+        raise SettingError(f"`{name}` {share}: a share between 0 and 1")
 
 
 def _choose(reviewed: ReviewedMap, most: int, order: str) -> list[MappedChange]:
+    if reviewed.survey is not None:
+        return reviewed.changes
     if order == "learn":
         return rank_by_teaching(reviewed)[:most]
     ranks: dict[str, Callable[[MappedChange], Any]] = {
@@ -189,13 +200,18 @@ def _describe(
         "order": order,
         "total": len(reviewed.changes),
         "decide": reviewed.decide,
-        "places": [_describe_place(reviewed.places[index]) for index in places],
+        "survey": reviewed.survey,
+        "places": [
+            _describe_place(reviewed.places[index], hide=reviewed.survey is not None)
+            for index in places
+        ],
         "changes": _describe_changes(reviewed.places, places, shown, on_progress),
         "repeats": repeats,
     }
 
 
-def _describe_place(place: Place) -> dict[str, Any]:
+def _describe_place(place: Place, *, hide: bool) -> dict[str, Any]:
+    """A place; what the map says of it can be hidden."""
     before, after = place.read_whole()
     return {
         "name": place.name,
@@ -204,7 +220,7 @@ def _describe_place(place: Place) -> dict[str, Any]:
         "degrees": None if place.degrees is None else place.degrees._asdict(),
         "before": _jpeg(before),
         "after": _jpeg(after),
-        "probability": _colour(place.read_probability()),
+        "probability": None if hide else _colour(place.read_probability()),
     }
 
 
@@ -299,7 +315,7 @@ def _fill(data: dict[str, Any]) -> str:
     # Within a script, HTML ends at `</script`, and may begin a comment at `<!--`.
     content = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     return Template((assets / "page.html").read_text("utf-8")).substitute(
-        title=escape(_printable(f"Review of {data['title']}")),
+        title=escape(_printable(f"{'Survey' if data['survey'] else 'Review'} of {data['title']}")),
         version=__version__,
         style=style,
         style_hash=_hash(style),

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctma.cli.commands.options import Json, ReplaceFile, refuse_options
+from ctma.cli.commands.sample import read_share
 from ctma.cli.output import print_json, progress, say
-from ctma.errors import SettingError
 from ctma.types import counted
 
 if TYPE_CHECKING:
     from ctma.review.apply import AppliedDecisions
 
-_OF_THE_PAGE = {"output", "most", "order", "repeat", "before", "after", "overwrite"}
+_OF_THE_PAGE = {"output", "most", "order", "repeat", "before", "after", "overwrite", "sample"}
+_OF_CHANGES = {"most", "order"}
 
 
 def review(
@@ -52,6 +53,13 @@ def review(
         list[Path] | None,
         typer.Option(help="Decisions to apply to the map, one file a reviewer.", metavar="FILE"),
     ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(
+            help="Places of ctma sample: the page asks whether each changed, and hides the map.",
+            metavar="FILE",
+        ),
+    ] = None,
     overwrite: ReplaceFile = False,
     as_json: Json = False,
 ) -> None:
@@ -64,25 +72,28 @@ def review(
         refuse_options(context, _OF_THE_PAGE, "is for the page, not for decisions")
         _apply(folder, apply, as_json)
         return
-    from ctma.review.page import write_review
-
     with progress("Writing pictures") as on_progress:
-        page = write_review(
-            folder,
-            output,
-            most=most,
-            order=order,
-            repeat=_share(repeat),
-            before=before,
-            after=after,
-            overwrite=overwrite,
-            on_progress=on_progress,
-        )
+        common: dict[str, Any] = {
+            "repeat": read_share("repeat", repeat),
+            "before": before,
+            "after": after,
+            "overwrite": overwrite,
+            "on_progress": on_progress,
+        }
+        if sample is not None:
+            from ctma.survey.page import write_survey
+
+            refuse_options(context, _OF_CHANGES, "is for changes, not for the places of a sample")
+            page = write_survey(folder, sample, output, **common)
+        else:
+            from ctma.review.page import write_review
+
+            page = write_review(folder, output, most=most, order=order, **common)
     if as_json:
         print_json(asdict(page) | {"path": str(page.path)})
         return
     size, pictures = page.total_bytes / 1e6, page.picture_bytes / 1e6
-    noun = "place" if order == "learn" else "change"
+    noun = "place" if order == "learn" or sample is not None else "change"
     say(f"{counted(page.shown, noun)}, {size:.1f} MB, of which pictures {pictures:.1f} MB")
     say(f"wrote {page.path}; open it in a browser")
 
@@ -113,11 +124,3 @@ def _as_dict(applied: AppliedDecisions) -> dict[str, Any]:
         "accepted": applied.accepted,
         "agreements": [agreement._asdict() for agreement in applied.agreements],
     }
-
-
-def _share(text: str) -> float:
-    """A share such as 5% or 0.05."""
-    try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError as error:
-        raise SettingError(f"`repeat` {text}: expected a share such as 5%") from error

@@ -1,9 +1,10 @@
 // What the reviewer decided: kept in the browser at each action, downloaded and read as GeoJSON.
 
 const data = JSON.parse(document.getElementById('data').textContent);
-const STORE = `ctma review ${data.fingerprint}`;
+const SAMPLE = data.survey?.sample ?? null;
+const STORE = SAMPLE ? `ctma survey ${SAMPLE}` : `ctma review ${data.fingerprint}`;
 const MOST_UNDONE = 500;
-const VERDICTS = ['right', 'wrong', 'unsure'];
+const VERDICTS = data.survey ? ['change', 'no change', 'unsure'] : ['right', 'wrong', 'unsure'];
 
 let state = { reviewer: '', verdicts: {}, drawn: [], history: [] };
 
@@ -94,6 +95,7 @@ function decisionsAsGeoJson() {
     }));
   }
   const ctma = { form: 1, fingerprint: data.fingerprint, map: data.title, pixels: !data.georeferenced };
+  if (data.survey) ctma.survey = data.survey;
   return { type: 'FeatureCollection', ctma, features };
 }
 
@@ -107,6 +109,7 @@ function takeIn(text) {
   const file = JSON.parse(text);
   if (file?.type !== 'FeatureCollection' || !file.ctma) throw new Error('the file holds no decisions of ctma');
   if (file.ctma.fingerprint !== data.fingerprint) throw new Error('the file belongs to another map');
+  if ((file.ctma.survey?.sample ?? null) !== SAMPLE) throw new Error('the file belongs to another sample');
   if (!Array.isArray(file.features)) throw new Error('the file holds no features');
   const read = file.features.map(readFeature);
   const known = new Map(data.changes.map((change) => [`${change.place} ${change.id}`, change.key]));

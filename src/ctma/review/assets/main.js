@@ -2,6 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const LEAST_SHOWN = 48;
+const BUTTONS = ['right', 'wrong', 'unsure'];
 let current = null;
 let order = data.order;
 let shownSince = performance.now();
@@ -23,6 +24,7 @@ function say(line) {
 
 function sortEntries() {
   const rank = {
+    survey: (change) => change.rank,
     doubt: (change) => Math.abs((change.mean ?? 0) - data.threshold),
     area: (change) => -change.area,
     place: (change) => change.reading,
@@ -61,7 +63,7 @@ function isListed(entry) {
   return (
     mean >= Number($('least-probability').value) &&
     mean <= Number($('most-probability').value || 1) &&
-    (isStill(change) || change.area >= Number($('least-area').value)) &&
+    (isStill(change) || data.survey || change.area >= Number($('least-area').value)) &&
     (wanted === 'all' || wanted === verdict)
   );
 }
@@ -78,7 +80,7 @@ function isStill(change) {
 function nameOf(entry) {
   if (entry.drawn) return entry.key;
   const change = data.changes[entry.change];
-  const name = `${isStill(change) ? 'place' : 'change'} ${change.id}`;
+  const name = `${isStill(change) || data.survey ? 'place' : 'change'} ${change.id}`;
   return data.places.length > 1 ? `${data.places[change.place].name}, ${name}` : name;
 }
 
@@ -93,6 +95,7 @@ function describe(entry) {
 function sizeOf(entry) {
   const { area, kind } = data.changes[entry.change];
   if (isStill(data.changes[entry.change])) return ['no change on the map'];
+  if (data.survey) return [];
   const unit = area === 1 ? data.unit.replace(/s$/, '') : data.unit;
   return [...(kind ? [kind] : []), `${area.toLocaleString('en')} ${unit}`];
 }
@@ -158,7 +161,8 @@ function scrollToCurrent() {
 function showState() {
   const decided = entries.filter(({ key, drawn }) => !drawn && verdictOf(key).verdict).length;
   const wanted = data.changes.length + data.repeats.length;
-  $('progress').textContent = `${decided} of ${wanted} decided, ${state.drawn.length} drawn`;
+  const drawn = data.survey ? '' : `, ${state.drawn.length} drawn`;
+  $('progress').textContent = `${decided} of ${wanted} decided${drawn}`;
   const { same, of, kappa } = ownAgreement();
   $('agreement').hidden = !of;
   $('agreement').textContent = of === 0 ? '' :
@@ -168,7 +172,9 @@ function showState() {
   if (document.activeElement !== $('note')) $('note').value = told?.note ?? '';
   $('current').textContent = entry ? describe(entry) : 'no change';
   canvas.setAttribute('aria-label', entry ? `Both dates at ${describe(entry)}` : 'Both dates of the map');
-  for (const verdict of VERDICTS) $(verdict).setAttribute('aria-pressed', String(told?.verdict === verdict));
+  VERDICTS.forEach((verdict, index) => {
+    $(BUTTONS[index]).setAttribute('aria-pressed', String(told?.verdict === verdict));
+  });
 }
 
 function select(key, move = true) {
@@ -245,7 +251,7 @@ function decide(verdict) {
   const next = rows[rows.findIndex(({ key }) => key === entry.key) + 1];
   if (next) select(next.key);
   else refresh();
-  say(`${nameOf(entry)} is ${verdict}. ${next ? `Now ${describe(next)}` : 'This was the last change of the list.'}`);
+  say(`${nameOf(entry)}: ${verdict}. ${next ? `Now ${describe(next)}` : 'This was the last change of the list.'}`);
 }
 
 function takeBack() {
@@ -350,10 +356,11 @@ async function load() {
   $('file').value = '';
 }
 
+// One key a verdict: of a survey 1 and 0, as in a label.
+const VERDICT_KEYS = data.survey ? ['1', '0', 'u'] : ['r', 'w', 'u'];
+
 const ACTIONS = {
-  r: ['right', () => decide('right')],
-  w: ['wrong', () => decide('wrong')],
-  u: ['unsure', () => decide('unsure')],
+  ...Object.fromEntries(VERDICT_KEYS.map((key, index) => [key, [BUTTONS[index], () => decide(VERDICTS[index])]])),
   n: ['next', () => go(1)],
   p: ['previous', () => go(-1)],
   z: ['undo', takeBack],
@@ -503,14 +510,41 @@ function showOnly() {
   $('verdict').replaceChildren(new Option('all', 'all'), ...kinds.map((kind) => new Option(kind)));
 }
 
+// A survey asks what is on the ground, and shows nothing of the map's answer.
+function askOfPlaces() {
+  for (const id of ['from-probability', 'to-probability', 'draw', 'mend', 'remove', 'probability', 'of-area', 'of-order']) {
+    $(id).hidden = true;
+  }
+  for (const key of ['of-drawing', 'of-mending', 'of-removing', 'of-seeing']) $(key).hidden = true;
+  VERDICTS.forEach((verdict, index) => {
+    const key = document.createElement('kbd');
+    key.textContent = VERDICT_KEYS[index].toUpperCase();
+    $(BUTTONS[index]).replaceChildren(`${verdict[0].toUpperCase()}${verdict.slice(1)} `, key);
+  });
+  $('verdict').replaceChildren(...['all', 'undecided', ...VERDICTS].map((name) => new Option(name)));
+  $('of-decisions').replaceChildren(term('1, 0, U'), meaning('change, no change, unsure; then the next place'));
+  $('list').setAttribute('aria-label', 'Places');
+  order = 'survey';
+}
+
+function term(text) {
+  return Object.assign(document.createElement('dt'), { textContent: text });
+}
+
+function meaning(text) {
+  return Object.assign(document.createElement('dd'), { textContent: text });
+}
+
 function start() {
   restore();
+  if (data.survey) askOfPlaces();
   sortEntries();
   $('title').textContent = data.title;
   const still = data.changes.filter(isStill).length;
   const shown = data.changes.length - still;
   const places = still ? `, and ${still} places without a change` : '';
-  $('counted').textContent = data.total > shown
+  if (data.survey) $('counted').textContent = `Did the ground change within the outline? ${shown} places`;
+  else $('counted').textContent = data.total > shown
     ? `${shown} of ${data.total} changes are on this page${places}` : `${data.total} changes${places}`;
   if (data.order === 'learn') $('order').append(new Option('what teaches most', 'learn'));
   $('order').value = order;

@@ -2,8 +2,13 @@
 
 const canvas = document.getElementById('canvas');
 const pen = canvas.getContext('2d');
-const COLOURS = { right: '#35d07f', wrong: '#ff5a4d', unsure: '#ffb627', missed: '#5cc8ff', none: '#ffffff' };
-const DASHES = { right: [], wrong: [7, 5], unsure: [2, 4], missed: [], none: [] };
+const COLOURS = {
+  right: '#35d07f', wrong: '#ff5a4d', unsure: '#ffb627', missed: '#5cc8ff', none: '#ffffff',
+  change: '#ffffff', 'no change': '#ffffff',
+};
+const DASHES = {
+  right: [], wrong: [7, 5], unsure: [2, 4], missed: [], none: [], change: [], 'no change': [],
+};
 const MOST_PICTURES = 24;
 const HANDLE = 18;
 
@@ -105,6 +110,8 @@ function draw() {
 
 function drawSwipe(width, height) {
   const at = view.swipe * width;
+  // Below the middle, where the change is.
+  const middle = 0.85 * height;
   for (const [date, left, right] of [['before', 0, at], ['after', at, width]]) {
     pen.save();
     pen.beginPath();
@@ -116,14 +123,14 @@ function drawSwipe(width, height) {
   pen.fillStyle = '#ffffff';
   pen.fillRect(at - 1, 0, 2, height);
   pen.beginPath();
-  pen.arc(at, height / 2, 13, 0, 2 * Math.PI);
+  pen.arc(at, middle, 13, 0, 2 * Math.PI);
   pen.fill();
   pen.fillStyle = '#17191d';
   for (const side of [-1, 1]) {
     pen.beginPath();
-    pen.moveTo(at + side * 9, height / 2);
-    pen.lineTo(at + side * 3, height / 2 - 5);
-    pen.lineTo(at + side * 3, height / 2 + 5);
+    pen.moveTo(at + side * 9, middle);
+    pen.lineTo(at + side * 3, middle - 5);
+    pen.lineTo(at + side * 3, middle + 5);
     pen.fill();
   }
 }
@@ -155,6 +162,7 @@ function drawOutlines() {
     const { place, outline } = shapeOf(entry);
     if (place !== view.place || entry.repeat) continue;
     const isCurrent = entry.key === current || `${entry.key} again` === current;
+    if (data.survey && !isCurrent) continue;
     // The cells of places without a change would cover the map with a grid.
     if (isCurrent ? tool : !entry.drawn && isStill(data.changes[entry.change])) continue;
     trace(outline);
