@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from ctma.evaluation.masks import MaskScores as MaskScores
     from ctma.evaluation.masks import evaluate_masks as evaluate_masks
     from ctma.evaluation.metrics import Scores as Scores
+    from ctma.evaluation.misses import MissLimit as MissLimit
+    from ctma.evaluation.misses import MissSettings as MissSettings
+    from ctma.evaluation.misses import limit_misses as limit_misses
     from ctma.evaluation.quantization import Quantization as Quantization
     from ctma.evaluation.quantization import quantize as quantize
     from ctma.evaluation.records import HowScored as HowScored
@@ -142,6 +145,8 @@ _PUBLIC = {
     "Learning": "ctma.adaptation.learning",
     "MapComparison": "ctma.review.comparison",
     "MaskScores": "ctma.evaluation.masks",
+    "MissLimit": "ctma.evaluation.misses",
+    "MissSettings": "ctma.evaluation.misses",
     "MissingExtraError": "ctma.errors",
     "OutputError": "ctma.errors",
     "Pair": "ctma.data.pairs",
@@ -186,6 +191,7 @@ _PUBLIC = {
     "export": "ctma.exports.formats",
     "find_scenes": "ctma.scene.files",
     "info": "ctma.inference.info",
+    "limit_misses": "ctma.evaluation.misses",
     "list_engines": "ctma.engines.listing",
     "list_models": "ctma.models.registry",
     "list_recipes": "ctma.training.recipes",

@@ -43,6 +43,7 @@ class Header(Usage):
         network: Name of the network for ``create_model``.
         arguments: Arguments of the network for ``create_model``.
         calibration: How ctma found temperature, offset and threshold, if the network is calibrated.
+        promise: How much of the change the threshold misses at most, on which scenes.
         agreement: For each measured engine or precision, the share of validation pixels whose mask
             equals the float32 mask.
         training_data: Name, fingerprint and size of the training data.
@@ -64,6 +65,7 @@ class Header(Usage):
     network: str
     arguments: dict[str, Any] = Field(default_factory=dict)
     calibration: dict[str, Any] = Field(default_factory=dict)
+    promise: dict[str, Any] = Field(default_factory=dict)
     agreement: dict[str, float] = Field(default_factory=dict)
     training_data: dict[str, Any] = Field(default_factory=dict)
     initial_weights: dict[str, str] = Field(default_factory=dict)

@@ -19,15 +19,15 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from ctma.checkpoints.header import RELEASED_SUFFIXES, find_checkpoint, refuse_exported
 from ctma.checkpoints.store import save_model
 from ctma.data.pairs import Pair
 from ctma.data.readers import find_data_name, find_pairs
 from ctma.engines.choice import candidates
-from ctma.errors import DataError, SettingError
+from ctma.errors import DataError
+from ctma.evaluation.choosing import check_output, check_split, name_roots
 from ctma.evaluation.metrics import Scores
 from ctma.evaluation.scoring import Judged, Scoring, score_pairs, tell_how
-from ctma.files import check_writable, refuse_existing
+from ctma.files import check_writable
 from ctma.inference.predictor import Model, Predictor, as_predictor
 from ctma.models.base import ChangeNetwork
 from ctma.models.usage import Usage
@@ -222,12 +222,12 @@ def calibrate(
         CtmaError: If the checkpoint or the data cannot be read, or the output cannot be written.
     """
     scoring = Scoring(protocol=protocol)
-    _check_split(split)
-    _check_output(model, Path(output), overwrite)
+    check_split(split)
+    check_output(model, Path(output), overwrite)
     predictor = as_predictor(model)
     if predictor.running.precision == "auto":
         predictor = predictor.running_as(precision="float32")
-    roots = _each_once([data] if isinstance(data, str | Path) else data)
+    roots = name_roots(data)
     folders_of_pairs = [find_pairs(root, split, folders=folders) for root in roots]
     check_writable(output)
     with _as_trained(predictor.network) as usage:
@@ -336,30 +336,3 @@ def _share_equal(masks: Sequence[Pixels], others: Sequence[Pixels]) -> float:
         int(np.bitwise_count(one ^ other).sum()) for one, other in zip(masks, others, strict=True)
     )
     return 1 - different / (8 * sum(map(len, masks)))
-
-
-def _each_once(roots: Sequence[str | Path]) -> list[Path]:
-    if not roots:
-        raise DataError("calibration needs a data folder, none is given")
-    return [*{Path(root).resolve(): Path(root) for root in roots}.values()]
-
-
-def _check_split(split: str) -> None:
-    if split not in ("val", "train"):
-        raise SettingError(f"`split` {split}: nothing is chosen on the test split; use val")
-
-
-def _check_output(model: Model, output: Path, overwrite: bool) -> None:
-    """Refuses models without a header, and outputs that exist already or are no checkpoint."""
-    source = model.source if isinstance(model, Predictor) else None
-    if isinstance(model, str | Path):
-        source = find_checkpoint(model)
-    if source is not None:
-        if source.suffix in RELEASED_SUFFIXES:
-            raise SettingError(f"{source}: has no header to calibrate; ctma convert gives it one")
-        refuse_exported(source)
-        if output.resolve() == source.resolve():
-            raise SettingError(f"{source}: would be overwritten; name another file")
-    if output.suffix != ".safetensors":
-        raise SettingError(f"{output}: the calibrated checkpoint is a .safetensors")
-    refuse_existing(output, overwrite)

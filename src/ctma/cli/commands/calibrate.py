@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,11 +17,20 @@ from ctma.cli.commands.options import (
     Precision,
     Protocol,
     ReplaceFile,
+    refuse_options,
 )
 from ctma.cli.output import print_json, progress, say
+from ctma.types import counted
+
+if TYPE_CHECKING:
+    from ctma.inference.predictor import Predictor
+
+
+_OF_MISSES = {"sure", "of", "scenes"}
 
 
 def calibrate(
+    context: typer.Context,
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint.")],
     data: Annotated[
         list[Path], typer.Option("--data", help="A data folder; may be repeated.", metavar="DIR")
@@ -30,6 +39,31 @@ def calibrate(
         Path, typer.Option("--output", "-o", help="The calibrated checkpoint.", metavar="FILE")
     ],
     split: Annotated[str, typer.Option(help="The split to calibrate on: val or train.")] = "val",
+    miss: Annotated[
+        float | None,
+        typer.Option(
+            help="Choose the threshold that misses at most this share of the change, and nothing "
+            "else.",
+            metavar="SHARE",
+        ),
+    ] = None,
+    sure: Annotated[
+        float | None,
+        typer.Option(
+            help="Confidence of --miss, such as 0.9.",
+            show_default="in expectation",
+            metavar="SHARE",
+        ),
+    ] = None,
+    of: Annotated[str, typer.Option(help="What --miss counts: area or objects.")] = "area",
+    scenes: Annotated[
+        str | None,
+        typer.Option(
+            help="For --miss, a regular expression that finds the scene in a pair's name.",
+            show_default="the name without its last number",
+            metavar="PATTERN",
+        ),
+    ] = None,
     protocol: Protocol = "crops",
     folders: Folders = None,
     device: Device = "auto",
@@ -39,25 +73,59 @@ def calibrate(
     overwrite: ReplaceFile = False,
     as_json: Json = False,
 ) -> None:
-    """Make probabilities mean what they say: temperature, offset, best threshold, found on val."""
-    from ctma.checkpoints.header import read_header
-    from ctma.evaluation.calibration import calibrate as run
+    """Make probabilities mean what they say: temperature, offset, best threshold, found on val.
+
+    With --miss, only the threshold is chosen, so that no more than a share of the change is missed.
+    """
     from ctma.inference.predictor import load
 
     predictor = load(
         checkpoint, engine=engine, precision=precision, device=device, cache=not no_cache
     )
+    common: dict[str, Any] = {
+        "split": split, "folders": folders, "overwrite": overwrite,
+    }  # fmt: skip
+    if miss is not None:
+        from ctma.evaluation.misses import MissSettings
+
+        settings = MissSettings(miss=miss, sure=sure, of=of, scenes=scenes, protocol=protocol)
+        _limit(predictor, data, output, common | {"settings": settings}, as_json)
+        return
+    refuse_options(context, _OF_MISSES, "is for --miss")
+    _calibrate(predictor, data, output, common | {"protocol": protocol}, as_json)
+
+
+def _limit(
+    predictor: Predictor, data: list[Path], output: Path, options: dict[str, Any], as_json: bool
+) -> None:
+    from ctma.evaluation.misses import limit_misses
+
+    with progress("Looking at scenes") as on_progress:
+        limit = limit_misses(predictor, data, output, **options, on_progress=on_progress)
+    if as_json:
+        print_json(asdict(limit))
+        return
+    say(f"threshold {limit.threshold:.3f}, {limit.former_threshold:.3f} before")
+    sure = "in expectation" if limit.sure is None else f"with confidence {limit.sure:g}"
+    say(
+        f"at most {limit.miss:g} of the changed {limit.of} missed, {sure}, on scenes like the "
+        f"{limit.scenes} seen ({counted(limit.pairs, 'pair')})"
+    )
+    say(
+        f"there: {limit.missed:.3f} missed, precision {limit.precision:.3f}; before: "
+        f"{limit.former_missed:.3f} missed, precision {limit.former_precision:.3f}"
+    )
+    say(f"wrote {output}")
+
+
+def _calibrate(
+    predictor: Predictor, data: list[Path], output: Path, options: dict[str, Any], as_json: bool
+) -> None:
+    from ctma.checkpoints.header import read_header
+    from ctma.evaluation.calibration import calibrate as run
+
     with progress("Calibrating") as on_progress:
-        calibration = run(
-            predictor,
-            data,
-            output,
-            split=split,
-            folders=folders,
-            protocol=protocol,
-            overwrite=overwrite,
-            on_progress=on_progress,
-        )
+        calibration = run(predictor, data, output, **options, on_progress=on_progress)
     if as_json:
         print_json(asdict(calibration) | {"record": read_header(output).calibration})
         return
