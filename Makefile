@@ -45,6 +45,8 @@ lint: install
 # `make lite DATA=DIR` makes what two cores come to in less than three hours: the first two parts.
 TRAIN = $(BIN)/ctma train --data "$(DATA)" --resume --precision auto
 CALIBRATE = $(BIN)/ctma calibrate --overwrite --data "$(DATA)/levir_cd_05m"
+# What the training images look like, for predict --doubt; j_* are views with added colour.
+SEEN = $(BIN)/ctma calibrate --overwrite --seen --names '^(?!j_)' --data "$(DATA)/levir_cd_05m" --data "$(DATA)/svcd"
 lite: data-named install
 	$(TRAIN) shipped/ctma-lite-start -o $(RUNS)/ctma-lite-start
 	$(TRAIN) shipped/ctma-lite -o $(RUNS)/ctma-lite-second --init $(RUNS)/ctma-lite-start/best.safetensors
@@ -66,11 +68,13 @@ weights: lite
 	done
 	$(BIN)/python benchmarks/average.py $(RUNS)/ctma-lite-svcd-1 $(RUNS)/ctma-lite-svcd-0 $(RUNS)/ctma-lite-mean.safetensors --data "$(DATA)/levir_cd_05m" -o $(RUNS)/ctma-lite-both.safetensors
 	$(CALIBRATE) $(RUNS)/ctma-lite-both.safetensors -o $(RUNS)/ctma-lite-float32.safetensors
-	$(BIN)/ctma convert $(RUNS)/ctma-lite-float32.safetensors $(RUNS)/ctma-lite.safetensors --half --overwrite
+	$(SEEN) $(RUNS)/ctma-lite-float32.safetensors -o $(RUNS)/ctma-lite-seen.safetensors
+	$(BIN)/ctma convert $(RUNS)/ctma-lite-seen.safetensors $(RUNS)/ctma-lite.safetensors --half --overwrite
 	$(TRAIN) shipped/ctma-any -o $(RUNS)/ctma-any --init $(RUNS)/ctma-lite-third-1/best.safetensors --set seed=1
 	$(BIN)/python benchmarks/average.py $(RUNS)/ctma-any $(RUNS)/ctma-lite-mean.safetensors --shares 9 1 --data "$(DATA)/svcd" -o $(RUNS)/ctma-any-mean.safetensors
 	$(BIN)/ctma calibrate --overwrite --data "$(DATA)/svcd" $(RUNS)/ctma-any-mean.safetensors -o $(RUNS)/ctma-any-float32.safetensors
-	$(BIN)/ctma convert $(RUNS)/ctma-any-float32.safetensors $(RUNS)/ctma-any.safetensors --half --overwrite
+	$(SEEN) $(RUNS)/ctma-any-float32.safetensors -o $(RUNS)/ctma-any-seen.safetensors
+	$(BIN)/ctma convert $(RUNS)/ctma-any-seen.safetensors $(RUNS)/ctma-any.safetensors --half --overwrite
 	$(TRAIN) shipped/ctma-s-start -o $(RUNS)/start
 	$(TRAIN) shipped/ctma-s-middle -o $(RUNS)/middle --init $(RUNS)/start/best.safetensors
 	$(TRAIN) shipped/ctma-s -o $(RUNS)/third --init $(RUNS)/middle/best.safetensors

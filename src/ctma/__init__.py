@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from ctma.evaluation.report import EvaluationResult as EvaluationResult
     from ctma.evaluation.report import evaluate as evaluate
     from ctma.evaluation.scoring import Scoring as Scoring
+    from ctma.evaluation.seen import remember_seen as remember_seen
     from ctma.evaluation.speed import Timing as Timing
     from ctma.evaluation.speed import bench as bench
     from ctma.exports.formats import export as export
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from ctma.figures.explain import explain as explain
     from ctma.inference.batch import FilePrediction as FilePrediction
     from ctma.inference.batch import Prediction as Prediction
+    from ctma.inference.doubt import Seen as Seen
     from ctma.inference.images import predict as predict
     from ctma.inference.images import predict_files as predict_files
     from ctma.inference.info import info as info
@@ -167,6 +169,7 @@ _PUBLIC = {
     "ScoreRecord": "ctma.evaluation.records",
     "Scores": "ctma.evaluation.metrics",
     "Scoring": "ctma.evaluation.scoring",
+    "Seen": "ctma.inference.doubt",
     "SettingError": "ctma.errors",
     "Tiling": "ctma.scene.blending",
     "Timing": "ctma.evaluation.speed",
@@ -208,6 +211,7 @@ _PUBLIC = {
     "quantize": "ctma.evaluation.quantization",
     "read_header": "ctma.checkpoints.header",
     "register": "ctma.extending",
+    "remember_seen": "ctma.evaluation.seen",
     "run_benchmark": "ctma.benchmark.matrix",
     "run_demo": "ctma.demo",
     "save_model": "ctma.checkpoints.store",

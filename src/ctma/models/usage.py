@@ -24,6 +24,8 @@ class Usage(Settings):
             and for each band after. ``None`` for a network that takes 8-bit images.
         bands: Names of the input bands of one date, in order.
         ground_sample_distance: Metres a pixel of the training data, above 0; ``None`` if unknown.
+        seen: What the training images look like, as ``ctma.inference.doubt`` writes it; empty if
+            unknown.
 
     Raises:
         SettingError: If a value is out of its range.
@@ -36,6 +38,7 @@ class Usage(Settings):
     bands: tuple[str, ...] = IMAGE_BANDS
     ranges: tuple[Ranges, Ranges] | None = None
     ground_sample_distance: float | None = None
+    seen: str = ""
 
     @pydantic.field_validator("threshold")
     @classmethod

@@ -44,7 +44,7 @@ def describe_run(settings: SceneSettings, predictor: Predictor, plan: Plan) -> d
     entries = dict(settings) | {"threshold": plan.threshold, "tta": predictor.running.tta}
     entries |= predictor.prepared.engine.describe()
     # These settings do not change the map, or other entries already hold them.
-    for name in ("picture", "top", "units"):
+    for name in ("picture", "top", "doubt", "units"):
         entries.pop(name)
     return {name: str(value) for name, value in entries.items()}
 

@@ -18,6 +18,9 @@ LARGEST = "largest.png"
 PROJECT = "map.qgz"
 """The QGIS project of a result."""
 
+DOUBT = "doubt.tif"
+"""Where not to believe a map."""
+
 STYLES = ("probability.qml", "mask.qml")
 """Styles that QGIS takes where a raster is opened alone."""
 

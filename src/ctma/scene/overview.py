@@ -124,7 +124,9 @@ def _draw_closeup(change: Any, grid: Grid, pictures: DatePictures) -> Closeup:
 
 
 def _title(finished: FinishedMap) -> str:
-    return " and ".join(Path(finished.summary[date]["path"]).name for date in DATES)
+    names = " and ".join(Path(finished.summary[date]["path"]).name for date in DATES)
+    unlike = finished.summary.get("unlike_share")
+    return names if unlike is None else f"{names}; {unlike:.0%} unlike the training images"
 
 
 def _to_pixels(ring: BaseGeometry, grid: Grid) -> NDArray[np.float64]:

@@ -277,15 +277,18 @@ class Reader:
         self.files.close()
 
     def read(self, index: WindowIndex) -> Images:
-        """The images of a window.
+        """The images of a window, see ``read_window``."""
+        i, j = index
+        return self.read_window(
+            Window(self.columns.origins[j], self.rows.origins[i], self.columns.side, self.rows.side)
+        )
+
+    def read_window(self, window: Window) -> Images:
+        """The images at a place of the grid.
 
         Raises:
             SceneError: If a block cannot be decoded.
         """
-        i, j = index
-        window = Window(
-            self.columns.origins[j], self.rows.origins[i], self.columns.side, self.rows.side
-        )
         after = self.thread.submit(_scaled, self.sources[1], self.plan.after.scaling, window)
         image, valid = _scaled(self.sources[0], self.plan.before.scaling, window)
         other, good = after.result()

@@ -18,6 +18,8 @@ from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
 from ctma.inference.predictor import Model, Predictor, as_predictor
 from ctma.inference.resolution import check_given_distance, coarseness_warning
 from ctma.models.base import ChangeNetwork
+from ctma.models.usage import Usage
+from ctma.scene.doubt import MOSTLY, Cells, compare_cells, read_seen, write_doubt
 from ctma.scene.finished import FinishedMap
 from ctma.scene.grid import metres_a_unit
 from ctma.scene.identity import describe_run, find_differences, identify
@@ -51,6 +53,7 @@ class SceneResult:
         plan: How both dates were read.
         picture: A PNG of both dates, probability and polygons; ``None`` where none was drawn.
         largest: A PNG of the largest changes; ``None`` where none was drawn.
+        doubt: A COG, 0 to 250, of where not to believe the map; ``None`` where none was asked for.
     """
 
     probability: Path
@@ -60,6 +63,7 @@ class SceneResult:
     plan: Plan
     picture: Path | None
     largest: Path | None
+    doubt: Path | None
 
 
 def predict_scene(
@@ -81,9 +85,9 @@ def predict_scene(
     each date. The network predicts overlapping windows. ctma blends the windows by weights that
     sum to one.
 
-    Warns where the dates are clearly shifted, their ranges lie far apart, ``scale`` leaves out most
-    values, pixels are too coarse for the network, the CRS is tied to no place on Earth, or no pixel
-    has data in both dates.
+    Warns where the scene is mostly unlike the training images, the dates are clearly shifted, their
+    ranges lie far apart, ``scale`` leaves out most values, pixels are too coarse for the network,
+    the CRS is tied to no place on Earth, or no pixel has data in both dates.
 
     Args:
         before: A raster: a file, a URL of a COG, or a ``/vsi…`` path.
@@ -120,7 +124,8 @@ def predict_scene(
         plan, findings = make_plan(*sources, predictor.network, settings)
         for line in _warnings(predictor.network, settings, findings):
             warn(line)
-        run = _Run.of(plan, predictor, settings, Path(output))
+        cells = _compare(plan, predictor.usage, settings)
+        run = _Run.of(plan, predictor, settings, Path(output), cells)
         summary = run.read_finished() if resume else None
         if summary is None:
             entries = describe_plan(plan, findings, prints, run.output)
@@ -168,17 +173,31 @@ class _Run:
     predictor: Predictor
     settings: SceneSettings
     output: Path
+    cells: Cells | None
     identity: str
 
     @classmethod
-    def of(cls, plan: Plan, predictor: Predictor, settings: SceneSettings, output: Path) -> _Run:
+    def of(
+        cls,
+        plan: Plan,
+        predictor: Predictor,
+        settings: SceneSettings,
+        output: Path,
+        cells: Cells | None,
+    ) -> _Run:
         """Makes the run of a predictor over a plan."""
         identity = identify(plan, predictor, settings.polygons)
-        return cls(plan, predictor, settings, output, identity)
+        return cls(plan, predictor, settings, output, cells, identity)
 
     @property
     def described(self) -> dict[str, str]:
         return describe_run(self.settings, self.predictor, self.plan)
+
+    @property
+    def unlike(self) -> dict[str, float]:
+        if not self.settings.doubt or self.cells is None:
+            return {}
+        return {"unlike_share": round(self.cells.unlike, 4)}
 
     @property
     def polygons(self) -> Path:
@@ -231,6 +250,7 @@ class _Run:
                 "coregistered": self.settings.coregister,
                 "threshold": self.plan.threshold,
                 **counts,
+                **self.unlike,
                 "seconds": seconds,
                 **self.predictor.describe(),
                 "settings": self.described,
@@ -247,13 +267,15 @@ class _Run:
     def result(self, summary: dict[str, Any], pictures: tuple[Pixels, Pixels]) -> SceneResult:
         """The result in the folder, with the pictures that the settings ask for."""
         finished = FinishedMap(self.output, summary, self.plan.grid, self.polygons)
-        picture = largest = None
+        picture = largest = doubt = None
+        if self.settings.doubt and self.cells is not None:
+            doubt = write_doubt(finished, self.cells, self.plan.threshold)
         if self.settings.picture:
             picture = self._draw(PICTURE, lambda: draw_overview(finished, pictures))
         if self.settings.top:
             largest = self._draw(LARGEST, lambda: draw_largest(finished, self.settings.top))
         rasters = finished.probability, finished.mask
-        return SceneResult(*rasters, self.polygons, summary, self.plan, picture, largest)
+        return SceneResult(*rasters, self.polygons, summary, self.plan, picture, largest, doubt)
 
     def _draw(self, name: str, draw: Callable[[], Path | None]) -> Path | None:
         try:
@@ -282,6 +304,23 @@ class _Run:
         except CtmaError as error:
             _add_advice(error, store)
             raise
+
+
+def _compare(plan: Plan, usage: Usage, settings: SceneSettings) -> Cells | None:
+    """Compares a scene with the training images; warns of a scene that is mostly unlike them.
+
+    Without ``doubt``, a few cells are looked at, and none of rasters on a server.
+    """
+    local = all(Path(date.path).is_file() for date in (plan.before, plan.after))
+    if not settings.doubt and not (usage.seen and local):
+        return None
+    cells = compare_cells(plan, read_seen(usage), few=not settings.doubt)
+    if cells.unlike > MOSTLY:
+        warn(
+            f"{cells.unlike:.0%} of the scene is unlike what the network was trained on; look at "
+            "the map with care"
+        )
+    return cells
 
 
 def _warnings(model: ChangeNetwork, settings: SceneSettings, findings: Findings) -> Iterator[str]:

@@ -57,6 +57,7 @@ class SceneSettings(Settings):
             enlarges or reduces the scene to the distance that the network was trained at.
         picture: Whether to draw ``overview.png``.
         top: Number of the largest changes to draw in ``largest.png``; 0 for no such picture.
+        doubt: Whether to write ``doubt.tif``: where not to believe the map.
 
     Raises:
         SettingError: If a value is out of its range.
@@ -77,6 +78,7 @@ class SceneSettings(Settings):
     ground_sample_distance: float | None = None
     picture: bool = True
     top: int = pydantic.Field(default=0, ge=0, le=100)
+    doubt: bool = False
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:

@@ -26,6 +26,7 @@ from ctma.scene.grid import Grid
 from ctma.scene.layer import LAYER, PolygonLayer, plain_path
 from ctma.scene.names import (
     ACCEPTED,
+    DOUBT,
     LARGEST,
     PAGE,
     PICTURE,
@@ -41,7 +42,7 @@ from ctma.scene.store import Store, unfinished_sources
 from ctma.scene.strips import NO_DATA, STEPS, STRIP_ROWS, row_windows
 from ctma.scene.styles import Style, add_style
 
-_OTHERS = (SUMMARY, PICTURE, LARGEST, PROJECT, *STYLES, PAGE, *ACCEPTED)
+_OTHERS = (SUMMARY, PICTURE, LARGEST, PROJECT, *STYLES, PAGE, *ACCEPTED, DOUBT)
 
 
 def check_outputs(
@@ -217,13 +218,31 @@ def write_mask(path: Path, grid: Grid, strips: Iterable[NDArray[np.uint8]]) -> N
     Raises:
         OutputError: If the file cannot be written.
     """
+    write_plane(path, grid, strips, 1.0, RASTERS["mask.tif"])
+
+
+def write_plane(
+    path: Path, grid: Grid, strips: Iterable[NDArray[np.uint8]], scale: float, resampling: str
+) -> None:
+    """Writes a raster of one band as a COG, whole or not at all.
+
+    Args:
+        path: The file.
+        grid: The grid of the raster.
+        strips: The values from top to bottom, (rows, W); 255 is no data.
+        scale: Factor from stored values to what they mean.
+        resampling: How overviews are made.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
     with whole_file(path) as part:
         plain = part.with_suffix(".raw")
         try:
             with plain.open("wb") as raw:
                 for strip in strips:
                     raw.write(np.ascontiguousarray(strip).data)
-            _finish_raster(plain, part, grid, 1.0, RASTERS["mask.tif"])
+            _finish_raster(plain, part, grid, scale, resampling)
         except (RasterioError, CPLE_BaseError) as error:
             raise OutputError(f"cannot write {path}: {first_line(error)}") from error
         finally:

@@ -16,6 +16,7 @@ from ctma.checkpoints.store import load_model
 from ctma.data.rasters import settle_usage
 from ctma.devices import describe_computing, find_device, find_precision
 from ctma.engines.eager import Eager
+from ctma.evaluation.seen import see
 from ctma.files import sole_run, write_errors
 from ctma.training.initial import create_network, inherit_usage, load_initial
 from ctma.training.keeper import RECIPE, CheckpointKeeper, TrainingResult
@@ -87,7 +88,9 @@ def train(
     initial_network = None if begun is None else load_model(begun)
     if initial_network is not None:
         inherit_usage(network, initial_network)
-    network.usage = settle_usage(network.usage, training_pairs.training[0])
+    network.usage = see(
+        settle_usage(network.usage, training_pairs.training[0]), training_pairs.training
+    )
     pairs = PairsModule(training_pairs, recipe.data, recipe.seed, progress.epoch, network.usage)
     initial: dict[str, str] = {}
     if begun is not None and initial_network is not None:

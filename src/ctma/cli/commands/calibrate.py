@@ -64,6 +64,21 @@ def calibrate(
             metavar="PATTERN",
         ),
     ] = None,
+    seen: Annotated[
+        bool,
+        typer.Option(
+            "--seen",
+            help="Only add what the training images in --data look like, for predict --doubt; "
+            "the split is train.",
+        ),
+    ] = False,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            help="For --seen, a regular expression: only pairs whose name it finds.",
+            metavar="PATTERN",
+        ),
+    ] = None,
     protocol: Protocol = "crops",
     folders: Folders = None,
     device: Device = "auto",
@@ -82,6 +97,11 @@ def calibrate(
     predictor = load(
         checkpoint, engine=engine, precision=precision, device=device, cache=not no_cache
     )
+    if seen:
+        refuse_options(context, _OF_MISSES | {"miss", "protocol", "split"}, "has no part in --seen")
+        _remember(predictor, data, output, names, folders, overwrite)
+        return
+    refuse_options(context, {"names"}, "is for --seen")
     common: dict[str, Any] = {
         "split": split, "folders": folders, "overwrite": overwrite,
     }  # fmt: skip
@@ -93,6 +113,24 @@ def calibrate(
         return
     refuse_options(context, _OF_MISSES, "is for --miss")
     _calibrate(predictor, data, output, common | {"protocol": protocol}, as_json)
+
+
+def _remember(
+    predictor: Predictor,
+    data: list[Path],
+    output: Path,
+    names: str | None,
+    folders: str | None,
+    overwrite: bool,
+) -> None:
+    from ctma.evaluation.seen import remember_seen
+
+    with progress("Looking at images") as on_progress:
+        seen = remember_seen(
+            predictor, data, output, names=names, folders=folders, overwrite=overwrite,
+            on_progress=on_progress,
+        )  # fmt: skip
+    say(f"{len(seen.centres)} descriptions of the training images; wrote {output}")
 
 
 def _limit(

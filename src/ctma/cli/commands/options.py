@@ -146,6 +146,14 @@ Top = Annotated[
         min=0, max=100, help="Draw this many of the largest changes too.", rich_help_panel=RASTERS
     ),
 ]
+Doubt = Annotated[
+    bool,
+    typer.Option(
+        "--doubt",
+        help="Write doubt.tif too: where not to believe the map.",
+        rich_help_panel=RASTERS,
+    ),
+]
 PolygonFormat = Annotated[
     str, typer.Option("--format", help="gpkg, geojson, fgb or parquet.", rich_help_panel=RASTERS)
 ]

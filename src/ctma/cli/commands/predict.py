@@ -15,6 +15,7 @@ from ctma.cli.commands.options import (
     Cluster,
     Coregister,
     Device,
+    Doubt,
     Engine,
     FlipViews,
     Grid,
@@ -82,6 +83,7 @@ def predict(
     polygon_format: PolygonFormat = "gpkg",
     coregister: Coregister = False,
     top: Top = 0,
+    doubt: Doubt = False,
     workers: Workers = None,
     cluster: Cluster = None,
     resume: ResumeScene = False,
@@ -174,7 +176,10 @@ def _predict_scenes(predictor: Predictor, scenes: list[Scene], options: dict[str
         if scene.name:
             say(f"{scene.name}:")
         _print_summary(result.summary)
-        files = (result.probability, result.mask, result.changes, result.picture, result.largest)
+        files = (
+            result.probability, result.mask, result.changes, result.doubt, result.picture,
+            result.largest,
+        )  # fmt: skip
         for path in (*files, *(result.mask.with_name(name) for name in (PROJECT, SUMMARY))):
             if path is not None:
                 say(f"wrote {path}")
@@ -205,7 +210,7 @@ def _scene_settings(options: dict[str, Any]) -> SceneSettings:
 
     alike = (
         "nodata", "nodata_any", "grid", "threshold", "min_area", "simplify", "polygon_format",
-        "coregister", "top",
+        "coregister", "top", "doubt",
     )  # fmt: skip
     return SceneSettings(
         bands=_bands(options["bands"]),
