@@ -15,7 +15,7 @@ from ctma.adaptation.learning import find_learnable
 from ctma.adaptation.scores import Seen, Setting, choose_setting, standard_error
 from ctma.data.synthetic import synthetic_pair
 from ctma.errors import CheckpointError, OutputError, SettingError
-from ctma.evaluation.calibration import LogitHistogram
+from ctma.evaluation.logits import LogitHistogram
 from support.commands import run_here
 from support.images import write_pair
 

@@ -14,7 +14,8 @@ from ctma import (
     read_header,
 )
 from ctma.errors import SettingError
-from ctma.evaluation.calibration import LogitHistogram, fit_calibration
+from ctma.evaluation.calibration import fit_calibration
+from ctma.evaluation.logits import LogitHistogram
 from ctma.inference.protocols import whole
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctma.data.pairs import Pair
-from ctma.evaluation.calibration import THRESHOLDS, LogitHistogram
+from ctma.evaluation.calibration import THRESHOLDS
+from ctma.evaluation.logits import LogitHistogram
 from ctma.evaluation.scoring import Judged, Scoring, score_pairs
 from ctma.inference.predictor import Predictor
 from ctma.models.usage import Usage

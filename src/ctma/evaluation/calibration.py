@@ -15,9 +15,6 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 
 from ctma.checkpoints.store import save_model
 from ctma.data.pairs import Pair
@@ -25,25 +22,14 @@ from ctma.data.readers import find_data_name, find_pairs
 from ctma.engines.choice import candidates
 from ctma.errors import DataError
 from ctma.evaluation.choosing import check_output, check_split, name_roots
-from ctma.evaluation.metrics import Scores
+from ctma.evaluation.logits import LogitHistogram
+from ctma.evaluation.reliability import ObjectTally
 from ctma.evaluation.scoring import Judged, Scoring, score_pairs, tell_how
 from ctma.files import check_writable
 from ctma.inference.predictor import Model, Predictor, as_predictor
 from ctma.models.base import ChangeNetwork
 from ctma.models.usage import Usage
 from ctma.types import Pixels, Progress, ignore
-
-LIMIT = 16.0
-"""Largest logit of the histogram; float32 probabilities have no larger logits."""
-
-BINS = 3200
-CONFIDENCE_BINS = 15
-"""Number of bins of the calibration error, as in the paper."""
-
-LARGEST_TEMPERATURE = 5.0
-"""Largest temperature; the smallest temperature is its inverse."""
-
-LARGEST_OFFSET = 8.0
 
 THRESHOLDS = np.arange(5, 96) / 100
 
@@ -63,6 +49,11 @@ class Calibration:
         f1_after: F1 at ``threshold``, after calibration.
         agreement: For each faster engine and precision available here, the share of pixels with
             the same mask as in float32.
+        object_temperature: As ``temperature``, for the mean probability of an object.
+        object_offset: As ``offset``, for the mean probability of an object.
+        error_of_objects_before: Mean difference of what is said of objects and the share that is
+            right, before.
+        error_of_objects_after: The same difference after.
     """
 
     temperature: float
@@ -74,94 +65,36 @@ class Calibration:
     f1_before: float
     f1_after: float
     agreement: dict[str, float] = field(default_factory=dict)
+    object_temperature: float = 1.0
+    object_offset: float = 0.0
+    error_of_objects_before: float | None = None
+    error_of_objects_after: float | None = None
 
     def put_into(self, usage: Usage) -> Usage:
         """A copy of ``usage`` with this temperature, offset and threshold."""
         return usage.replace(
-            temperature=self.temperature, offset=self.offset, threshold=self.threshold
+            temperature=self.temperature,
+            offset=self.offset,
+            threshold=self.threshold,
+            object_temperature=self.object_temperature,
+            object_offset=self.object_offset,
         )
 
-
-class LogitHistogram:
-    """A histogram of the logits of unchanged and of changed pixels, for any number of pixels."""
-
-    def __init__(self) -> None:
-        edges = np.linspace(-LIMIT, LIMIT, BINS + 1)
-        self.centres = (edges[1:] + edges[:-1]) / 2
-        self.counts = np.zeros((2, BINS))
-
-    def add(self, probability: NDArray[np.float32], change: NDArray[np.uint8]) -> None:
-        """Counts the pixels of one pair."""
-        inside = np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7)
-        logits = np.log(inside) - np.log1p(-inside)
-        bins = np.clip((logits + LIMIT) * (BINS / (2 * LIMIT)), 0, BINS - 1).astype(int)
-        for kind in (0, 1):
-            self.counts[kind] += np.bincount(bins[change == kind], minlength=BINS)
-
-    def scaling(self, *, with_offset: bool = True) -> tuple[float, float]:
-        """The temperature and offset within the limits that make the labels most likely."""
-        logits = torch.from_numpy(self.centres)
-        still, changed = torch.from_numpy(self.counts / self.counts.sum())
-        used = torch.tensor([1, with_offset], dtype=torch.float64)
-        free = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.LBFGS(
-            [free],
-            max_iter=200,
-            tolerance_grad=1e-9,
-            tolerance_change=1e-12,
-            line_search_fn="strong_wolfe",
+    def with_objects(self, tally: ObjectTally) -> Calibration:
+        """The same calibration, with that of objects where there are enough."""
+        if not tally.enough:
+            return self
+        histogram = LogitHistogram()
+        histogram.add(np.array(tally.said, np.float32), np.array(tally.right, np.uint8))
+        temperature, offset = (round(value, 4) for value in histogram.scaling())
+        usage = Usage(object_temperature=temperature, object_offset=offset)
+        return replace(
+            self,
+            object_temperature=temperature,
+            object_offset=offset,
+            error_of_objects_before=tally.error(),
+            error_of_objects_after=tally.scaled(usage).error(),
         )
-
-        def within_limits() -> tuple[torch.Tensor, torch.Tensor]:
-            scale, shift = torch.tanh(free) * used
-            return LARGEST_TEMPERATURE**scale, LARGEST_OFFSET * shift
-
-        def loss() -> float:
-            optimizer.zero_grad()
-            temperature, offset = within_limits()
-            scaled = logits / temperature + offset
-            unlikely = still @ F.softplus(scaled) + changed @ F.softplus(-scaled)
-            unlikely.backward()
-            return unlikely.item()
-
-        optimizer.step(loss)
-        temperature, offset = within_limits()
-        return temperature.item(), offset.item()
-
-    def calibration_error(self, temperature: float = 1.0, offset: float = 0.0) -> float:
-        """Mean difference of probability and share of change, over bins of probability."""
-        probability = self._probability(temperature, offset)
-        bins = np.minimum((probability * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
-        everything = self.counts.sum(axis=0)
-        claimed = np.bincount(bins, everything * probability, CONFIDENCE_BINS)
-        changed = np.bincount(bins, self.counts[1], CONFIDENCE_BINS)
-        return float(np.abs(claimed - changed).sum() / everything.sum())
-
-    def f1(self, threshold: float, temperature: float = 1.0, offset: float = 0.0) -> float:
-        """F1 of the mask where the probability exceeds a threshold."""
-        mask = self.mask(threshold, temperature, offset)
-        still, changed = self.counts.astype(int)
-        return Scores(
-            true_positive=int(changed[mask].sum()),
-            false_positive=int(still[mask].sum()),
-            false_negative=int(changed[~mask].sum()),
-            true_negative=int(still[~mask].sum()),
-        ).f1
-
-    def mask(
-        self, threshold: float, temperature: float = 1.0, offset: float = 0.0
-    ) -> NDArray[np.bool_]:
-        """Whether the logits of each bin are change at a threshold."""
-        return self._probability(temperature, offset) > threshold
-
-    def without(self, other: LogitHistogram) -> LogitHistogram:
-        """A histogram without the pixels of another one, which were counted too."""
-        rest = LogitHistogram()
-        rest.counts = self.counts - other.counts
-        return rest
-
-    def _probability(self, temperature: float, offset: float) -> NDArray[np.float64]:
-        return 1 / (1 + np.exp(-self.centres / temperature - offset))
 
 
 def fit_calibration(histogram: LogitHistogram) -> Calibration:
@@ -237,6 +170,8 @@ def calibrate(
         pairs = [*chain(*folders_of_pairs)]
         how = tell_how(predictor, pairs, scoring, split=split, data_name=name)
         predictor.network.usage = calibration.put_into(usage)
+        calibration = calibration.with_objects(looking.count_objects())
+        predictor.network.usage = calibration.put_into(usage)
         calibration = replace(calibration, agreement=looking.measure_agreement())
         errors = {
             name: value
@@ -292,7 +227,7 @@ class _Looking:
         self.scoring = scoring
         self.on_progress = on_progress
         self.ways = [*candidates(predictor.network)]
-        measurements = 1 + bool(self.ways) + len(self.ways)
+        measurements = 2 + bool(self.ways) + len(self.ways)
         self.total = sum(map(len, folders)) * measurements
         self.done = 0
 
@@ -301,6 +236,12 @@ class _Looking:
         histogram = LogitHistogram()
         self._judge(self.predictor, lambda judged: histogram.add(judged.probability, judged.change))
         return histogram
+
+    def count_objects(self) -> ObjectTally:
+        """The objects of all masks."""
+        tally = ObjectTally()
+        self._judge(self.predictor, tally.add)
+        return tally
 
     def measure_agreement(self) -> dict[str, float]:
         """The share of pixels with the same mask as in float32, by engine and precision."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from ctma.data.pairs import Pair, pair_files
 from ctma.data.readers import find_data_name, find_pairs
 from ctma.errors import OutputError, first_line, warn
 from ctma.evaluation.records import HowScored, ScoreRecord
+from ctma.evaluation.reliability import ObjectTally
 from ctma.evaluation.scoring import Judged, Scoring, score_pairs, tell_how
+from ctma.figures.curves import save_reliability
 from ctma.figures.sheets import error_map, probability_map, save_sheet
 from ctma.files import check_writable, refuse_inputs, write_json
 from ctma.inference.predictor import Model, Predictor, as_predictor
 from ctma.inference.resolution import coarseness_warning
+from ctma.models.usage import Usage
 from ctma.settings import check_kind
 from ctma.types import Progress, ignore
 
@@ -86,7 +90,7 @@ def evaluate(
     if path is not None:
         refuse_inputs([*filter(None, [predictor.source]), *pair_files(pairs)], [path])
         check_writable(path)
-    judge = _Judge(pairs, save_masks, on_progress)
+    judge = _Judge(pairs, save_masks, predictor.usage, on_progress)
     record = ScoreRecord(how, score_pairs(predictor, pairs, scoring, on_pair=judge))
     files = [] if path is None else [path]
     if path is not None:
@@ -96,6 +100,7 @@ def evaluate(
     if figures is not None:
         title = f"{split}: F1 {100 * record.scores.f1:.2f}, {scoring.protocol}"
         files += judge.save_examples(Path(figures) / f"{way}.png", title)
+        files += judge.save_objects(Path(figures) / f"{way}-objects.png", title)
     return EvaluationResult(record, files)
 
 
@@ -167,13 +172,16 @@ class _Judge:
     Args:
         pairs: The pairs to judge.
         masks: A folder for masks, if any.
+        usage: How the network's probability of objects is scaled.
         on_progress: Called with the number of pairs done and the total.
 
     Raises:
         OutputError: If a mask would replace an image or a label.
     """
 
-    def __init__(self, pairs: list[Pair], masks: str | Path | None, on_progress: Progress) -> None:
+    def __init__(
+        self, pairs: list[Pair], masks: str | Path | None, usage: Usage, on_progress: Progress
+    ) -> None:
         self.total = len(pairs)
         self.masks = None if masks is None else Path(masks)
         if self.masks is not None:
@@ -183,6 +191,8 @@ class _Judge:
         self.done = 0
         self.found: list[tuple[int, Judged]] = []
         self.wrong: list[tuple[int, Judged]] = []
+        self.usage = usage
+        self.objects = ObjectTally()
 
     def __call__(self, judged: Judged) -> None:
         self.done += 1
@@ -190,6 +200,7 @@ class _Judge:
             save_image(self.masks / f"{judged.pair.name}.png", judged.mask * np.uint8(255))
         both = int(np.sum(judged.mask & judged.change))
         wrong = int(np.sum(judged.mask != judged.change))
+        self.objects.add(judged)
         self.found = _keep_largest([*self.found, (both, judged)])
         self.wrong = _keep_largest([*self.wrong, (wrong, judged)])
         self.on_progress(self.done, self.total)
@@ -211,13 +222,23 @@ class _Judge:
             }
             for judged in chosen
         ]
-        try:
-            save_sheet(path, rows, title, [judged.pair.name for judged in chosen])
-        except Exception as error:  # noqa: BLE001
-            # The score is valid even if the picture fails.
-            warn(f"{path}: could not be drawn ({first_line(error)})")
-            return []
-        return [path]
+        names_of = [judged.pair.name for judged in chosen]
+        return _draw(path, lambda: save_sheet(path, rows, title, names_of))
+
+    def save_objects(self, path: Path, title: str) -> list[Path]:
+        """Draws whether objects are what is said of them; as ``save_examples``."""
+        bins = self.objects.scaled(self.usage).bins()
+        return _draw(path, lambda: save_reliability(path, bins, title))
+
+
+def _draw(path: Path, draw: Callable[[], object]) -> list[Path]:
+    """Draws a picture; the score is valid even if the picture fails."""
+    try:
+        draw()
+    except Exception as error:  # noqa: BLE001
+        warn(f"{path}: could not be drawn ({first_line(error)})")
+        return []
+    return [path]
 
 
 def _keep_largest(ranked: list[tuple[int, Judged]]) -> list[tuple[int, Judged]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ctma.evaluation.calibration import LogitHistogram
+from ctma.evaluation.logits import LogitHistogram
 from ctma.evaluation.metrics import Scores
 from ctma.evaluation.objects import ObjectScores, score_objects
 from ctma.evaluation.scoring import Judged

@@ -89,3 +89,37 @@ def save_precision_recall(
     with whole_file(path) as part:
         figure.savefig(part, format=kind, dpi=130)
     return Path(path)
+
+
+def save_reliability(
+    path: str | Path, bins: Sequence[tuple[float, float, int]], title: str
+) -> Path:
+    """Draws what is said of objects against what is right; returns the path.
+
+    Args:
+        path: The path of the picture; the suffix names the format.
+        bins: Mean probability said, share that is right, and number of objects, by tenths.
+        title: The title.
+
+    Raises:
+        SettingError: If the suffix names no format.
+        OutputError: If the file cannot be written.
+    """
+    kind = check_format(path)
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axis = figure.subplots()
+    axis.plot((0, 1), (0, 1), color="0.6", linestyle="--", label="as said")
+    if bins:
+        said, right, counts = zip(*bins, strict=True)
+        axis.plot(said, right, marker="o", label="found")
+        for x, y, count in zip(said, right, counts, strict=True):
+            axis.annotate(str(count), (x, y), textcoords="offset points", xytext=(6, -12))
+    axis.set(
+        xlabel="probability of an object, as said", ylabel="share of objects that are change",
+        xlim=(0, 1), ylim=(0, 1), title=printable(title),
+    )  # fmt: skip
+    axis.grid(alpha=0.3)
+    axis.legend(loc="upper left")
+    with whole_file(path) as part:
+        figure.savefig(part, format=kind, dpi=130)
+    return Path(path)

@@ -24,6 +24,8 @@ class Usage(Settings):
             and for each band after. ``None`` for a network that takes 8-bit images.
         bands: Names of the input bands of one date, in order.
         ground_sample_distance: Metres a pixel of the training data, above 0; ``None`` if unknown.
+        object_temperature: Divisor of the logit of an object's mean probability, above 0.
+        object_offset: Added to this quotient, finite: the probability that the object is change.
         seen: What the training images look like, as ``ctma.inference.doubt`` writes it; empty if
             unknown.
 
@@ -38,6 +40,8 @@ class Usage(Settings):
     bands: tuple[str, ...] = IMAGE_BANDS
     ranges: tuple[Ranges, Ranges] | None = None
     ground_sample_distance: float | None = None
+    object_temperature: float = 1.0
+    object_offset: float = 0.0
     seen: str = ""
 
     @pydantic.field_validator("threshold")
@@ -52,18 +56,18 @@ class Usage(Settings):
         check_distance(distance)
         return distance
 
-    @pydantic.field_validator("temperature", "scaling")
+    @pydantic.field_validator("temperature", "object_temperature", "scaling")
     @classmethod
     def _check_positive(cls, value: float, info: pydantic.ValidationInfo) -> float:
         if not 0 < value < math.inf:
             raise SettingError(f"`{info.field_name}` {value}: above 0 and finite")
         return value
 
-    @pydantic.field_validator("offset")
+    @pydantic.field_validator("offset", "object_offset")
     @classmethod
-    def _check_offset(cls, offset: float) -> float:
+    def _check_offset(cls, offset: float, info: pydantic.ValidationInfo) -> float:
         if not math.isfinite(offset):
-            raise SettingError(f"`offset` {offset}: must be finite")
+            raise SettingError(f"`{info.field_name}` {offset}: must be finite")
         return offset
 
     @pydantic.model_validator(mode="after")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyogrio
 from pyogrio.util import vsi_path
+from scipy.special import expit, logit
 from shapely import Point, to_wkb, total_bounds
 from shapely.geometry.base import BaseGeometry
 
@@ -48,6 +49,7 @@ class PolygonLayer:
         self.path = path
         self.crs = grid.crs.to_wkt()
         self.min_area = settings.min_area
+        self.certainty = settings.certainty
         self.tolerance = settings.simplify * abs(grid.transform.a)
         self.ground_area = GroundArea(grid)
         self.geometries: list[BaseGeometry] = []
@@ -68,7 +70,8 @@ class PolygonLayer:
             if self.tolerance:
                 geometry = geometry.simplify(self.tolerance)
             self.geometries.append(geometry)
-            mean, highest = change.total / change.pixels / STEPS, change.highest / STEPS
+            mean = _scale(change.total / change.pixels / STEPS, *self.certainty)
+            highest = change.highest / STEPS
             self.records.append((self.count, round(area, 2), round(mean, 4), round(highest, 4)))
             if len(self.records) >= CHUNK:
                 self._flush()
@@ -130,6 +133,13 @@ class PolygonLayer:
             raise OutputError(
                 f"cannot write {self.path}: the disk did not take all of the polygons"
             )
+
+
+def _scale(mean: float, temperature: float, offset: float) -> float:
+    """The probability that a polygon is change, from the mean probability of its pixels."""
+    if (temperature, offset) == (1.0, 0.0):  # no rounding where there is nothing to do
+        return mean
+    return float(expit(logit(np.clip(mean, 1e-6, 1 - 1e-6)) / temperature + offset))
 
 
 def _describe(database: sqlite3.Connection) -> list[Any]:

@@ -186,7 +186,7 @@ class _Run:
         cells: Cells | None,
     ) -> _Run:
         """Makes the run of a predictor over a plan."""
-        identity = identify(plan, predictor, settings.polygons)
+        identity = identify(plan, predictor, settings.polygons_of(predictor.usage))
         return cls(plan, predictor, settings, output, cells, identity)
 
     @property
@@ -299,7 +299,7 @@ class _Run:
                 blended = stack.enter_context(closing(blended))
                 strips = stack.enter_context(closing(ahead(blended)))
                 style = style_changes(self.plan.threshold)
-                polygons = self.settings.polygons
+                polygons = self.settings.polygons_of(self.predictor.usage)
                 return write_scene(strips, self.plan.grid, store, self.output, polygons, style)
         except CtmaError as error:
             _add_advice(error, store)

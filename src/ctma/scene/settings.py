@@ -8,6 +8,7 @@ from typing import Self
 import pydantic
 
 from ctma.errors import SettingError, UnknownNameError
+from ctma.models.usage import Usage
 from ctma.scene.blending import Tiling
 from ctma.scene.grid import GRIDS
 from ctma.settings import Settings, check_distance, check_threshold
@@ -28,11 +29,14 @@ class PolygonSettings(Settings):
         min_area: Smallest area of a polygon, in square metres.
         simplify: Tolerance for simplifying polygons, in pixels.
         form: One of ``POLYGON_DRIVERS``.
+        certainty: Divisor of the logit of a polygon's mean probability, and what is added to the
+            quotient, so that of polygons said 0.8, 80 % are change.
     """
 
     min_area: float = 0.0
     simplify: float = 0.0
     form: str = "gpkg"
+    certainty: tuple[float, float] = (1.0, 0.0)
 
 
 class SceneSettings(Settings):
@@ -116,9 +120,11 @@ class SceneSettings(Settings):
         """The tiling in pixels of the scene, for windows that the network sees enlarged."""
         return (self.tiling or Tiling()).shrink(enlargement)
 
-    @property
-    def polygons(self) -> PolygonSettings:
-        """How polygons are written."""
+    def polygons_of(self, usage: Usage) -> PolygonSettings:
+        """How polygons are written, for a network."""
         return PolygonSettings(
-            min_area=self.min_area, simplify=self.simplify, form=self.polygon_format
+            min_area=self.min_area,
+            simplify=self.simplify,
+            form=self.polygon_format,
+            certainty=(usage.object_temperature, usage.object_offset),
         )

@@ -176,6 +176,12 @@ def _calibrate(
         f"{100 * calibration.error_by_temperature:.2f} % by temperature alone, "
         f"{100 * calibration.error_after:.2f} % after"
     )
+    said, right = calibration.error_of_objects_before, calibration.error_of_objects_after
+    if said is not None and right is not None:
+        say(
+            f"objects: {100 * said:.1f} % between what is said and what is right before, "
+            f"{100 * right:.1f} % after"
+        )
     before, after = 100 * calibration.f1_before, 100 * calibration.f1_after
     say(f"F1 {before:.2f} at 0.5 before, {after:.2f} after")
     for way, share in calibration.agreement.items():
