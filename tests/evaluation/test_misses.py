@@ -14,6 +14,7 @@ from ctma import (
     Scoring,
     SettingError,
     UnknownNameError,
+    calibrate,
     create_model,
     evaluate,
     limit_misses,
@@ -64,7 +65,7 @@ def test_too_few_scenes_carry_no_promise():
     assert (count_scenes(0.1, None), count_scenes(0.1, 0.9)) == (9, 22)
     losses = losses_of([0.9] * 21)
     assert find_threshold(losses, 0.1, None) > 0
-    with pytest.raises(DataError, match=r"21 scenes with change are too few.* needs 22 scenes"):
+    with pytest.raises(DataError, match=r"21 scenes with change are too few.* needs 22 or more"):
         find_threshold(losses, 0.1, 0.9)
     with pytest.raises(DataError, match=r"no threshold misses at most 0\.3"):
         find_threshold(losses_of([0.05] * 40), 0.3, None)
@@ -119,10 +120,29 @@ def test_wrong_input_is_one_line(ctma, tiny_model, data, tmp_path):
 def test_the_command_says_what_it_promises(ctma, tiny_model, data, tmp_path):
     command = ("calibrate", tiny_model, "--data", data, "--miss", "0.3")
     said = ctma(*command, "-o", tmp_path / "m.safetensors").stdout
-    assert "at most 0.3 of the changed area missed, in expectation, on scenes like the 12" in said
+    assert (
+        "at most 0.3 of a scene's changed area missed on average, in expectation, on scenes" in said
+    )
     told = json.loads(ctma(*command, "-o", tmp_path / "j.safetensors", "--json").stdout)
     assert told["scenes"] == 12
     assert told["threshold"] == read_header(tmp_path / "j.safetensors").threshold
+
+
+def test_crops_of_one_scene_carry_no_promise(data, tmp_path):
+    one = tmp_path / "one/val"
+    write_split(one, [f"town_{row}_{column}" for row in range(5) for column in range(5)])
+    network = create_model("ctma-s", video_len=2).eval()
+    with pytest.raises(DataError, match="1 scenes with change are too few"):
+        limit_misses(network, one.parent, tmp_path / "m.safetensors", MissSettings(miss=0.2))
+    own = MissSettings(miss=0.2, scenes=".*")
+    assert limit_misses(network, one.parent, tmp_path / "m.safetensors", own).scenes == 25
+
+
+def test_a_new_calibration_keeps_no_promise(data, tmp_path):
+    network = create_model("ctma-s", video_len=2).eval()
+    limit_misses(network, data, tmp_path / "m.safetensors", MissSettings(miss=0.2))
+    calibrate(tmp_path / "m.safetensors", data, tmp_path / "c.safetensors")
+    assert read_header(tmp_path / "c.safetensors").promise == {}
 
 
 def test_scenes_of_several_folders_stay_apart(data, tmp_path):

@@ -182,6 +182,7 @@ def test_every_score_says_how_it_was_taken(tiny_model, tiny_data, tmp_path):
     calibration = read_header(tmp_path / "c.safetensors").calibration
     assert calibration.keys() - HOW == {
         "error_before", "error_by_temperature", "error_after", "f1_before", "f1_after",
+        "error_of_objects_before", "error_of_objects_after",
     }  # fmt: skip
     assert (calibration["checkpoint"], calibration["data"]) == (how.checkpoint, how.data)
 
@@ -207,5 +208,5 @@ def test_folders_and_files_may_be_texts(tiny_model, tiny_data, tmp_path):
     result = evaluate(
         str(tiny_model), str(tiny_data), "val", output=str(tmp_path / "s.json"), **names
     )
-    assert [path.exists() for path in result.files] == [True] * 3
+    assert [path.exists() for path in result.files] == [True] * 4
     assert len(list((tmp_path / "save_masks").iterdir())) == 5

@@ -1,6 +1,7 @@
 """From answers on a sample to areas: the chain through the page, files, and wrong input."""
 
 import json
+import shutil
 
 import geopandas
 import numpy as np
@@ -199,6 +200,43 @@ def test_wrong_answers_are_one_line(ctma, folder, tmp_path):
             rewrite("empty.gpkg", table.assign(verdict="")))  # fmt: skip
     (tmp_path / "broken.geojson").write_text("{")
     refused(ctma, "broken.geojson: holds no sample", "area", folder, tmp_path / "broken.geojson")
+
+
+def test_numbers_count_as_verdicts_and_nothing_is_dropped(folder, tmp_path):
+    path = answer(folder, tmp_path / "sample.gpkg")
+    expected = estimate_area(folder, path).change
+    table = geopandas.read_file(path, layer="sample")
+    told = pyogrio.read_info(path, layer="sample")["layer_metadata"]
+    for name, kind in (("int", int), ("bool", bool), ("float", float)):
+        column = (table["verdict"] == "change").astype(kind)
+        target = tmp_path / f"{name}.gpkg"
+        pyogrio.write_dataframe(
+            table.assign(verdict=column), target, layer="sample", layer_metadata=told
+        )
+        assert estimate_area(folder, target).change == expected
+
+
+def test_places_that_were_moved_and_files_given_twice_are_refused(ctma, folder, tmp_path):
+    path = answer(folder, tmp_path / "sample.gpkg")
+    table = geopandas.read_file(path, layer="sample")
+    told = pyogrio.read_info(path, layer="sample")["layer_metadata"]
+    moved = tmp_path / "moved.gpkg"
+    pyogrio.write_dataframe(
+        table.assign(row=table["row"].replace(table["row"][0], 3)), moved, layer="sample",
+        layer_metadata=told,
+    )  # fmt: skip
+    refused(ctma, "were changed since they were drawn", "area", folder, moved)
+    shutil.copy(path, tmp_path / "again.gpkg")
+    refused(ctma, "the same answers as another file", "area", folder, path, tmp_path / "again.gpkg")
+
+
+def test_a_regular_grid_that_misses_mapped_change_says_so(folder, tmp_path):
+    small = make_map(tmp_path / "small", (300, 300), [(40, 40, 6, 220)])
+    path = answer(small, tmp_path / "sample.gpkg", 40, design="systematic")
+    found = estimate_area(small, path)
+    assert found.mapped == pytest.approx(36 * pixel_area(small), rel=2e-3)
+    assert found.producers == [None, None]
+    assert found.users[1] is None
 
 
 def test_the_page_hides_what_the_map_says(folder, tmp_path):

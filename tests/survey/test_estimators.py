@@ -72,6 +72,33 @@ def test_ratio_forms_agree_where_strata_are_split_classes(example):
     assert 0 < ratio.users(1).low < ratio.users(1).value < ratio.users(1).high < 1
 
 
+@pytest.mark.parametrize("name", ["users", "producers"])
+def test_intervals_of_another_map_hold(name):
+    """Strata of one map, classes of another one: in strata without an error there may be some."""
+    rng = np.random.default_rng(0)
+    sizes, drawn = (130_000, 7_400, 1_100), (200, 50, 50)
+    shares = ((0.001, 0.0004), (0.06, 0.05), (0.8, 0.7))
+    mapped = [
+        (rng.random(size) < m).astype(int) for size, (m, _) in zip(sizes, shares, strict=True)
+    ]
+    true = [
+        np.where(rng.random(size) < 0.75, one, (rng.random(size) < t).astype(int))
+        for size, one, (_, t) in zip(sizes, mapped, shares, strict=True)
+    ]
+    whole = mapped if name == "users" else true
+    both = sum(int((one * other).sum()) for one, other in zip(mapped, true, strict=True))
+    truth = both / sum(int(one.sum()) for one in whole)
+    held = []
+    for _ in range(300):
+        strata = []
+        for one, other, size, count in zip(mapped, true, sizes, drawn, strict=True):
+            places = rng.choice(size, count, replace=False)
+            strata.append(Answered(float(size), size, one[places], other[places]))
+        found = getattr(Survey(strata), name)(1)
+        held.append(found.low <= truth <= found.high)
+    assert np.mean(held) > 0.92
+
+
 def test_a_stratum_without_an_error_leaves_an_interval():
     survey = Survey([stratum((200, 0), 0, 950.0), stratum((0, 50), 1, 50.0)])
     area = survey.area(1)

@@ -306,6 +306,7 @@ def _save(found: _Found, path: Path, place: Place, target: Path) -> Adaptation:
         training_data=place.describe(),
         calibration={},
         agreement=place.measure_agreement(found.network),
+        promise={},
         scores=[],
         epoch=None,
         adaptation=_describe(found),

@@ -183,6 +183,7 @@ def calibrate(
             predictor.network,
             calibration=how.as_dict() | errors,
             agreement=calibration.agreement,
+            promise={},  # another threshold keeps no promise
         )
     return calibration
 

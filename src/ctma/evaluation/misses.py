@@ -87,7 +87,7 @@ class MissSettings(Settings):
         of: ``"area"``: the share of the changed area; or ``"objects"``: the share of the changed
             objects, of which less than a half is found.
         scenes: A regular expression that finds the scene in the name of a pair. By default the
-            scene is the name without the number at its end.
+            scene is the name without the numbers at its end.
         protocol: How the network runs over the images, see ``Scoring``.
 
     Raises:
@@ -196,19 +196,17 @@ def name_scenes(pairs: Sequence[Pair], pattern: str | None) -> dict[Pair, str]:
     Args:
         pairs: The pairs of a split.
         pattern: A regular expression that finds the scene in the name; by default the scene is the
-            name without the number at its end.
+            name without the numbers at its end.
 
     Raises:
         SettingError: If the expression finds nothing in a name.
     """
-    matches = {pair: re.search(pattern or r"^.*(?=_\d+$)", pair.name) for pair in pairs}
+    matches = {pair: re.search(pattern or r"^.*?(?=(_\d+)*$)", pair.name) for pair in pairs}
     if pattern is not None and not all(matches.values()):
         (missing, *_) = (pair.name for pair, match in matches.items() if match is None)
         raise SettingError(f"`scenes` {pattern}: finds nothing in {missing}")
     named = {pair: match[0] if match else pair.name for pair, match in matches.items()}
-    # Names such as test_1, test_2 number whole scenes.
-    single = pattern is None and len({*named.values()}) == 1
-    return {pair: pair.name for pair in pairs} if single else named
+    return named
 
 
 class SceneChanges:
@@ -287,7 +285,8 @@ def find_threshold(losses: Losses, miss: float, sure: float | None) -> int:
     if scenes < least:
         raise DataError(
             f"{scenes} scenes with change are too few: at most {miss:g} missed"
-            f"{'' if sure is None else f' with confidence {sure:g}'} needs {least} scenes or more"
+            f"{'' if sure is None else f' with confidence {sure:g}'} needs {least} or more; where "
+            "the names of pairs tell scenes otherwise, name `scenes`"
         )
     if sure is None:
         kept = (scenes * means + 1) / (scenes + 1) <= miss

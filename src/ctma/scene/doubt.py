@@ -41,6 +41,9 @@ UNLIKE = 0.3
 """Doubt of wholly unlike ground whose probability is far from the threshold. With a larger value,
 doubt would rank errors worse (docs/reports/trust.md)."""
 
+BLURRED = (0.8, 1.2)
+"""Distances between which ground turns from seen to unlike; 1 is the edge of what was seen."""
+
 MOSTLY = 0.5
 """Share of unlike cells above which a scene is mostly unlike the training images."""
 
@@ -62,13 +65,19 @@ class Cells:
         return float((known > 1).mean()) if known.size else 0.0
 
     def over(self, window: Window, width: int, height: int) -> Plane:
-        """Doubt by distance in rows of the scene, in [0, 1]: 0 up to the edge, 1 from twice on."""
+        """How unlike the ground is in rows of the scene, in [0, 1]; see ``find_unlike``."""
         filled = np.where(np.isfinite(self.distance), self.distance, 0.0)
         rows = np.arange(window.row_off, window.row_off + window.height)
         down = _weigh(rows, height, len(filled))
         across = _weigh(np.arange(width), width, filled.shape[1])
         spread = (down @ filled.astype(np.float32)) @ across.T
-        return np.asarray(np.clip(spread - 1, 0, 1), np.float32)
+        return find_unlike(spread)
+
+
+def find_unlike(distance: NDArray[np.floating]) -> Plane:
+    """From 0 for ground that was clearly seen to 1 for ground that clearly was not."""
+    first, last = BLURRED
+    return np.asarray(np.clip((distance - first) / (last - first), 0, 1), np.float32)
 
 
 def _weigh(places: NDArray[np.int64], length: int, cells: int) -> Plane:

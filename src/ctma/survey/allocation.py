@@ -12,12 +12,20 @@ from ctma.errors import SettingError
 from ctma.survey.settings import SampleSettings
 from ctma.survey.strata import CHANGE, NEAR, REST, Stratum
 
+LIKELY = (0.002, 0.95)
+"""Least and largest conjectured share of change."""
+
 MOST_POINTS = 100_000
 """Largest number of places of a sample."""
 
 
 def conjecture(strata: Sequence[Stratum], settings: SampleSettings) -> NDArray[np.float64]:
-    """The conjectured share of change in each stratum."""
+    """The conjectured share of change in each stratum.
+
+    Where strata are divided by probability, the mean probability tells more than the zone.
+    """
+    if settings.levels:
+        return np.clip([stratum.mean_guess for stratum in strata], *LIKELY)
     shares = {
         CHANGE: settings.expect_users,
         NEAR: settings.expect_near,
@@ -74,7 +82,9 @@ def expect_error(
     """The expected area of change, and its expected standard error, in square metres."""
     areas = np.array([stratum.area for stratum in strata])
     shares = conjecture(strata, settings)
-    variance = (areas**2 * shares * (1 - shares) / np.maximum(sizes, 1)).sum()
+    units = np.array([stratum.pixels for stratum in strata])
+    left = 1 - np.array(sizes) / units
+    variance = (areas**2 * shares * (1 - shares) * left / np.maximum(sizes, 1)).sum()
     return float(areas @ shares), math.sqrt(variance)
 
 

@@ -74,6 +74,9 @@ def read_survey(paths: Sequence[Path], finished: FinishedMap) -> Answers | list[
             different samples.
     """
     read = [_read(path, finished) for path in paths]
+    contents = [path.read_bytes() for path in paths]
+    if len({*contents}) < len(contents):
+        raise DataError(f"{paths[-1]}: holds the same answers as another file")
     surveys = [one for one in read if isinstance(one, _File)]
     reviews = [one for one in read if not isinstance(one, _File)]
     if not surveys:
@@ -86,6 +89,10 @@ def read_survey(paths: Sequence[Path], finished: FinishedMap) -> Answers | list[
 def _read(path: Path, finished: FinishedMap) -> _File | list[Decision]:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    if path.suffix == ".csv":
+        raise DataError(
+            f"{path}: fill the answers into the .gpkg or .geojson of the sample instead"
+        )
     if path.suffix == ".gpkg" or _is_sample(path):
         design, places = read_sample(path)
         _check(design, path, finished)
@@ -102,6 +109,8 @@ def _read(path: Path, finished: FinishedMap) -> _File | list[Decision]:
     for one in decisions:
         if one.id is None or not 1 <= one.id <= design.points:
             raise DataError(f"{path}: answers on place {one.id}, which the sample lacks")
+        if one.verdict is not None and one.verdict not in ANSWERS:
+            raise DataError(f"{path}: place {one.id} has the verdict {one.verdict} of a review")
         pixels = shapely.affinity.affine_transform(to_grid(one.outline), to_pixels)
         point = shapely.point_on_surface(pixels)
         places_of[one.id] = int(point.y), int(point.x)
@@ -147,9 +156,11 @@ def _join(files: Sequence[_File], paths: Sequence[Path]) -> Answers:
     """All reviewers' answers; most of them decide."""
     said: dict[int, list[str]] = {}
     for file in files:
-        for one in file.decisions:
-            if one.verdict and not one.repeat and one.id is not None:
-                said.setdefault(one.id, []).append(one.verdict)
+        # Of several answers of one reviewer, the last one counts.
+        last = {one.id: one.verdict for one in file.decisions if one.verdict and not one.repeat}
+        for number, verdict in last.items():
+            if number is not None:
+                said.setdefault(number, []).append(verdict)
     places = {number: at for file in files for number, at in file.places.items()}
     answers = {number: _most(verdicts) for number, verdicts in sorted(said.items())}
     decisions = [one for file in files for one in file.decisions]

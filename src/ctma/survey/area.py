@@ -142,7 +142,8 @@ def estimate_area(
     sampled = finished if strata is None else read_finished(strata)
     if sampled.grid != finished.grid:
         raise DataError(f"{sampled.folder}: lies on another grid than {finished.folder}")
-    files = [] if output is None else [Path(f"{output}{suffix}") for suffix in SUFFIXES]
+    name = str(output or "").removesuffix(".html").removesuffix(".md").removesuffix(".json")
+    files = [Path(f"{name}{suffix}") for suffix in SUFFIXES] if name else []
     for file in files:
         refuse_existing(file, overwrite)
         check_writable(file)
@@ -169,7 +170,7 @@ def _estimate(
     if settings.units == "polygons" and other is not None:
         raise SettingError("`strata`: is for pixels; this sample holds polygons of another map")
     sorting = _sort_polygons if settings.units == "polygons" else _sort_pixels
-    parts, codes, mapped, guesses, weights = sorting(sampled, answers, other)
+    parts, codes, mapped, guesses, weights, whole = sorting(sampled, answers, other)
     survey = _survey(parts, codes, mapped, answers.true, guesses, weights)
     extremes = [
         _survey(parts, codes, mapped, np.where(answers.true < 0, one, answers.true), None, weights)
@@ -178,6 +179,8 @@ def _estimate(
     pixels = settings.units == "pixels"
     by_number = None if pixels else _survey(parts, codes, mapped, answers.true, None, None, by=1)
     known = answers.true >= 0
+    # Nothing is known of mapped change where no place was drawn from it.
+    told = pixels and (whole == 0 or bool(mapped.any()))
     return AreaEstimate(
         design=answers.design,
         strata=[
@@ -187,14 +190,14 @@ def _estimate(
             )
             for part in parts
         ],
-        mapped=_mapped_area(other, parts),
+        mapped=whole,
         total=sum(part.area for part in parts),
         change=survey.area(1),
         no_change=survey.area(0) if pixels else None,
         assisted=survey.assisted_area() if pixels and other is None else None,
         overall=survey.overall() if pixels else None,
         users=[survey.users(0), survey.users(1)],
-        producers=[survey.producers(0), survey.producers(1)] if pixels else [None, None],
+        producers=[survey.producers(0), survey.producers(1)] if told else [None, None],
         users_by_number=None if by_number is None else by_number.users(1),
         counts=survey.counts().tolist(),
         shares=survey.matrix().tolist(),
@@ -210,9 +213,10 @@ def _estimate(
 
 Sorted = tuple[
     list[Stratum], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64] | None,
-    NDArray[np.float64] | None,
+    NDArray[np.float64] | None, float,
 ]  # fmt: skip
-"""The strata; for each place its stratum, its class on the map, its probability, its weight."""
+"""The strata; for each place its stratum, its class on the map, its probability, its weight; and
+the area that the map calls change."""
 
 
 def _sort_pixels(sampled: FinishedMap, answers: Answers, other: FinishedMap | None) -> Sorted:
@@ -223,6 +227,7 @@ def _sort_pixels(sampled: FinishedMap, answers: Answers, other: FinishedMap | No
     if (codes == NO_DATA).any():
         number = answers.ids[codes == NO_DATA][0]
         raise DataError(f"{sampled.folder}: has no data at place {number} of the sample")
+    whole = _mapped_area(other, parts)
     classes = {part.code: part.mapped for part in parts}
     mapped = np.array([classes[code] for code in codes.tolist()], np.int64)
     weights = None
@@ -234,7 +239,7 @@ def _sort_pixels(sampled: FinishedMap, answers: Answers, other: FinishedMap | No
         if (seen == NO_DATA).any():
             raise DataError(f"{other.folder}: has no data at some places of the sample")
         mapped = (seen == ZONES.index(CHANGE)).astype(np.int64)
-    return parts, codes, mapped, guesses, weights
+    return parts, codes, mapped, guesses, weights, whole
 
 
 def _join_strata(
@@ -267,7 +272,7 @@ def _sort_polygons(sampled: FinishedMap, answers: Answers, other: FinishedMap | 
     nearest = tree.nearest(points)
     areas = np.array([change.area for change in changes])[nearest]
     ones = np.ones(len(nearest), np.int64)
-    return parts, codes[nearest], ones, None, areas
+    return parts, codes[nearest], ones, None, areas, _mapped_area(None, parts)
 
 
 def _survey(
@@ -314,7 +319,13 @@ def _tell_deviations(answers: Answers, other: FinishedMap | None) -> list[str]:
     said = []
     missing = answers.design.points - len(answers.ids)
     if missing:
-        said.append(f"{counted(missing, 'place')} without an answer. Places are in random order.")
+        first = answers.ids.tolist() == [*range(1, len(answers.ids) + 1)]
+        order = (
+            "The first places were answered, and places are in random order."
+            if first
+            else ("Their answers may differ from those of the others.")
+        )
+        said.append(f"{counted(missing, 'place')} without an answer. {order}")
     if answers.unsure:
         said.append(f"{counted(answers.unsure, 'place')} with the answer unsure, left out.")
     if answers.disputed:

@@ -119,7 +119,9 @@ class Answered:
             return share, share
         if hits.min() == hits.max():  # rounding would make a variance of nothing
             return wilson(float(hits[0]), 1 / float(self.shares @ self.shares))
-        return wilson(share, share * (1 - share) / self.variance(hits))
+        # Where units differ much in size, a few of them decide.
+        most = 1 / float(self.shares @ self.shares)
+        return wilson(share, min(share * (1 - share) / self.variance(hits), most))
 
 
 def wilson(share: float, count: float) -> tuple[float, float]:
@@ -231,7 +233,7 @@ class Survey:
     def users(self, number: int) -> Estimate | None:
         """Share of a class of the map that is this class; ``None`` if the map has no such class."""
         if not self.nested:
-            return self._ratio(number, [_is(one.mapped, number) for one in self.strata])
+            return self._share(number, [_is(one.mapped, number) for one in self.strata])
         pieces = self._pieces([_is(one.true, number) for one in self.strata])
         chosen = [piece for piece in pieces if piece.stratum.mapped[0] == number]
         whole = sum(piece.part for piece in chosen)
@@ -241,15 +243,7 @@ class Survey:
 
     def producers(self, number: int) -> Estimate | None:
         """Share of a true class that the map calls so; ``None`` if no unit has this class."""
-        hits = [_is(one.true, number) for one in self.strata]
-        ratio = self._ratio(number, hits)
-        if ratio is None or not self.nested:
-            return ratio
-        # What is found and what is missed lie in different strata, so they vary independently.
-        pieces = self._pieces(hits)
-        found = add_up([one for one in pieces if one.stratum.mapped[0] == number])
-        missed = add_up([one for one in pieces if one.stratum.mapped[0] != number])
-        return Estimate(ratio.value, ratio.standard_error, *_limits_of_share(found, missed))
+        return self._share(number, [_is(one.true, number) for one in self.strata])
 
     def assisted_area(self) -> Estimate | None:
         """Area of class 1 with the help of the map's probability: a difference estimator.
@@ -289,18 +283,29 @@ class Survey:
     def _pieces(self, hits: Sequence[Values]) -> list[Piece]:
         return [*map(Piece, self.parts.tolist(), self.strata, hits)]
 
-    def _ratio(self, number: int, whole: Sequence[Values]) -> Estimate | None:
-        """Share of a whole where map and truth agree on a class."""
+    def _share(self, number: int, whole: Sequence[Values]) -> Estimate | None:
+        """Share of a whole where map and truth agree on a class; ``None`` without any such unit."""
         both = [_is(one.mapped, number) * _is(one.true, number) for one in self.strata]
+        rest = [of - part for of, part in zip(whole, both, strict=True)]
         size = self._moments(whole)[0]
         if size == 0:
             return None
         value = self._moments(both)[0] / size
-        rest = [part - value * of for part, of in zip(both, whole, strict=True)]
-        error = math.sqrt(self._moments(rest)[1]) / size
-        known = 0 < value < 1 and error > 0
-        count = value * (1 - value) / error**2 if known else float(sum(of.sum() for of in whole))
-        return Estimate(value, error, *wilson(value, count))
+        spread = [part - value * of for part, of in zip(both, whole, strict=True)]
+        error = math.sqrt(self._moments(spread)[1]) / size
+        pieces = self._possible(both, number, True), self._possible(rest, number, False)
+        return Estimate(value, error, *_limits_of_share(*map(add_up, pieces)))
+
+    def _possible(self, hits: Sequence[Values], number: int, inside: bool) -> list[Piece]:
+        """Pieces of strata that can hold a property: of one class on the map, or of others.
+
+        Where strata are the classes of the map, what is found and what is missed lie apart, so
+        both vary independently.
+        """
+        pieces = self._pieces(hits)
+        if not self.nested:
+            return pieces
+        return [one for one in pieces if bool(one.stratum.mapped[0] == number) is inside]
 
 
 def _is(classes: NDArray[np.int64], wanted: int | NDArray[np.int64]) -> Values:
@@ -311,7 +316,7 @@ def _limits_of_share(found: Estimate, missed: Estimate) -> tuple[float, float]:
     """Limits of found / (found + missed), by those of the ratio of both."""
     if found.value == 0:
         low, high = _limits_of_ratio(found, missed)
-        return low / (1 + low), high / (1 + high)
+        return 1 - 1 / (1 + low), 1 - 1 / (1 + high)
     low, high = _limits_of_ratio(missed, found)
     return 1 / (1 + high), 1 / (1 + low)
 

@@ -137,9 +137,11 @@ def _tell_survey(result: dict[str, Any], response: str) -> Iterator[Section]:
     yield "Deviations", [*(result["deviations"] or ["None."]), _tell_unsure(result)]
 
 
-def _hectares(square_metres: float) -> str:
-    hectares = square_metres / SQUARE_METRES
-    return f"{hectares:,.{2 if hectares < 1000 else 0}f}"
+def hectares(square_metres: float) -> str:
+    """An area in hectares, with as many digits as it needs."""
+    area = square_metres / SQUARE_METRES
+    digits = next((digits for least, digits in ((1000, 0), (1, 2)) if area >= least), 4)
+    return f"{area:,.{digits}f}"
 
 
 def _areas(result: dict[str, Any]) -> Table:
@@ -162,11 +164,11 @@ def _areas(result: dict[str, Any]) -> Table:
         if estimate is not None:
             rows.append((
                 name,
-                "" if mapped is None else _hectares(mapped),
-                _hectares(estimate["value"]),
-                _hectares(estimate["standard_error"]),
-                _hectares(1.96 * estimate["standard_error"]),
-                f"{_hectares(estimate['low'])} to {_hectares(estimate['high'])}",
+                "" if mapped is None else hectares(mapped),
+                hectares(estimate["value"]),
+                hectares(estimate["standard_error"]),
+                hectares(1.96 * estimate["standard_error"]),
+                f"{hectares(estimate['low'])} to {hectares(estimate['high'])}",
             ))  # fmt: skip
     return Table(rows)
 
@@ -230,7 +232,7 @@ def _strata(result: dict[str, Any]) -> Table:
     for stratum in result["strata"]:
         rows.append((
             stratum["name"],
-            _hectares(stratum["area"]),
+            hectares(stratum["area"]),
             f"{stratum['area'] / result['total']:.4f}",
             str(stratum["places"]),
             str(stratum["change"]),
@@ -269,8 +271,8 @@ def _tell_unsure(result: dict[str, Any]) -> str:
     if none == every:
         return "No place is without a certain answer among those answered."
     return (
-        f"If no unsure place had changed, {_hectares(none)} ha would have changed; if each had, "
-        f"{_hectares(every)} ha."
+        f"If no unsure place had changed, {hectares(none)} ha would have changed; if each had, "
+        f"{hectares(every)} ha."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 
-from ctma.errors import DataError, SettingError, first_line
+from ctma.errors import DataError, SettingError, first_line, warn
 from ctma.files import fingerprint, refuse_existing, whole_file, write_errors
 from ctma.scene.finished import FinishedMap, read_finished
 from ctma.scene.grid import Grid, metres_a_unit
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 LAYER = "sample"
+MOST = 2**31
+"""Larger numbers are no rows and no columns."""
+
 FORM = 1
 FORMATS = (".gpkg", ".geojson", ".csv")
 COLUMNS = {
@@ -109,14 +112,18 @@ def draw_sample(
     refuse_existing(path, overwrite)
     finished = read_finished(folder)
     drawn = draw(finished, settings)
-    marks = [finished.fingerprint, settings.model_dump_json(), drawn.rows.tobytes().hex()]
+    table = _tabulate(drawn, finished.grid)
+    places = [_read_place(row) for row in table[PLACE].to_dict("records")]
     design = Design(
         map=finished.fingerprint,
-        sample=fingerprint([*marks, drawn.columns.tobytes().hex()]),
-        points=len(drawn.rows),
+        sample=_mark(finished.fingerprint, settings, places),
+        points=len(places),
         settings=settings,
     )
-    table = _tabulate(drawn, finished.grid)
+    if settings.standard_error is None and len(table) > settings.points + len(drawn.sizes):
+        warn(
+            f"{path}: holds {len(table)} places, as each stratum gets {settings.least}; see `least`"
+        )
     with whole_file(path) as part, write_errors(path):
         part.write_bytes(write(table, design))
     area, error = expect_error(drawn.strata, settings, drawn.sizes)
@@ -128,8 +135,8 @@ def _choose_form(path: Path, columns: str | None) -> Callable[[GeoDataFrame, Des
         raise SettingError(f"{path}: name a file that ends in {', '.join(FORMATS)}")
     if (path.suffix == ".csv") != (columns is not None) or columns not in (None, *COLUMNS):
         raise SettingError(
-            f"`columns` {columns or 'are missing'}: a .csv needs {' or '.join(COLUMNS)}, other "
-            "files none"
+            f"`columns` {columns or 'is missing'}: a .csv needs {' or '.join(COLUMNS)}, other "
+            "files take none"
         )
     if columns is not None:
         return lambda table, _: _as_csv(table, columns)
@@ -215,6 +222,16 @@ class SampledPlace:
     reviewer: str
 
 
+PLACE = [*SampledPlace.__dataclass_fields__]
+"""Attributes of a place in a file."""
+
+
+def _mark(map_fingerprint: str, settings: SampleSettings, places: Sequence[SampledPlace]) -> str:
+    """The fingerprint of a sample."""
+    told = ((place.id, place.column, place.row, place.change) for place in places)
+    return fingerprint([map_fingerprint, settings.model_dump_json(), *map(str, told)])
+
+
 def read_sample(path: Path) -> tuple[Design, list[SampledPlace]]:
     """Reads a file of a sample.
 
@@ -225,21 +242,25 @@ def read_sample(path: Path) -> tuple[Design, list[SampledPlace]]:
         raise DataError(f"{path}: no such file")
     told, table = _read_geojson(path) if path.suffix == ".geojson" else _read_geopackage(path)
     design = read_design(told, path)
-    wanted = [*SampledPlace.__dataclass_fields__]
-    if missing := [name for name in wanted if name not in table]:
+    if missing := [name for name in PLACE if name not in table]:
         raise DataError(f"{path}: has no attribute {', '.join(missing)}")
     try:
-        places = [_read_place(row) for row in table[wanted].to_dict("records")]
-    except (TypeError, ValueError) as error:
+        places = [_read_place(row) for row in table[PLACE].to_dict("records")]
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: a place has no number, column or row") from error
     numbers = [place.id for place in places]
     if sorted(numbers) != [*range(1, design.points + 1)]:
         raise DataError(f"{path}: lacks places of the sample, or holds other ones")
-    return design, sorted(places, key=lambda place: place.id)
+    places = sorted(places, key=lambda place: place.id)
+    if _mark(design.map, design.settings, places) != design.sample:
+        raise DataError(f"{path}: its places or its design were changed since they were drawn")
+    return design, places
 
 
 def _read_place(row: dict[str, Any]) -> SampledPlace:
     numbers = {name: int(row[name]) for name in ("id", "column", "row", "change")}
+    if any(number != row[name] or abs(number) > MOST for name, number in numbers.items()):
+        raise ValueError("no whole number")
     return SampledPlace(**numbers, verdict=_text(row["verdict"]), reviewer=_text(row["reviewer"]))
 
 
@@ -256,7 +277,12 @@ def read_design(told: Any, path: Path) -> Design:
 
 
 def _text(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else ""
+    """A verdict or a name as text; programs may store 1 and 0 as numbers."""
+    if value is None or value != value:  # NaN
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    return f"{float(value):g}" if hasattr(value, "__float__") else str(value)
 
 
 def _read_geopackage(path: Path) -> tuple[Any, Any]:

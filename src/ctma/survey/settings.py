@@ -14,6 +14,8 @@ DESIGNS = ("stratified", "systematic")
 ALLOCATIONS = ("neyman", "proportional", "equal")
 UNITS = ("pixels", "polygons")
 
+MOST_LEVELS = 20
+
 LEAST_POINTS = 2
 """Smallest number of points of a stratum that gives a standard error."""
 
@@ -75,6 +77,8 @@ class SampleSettings(Settings):
         for name in ("expect_users", "expect_near", "expect_missed"):
             if not 0 < getattr(self, name) < 1:
                 raise SettingError(f"`{name}` {getattr(self, name)}: a share between 0 and 1")
+        if len(self.levels) > MOST_LEVELS:
+            raise SettingError(f"`levels`: {len(self.levels)} are more than {MOST_LEVELS}")
         if [*self.levels] != sorted({*self.levels}) or not all(0 < one < 1 for one in self.levels):
             raise SettingError(f"`levels` {self.levels}: rising probabilities between 0 and 1")
         if self.units == "polygons" and self.design == "systematic":

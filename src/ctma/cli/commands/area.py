@@ -81,12 +81,18 @@ def _say_areas(result: AreaEstimate) -> None:
     say(f"{answered} of {counted(result.design.points, 'place')} answered with change or no change")
     for line in result.deviations:
         say(line)
-    say(f"mapped change     {result.mapped / 1e4:,.2f} ha")
-    change = result.change.times(1e-4)
+    from ctma.survey.report import hectares
+
+    say(f"mapped change     {hectares(result.mapped)} ha")
+    change = result.change
+    among = "" if result.overall else " among it"
     say(
-        f"estimated change  {change.value:,.2f} ha, 95 % interval {change.low:,.2f} to "
-        f"{change.high:,.2f} ha (standard error {change.standard_error:,.2f})"
+        f"estimated change  {hectares(change.value)} ha{among}, 95 % interval "
+        f"{hectares(change.low)} to {hectares(change.high)} ha (standard error "
+        f"{hectares(change.standard_error)})"
     )
+    if not result.overall:
+        say("What the map missed is not known: mapped changes were drawn, and nothing else.")
     named = {
         "user's accuracy": result.users[1],
         "producer's accuracy": result.producers[1],

@@ -146,8 +146,8 @@ def _limit(
     say(f"threshold {limit.threshold:.3f}, {limit.former_threshold:.3f} before")
     sure = "in expectation" if limit.sure is None else f"with confidence {limit.sure:g}"
     say(
-        f"at most {limit.miss:g} of the changed {limit.of} missed, {sure}, on scenes like the "
-        f"{limit.scenes} seen ({counted(limit.pairs, 'pair')})"
+        f"at most {limit.miss:g} of a scene's changed {limit.of} missed on average, {sure}, on "
+        f"scenes like the {limit.scenes} seen ({counted(limit.pairs, 'pair')})"
     )
     say(
         f"there: {limit.missed:.3f} missed, precision {limit.precision:.3f}; before: "

@@ -66,6 +66,7 @@ def sample(
 
     ctma review --sample makes a page of the places. ctma area reads the answers.
     """
+    from ctma.survey.report import hectares
     from ctma.survey.samples import draw_sample
     from ctma.survey.settings import SampleSettings
 
@@ -88,10 +89,10 @@ def sample(
         print_json(asdict(drawn) | {"path": str(drawn.path)})
         return
     for stratum, size in zip(drawn.strata, drawn.sizes, strict=True):
-        say(f"{stratum.name}: {stratum.area / 1e4:,.2f} ha, {counted(size, 'place')}")
-    area, share = drawn.expected_area / 1e4, drawn.expected_error / drawn.expected_area
+        say(f"{stratum.name}: {hectares(stratum.area)} ha, {counted(size, 'place')}")
+    area, share = hectares(drawn.expected_area), drawn.expected_error / drawn.expected_area
     say(
-        f"{counted(drawn.points, 'place')}; if the conjectures hold, {area:,.2f} ha changed, with "
+        f"{counted(drawn.points, 'place')}; if the conjectures hold, {area} ha changed, with "
         f"a standard error of {100 * share:.0f} %"
     )
     say(f"wrote {drawn.path}")

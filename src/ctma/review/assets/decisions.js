@@ -142,6 +142,7 @@ function readFeature({ geometry, properties }, index) {
   const place = data.places.findIndex(({ name }) => name === (more.place ?? ''));
   if (place < 0) throw new Error(`${where} lies on a place that this page does not show`);
   if (verdict !== null && ![...VERDICTS, 'missed'].includes(verdict)) throw new Error(`${where} has an unknown verdict`);
+  if (data.survey && verdict === 'missed') throw new Error(`${where} has an unknown verdict`);
   if (typeof note !== 'string' || typeof reviewer !== 'string') throw new Error(`${where} has a note or a reviewer that is no text`);
   if (!Number.isFinite(seconds)) throw new Error(`${where} has seconds that are no number`);
   if (geometry?.type !== 'Polygon' || !isRings(geometry.coordinates)) throw new Error(`${where} has no polygon`);
