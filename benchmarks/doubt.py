@@ -14,28 +14,25 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from PIL import Image
+from rasterio.windows import Window
 from scipy import ndimage, stats
 
-from ctma import Scoring, load
+from ctma import SceneSettings, Scoring, load
 from ctma.data.images import read_image
 from ctma.data.readers import find_pairs
 from ctma.data.synthetic import write_synthetic
 from ctma.evaluation.scoring import score_pairs
 from ctma.inference.doubt import PATCH, Seen, cut_patches, describe_patches
-from ctma.inference.resolution import find_enlargement
 from ctma.scene.doubt import closeness, find_unlike, join_doubt
+from ctma.scene.plan import Reader, make_plan
+from ctma.scene.rasters import raster_settings
 
 SIDE, MOST = 256, 80
 SCENES = {
-    "NAIP, 5 m": (("naip_wetland_2009.tif", "naip_wetland_2017.tif"), (1, 2, 3), 5.0),
-    "Sentinel-2, 10 m": (
-        ("sentinel2_beirut_2016.tif", "sentinel2_beirut_2017.tif"),
-        (1, 2, 3),
-        10.0,
-    ),
-    "the town, 1.1 m": (("vhr_town_t1.tif", "vhr_town_t2.tif"), (3, 2, 1), 1.1),
+    "NAIP, 5 m": (("naip_wetland_2009.tif", "naip_wetland_2017.tif"), (1, 2, 3)),
+    "Sentinel-2, 10 m": (("sentinel2_beirut_2016.tif", "sentinel2_beirut_2017.tif"), (1, 2, 3)),
+    "the town, 1.1 m": (("vhr_town_t1.tif", "vhr_town_t2.tif"), (3, 2, 1)),
 }
 
 
@@ -43,25 +40,26 @@ def read(pairs):
     return [(read_image(pair.before), read_image(pair.after)) for pair in pairs]
 
 
-def read_scene(paths, bands, enlargement):
-    """Parts of a scene, as large as the network sees them."""
-    dates = []
-    for path in paths:
-        with rasterio.open(path) as raster:
-            values = np.moveaxis(raster.read(bands).astype(float), 0, -1)
-        low, high = np.percentile(values[values.any(axis=-1)], (2, 98))
-        dates.append((255 * np.clip((values - low) / (high - low), 0, 1)).astype(np.uint8))
-    height, width = np.min([date.shape[:2] for date in dates], axis=0)
-    shape = (round(height * enlargement), round(width * enlargement))
-    dates = [
-        np.asarray(Image.fromarray(date[:height, :width]).resize(shape[::-1], Image.BILINEAR))
-        for date in dates
-    ]
-    height, width = shape
+def read_scene(paths, bands, predictor):
+    """Parts of a scene, as the network sees them."""
+    with raster_settings():
+        plan, _ = make_plan(*map(str, paths), predictor.network, SceneSettings(bands=bands))
+        side = round(SIDE / plan.enlargement)
+        with Reader(plan) as reader:
+            images = [
+                reader.read_window(Window(column, row, side, side))
+                for row in range(0, plan.grid.height - side + 1, side)
+                for column in range(0, plan.grid.width - side + 1, side)
+            ]
     return [
-        tuple(date[row : row + SIDE, column : column + SIDE] for date in dates)
-        for row in range(0, height - SIDE + 1, SIDE)
-        for column in range(0, width - SIDE + 1, SIDE)
+        tuple(
+            np.asarray(
+                Image.fromarray(to_bytes(255 * date.transpose(1, 2, 0))).resize((SIDE, SIDE))
+            )
+            for date in (one.before, one.after)
+        )
+        for one in images
+        if one.valid.all()
     ]
 
 
@@ -76,7 +74,7 @@ def to_bytes(values):
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
-def kinds(shared, network, random):
+def kinds(shared, predictor, random):
     val = read(find_pairs(shared / "levir_cd_05m", "val")[::4])
     yield "LEVIR-CD, validation", val
     for name, order in (("BGR", [2, 1, 0]), ("RBG", [0, 2, 1]), ("GRB", [1, 0, 2])):
@@ -99,10 +97,9 @@ def kinds(shared, network, random):
         return to_bytes(colour + 4 * (waves / waves.std())[..., None])
 
     yield "water", change(val[:40], water)
-    for name, (paths, bands, distance) in SCENES.items():
+    for name, (paths, bands) in SCENES.items():
         whole = [shared / "scenes" / path for path in paths]
-        for kind, ratio in (("", find_enlargement(network, distance)), (", not enlarged", 1.0)):
-            yield name + kind, read_scene(whole, bands, ratio)[:MOST]
+        yield name, read_scene(whole, bands, predictor)[:MOST]
     with tempfile.TemporaryDirectory() as folder:
         write_synthetic(Path(folder) / "drawn", {"val": 30}, size=SIDE)
         yield "drawn", read(find_pairs(Path(folder) / "drawn", "val"))
@@ -119,10 +116,10 @@ def distance_of(seen, pair):
     return float(np.maximum(*dates).mean())
 
 
-def tell_apart(seen, network, shared):
+def tell_apart(seen, predictor, shared):
     found = {
         name: np.array([distance_of(seen, pair) for pair in pairs])
-        for name, pairs in kinds(shared, network, np.random.default_rng(0))
+        for name, pairs in kinds(shared, predictor, np.random.default_rng(0))
     }
     (known, inside), *others = found.items()
     print(json.dumps({"kind": known, "unlike": round(float((inside > 1).mean()), 3)}))
@@ -174,7 +171,7 @@ def main():
     options = parser.parse_args()
     predictor = load(options.checkpoint)
     seen = Seen.read(predictor.usage.seen)
-    tell_apart(seen, predictor.network, options.shared)
+    tell_apart(seen, predictor, options.shared)
     sets = {
         "LEVIR-CD, validation": ("levir_cd_05m", "val"), "Europe": ("places/europe", "test"),
         "New Zealand": ("places/new_zealand", "test"),

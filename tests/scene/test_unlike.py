@@ -55,7 +55,7 @@ def test_doubt_is_high_where_the_ground_is_unlike_or_the_probability_undecided(n
     seen, unseen = (slice(None), slice(0, SIDE - 256)), (slice(None), slice(SIDE + 256, None))
     assert doubt[seen] / 250 == pytest.approx(near[seen], abs=0.31)
     assert np.median(doubt[seen] / 250 - near[seen]) < 0.05
-    assert doubt[unseen].min() >= 0.25 * 250
+    assert doubt[unseen].min() >= 0.2 * 250
     with rasterio.open(result.doubt) as raster:
         assert (raster.scales[0], raster.nodata) == (1 / 250, 255)
         assert raster.profile["tiled"]
@@ -96,7 +96,7 @@ def test_a_scene_that_is_mostly_unlike_is_warned_of_before_the_first_window(
     windows = []
     with warnings.catch_warnings():
         warnings.simplefilter("error", ctma.CtmaWarning)
-        said = "100% of the scene is unlike what the network was trained on"
+        said = "the scene is unlike what the network was trained on"
         with pytest.raises(ctma.CtmaWarning, match=said):
             ctma.predict_scene(
                 pair[0], foreign, network, tmp_path / "OUT",

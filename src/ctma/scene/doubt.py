@@ -41,11 +41,9 @@ UNLIKE = 0.3
 """Doubt of wholly unlike ground whose probability is far from the threshold. With a larger value,
 doubt would rank errors worse (docs/reports/trust.md)."""
 
-BLURRED = (0.8, 1.2)
-"""Distances between which ground turns from seen to unlike; 1 is the edge of what was seen."""
-
-MOSTLY = 0.5
-"""Share of unlike cells above which a scene is mostly unlike the training images."""
+BLURRED = (1.0, 2.0)
+"""Distances between which ground turns from seen to wholly unlike. Narrower ones rank errors worse
+(docs/reports/trust.md)."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,12 @@ class Cells:
     """
 
     distance: NDArray[np.float64]
+
+    @property
+    def mostly(self) -> bool:
+        """Whether the scene as a whole lies beyond what was seen."""
+        known = self.distance[np.isfinite(self.distance)]
+        return bool(known.size) and float(known.mean()) > 1
 
     @property
     def unlike(self) -> float:
@@ -75,7 +79,7 @@ class Cells:
 
 
 def find_unlike(distance: NDArray[np.floating]) -> Plane:
-    """From 0 for ground that was clearly seen to 1 for ground that clearly was not."""
+    """From 0 for ground that was seen to 1 for ground that is far from what was seen."""
     first, last = BLURRED
     return np.asarray(np.clip((distance - first) / (last - first), 0, 1), np.float32)
 

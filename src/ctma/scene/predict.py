@@ -19,7 +19,7 @@ from ctma.inference.predictor import Model, Predictor, as_predictor
 from ctma.inference.resolution import check_given_distance, coarseness_warning
 from ctma.models.base import ChangeNetwork
 from ctma.models.usage import Usage
-from ctma.scene.doubt import MOSTLY, Cells, compare_cells, read_seen, write_doubt
+from ctma.scene.doubt import Cells, compare_cells, read_seen, write_doubt
 from ctma.scene.finished import FinishedMap
 from ctma.scene.grid import metres_a_unit
 from ctma.scene.identity import describe_run, find_differences, identify
@@ -315,10 +315,10 @@ def _compare(plan: Plan, usage: Usage, settings: SceneSettings) -> Cells | None:
     if not settings.doubt and not (usage.seen and local):
         return None
     cells = compare_cells(plan, read_seen(usage), few=not settings.doubt)
-    if cells.unlike > MOSTLY:
+    if cells.mostly:
         warn(
-            f"{cells.unlike:.0%} of the scene is unlike what the network was trained on; look at "
-            "the map with care"
+            f"the scene is unlike what the network was trained on ({cells.unlike:.0%} of it "
+            "clearly); look at the map with care"
         )
     return cells
 
