@@ -87,13 +87,10 @@ def look(predictor: Predictor, pairs: Sequence[Pair], distance: float | None) ->
         histograms.append(LogitHistogram())
         histograms[-1].add(judged.probability, judged.change)
 
-    usage = predictor.network.usage
-    predictor.network.usage = usage.replace(temperature=1.0, offset=0.0)
-    try:
+    network = predictor.network
+    with network.used_as(network.usage.replace(temperature=1.0, offset=0.0)):
         scoring = Scoring(protocol="whole", ground_sample_distance=distance)
         score_pairs(predictor, pairs, scoring, on_pair=keep)
-    finally:
-        predictor.network.usage = usage
     return Seen(histograms)
 
 

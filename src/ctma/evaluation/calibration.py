@@ -8,8 +8,7 @@ Machines", 1999). A temperature alone (C. Guo et al., "On Calibration of Modern 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -18,16 +17,13 @@ import numpy as np
 
 from ctma.checkpoints.store import save_model
 from ctma.data.pairs import Pair
-from ctma.data.readers import find_data_name, find_pairs
 from ctma.engines.choice import candidates
 from ctma.errors import DataError
-from ctma.evaluation.choosing import check_output, check_split, name_roots
+from ctma.evaluation.choosing import name_data, open_choice
 from ctma.evaluation.logits import LogitHistogram
 from ctma.evaluation.reliability import ObjectTally
 from ctma.evaluation.scoring import Judged, Scoring, score_pairs, tell_how
-from ctma.files import check_writable
-from ctma.inference.predictor import Model, Predictor, as_predictor
-from ctma.models.base import ChangeNetwork
+from ctma.inference.predictor import Model, Predictor
 from ctma.models.usage import Usage
 from ctma.types import Pixels, Progress, ignore
 
@@ -155,18 +151,14 @@ def calibrate(
         CtmaError: If the checkpoint or the data cannot be read, or the output cannot be written.
     """
     scoring = Scoring(protocol=protocol)
-    check_split(split)
-    check_output(model, Path(output), overwrite)
-    predictor = as_predictor(model)
-    if predictor.running.precision == "auto":
-        predictor = predictor.running_as(precision="float32")
-    roots = name_roots(data)
-    folders_of_pairs = [find_pairs(root, split, folders=folders) for root in roots]
-    check_writable(output)
-    with _as_trained(predictor.network) as usage:
+    predictor, roots, folders_of_pairs = open_choice(
+        model, data, output, split=split, folders=folders, overwrite=overwrite
+    )
+    usage = predictor.network.usage
+    with predictor.network.used_as(usage.replace(temperature=1.0, offset=0.0, threshold=0.5)):
         looking = _Looking(predictor, folders_of_pairs, scoring, on_progress)
         calibration = fit_calibration(looking.count_logits())
-        name = " + ".join(map(find_data_name, roots))
+        name = name_data(roots)
         pairs = [*chain(*folders_of_pairs)]
         how = tell_how(predictor, pairs, scoring, split=split, data_name=name)
         predictor.network.usage = calibration.put_into(usage)
@@ -193,17 +185,6 @@ def measure_agreement(
 ) -> dict[str, float]:
     """The share of pixels with the same mask as in float32, by faster engine and precision."""
     return _Looking(predictor, [pairs], scoring, ignore).measure_agreement()
-
-
-@contextmanager
-def _as_trained(network: ChangeNetwork) -> Iterator[Usage]:
-    """Removes a network's calibration for the ``with`` block; gives the original usage."""
-    usage = network.usage
-    network.usage = usage.replace(temperature=1.0, offset=0.0, threshold=0.5)
-    try:
-        yield usage
-    finally:
-        network.usage = usage
 
 
 class _Looking:

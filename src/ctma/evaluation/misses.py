@@ -27,13 +27,11 @@ from scipy import ndimage, stats
 
 from ctma.checkpoints.store import save_model
 from ctma.data.pairs import Pair
-from ctma.data.readers import find_data_name, find_pairs
 from ctma.errors import DataError, SettingError, UnknownNameError
-from ctma.evaluation.choosing import check_output, check_split, name_roots
+from ctma.evaluation.choosing import name_data, open_choice
 from ctma.evaluation.metrics import ratio
 from ctma.evaluation.scoring import Judged, Scoring, score_pairs, tell_how
-from ctma.files import check_writable
-from ctma.inference.predictor import Model, as_predictor
+from ctma.inference.predictor import Model
 from ctma.inference.protocols import find_protocol
 from ctma.settings import Settings
 from ctma.types import Progress, ignore
@@ -148,14 +146,10 @@ def limit_misses(
         DataError: If there are too few scenes for the promise, or no threshold keeps the promise.
         CtmaError: If the checkpoint or the data cannot be read, or the output cannot be written.
     """
-    check_split(split)
-    check_output(model, Path(output), overwrite)
-    predictor = as_predictor(model)
-    if predictor.running.precision == "auto":
-        predictor = predictor.running_as(precision="float32")
-    roots, scoring = name_roots(data), Scoring(protocol=settings.protocol)
-    folders_of_pairs = [find_pairs(root, split, folders=folders) for root in roots]
-    check_writable(output)
+    scoring = Scoring(protocol=settings.protocol)
+    predictor, roots, folders_of_pairs = open_choice(
+        model, data, output, split=split, folders=folders, overwrite=overwrite
+    )
     scenes = {
         (root, pair.name): (root, scene)
         for root, pairs in zip(roots, folders_of_pairs, strict=True)
@@ -175,19 +169,12 @@ def limit_misses(
     limit = _describe(counts, index, predictor.usage.threshold, settings)
     how = tell_how(
         predictor, [*chain(*folders_of_pairs)], scoring, split=split,
-        data_name=" + ".join(map(find_data_name, roots)),
+        data_name=name_data(roots),
     )  # fmt: skip
-    _save(predictor.network, output, limit, how.as_dict())
+    network = predictor.network
+    with network.used_as(network.usage.replace(threshold=limit.threshold)):
+        save_model(output, network, promise=asdict(limit) | {"record": how.as_dict()})
     return limit
-
-
-def _save(network: Any, output: str | Path, limit: MissLimit, how: dict[str, Any]) -> None:
-    usage = network.usage
-    network.usage = usage.replace(threshold=limit.threshold)
-    try:
-        save_model(output, network, promise=asdict(limit) | {"record": how})
-    finally:
-        network.usage = usage
 
 
 def name_scenes(pairs: Sequence[Pair], pattern: str | None) -> dict[Pair, str]:
@@ -205,8 +192,7 @@ def name_scenes(pairs: Sequence[Pair], pattern: str | None) -> dict[Pair, str]:
     if pattern is not None and not all(matches.values()):
         (missing, *_) = (pair.name for pair, match in matches.items() if match is None)
         raise SettingError(f"`scenes` {pattern}: finds nothing in {missing}")
-    named = {pair: match[0] if match else pair.name for pair, match in matches.items()}
-    return named
+    return {pair: match[0] if match else pair.name for pair, match in matches.items()}
 
 
 class SceneChanges:

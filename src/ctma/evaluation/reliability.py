@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
-from scipy.special import expit, logit
 
+from ctma.inference.certainty import scale_objects
 from ctma.models.usage import Usage
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ class ObjectTally:
 
     def scaled(self, usage: Usage) -> ObjectTally:
         """The same objects with the probability that a network gives objects."""
-        inside = np.clip(self.said, 1e-6, 1 - 1e-6)
-        said = expit(logit(inside) / usage.object_temperature + usage.object_offset)
+        said = scale_objects(self.said, usage.object_temperature, usage.object_offset)
         return ObjectTally(said.tolist(), self.right)
 
     @property

@@ -23,7 +23,6 @@ from ctma.figures.sheets import error_map, probability_map, save_sheet
 from ctma.files import check_writable, refuse_inputs, write_json
 from ctma.inference.predictor import Model, Predictor, as_predictor
 from ctma.inference.resolution import coarseness_warning
-from ctma.models.usage import Usage
 from ctma.settings import check_kind
 from ctma.types import Progress, ignore
 
@@ -90,17 +89,19 @@ def evaluate(
     if path is not None:
         refuse_inputs([*filter(None, [predictor.source]), *pair_files(pairs)], [path])
         check_writable(path)
-    judge = _Judge(pairs, save_masks, predictor.usage, on_progress)
+    objects = None if figures is None else ObjectTally()
+    judge = _Judge(pairs, save_masks, objects, on_progress)
     record = ScoreRecord(how, score_pairs(predictor, pairs, scoring, on_pair=judge))
     files = [] if path is None else [path]
     if path is not None:
         write_json(path, record.as_dict())
     if save_masks is not None:
         files.append(Path(save_masks))
-    if figures is not None:
+    if figures is not None and objects is not None:
         title = f"{split}: F1 {100 * record.scores.f1:.2f}, {scoring.protocol}"
         files += judge.save_examples(Path(figures) / f"{way}.png", title)
-        files += judge.save_objects(Path(figures) / f"{way}-objects.png", title)
+        bins, picture = objects.scaled(predictor.usage).bins(), Path(figures) / f"{way}-objects.png"
+        files += _draw(picture, lambda: save_reliability(picture, bins, title))
     return EvaluationResult(record, files)
 
 
@@ -172,7 +173,7 @@ class _Judge:
     Args:
         pairs: The pairs to judge.
         masks: A folder for masks, if any.
-        usage: How the network's probability of objects is scaled.
+        objects: Counts the objects of masks, if any.
         on_progress: Called with the number of pairs done and the total.
 
     Raises:
@@ -180,7 +181,11 @@ class _Judge:
     """
 
     def __init__(
-        self, pairs: list[Pair], masks: str | Path | None, usage: Usage, on_progress: Progress
+        self,
+        pairs: list[Pair],
+        masks: str | Path | None,
+        objects: ObjectTally | None,
+        on_progress: Progress,
     ) -> None:
         self.total = len(pairs)
         self.masks = None if masks is None else Path(masks)
@@ -191,8 +196,7 @@ class _Judge:
         self.done = 0
         self.found: list[tuple[int, Judged]] = []
         self.wrong: list[tuple[int, Judged]] = []
-        self.usage = usage
-        self.objects = ObjectTally()
+        self.objects = objects
 
     def __call__(self, judged: Judged) -> None:
         self.done += 1
@@ -200,7 +204,8 @@ class _Judge:
             save_image(self.masks / f"{judged.pair.name}.png", judged.mask * np.uint8(255))
         both = int(np.sum(judged.mask & judged.change))
         wrong = int(np.sum(judged.mask != judged.change))
-        self.objects.add(judged)
+        if self.objects is not None:
+            self.objects.add(judged)
         self.found = _keep_largest([*self.found, (both, judged)])
         self.wrong = _keep_largest([*self.wrong, (wrong, judged)])
         self.on_progress(self.done, self.total)
@@ -224,11 +229,6 @@ class _Judge:
         ]
         names_of = [judged.pair.name for judged in chosen]
         return _draw(path, lambda: save_sheet(path, rows, title, names_of))
-
-    def save_objects(self, path: Path, title: str) -> list[Path]:
-        """Draws whether objects are what is said of them; as ``save_examples``."""
-        bins = self.objects.scaled(self.usage).bins()
-        return _draw(path, lambda: save_reliability(path, bins, title))
 
 
 def _draw(path: Path, draw: Callable[[], object]) -> list[Path]:

@@ -65,13 +65,9 @@ def remember_seen(
     network = as_predictor(model).network
     chosen = [_choose(find_pairs(root, split, folders=folders), names) for root in name_roots(data)]
     check_writable(output)
-    usage = network.usage
-    seen = _learn(usage, chosen, on_progress)
-    network.usage = usage.replace(seen=seen.write())
-    try:
+    seen = _learn(network.usage, chosen, on_progress)
+    with network.used_as(network.usage.replace(seen=seen.write())):
         save_model(output, network)
-    finally:
-        network.usage = usage
     return seen
 
 

@@ -51,8 +51,7 @@ def save_curves(path: str | Path, runs: Mapping[str, Sequence[Mapping[str, float
     handles, labels = axes[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    with whole_file(path) as part:
-        figure.savefig(part, format=kind, dpi=130)
+    _save(figure, path, kind)
 
 
 def save_precision_recall(
@@ -86,8 +85,7 @@ def save_precision_recall(
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
     axis.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
-    with whole_file(path) as part:
-        figure.savefig(part, format=kind, dpi=130)
+    _save(figure, path, kind)
     return Path(path)
 
 
@@ -120,6 +118,10 @@ def save_reliability(
     )  # fmt: skip
     axis.grid(alpha=0.3)
     axis.legend(loc="upper left")
+    _save(figure, path, kind)
+    return Path(path)
+
+
+def _save(figure: Figure, path: str | Path, kind: str) -> None:
     with whole_file(path) as part:
         figure.savefig(part, format=kind, dpi=130)
-    return Path(path)

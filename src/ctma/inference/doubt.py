@@ -12,6 +12,7 @@ import base64
 import binascii
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,11 @@ class Seen:
     centres: NDArray[np.float32]
     edge: float
 
+    @cached_property
+    def tree(self) -> KDTree:
+        """The centres, to find the nearest ones."""
+        return KDTree(self.centres)
+
     def distance(self, descriptions: Descriptions) -> NDArray[np.float64]:
         """(N,) distance of each patch to what was seen; above 1 it counts as not seen.
 
@@ -100,7 +106,7 @@ class Seen:
         """
         if descriptions.shape[1] != len(self.middle):
             raise DataError("the images have other bands than the training images")
-        found, _ = KDTree(self.centres).query((descriptions - self.middle) @ self.axes)
+        found, _ = self.tree.query((descriptions - self.middle) @ self.axes)
         return np.asarray(found / self.edge)
 
     def write(self) -> str:

@@ -105,6 +105,16 @@ class ChangeNetwork(nn.Module):
             raise SettingError(f"`bands` {usage.bands}: the network takes {self.bands}")
         self._usage = usage
 
+    @contextmanager
+    def used_as(self, usage: Usage) -> Iterator[None]:
+        """Other usage settings for the ``with`` block."""
+        former = self.usage
+        self.usage = usage
+        try:
+            yield
+        finally:
+            self.usage = former
+
     @property
     def device(self) -> torch.device:
         """The device of the network's weights; the CPU if the network has no weights."""

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import rasterio
@@ -57,16 +56,19 @@ class Cells:
     distance: NDArray[np.float64]
 
     @property
+    def known(self) -> NDArray[np.float64]:
+        """Distances of the cells with data."""
+        return self.distance[np.isfinite(self.distance)]
+
+    @property
     def mostly(self) -> bool:
         """Whether the scene as a whole lies beyond what was seen."""
-        known = self.distance[np.isfinite(self.distance)]
-        return bool(known.size) and float(known.mean()) > 1
+        return bool(self.known.size) and float(self.known.mean()) > 1
 
     @property
     def unlike(self) -> float:
         """Share of the cells with data that are unlike the training images."""
-        known = self.distance[np.isfinite(self.distance)]
-        return float((known > 1).mean()) if known.size else 0.0
+        return float((self.known > 1).mean()) if self.known.size else 0.0
 
     def over(self, window: Window, width: int, height: int) -> Plane:
         """How unlike the ground is in rows of the scene, in [0, 1]; see ``find_unlike``."""
@@ -88,12 +90,6 @@ def _weigh(places: NDArray[np.int64], length: int, cells: int) -> Plane:
     """For each pixel along an axis, the weights of the cells whose middles lie around the pixel."""
     at = np.clip((places + 0.5) * cells / length - 0.5, 0, cells - 1)
     return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(cells))).astype(np.float32)
-
-
-class _Place(NamedTuple):
-    row: int
-    column: int
-    window: Window
 
 
 def read_seen(usage: Usage) -> Seen:
@@ -129,9 +125,11 @@ def compare_cells(plan: Plan, seen: Seen, *, few: bool = False) -> Cells:
     distance = np.full((rows, columns), np.nan)
     with Reader(plan) as reader:
         for row in range(rows):
-            places = [_place(plan, (row, column), (rows, columns)) for column in range(columns)]
+            places = (_place(plan, (row, column), (rows, columns)) for column in range(columns))
             pairs = [
-                (place.column, pair) for place in places if (pair := _look(reader, place.window))
+                (column, pair)
+                for column, window in enumerate(places)
+                if (pair := _look(reader, window))
             ]
             if pairs:
                 numbers, patches = zip(*pairs, strict=True)
@@ -143,7 +141,7 @@ def compare_cells(plan: Plan, seen: Seen, *, few: bool = False) -> Cells:
     return Cells(distance)
 
 
-def _place(plan: Plan, at: tuple[int, int], counts: tuple[int, int]) -> _Place:
+def _place(plan: Plan, at: tuple[int, int], counts: tuple[int, int]) -> Window:
     """The window of the patch in the middle of a cell."""
     side = max(1, round(PATCH / plan.enlargement))
     corner = [
@@ -153,7 +151,7 @@ def _place(plan: Plan, at: tuple[int, int], counts: tuple[int, int]) -> _Place:
         )
     ]
     height, width = min(side, plan.grid.height), min(side, plan.grid.width)
-    return _Place(*at, Window(corner[1], corner[0], width, height))
+    return Window(corner[1], corner[0], width, height)
 
 
 def _look(reader: Reader, window: Window) -> tuple[Plane, Plane] | None:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pyogrio
 from pyogrio.util import vsi_path
-from scipy.special import expit, logit
 from shapely import Point, to_wkb, total_bounds
 from shapely.geometry.base import BaseGeometry
 
 from ctma.errors import OutputError
+from ctma.inference.certainty import scale_objects
 from ctma.scene.grid import Grid
 from ctma.scene.polygons import Change, GroundArea
 from ctma.scene.settings import PolygonSettings
@@ -70,7 +70,7 @@ class PolygonLayer:
             if self.tolerance:
                 geometry = geometry.simplify(self.tolerance)
             self.geometries.append(geometry)
-            mean = _scale(change.total / change.pixels / STEPS, *self.certainty)
+            mean = float(scale_objects(change.total / change.pixels / STEPS, *self.certainty))
             highest = change.highest / STEPS
             self.records.append((self.count, round(area, 2), round(mean, 4), round(highest, 4)))
             if len(self.records) >= CHUNK:
@@ -133,13 +133,6 @@ class PolygonLayer:
             raise OutputError(
                 f"cannot write {self.path}: the disk did not take all of the polygons"
             )
-
-
-def _scale(mean: float, temperature: float, offset: float) -> float:
-    """The probability that a polygon is change, from the mean probability of its pixels."""
-    if (temperature, offset) == (1.0, 0.0):  # no rounding where there is nothing to do
-        return mean
-    return float(expit(logit(np.clip(mean, 1e-6, 1 - 1e-6)) / temperature + offset))
 
 
 def _describe(database: sqlite3.Connection) -> list[Any]:

@@ -195,7 +195,7 @@ class _Run:
 
     @property
     def unlike(self) -> dict[str, float]:
-        if not self.settings.doubt or self.cells is None:
+        if self.cells is None:
             return {}
         return {"unlike_share": round(self.cells.unlike, 4)}
 
@@ -268,7 +268,7 @@ class _Run:
         """The result in the folder, with the pictures that the settings ask for."""
         finished = FinishedMap(self.output, summary, self.plan.grid, self.polygons)
         picture = largest = doubt = None
-        if self.settings.doubt and self.cells is not None:
+        if self.cells is not None:
             doubt = write_doubt(finished, self.cells, self.plan.threshold)
         if self.settings.picture:
             picture = self._draw(PICTURE, lambda: draw_overview(finished, pictures))
@@ -309,7 +309,10 @@ class _Run:
 def _compare(plan: Plan, usage: Usage, settings: SceneSettings) -> Cells | None:
     """Compares a scene with the training images; warns of a scene that is mostly unlike them.
 
-    Without ``doubt``, a few cells are looked at, and none of rasters on a server.
+    Without ``doubt``, a few cells are looked at for the warning, and none of rasters on a server.
+
+    Returns:
+        All cells with ``doubt``, else ``None``.
     """
     local = all(Path(date.path).is_file() for date in (plan.before, plan.after))
     if not settings.doubt and not (usage.seen and local):
@@ -320,7 +323,7 @@ def _compare(plan: Plan, usage: Usage, settings: SceneSettings) -> Cells | None:
             f"the scene is unlike what the network was trained on ({cells.unlike:.0%} of it "
             "clearly); look at the map with care"
         )
-    return cells
+    return cells if settings.doubt else None
 
 
 def _warnings(model: ChangeNetwork, settings: SceneSettings, findings: Findings) -> Iterator[str]:

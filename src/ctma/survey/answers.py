@@ -15,7 +15,7 @@ from ctma.errors import DataError
 from ctma.review.decisions import Agreement, Decision, compare_reviewers, read_answers
 from ctma.review.verdicts import OutlineMover
 from ctma.scene.finished import FinishedMap
-from ctma.survey.samples import Design, SampledPlace, read_design, read_sample
+from ctma.survey.samples import Design, SampledPlace, check_map, read_design, read_sample
 
 ANSWERS = {"change": 1, "1": 1, "no change": 0, "0": 0, "unsure": None, "": None}
 """Verdicts in files, and what they mean; reviewers may type them."""
@@ -95,14 +95,14 @@ def _read(path: Path, finished: FinishedMap) -> _File | list[Decision]:
         )
     if path.suffix == ".gpkg" or _is_sample(path):
         design, places = read_sample(path)
-        _check(design, path, finished)
+        check_map(design, finished, path)
         at = {place.id: (place.row, place.column) for place in places}
         return _File(design, [*filter(None, (_decide(path, one) for one in places))], at)
     decisions, told = read_answers(path, finished.fingerprint)
     if told is None:
         return decisions
     design = read_design(told, path)
-    _check(design, path, finished)
+    check_map(design, finished, path)
     to_grid = OutlineMover(finished.grid)
     to_pixels = (~finished.grid.transform).to_shapely()
     places_of: dict[int, tuple[int, int]] = {}
@@ -127,14 +127,6 @@ def _is_sample(path: Path) -> bool:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _check(design: Design, path: Path, finished: FinishedMap) -> None:
-    if design.map != finished.fingerprint:
-        raise DataError(
-            f"{path}: is a sample of another map (fingerprint {design.map}; {finished.folder} has "
-            f"{finished.fingerprint})"
-        )
-
-
 def _decide(path: Path, place: SampledPlace) -> Decision | None:
     """The answer that a file of the sample holds on a place."""
     text = place.verdict.lower()
@@ -146,9 +138,8 @@ def _decide(path: Path, place: SampledPlace) -> Decision | None:
     if not text:
         return None
     verdict = {1: "change", 0: "no change", None: "unsure"}[ANSWERS[text]]
-    outline = shapely.box(place.column, place.row, place.column + 1, place.row + 1)
     return Decision.model_validate(
-        {"id": place.id, "verdict": verdict, "reviewer": place.reviewer, "outline": outline}
+        {"id": place.id, "verdict": verdict, "reviewer": place.reviewer, "outline": place.pixel}
     )
 
 

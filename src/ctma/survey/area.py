@@ -20,7 +20,6 @@ from ctma.survey.answers import Answers, read_survey
 from ctma.survey.census import Census, count_verdicts
 from ctma.survey.drawing import divide_changes
 from ctma.survey.estimators import Answered, Estimate, Survey
-from ctma.survey.ground import PixelAreas
 from ctma.survey.report import PICTURE_SIDE, draw_places, write_report
 from ctma.survey.samples import Design
 from ctma.survey.settings import LEAST_POINTS, SampleSettings
@@ -142,8 +141,7 @@ def estimate_area(
     sampled = finished if strata is None else read_finished(strata)
     if sampled.grid != finished.grid:
         raise DataError(f"{sampled.folder}: lies on another grid than {finished.folder}")
-    name = str(output or "").removesuffix(".html").removesuffix(".md").removesuffix(".json")
-    files = [Path(f"{name}{suffix}") for suffix in SUFFIXES] if name else []
+    files = [] if output is None else _name_files(Path(output))
     for file in files:
         refuse_existing(file, overwrite)
         check_writable(file)
@@ -152,15 +150,24 @@ def estimate_area(
         if strata is not None:
             raise SettingError("`strata`: is for answers on a sample, and these come from a review")
         result: AreaEstimate | Census = count_verdicts(finished, read, paths, files)
-        picture = None
     else:
-        other = None if strata is None else finished
-        result = _estimate(sampled, read, other, files)
-        picture = draw_places(finished, read.rows, read.columns, read.true, PICTURE_SIDE)
+        result = _estimate(sampled, read, None if strata is None else finished, files)
     if files:
-        write_report(files, finished, result.as_dict(), picture, response)
-        write_json(files[2], result.as_dict() | {"response": response})
+        picture = None
+        if isinstance(read, Answers):
+            picture = draw_places(finished, read.rows, read.columns, read.true, PICTURE_SIDE)
+        told = result.as_dict()
+        write_report(files, finished, told, picture, response)
+        write_json(files[2], told | {"response": response})
     return result
+
+
+def _name_files(output: Path) -> list[Path]:
+    """The files of a report that is named with one of its suffixes or without."""
+    name = str(output)
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    return [Path(f"{name}{suffix}") for suffix in SUFFIXES]
 
 
 def _estimate(
@@ -177,7 +184,9 @@ def _estimate(
         for one in (0, 1)
     ]
     pixels = settings.units == "pixels"
-    by_number = None if pixels else _survey(parts, codes, mapped, answers.true, None, None, by=1)
+    by_number = None
+    if not pixels:
+        by_number = _survey(parts, codes, mapped, answers.true, None, None, by_number=True)
     known = answers.true >= 0
     # Nothing is known of mapped change where no place was drawn from it.
     told = pixels and (whole == 0 or bool(mapped.any()))
@@ -232,7 +241,7 @@ def _sort_pixels(sampled: FinishedMap, answers: Answers, other: FinishedMap | No
     mapped = np.array([classes[code] for code in codes.tolist()], np.int64)
     weights = None
     if settings.design == "systematic":
-        weights = PixelAreas(sampled.grid).at(answers.rows, answers.columns)
+        weights = strata.areas.at(answers.rows, answers.columns)
         parts, codes = _join_strata(parts, mapped, answers.true)
     if other is not None:
         seen, _ = Strata(other, settings.replace(levels=())).look_up(answers.rows, answers.columns)
@@ -283,9 +292,9 @@ def _survey(
     guesses: NDArray[np.float64] | None,
     weights: NDArray[np.float64] | None,
     *,
-    by: float | None = None,
+    by_number: bool = False,
 ) -> Survey:
-    """The answered places as a stratified sample; ``by`` counts strata by number of units."""
+    """The answered places as a stratified sample; by ground, or by number of units."""
     strata = []
     for part in parts:
         here = (codes == part.code) & (true >= 0)
@@ -297,7 +306,7 @@ def _survey(
             )
         strata.append(
             Answered(
-                part.area if by is None else by * part.pixels,
+                part.pixels if by_number else part.area,
                 part.pixels,
                 mapped[here],
                 true[here],

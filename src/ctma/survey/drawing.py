@@ -17,9 +17,8 @@ from ctma.review.scenes import read_scene_changes
 from ctma.scene.finished import FinishedMap
 from ctma.scene.strips import NO_DATA
 from ctma.survey.allocation import share_points
-from ctma.survey.ground import PixelAreas
 from ctma.survey.settings import LEAST_POINTS, SampleSettings
-from ctma.survey.strata import CHANGE, Strata, Stratum
+from ctma.survey.strata import CHANGE, Strata, Stratum, name_stratum
 
 Numbers = NDArray[np.int64]
 
@@ -31,19 +30,17 @@ class Drawn:
     Attributes:
         strata: The strata of the map.
         sizes: Number of places of each stratum.
-        codes: (n,) the stratum of each place.
         rows: (n,) its row.
         columns: (n,) its column.
-        outlines: The outline of each place, in columns and rows: its pixel, or its polygon.
+        outlines: The polygon of each place, in columns and rows; ``None`` where places are pixels.
         changes: (n,) the number of the mapped change, where changes are drawn; else 0.
     """
 
     strata: list[Stratum]
     sizes: list[int]
-    codes: Numbers
     rows: Numbers
     columns: Numbers
-    outlines: list[BaseGeometry]
+    outlines: list[BaseGeometry] | None
     changes: Numbers
 
 
@@ -59,23 +56,19 @@ def draw(finished: FinishedMap, settings: SampleSettings) -> Drawn:
         return _draw_polygons(finished, settings, random)
     strata = Strata(finished, settings)
     parts = strata.describe()
-    areas = PixelAreas(finished.grid)
     if settings.design == "systematic":
         codes, rows, columns = _lay_grid(strata, parts, settings, random)
     else:
-        codes, rows, columns = _draw_pixels(strata, parts, areas, settings, random)
+        codes, rows, columns = _draw_pixels(strata, parts, settings, random)
     order = random.permutation(len(codes))
-    rows, columns = rows[order], columns[order]
-    outlines = [*shapely.box(columns, rows, columns + 1, rows + 1)]
     sizes = [int((codes == part.code).sum()) for part in parts]
     none = np.zeros(len(codes), np.int64)
-    return Drawn(parts, sizes, codes[order], rows, columns, outlines, none)
+    return Drawn(parts, sizes, rows[order], columns[order], None, none)
 
 
 def _draw_pixels(
     strata: Strata,
     parts: Sequence[Stratum],
-    areas: PixelAreas,
     settings: SampleSettings,
     random: np.random.Generator,
 ) -> tuple[Numbers, Numbers, Numbers]:
@@ -84,7 +77,7 @@ def _draw_pixels(
     # Some are drawn in vain: a small pixel is kept less often than a large one.
     tries = {}
     for part in parts:
-        kept = part.area / part.pixels / areas.largest
+        kept = part.area / part.pixels / strata.areas.largest
         wanted = math.ceil(sizes[part.code] / kept * 1.3) + 20
         chosen = random.choice(part.pixels, min(part.pixels, wanted), replace=False)
         tries[part.code] = chosen.astype(np.int64)
@@ -92,8 +85,8 @@ def _draw_pixels(
     for code, (rows, columns) in strata.locate(tries).items():
         size = sizes[code]
         # The first `size` of a random order of chances; all of a stratum that is drawn whole.
-        chances = random.random(len(rows)) * areas.largest
-        order = np.argsort(chances > areas.at(rows, columns), kind="stable")[:size]
+        chances = random.random(len(rows)) * strata.areas.largest
+        order = np.argsort(chances > strata.areas.at(rows, columns), kind="stable")[:size]
         chosen_codes.append(np.full(len(order), code, np.int64))
         chosen_rows.append(rows[order])
         chosen_columns.append(columns[order])
@@ -135,7 +128,7 @@ def _draw_polygons(
     places = [changes[index] for index in chosen]
     points = shapely.get_coordinates(shapely.point_on_surface([one.outline for one in places]))
     return Drawn(
-        parts, sizes, codes[chosen],
+        parts, sizes,
         points[:, 1].astype(np.int64), points[:, 0].astype(np.int64),
         [one.outline for one in places], np.array([one.id for one in places]),
     )  # fmt: skip
@@ -155,12 +148,11 @@ def divide_changes(
     means = np.array([change.mean or 0.0 for change in changes])
     areas = np.array([change.area for change in changes])
     codes = np.searchsorted(settings.levels, means, side="right").astype(np.int64)
-    ends = [0.0, *settings.levels, 1.0]
     parts = []
     for code in np.unique(codes):
         here = codes == code
-        level = f", probability {ends[code]:g} to {ends[code + 1]:g}" if settings.levels else ""
         area = float(areas[here].sum())
         guess = float(means[here] @ areas[here] / area)
-        parts.append(Stratum(int(code), CHANGE + level, 1, int(here.sum()), area, guess))
+        name = name_stratum(CHANGE, settings, int(code))
+        parts.append(Stratum(int(code), name, 1, int(here.sum()), area, guess))
     return changes, codes, parts

@@ -117,10 +117,10 @@ class Answered:
         share = self.mean(hits)
         if self.left == 0:
             return share, share
-        if hits.min() == hits.max():  # rounding would make a variance of nothing
-            return wilson(float(hits[0]), 1 / float(self.shares @ self.shares))
         # Where units differ much in size, a few of them decide.
         most = 1 / float(self.shares @ self.shares)
+        if hits.min() == hits.max():  # rounding would make a variance of nothing
+            return wilson(float(hits[0]), most)
         return wilson(share, min(share * (1 - share) / self.variance(hits), most))
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ctma.errors import DataError
 from ctma.files import refuse_existing
 from ctma.review.changes import MappedChange
 from ctma.review.page import ReviewPage, check_share, fill_page
 from ctma.review.scenes import open_scene
 from ctma.scene.finished import FinishedMap, read_finished
-from ctma.survey.samples import Design, outline_places, read_sample
+from ctma.survey.samples import Design, check_map, outline_places, read_sample
 from ctma.types import Progress, ignore
 
 PAGE = "survey.html"
@@ -73,16 +72,3 @@ def _describe(
         MappedChange(0, place.id, 0.0, None, outline)
         for place, outline in zip(places, outlines, strict=True)
     ]
-
-
-def check_map(design: Design, finished: FinishedMap, path: Path) -> None:
-    """Refuses a sample of another map.
-
-    Raises:
-        DataError: If the fingerprints differ.
-    """
-    if design.map != finished.fingerprint:
-        raise DataError(
-            f"{path}: is a sample of another map (fingerprint {design.map}; {finished.folder} has "
-            f"{finished.fingerprint})"
-        )

@@ -114,9 +114,10 @@ def draw_sample(
     drawn = draw(finished, settings)
     table = _tabulate(drawn, finished.grid)
     places = [_read_place(row) for row in table[PLACE].to_dict("records")]
+    map_fingerprint = finished.fingerprint
     design = Design(
-        map=finished.fingerprint,
-        sample=_mark(finished.fingerprint, settings, places),
+        map=map_fingerprint,
+        sample=_mark(map_fingerprint, settings, places),
         points=len(places),
         settings=settings,
     )
@@ -148,7 +149,7 @@ def _tabulate(drawn: Drawn, grid: Grid) -> GeoDataFrame:
 
     to_ground = grid.transform.to_shapely()
     centres = shapely.points(drawn.columns + 0.5, drawn.rows + 0.5)
-    whole = drawn.outlines if drawn.changes.any() else [*centres]
+    whole = [*centres] if drawn.outlines is None else drawn.outlines
     count = len(drawn.rows)
     content: dict[str, Any] = {
         "id": np.arange(1, count + 1),
@@ -221,6 +222,11 @@ class SampledPlace:
     verdict: str
     reviewer: str
 
+    @property
+    def pixel(self) -> BaseGeometry:
+        """Its pixel, in columns and rows."""
+        return shapely.box(self.column, self.row, self.column + 1, self.row + 1)
+
 
 PLACE = [*SampledPlace.__dataclass_fields__]
 """Attributes of a place in a file."""
@@ -276,6 +282,19 @@ def read_design(told: Any, path: Path) -> Design:
         raise DataError(f"{path}: holds no sample of ctma sample") from error
 
 
+def check_map(design: Design, finished: FinishedMap, path: Path) -> None:
+    """Refuses a sample of another map.
+
+    Raises:
+        DataError: If the fingerprints differ.
+    """
+    if design.map != finished.fingerprint:
+        raise DataError(
+            f"{path}: is a sample of another map (fingerprint {design.map}; {finished.folder} has "
+            f"{finished.fingerprint})"
+        )
+
+
 def _text(value: Any) -> str:
     """A verdict or a name as text; programs may store 1 and 0 as numbers."""
     if value is None or value != value:  # NaN
@@ -326,9 +345,4 @@ def outline_places(
         inside = 0 <= place.column < grid.width and 0 <= place.row < grid.height
         if not inside or (place.change and place.change not in outlines):
             raise DataError(f"{finished.folder}: does not hold place {place.id} of the sample")
-    return [
-        outlines[place.change]
-        if place.change
-        else shapely.box(place.column, place.row, place.column + 1, place.row + 1)
-        for place in places
-    ]
+    return [outlines[place.change] if place.change else place.pixel for place in places]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -55,6 +56,20 @@ class Stratum:
         return self.name.partition(", probability")[0]
 
 
+def name_stratum(zone: str, settings: SampleSettings, level: int) -> str:
+    """The name of a stratum.
+
+    Args:
+        zone: One of ``ZONES``.
+        settings: How the map is divided.
+        level: The number of the stratum among the ``levels`` of the zone.
+    """
+    if not settings.levels:
+        return zone
+    low, high = [0.0, *settings.levels, 1.0][level : level + 2]
+    return f"{zone}, probability {low:g} to {high:g}"
+
+
 class Strip(NamedTuple):
     """Rows of the map.
 
@@ -80,7 +95,7 @@ class Strata:
     def __init__(self, finished: FinishedMap, settings: SampleSettings):
         self.finished = finished
         self.levels = np.array(settings.levels) * STEPS
-        self.texts = [f"{level:g}" for level in settings.levels]
+        self.settings = settings
         distance = measure_distance(finished.grid)
         wanted = settings.buffer
         if wanted is not None and distance is None:
@@ -90,7 +105,11 @@ class Strata:
         self.radius = (
             BUFFER_PIXELS if wanted is None or distance is None else round(wanted / distance)
         )
-        self.buffer_metres = None if distance is None else self.radius * distance
+
+    @cached_property
+    def areas(self) -> PixelAreas:
+        """Ground areas of the pixels."""
+        return PixelAreas(self.finished.grid)
 
     def __iter__(self) -> Iterator[Strip]:
         """Strips from top to bottom.
@@ -133,12 +152,14 @@ class Strata:
         Raises:
             DataError: If a raster of the map cannot be read, or no pixel has data.
         """
-        areas = PixelAreas(self.finished.grid)
         count = len(ZONES) * (len(self.levels) + 1)
         sums = np.zeros((3, count))
         for strip in self:
             seen = strip.codes != NO_DATA
-            codes, ground = strip.codes[seen], areas.over(strip.window)[seen].astype(np.float64)
+            codes, ground = (
+                strip.codes[seen],
+                self.areas.over(strip.window)[seen].astype(np.float64),
+            )
             guesses = ground * strip.probability[seen] / STEPS
             for row, weights in zip(sums, (None, ground, guesses), strict=True):
                 row += np.bincount(codes, weights, minlength=count)
@@ -149,8 +170,7 @@ class Strata:
 
     def _stratum(self, code: int, pixels: float, area: float, guesses: float) -> Stratum:
         zone, level = divmod(code, len(self.levels) + 1)
-        ends = ["0", *self.texts, "1"][level : level + 2]
-        name = ZONES[zone] + (f", probability {ends[0]} to {ends[1]}" if self.texts else "")
+        name = name_stratum(ZONES[zone], self.settings, level)
         mapped = int(ZONES[zone] == CHANGE)
         return Stratum(code, name, mapped, int(pixels), float(area), float(guesses / area))
 

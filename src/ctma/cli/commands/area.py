@@ -77,12 +77,12 @@ def _say_census(result: Census) -> None:
 
 
 def _say_areas(result: AreaEstimate) -> None:
+    from ctma.survey.report import hectares
+
     answered = sum(stratum.places for stratum in result.strata)
     say(f"{answered} of {counted(result.design.points, 'place')} answered with change or no change")
     for line in result.deviations:
         say(line)
-    from ctma.survey.report import hectares
-
     say(f"mapped change     {hectares(result.mapped)} ha")
     change = result.change
     among = "" if result.overall else " among it"

@@ -60,7 +60,7 @@ def calibrate(
         str | None,
         typer.Option(
             help="For --miss, a regular expression that finds the scene in a pair's name.",
-            show_default="the name without its last number",
+            show_default="the name without the numbers at its end",
             metavar="PATTERN",
         ),
     ] = None,
