@@ -96,7 +96,7 @@ def run_demo(output: str | Path, on_progress: Progress = ignore) -> DemoResult:
         record=result.record,
         checkpoint=trained.best,
         mask=predicted[0].mask,
-        sheet=result.files[-1],
+        sheet=next(file for file in result.files if file.suffix == ".png"),
         scene=_predict_scene(output / "scene"),
         seconds=time.monotonic() - start,
     )

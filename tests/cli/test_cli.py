@@ -412,9 +412,20 @@ def test_original_weights_predict_with_their_fusion(ctma, golden_file, tmp_path,
     assert (masks[0] != masks[1]).any()
 
 
+def throw(error):
+    raise error
+
+
 def caused(error, cause):
     error.__cause__ = cause
     return error
+
+
+def test_errors_that_go_round_in_a_circle_end_the_command():
+    error = caused(RuntimeError("first"), caused(RuntimeError("second"), None))
+    error.__cause__.__cause__ = error
+    with pytest.raises(RuntimeError, match="first"):
+        run_guarded(lambda: throw(error), debug=False)
 
 
 @pytest.mark.slow
@@ -422,11 +433,8 @@ def caused(error, cause):
     "end", [KeyboardInterrupt(), SystemExit(130), caused(SystemError(), KeyboardInterrupt())]
 )
 def test_ctrl_c_ends_with_130_and_a_line_on_what_goes_on(capsys, end):
-    def command():
-        raise end
-
     with pytest.raises(SystemExit) as found:
-        run_guarded(command, debug=False)
+        run_guarded(lambda: throw(end), debug=False)
     assert found.value.code == 130
     assert "interrupted; trainings and maps go on with --resume" in capsys.readouterr().err
 

@@ -164,9 +164,13 @@ def run_guarded(
 
 def _came_of_interrupt(error: BaseException | None) -> bool:
     """Whether Ctrl-C is behind an error; libraries in C turn it into errors of their own."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    seen = set()  # errors raised again elsewhere can come back to themselves
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return error is not None
+    return False
 
 
 def _explain(error: BaseException, naming: Callable[[str], str]) -> str | None:
