@@ -43,7 +43,9 @@ def read(pairs):
 def read_scene(paths, bands, predictor):
     """Parts of a scene, as the network sees them."""
     with raster_settings():
-        plan, _ = make_plan(*map(str, paths), predictor.network, SceneSettings(bands=bands))
+        plan, _ = make_plan(
+            *map(str, paths), predictor.usage, predictor.stride, SceneSettings(bands=bands)
+        )
         side = round(SIDE / plan.enlargement)
         with Reader(plan) as reader:
             images = [

@@ -21,7 +21,7 @@ from ctma.data.readers import find_pairs
 from ctma.evaluation.metrics import ConfusionMatrix
 from ctma.inference.protocols import crops
 from ctma.inference.resolution import find_enlargement
-from ctma.inference.views import look_as
+from ctma.inference.views import look_as, see
 
 
 def later(alter):
@@ -85,7 +85,7 @@ def score(model, dataset, condition):
     for number in range(len(dataset)):
         *images, change = condition(*dataset.read(number))
         images = [to_tensor(image)[None] for image in images]
-        probability = crops(model, *images)
+        probability = crops(partial(see, model), *images)
         confusion.update(probability, to_tensor(change)[None])
         claimed += int((probability > model.usage.threshold).sum())
         pixels += change.size
@@ -117,7 +117,7 @@ def main():
     for line in conditions(model, dataset):
         print(line, flush=True)
     for factor in PIXEL_SIZES:
-        told = look_as(model, enlargement=find_enlargement(model, factor * options.gsd))
+        told = look_as(model, enlargement=find_enlargement(model.usage, factor * options.gsd))
         scores = [score(network, dataset, seen_at(factor))[0] for network in (model, told)]
         print(
             f"both at {factor * options.gsd:.2g} m: F1 {100 * scores[0]:.2f}, "

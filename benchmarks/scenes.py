@@ -15,6 +15,7 @@ import multiprocessing
 import re
 import tempfile
 import time
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -38,9 +39,10 @@ from ctma.data.readers import find_pairs
 from ctma.data.tiles import windows
 from ctma.evaluation.metrics import ConfusionMatrix
 from ctma.inference.protocols import STRIDE, WINDOW, sliding
+from ctma.inference.views import see
 from ctma.scene.blending import axis
 from ctma.scene.plan import Reader, make_plan
-from ctma.scene.windows import in_order, look
+from ctma.scene.windows import in_order, look_at
 
 SIZES = (5_000, 10_000, 20_000)
 
@@ -135,16 +137,16 @@ def georeferenced(path, image):
 
 def network_alone(pair, predictor):
     """Seconds that the windows of a scene take in the network, read before."""
-    plan, _ = make_plan(*map(str, pair), predictor.network, SceneSettings())
+    plan, _ = make_plan(*map(str, pair), predictor.usage, predictor.stride, SceneSettings())
     indices = [
         (i, j) for i in range(len(plan.rows.origins)) for j in range(len(plan.columns.origins))
     ]
     threads = torch.get_num_threads()
     with Reader(plan) as reader:
         images = [reader.read(index) for index in indices]
-    with predictor.looking(plan.enlargement, threads) as network:
+    with predictor.look(plan.enlargement, threads) as look:
         start = time.monotonic()
-        for _ in in_order(lambda one: look(network, one), iter(images), threads):
+        for _ in in_order(partial(look_at, look), iter(images), look.callers, look.begin_thread):
             pass
         seconds = time.monotonic() - start
     torch.set_num_threads(threads)
@@ -188,7 +190,7 @@ def speed(options):
     for checkpoint in options.slide or [options.checkpoint]:
         slider = load_model(checkpoint)
         start = time.monotonic()
-        slid = sliding(slider, *tensors)[0, 0].numpy() > slider.usage.threshold
+        slid = sliding(partial(see, slider), *tensors)[0, 0].numpy() > slider.usage.threshold
         seconds = (time.monotonic() - start) * counts[0] / counts[1]
         print(f"sliding {checkpoint} / ours: {seconds / whole:.1f} times the time, ", end="")
         print(f"of {counts[0]} windows {counts[1]} done")

@@ -78,8 +78,8 @@ if TYPE_CHECKING:
     from ctma.inference.images import predict_files as predict_files
     from ctma.inference.info import info as info
     from ctma.inference.predictor import Predictor as Predictor
-    from ctma.inference.predictor import Running as Running
     from ctma.inference.predictor import load as load
+    from ctma.inference.running import Running as Running
     from ctma.models.base import ChangeLogits as ChangeLogits
     from ctma.models.base import ChangeNetwork as ChangeNetwork
     from ctma.models.registry import create_model as create_model
@@ -159,7 +159,7 @@ _PUBLIC = {
     "Quantization": "ctma.evaluation.quantization",
     "Recipe": "ctma.training.settings",
     "ReviewPage": "ctma.review.page",
-    "Running": "ctma.inference.predictor",
+    "Running": "ctma.inference.running",
     "Sample": "ctma.survey.samples",
     "SampleSettings": "ctma.survey.settings",
     "Scene": "ctma.scene.files",

@@ -1,16 +1,17 @@
-"""Finds the device that computes, and the precision."""
+"""Finds the device that computes, and the precision; loads torch only when asked for a device."""
 
 from __future__ import annotations
 
 import platform
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ctma._version import __version__
 from ctma.errors import SettingError, UnknownNameError
+
+if TYPE_CHECKING:
+    import torch
 
 TRAINER_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
 """Precisions of trainings, as Lightning calls them."""
@@ -22,6 +23,8 @@ def find_device(name: str) -> torch.device:
     Raises:
         SettingError: If there is no such device.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # List the devices, but do not try them: a trial would take GPU memory in every process of a
@@ -52,12 +55,16 @@ def find_precision(name: str, device: torch.device) -> str:
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """The context that runs a network in a precision; errors as in ``find_precision``."""
+    import torch
+
     actual_precision = find_precision(precision, device)
     return torch.autocast(device.type, torch.bfloat16, enabled=actual_precision == "bf16")
 
 
 def describe_computing(device: torch.device, engine: str) -> dict[str, str]:
     """The versions, kind of device and engine that the exact bits of the output depend on."""
+    import torch
+
     return {
         "ctma": __version__,
         "torch": str(torch.__version__),
@@ -78,6 +85,8 @@ def find_processor() -> str:
 
 def describe_processor() -> dict[str, Any]:
     """The processor: its name, the threads that torch uses, and its units for bf16 and int8."""
+    import torch
+
     return {
         "name": find_processor(),
         "threads": torch.get_num_threads(),
@@ -87,6 +96,8 @@ def describe_processor() -> dict[str, Any]:
 
 def find_units() -> list[str]:
     """The processor's units for bf16 and int8 arithmetic."""
+    import torch
+
     # Older releases of torch do not have this function.
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     units = ("avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
@@ -95,6 +106,8 @@ def find_units() -> list[str]:
 
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether a device has units that multiply bf16."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     units = {"amx_bf16", "avx512_bf16"}

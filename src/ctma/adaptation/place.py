@@ -20,8 +20,9 @@ from ctma.devices import find_device, find_precision
 from ctma.errors import DataError
 from ctma.evaluation.calibration import measure_agreement
 from ctma.evaluation.scoring import Scoring
-from ctma.inference.predictor import Predictor, Running
+from ctma.inference.predictor import Predictor
 from ctma.inference.resolution import check_given_distance, find_enlargement, is_too_coarse
+from ctma.inference.running import Running
 from ctma.models.base import ChangeNetwork
 from ctma.scene.grid import Grid, measure_distance
 from ctma.types import counted
@@ -114,7 +115,7 @@ class Place:
 
     def sources(self, network: ChangeNetwork) -> tuple[Source, Source | None]:
         """What a network learns from here, and what it rehearses."""
-        here = Source(self.train, network.usage, find_enlargement(network, self.distance))
+        here = Source(self.train, network.usage, find_enlargement(network.usage, self.distance))
         if not self.former:
             return here, None
         return here, Source(self.former, settle_usage(network.usage, self.former), focus=0.0)
@@ -150,11 +151,11 @@ def open_place(
     former = [] if rehearse is None else find_pairs(rehearse, "train")
     former_val = [] if rehearse is None else find_pairs(rehearse, "val")
     network = load_model(path).to(find_device(device))
-    check_given_distance(network, ground_sample_distance)
+    check_given_distance(network.usage, ground_sample_distance)
     network.usage = settle_usage(network.usage, train)
     step = max(1, -(-len(former_val) // MOST_SCORED))
     distance = ground_sample_distance or _find_distance(train, network)
-    if distance is not None and is_too_coarse(network, distance):
+    if distance is not None and is_too_coarse(network.usage, distance):
         network.usage = network.usage.replace(ground_sample_distance=distance)
     return Place(find_data_name(data), train, val, former, former_val[::step], distance), network
 

@@ -19,7 +19,7 @@ from ctma.devices import find_precision
 from ctma.errors import SettingError, UnknownNameError
 from ctma.evaluation.scoring import Scoring
 from ctma.files import write_json
-from ctma.inference.predictor import Running
+from ctma.inference.running import Running
 from ctma.models.registry import list_models, model_arguments
 from ctma.settings import Settings, check_count, check_precision
 from ctma.training.recipes import load_recipe, make_recipe

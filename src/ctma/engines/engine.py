@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ctma.errors import EXTRAS, MissingExtraError, SettingError
 
@@ -81,7 +81,7 @@ class Engine(ABC):
         """The network whose operations the engine computes; ``None`` if unknown."""
         return self.network
 
-    def with_streams(self, streams: int | None) -> Engine:
+    def with_streams(self, streams: int | None) -> Self:
         """The same engine for this many parallel callers, each of which computes alone."""
         return self
 
@@ -99,7 +99,7 @@ class Engine(ABC):
 
     def versions(self) -> dict[str, str]:
         """Versions of the packages that the engine needs beside torch."""
-        return {package: _find_version(package) for package in self.packages}
+        return {package: find_version(package) for package in self.packages}
 
     @classmethod
     def missing(cls) -> list[str]:
@@ -158,7 +158,7 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-def _find_version(package: str) -> str:
+def find_version(package: str) -> str:
     """The version of a package; empty if the package is not installed."""
     try:
         return version(package)

@@ -14,6 +14,10 @@ from ctma.engines.sessions import SessionEngine, Shape
 if TYPE_CHECKING:
     from ctma.models.base import ChangeNetwork
 
+AS_IS, REWRITTEN = "as it is", "rewritten"
+JOINED, TILED = "rewritten but for joins", "rewritten, wide convolutions in tiles"
+"""The forms of a network; ``ctma.engines.graphs`` makes them."""
+
 
 class GraphEngine(SessionEngine):
     """Runs the graph of a network.
@@ -30,22 +34,25 @@ class GraphEngine(SessionEngine):
         super().__init__(*arguments, **options)
         self._graphs: dict[str, bytes] = {}
         self._keys: dict[str, str] = {}
-        form = self.form_for((self.network.stride,))
+        form = self.form_for((self.stride,))
         if not (self.cache and cache.holds(self.key(form))):
             self._graph(form)
 
+    @property
+    def stride(self) -> int:
+        """Stride of the network's coarsest features, in pixels."""
+        return self.network.stride
+
     def form_for(self, shape: Shape) -> str:
         """The form of the network whose graph takes inputs of a shape."""
-        from ctma.engines.graphs import AS_IS, REWRITTEN
-
-        fits = not any(length % self.network.stride for length in shape[-2:])
+        fits = not any(length % self.stride for length in shape[-2:])
         return REWRITTEN if fits else AS_IS
 
     def computed(self) -> ChangeNetwork:
         """The network behind the graph for sizes that are multiples of the stride."""
         from ctma.engines.graphs import FORMS
 
-        return FORMS[self.form_for((self.network.stride,))](self.network)
+        return FORMS[self.form_for((self.stride,))](self.network)
 
     @abstractmethod
     def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
@@ -67,10 +74,11 @@ class GraphEngine(SessionEngine):
     def _graph(self, form: str) -> bytes:
         if form not in self._graphs:
             graph = cache.read(self.key(form)) if self.cache else None
-            self._graphs[form] = self._make(form) if graph is None else graph
+            self._graphs[form] = self.make(form) if graph is None else graph
         return self._graphs[form]
 
-    def _make(self, form: str) -> bytes:
+    def make(self, form: str) -> bytes:
+        """Makes the graph of a form, and keeps the graph in the cache."""
         from ctma.engines.graphs import make_graph
 
         def opened(graph: bytes) -> Run:

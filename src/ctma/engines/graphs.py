@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ctma.engines.graph import AS_IS, JOINED, REWRITTEN, TILED
 from ctma.engines.rewriting import fold_norms, rewrite
 from ctma.engines.runtimes import Run
 from ctma.engines.tracing import UNTRACEABLE, gives, trace
@@ -27,8 +28,6 @@ errors."""
 
 OUTPUT = "logits"
 
-AS_IS, REWRITTEN = "as it is", "rewritten"
-JOINED, TILED = "rewritten but for joins", "rewritten, wide convolutions in tiles"
 FORMS: dict[str, Callable[[ChangeNetwork], ChangeNetwork]] = {
     AS_IS: fold_norms,
     REWRITTEN: rewrite,

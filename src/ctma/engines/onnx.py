@@ -21,6 +21,4 @@ class Onnx(GraphEngine):
 
     def open_graph(self, graph: bytes, shape: Shape | None) -> Callable[[], Run]:
         """Starts a session, which takes inputs of any shape."""
-        import torch
-
-        return open_onnx(graph, threads=torch.get_num_threads(), streams=self.streams)
+        return open_onnx(graph, threads=self.threads(), streams=self.streams)

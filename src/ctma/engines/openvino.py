@@ -4,12 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ctma.devices import find_processor, find_units
 from ctma.engines import cache
-from ctma.engines.graph import GraphEngine, digest_of
+from ctma.engines.graph import JOINED, REWRITTEN, TILED, GraphEngine, digest_of
 from ctma.engines.runtimes import Run, compile_openvino, open_compiled, open_openvino
 from ctma.engines.sessions import Shape
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the engine has to know of a network, to run its graphs from the cache without torch.
+
+    Attributes:
+        stride: Stride of the network's coarsest features, in pixels.
+        precision: The precision that the engine computes in.
+        threads: Number of threads that torch uses.
+        units: The processor's units for bf16 and int8 arithmetic.
+        facts: All facts that the bits of the outputs depend on, as ``Engine.describe`` gives them.
+        keys: The cache key of each form's graph.
+    """
+
+    stride: int
+    precision: str
+    threads: int
+    units: list[str]
+    facts: dict[str, str]
+    keys: dict[str, str]
 
 
 class OpenVino(GraphEngine):
@@ -30,8 +53,6 @@ class OpenVino(GraphEngine):
         In bf16, convolutions over joined maps stay whole, because transposed convolutions are
         slow. In float32, tiles compute wide convolutions.
         """
-        from ctma.engines.graphs import JOINED, REWRITTEN, TILED
-
         form = super().form_for(shape)
         if form != REWRITTEN:
             return form
@@ -56,13 +77,20 @@ class OpenVino(GraphEngine):
 
     def _compiled_key(self, form: str, shape: Shape) -> str:
         """The cache key of a compiled graph; contains the graph's key, and so the weights' hash."""
-        from ctma.devices import find_processor, find_units
-
-        more = (shape, self._settings(), find_processor(), find_units())
+        more = (shape, self._settings(), find_processor(), self.units())
         return digest_of([self.key(form), *map(str, more)])
 
-    def _settings(self) -> dict[str, Any]:
-        import torch
+    def known(self) -> Known:
+        """What the engine has to know next time, for the forms that were asked for so far."""
+        return Known(
+            self.stride, self.precision, self.threads(), self.units(), self.describe(),
+            dict(self._keys),
+        )  # fmt: skip
 
-        threads = torch.get_num_threads()
+    def units(self) -> list[str]:
+        """The processor's units for bf16 and int8 arithmetic."""
+        return find_units()
+
+    def _settings(self) -> dict[str, Any]:
+        threads = None if self.streams else self.threads()
         return {"precision": self.precision, "threads": threads, "streams": self.streams}

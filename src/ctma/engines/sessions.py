@@ -6,9 +6,10 @@ import copy
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctma.engines.engine import Engine
 from ctma.engines.runtimes import Run
@@ -55,15 +56,31 @@ class SessionEngine(Engine):
         import torch
 
         self.network.check_inputs(before, after)
-        inputs = (np.ascontiguousarray(date.float().numpy()) for date in (before, after))
+        return torch.from_numpy(self.run_arrays(before.float().numpy(), after.float().numpy()))
+
+    def run_arrays(
+        self, before: NDArray[np.float32], after: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Change logits (B, 1, H, W); takes the network's inputs as arrays, without torch.
+
+        Raises:
+            SettingError: If the session cannot take the shape.
+        """
+        inputs = (np.ascontiguousarray(date) for date in (before, after))
         try:
-            return torch.from_numpy(self._session(before.shape)(*inputs))
+            return self._session(before.shape)(*inputs)
         except RuntimeError as error:
             raise SettingError(
                 f"engine {self.name}: cannot take {tuple(before.shape)} ({first_line(error)})"
             ) from error
 
-    def with_streams(self, streams: int | None) -> Engine:
+    def threads(self) -> int:
+        """Number of threads that compute where there is one caller."""
+        import torch
+
+        return torch.get_num_threads()
+
+    def with_streams(self, streams: int | None) -> Self:
         """A copy of the engine for another number of parallel callers."""
         if streams is None:
             return self

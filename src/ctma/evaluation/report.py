@@ -80,7 +80,7 @@ def evaluate(
     check_kind(scoring, Scoring)
     predictor = as_predictor(model)
     network = predictor.network
-    if coarse := coarseness_warning(network, scoring.ground_sample_distance):
+    if coarse := coarseness_warning(network.usage, scoring.ground_sample_distance):
         warn(coarse)
     pairs = find_pairs(data, split, folders=folders)
     way = _name_way(data, split, scoring, predictor)

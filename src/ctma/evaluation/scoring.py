@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -21,6 +22,7 @@ from ctma.files import file_fingerprint
 from ctma.inference.predictor import Predictor
 from ctma.inference.protocols import find_protocol
 from ctma.inference.resolution import check_given_distance, find_enlargement
+from ctma.inference.views import see
 from ctma.models.base import ChangeNetwork
 from ctma.settings import Settings, check_count, check_distance, check_threshold
 from ctma.types import Pixels, Plane, ignore
@@ -105,10 +107,10 @@ def score_pairs(
     """
     scoring = scoring or Scoring()
     network = predictor.network
-    check_given_distance(network, scoring.ground_sample_distance)
+    check_given_distance(network.usage, scoring.ground_sample_distance)
     threshold = scoring.threshold_for(network)
     run = find_protocol(scoring.protocol)
-    ratio = find_enlargement(network, scoring.ground_sample_distance)
+    ratio = find_enlargement(network.usage, scoring.ground_sample_distance)
     loader = DataLoader(
         PairDataset(pairs, find_label_scale(pairs), usage=settle_usage(network.usage, pairs)),
         scoring.batch_size,
@@ -119,7 +121,7 @@ def score_pairs(
     with predictor.looking(ratio) as seen:
         for batch in (batch for batches in loader for batch in batches):
             before, after = batch.before.to(network.device), batch.after.to(network.device)
-            probability = run(seen, before, after)
+            probability = run(partial(see, seen), before, after)
             confusion.update(probability, batch.change.to(network.device))
             for row, index in enumerate(batch.indices.tolist()):
                 on_pair(_judge(pairs[index], batch, probability, row, threshold))
@@ -162,7 +164,7 @@ def tell_how(
         threshold=scoring.threshold_for(network),
         tta=predictor.running.tta,
         ground_sample_distance=scoring.ground_sample_distance,
-        enlargement=find_enlargement(network, scoring.ground_sample_distance),
+        enlargement=find_enlargement(network.usage, scoring.ground_sample_distance),
         arithmetic=predictor.precision,
         engine=predictor.engine,
     )

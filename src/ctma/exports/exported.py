@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
-from ctma.engines.runtimes import INPUTS, Run, onnx_errors, open_onnx, open_openvino
+from ctma._version import __version__
+from ctma.devices import find_processor
+from ctma.engines.runtimes import (
+    INPUTS,
+    Run,
+    count_cores,
+    onnx_errors,
+    open_onnx,
+    open_openvino,
+)
+from ctma.engines.sessions import SessionEngine, Shape
 from ctma.errors import CheckpointError, SettingError, extras, first_line
+from ctma.files import file_fingerprint
 from ctma.models.usage import Usage
 from ctma.types import MINIMUM_SIZE
+
+if TYPE_CHECKING:
+    from ctma.models.base import ChangeNetwork
 
 RUNTIMES = {".onnx": "onnx", ".xml": "openvino"}
 """The runtime for each file suffix."""
 
 PROBABILITY = "probability"
 """Name of the output of an exported model."""
+
+_PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
+
+_NEAREST = np.float32(1e-7)
+"""Probabilities are clipped to this distance from 0 and 1 before ctma computes logits."""
 
 KEY = "ctma"
 """Key of the description in a file's metadata."""
@@ -76,6 +96,24 @@ class ExportedModel:
         """Why ctma selects this runtime, as a phrase for messages."""
         return f"{self.path.name} is run by it"
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the content of the model's files."""
+        files = [self.path, self.path.with_suffix(".bin")]
+        return "".join(file_fingerprint(path) for path in files if path.is_file())
+
+    @property
+    def usage(self) -> Usage:
+        """How the model takes images; its output is already calibrated."""
+        description = self.description
+        return Usage(
+            threshold=description.threshold,
+            scaling=description.scaling,
+            bands=description.bands,
+            ranges=description.ranges,
+            ground_sample_distance=description.ground_sample_distance,
+        )
+
     def open(
         self,
         shape: tuple[int, ...] | None = None,
@@ -111,6 +149,74 @@ class ExportedModel:
                 f"images of {shape}; expected {PROBABILITY} of {expected}"
             )
         return probability
+
+
+class Exported(SessionEngine):
+    """Runs an exported model; loads no torch for arrays.
+
+    Args:
+        model: An exported model, as returned by ``read_exported``.
+        network: The model's signature as a network; only ``run`` needs it.
+    """
+
+    def __init__(self, model: ExportedModel, network: ChangeNetwork | None = None):
+        if network is not None:
+            self.network = network
+        self.model = model
+        self.precision = model.description.precision
+        self.streams = None
+        self._forget_sessions()
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The runtime of the model's file."""
+        return self.model.runtime
+
+    @property
+    def precisions(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The precision of the model's file."""
+        return (self.precision,)
+
+    @property
+    def packages(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The package of the runtime."""
+        return (_PACKAGES[self.model.runtime],)
+
+    @property
+    def shapes(self) -> int:  # type: ignore[override]
+        """Number of input shapes that get their own session."""
+        return 4 if self.model.runtime == "openvino" else 0
+
+    def run_arrays(
+        self, before: NDArray[np.float32], after: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Logits of the model's probability; see ``SessionEngine.run_arrays``."""
+        probability = super().run_arrays(before, after).clip(_NEAREST, 1 - _NEAREST)
+        return np.log(probability / (1 - probability))
+
+    def open(self, form: str, shape: Shape | None) -> Callable[[], Run]:
+        """Opens the model's file and returns a function that makes sessions."""
+        return self.model.open(shape, self.threads(), self.streams)
+
+    def threads(self) -> int:
+        """Number of threads that compute where there is one caller."""
+        return int(os.environ.get("OMP_NUM_THREADS") or count_cores())
+
+    def describe(self) -> dict[str, str]:
+        """All facts that the bits of the outputs depend on."""
+        return {
+            "ctma": __version__,
+            "device": "cpu",
+            "engine": self.name,
+            "precision": self.precision,
+            # Below float32, rounding depends on the processor.
+            "units": "" if self.precision == "float32" else find_processor(),
+            **self.versions(),
+        }
+
+    def computed(self) -> None:
+        """Returns ``None``: only the model's file determines how it computes."""
+        return None
 
 
 def is_exported(path: str | Path) -> bool:

@@ -78,7 +78,7 @@ def explain(
         kind = "an exported model" if isinstance(network, Prepared) else type(network).__name__
         raise SettingError(f"explain shows the inside of CTMA and CTMA-Lite; this is {kind}")
     _check_fit(images[0], network, ground_sample_distance)
-    if line := coarseness_warning(network, ground_sample_distance):
+    if line := coarseness_warning(network.usage, ground_sample_distance):
         warn(line)
     stages, logits = _look(network, images, ground_sample_distance)
     threshold = network.usage.threshold if threshold is None else threshold
@@ -101,7 +101,7 @@ def _look(
     network: CTMA | CTMALite, images: Sequence[Pixels], ground_sample_distance: float | None
 ) -> tuple[Stages | LiteStages, Tensor]:
     """The network's intermediate features, and its logits at the images' size."""
-    ratio = find_enlargement(network, ground_sample_distance)
+    ratio = find_enlargement(network.usage, ground_sample_distance)
     inputs = (
         enlarge(to_unit_range(to_tensor(image)[None], network.usage.scaling), ratio, network)
         for image in images
@@ -146,7 +146,7 @@ def _check_fit(image: Pixels, model: CTMA | CTMALite, ground_sample_distance: fl
         raise SettingError(f"this network takes {model.bands} bands, images have {image.shape[2]}")
     if min(image.shape[:2]) < model.minimum_size:
         raise SettingError(f"explain takes images of at least {model.minimum_size} pixels a side")
-    check_given_distance(model, ground_sample_distance)
+    check_given_distance(model.usage, ground_sample_distance)
 
 
 def _array(features: Tensor) -> NDArray[np.float32]:

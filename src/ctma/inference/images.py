@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
-from torch import Tensor
 
-from ctma.data.dataset import to_tensor
 from ctma.data.images import read_image, take_picture
 from ctma.data.pairs import size_text
 from ctma.data.tiles import find_windows
 from ctma.errors import ImageError, SettingError, warn
 from ctma.inference.batch import FilePrediction, Prediction, predict_pairs
-from ctma.inference.predictor import Model, as_predictor
-from ctma.inference.protocols import find_protocol, sliding
+from ctma.inference.protocols import Protocol, find_protocol, sliding
 from ctma.inference.resolution import check_given_distance, coarseness_warning, find_enlargement
-from ctma.models.base import ChangeNetwork
+from ctma.inference.running import any_predictor
+from ctma.models.usage import Usage
 from ctma.settings import check_threshold
 from ctma.types import IMAGE_BANDS, Progress, ignore
 
+if TYPE_CHECKING:
+    from ctma.inference.predictor import Model
 
-def check_takes_images(network: ChangeNetwork) -> None:
+
+def check_takes_images(usage: Usage) -> None:
     """Refuses a network that takes other bands than images on disk have.
 
     Raises:
         SettingError: If the network's bands are not red, green and blue, in this order.
     """
-    if network.usage.bands != IMAGE_BANDS:
+    if usage.bands != IMAGE_BANDS:
         raise SettingError(
-            f"this network takes {network.bands} bands ({', '.join(network.usage.bands)}), "
+            f"this network takes {len(usage.bands)} bands ({', '.join(usage.bands)}), "
             f"images have {len(IMAGE_BANDS)} ({', '.join(IMAGE_BANDS)})"
         )
 
@@ -71,19 +71,17 @@ def predict(
             record its own distance, or the network takes other bands than a picture has.
     """
     check_threshold(threshold)
-    predictor = as_predictor(model)
-    network = predictor.network
-    check_given_distance(network, ground_sample_distance)
-    ratio = find_enlargement(network, ground_sample_distance)
-    before, after = (_read(image, network) for image in (before, after))
-    _check_arrays(before, after, network)
+    predictor = any_predictor(model)
+    usage = predictor.usage
+    check_given_distance(usage, ground_sample_distance)
+    ratio = find_enlargement(usage, ground_sample_distance)
+    before, after = (_read(image, usage) for image in (before, after))
+    _check_arrays(before, after, usage)
     run = _choose_protocol(protocol, before.shape, ratio)
-    inputs = [_to_input(image, network) for image in (before, after)]
-    with predictor.looking(ratio) as seen:
-        batch = run(seen, *inputs)
-    probability = batch[0, 0].cpu().numpy()
+    with predictor.look(ratio) as look:
+        probability = run(look, *(_to_input(image) for image in (before, after)))
     if threshold is None:
-        threshold = network.usage.threshold
+        threshold = usage.threshold
     return Prediction(probability, (probability > threshold).astype(np.uint8))
 
 
@@ -122,9 +120,9 @@ def predict_files(
         OutputError: If a file cannot be written, is an input, or was made from another pair.
         SettingError: If the network takes other bands than images have.
     """
-    predictor = as_predictor(model)
-    check_takes_images(predictor.network)
-    if line := coarseness_warning(predictor.network, ground_sample_distance):
+    predictor = any_predictor(model)
+    check_takes_images(predictor.usage)
+    if line := coarseness_warning(predictor.usage, ground_sample_distance):
         warn(line)
     run = partial(
         predict,
@@ -144,7 +142,7 @@ def predict_files(
     )
 
 
-def _read(image: NDArray[Any] | Image | str | Path, model: ChangeNetwork) -> NDArray[Any]:
+def _read(image: NDArray[Any] | Image | str | Path, usage: Usage) -> NDArray[Any]:
     if isinstance(image, np.ndarray):
         return image
     if not isinstance(image, str | Path | Image):
@@ -152,17 +150,17 @@ def _read(image: NDArray[Any] | Image | str | Path, model: ChangeNetwork) -> NDA
             f"an image of {type(image).__name__}: expected an array (H, W, bands), a picture of "
             "Pillow's, or a path"
         )
-    check_takes_images(model)
+    check_takes_images(usage)
     return take_picture(image) if isinstance(image, Image) else read_image(image)
 
 
-def _check_arrays(before: NDArray[Any], after: NDArray[Any], model: ChangeNetwork) -> None:
+def _check_arrays(before: NDArray[Any], after: NDArray[Any], usage: Usage) -> None:
     if before.shape != after.shape:
         raise ImageError(f"before is {before.shape}, after is {after.shape}: sizes must be equal")
-    if before.ndim != 3 or before.shape[2] != model.bands or not before.size:
+    if before.ndim != 3 or before.shape[2] != len(usage.bands) or not before.size:
         raise ImageError(
-            f"images of shape {before.shape}, the network takes (H, W, {model.bands}): "
-            f"{', '.join(model.usage.bands)}"
+            f"images of shape {before.shape}, the network takes (H, W, {len(usage.bands)}): "
+            f"{', '.join(usage.bands)}"
         )
     for image in (before, after):
         if image.dtype != np.uint8 and not _in_unit_range(image):
@@ -175,13 +173,12 @@ def _in_unit_range(image: NDArray[Any]) -> bool:
     return bool(np.issubdtype(image.dtype, np.floating) and image.min() >= 0 and image.max() <= 1)
 
 
-def _to_input(image: NDArray[Any], model: ChangeNetwork) -> Tensor:
-    """(1, bands, H, W) on the network's device, of 8 bits or in [0, 1]."""
-    values = image if image.dtype == np.uint8 else image.astype(np.float32)
-    return to_tensor(values)[None].to(model.device)
+def _to_input(image: NDArray[Any]) -> NDArray[Any]:
+    """(bands, H, W), of 8 bits or in [0, 1]."""
+    return (image if image.dtype == np.uint8 else image.astype(np.float32)).transpose(2, 0, 1)
 
 
-def _choose_protocol(name: str, shape: tuple[int, ...], ratio: float) -> Callable[..., Tensor]:
+def _choose_protocol(name: str, shape: tuple[int, ...], ratio: float) -> Protocol:
     """A protocol by name; ``auto`` counts pixels after enlargement or reduction."""
     if name != "auto":
         return find_protocol(name)

@@ -7,60 +7,26 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-import pydantic
+import torch
 
 from ctma.checkpoints.header import find_checkpoint
 from ctma.checkpoints.store import load_telling
 from ctma.devices import find_device
 from ctma.engines.choice import NO_INT8, prepare
-from ctma.engines.listing import check_engine
+from ctma.engines.engine import Engine
 from ctma.engines.prepared import Prepared
+from ctma.engines.sessions import SessionEngine
 from ctma.errors import SettingError
 from ctma.exports.exported import is_exported
 from ctma.exports.network import load_exported
+from ctma.inference.look import Look, NetworkLook, SessionLook
+from ctma.inference.running import BasePredictor, Running
 from ctma.inference.views import look_as
 from ctma.models.base import ChangeNetwork, Fingerprint, check_network, evaluating
 from ctma.models.usage import Usage
-from ctma.settings import Settings, check_precision
 
 
-class Running(Settings):
-    """How a network runs.
-
-    Attributes:
-        engine: The engine that runs the network, see ``ctma.list_engines``. ``"auto"`` takes the
-            engine that the environment variable ``CTMA_ENGINE`` names, else the fastest installed
-            engine that can run the network.
-        precision: ``"float32"``, ``"bf16"`` or ``"auto"``. ``"auto"`` takes bf16 where the
-            checkpoint records that bf16 and float32 masks agree on 99.9 % of the pixels.
-        device: ``"auto"`` (the GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
-        tta: Average over four flipped views; takes four times as long.
-        cache: Whether to keep the prepared engine on disk for the next start.
-
-    Raises:
-        UnknownNameError: If there is no such engine or precision.
-    """
-
-    engine: str = "auto"
-    precision: str = "auto"
-    device: str = "auto"
-    tta: bool = False
-    cache: bool = True
-
-    @pydantic.field_validator("engine")
-    @classmethod
-    def _known_engine(cls, engine: str) -> str:
-        check_engine(engine)
-        return engine
-
-    @pydantic.field_validator("precision")
-    @classmethod
-    def _known_precision(cls, precision: str) -> str:
-        check_precision(precision)
-        return precision
-
-
-class Predictor:
+class Predictor(BasePredictor):
     """A network with the engine that runs the network.
 
     The predictor prepares the engine once, at its first use. After a change of the weights, make
@@ -125,14 +91,19 @@ class Predictor:
         return self.network.usage
 
     @property
-    def engine(self) -> str:
-        """The name of the engine that runs the network."""
-        return self.prepared.engine.name
+    def stride(self) -> int:
+        """Stride of the network's coarsest features, in pixels."""
+        return self.network.stride
 
     @property
-    def precision(self) -> str:
-        """The precision that the engine computes in."""
-        return self.prepared.engine.precision
+    def computing(self) -> Engine:
+        """The engine that computes."""
+        return self.prepared.engine
+
+    @property
+    def threads(self) -> int:
+        """Number of threads that compute on the CPU: those of torch."""
+        return torch.get_num_threads()
 
     @property
     def why(self) -> str:
@@ -177,17 +148,29 @@ class Predictor:
         with evaluating(self.network), evaluating(prepared):
             yield look_as(prepared, enlargement=enlargement, tta=self.running.tta)
 
-    def describe(self) -> dict[str, str]:
-        """Engine, precision and the reason for them, for records and summaries."""
-        return {"engine": self.engine, "precision": self.precision, "engine_why": self.why}
+    def loaded(self) -> Predictor:
+        """This predictor itself."""
+        return self
 
-    def __str__(self) -> str:
-        """Engine, precision and the reason for them, as text."""
-        why = f": {self.why}" if self.why else ""
-        return f"engine {self.engine}, {self.precision}{why}"
+    @contextmanager
+    def look(self, enlargement: float = 1.0, streams: int | None = None) -> Iterator[Look]:
+        """What predicts the probability of pairs of arrays; see ``BasePredictor``."""
+        threads = torch.get_num_threads()
+        engine = self.computing.with_streams(streams)
+        try:
+            with self.looking(enlargement, streams) as network:
+                if isinstance(engine, SessionEngine):
+                    sizes = self.network.stride, self.network.minimum_size
+                    tta, callers = self.running.tta, streams or 1
+                    yield SessionLook(engine, self.usage, *sizes, enlargement, tta, callers)
+                else:
+                    on_cpu = self.network.device.type == "cpu"
+                    yield NetworkLook(network, streams or 1 if on_cpu else 1)
+        finally:
+            torch.set_num_threads(threads)
 
 
-Model = Predictor | ChangeNetwork | str | Path
+Model = BasePredictor | ChangeNetwork | str | Path
 """A model, as functions take it: a predictor, a network in memory, or a checkpoint by name or
 path."""
 
@@ -232,14 +215,14 @@ def load(
 
 
 def as_predictor(model: Model) -> Predictor:
-    """Makes a predictor of a model of any kind; returns a predictor unchanged.
+    """Makes a predictor of a model of any kind, with its network in memory.
 
     Raises:
         SettingError: If the model is of no such kind.
         CheckpointError: If a checkpoint cannot be loaded.
     """
-    if isinstance(model, Predictor):
-        return model
+    if isinstance(model, BasePredictor):
+        return model.loaded()
     return load(model) if isinstance(model, str | Path) else Predictor(model)
 
 

@@ -1,37 +1,36 @@
-"""Protocols that run a network over an image, as published scores use them.
+"""Protocols that look at an image in parts, as published scores use them.
 
 - ``crops``: squares of 256 pixels that do not overlap, each predicted alone.
 - ``whole``: the whole image at once.
 - ``sliding``: windows of 256 pixels at stride 64, and the mean of their probabilities.
 
 Where windows do not fit the image exactly, the last window of a row or column moves back inside.
+Images are arrays or tensors whose last two axes are height and width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
 
-from ctma.data.dataset import to_unit_range
 from ctma.data.tiles import windows
 from ctma.errors import UnknownNameError
-from ctma.models.base import ChangeNetwork, check_logits, check_numbers
 
 WINDOW = 256
 STRIDE = 64
 
+See = Callable[[Any, Any], Any]
+"""The change probability of a pair of images, (..., bands, H, W) to (..., H, W) in [0, 1]."""
 
-Protocol = Callable[[ChangeNetwork, Tensor, Tensor], Tensor]
+Protocol = Callable[[See, Any, Any], Any]
 
 
 def find_protocol(name: str) -> Protocol:
     """A protocol by name.
 
-    A protocol takes a network and two batches (B, C, H, W), 8-bit or in [0, 1], and
-    returns the change probability (B, 1, H, W), float32.
+    A protocol takes a function that sees a pair, and the pair. It returns the change probability.
 
     Raises:
         UnknownNameError: If there is no such protocol.
@@ -41,42 +40,28 @@ def find_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-@torch.no_grad()
-def whole(network: ChangeNetwork, before: Tensor, after: Tensor) -> Tensor:
-    """Predicts the whole image at once; pads images below the least size by their edge.
-
-    Raises:
-        CheckpointError: If the network returns values that are not finite.
-    """
-    height, width = before.shape[-2:]
-    least, scaling = network.minimum_size, network.usage.scaling
-    before, after = (_pad_to(least, to_unit_range(image, scaling)) for image in (before, after))
-    logits = network(before, after)
-    check_logits(network, logits, before)
-    return check_numbers(network.probability(logits.fine[..., :height, :width]))
+def whole(see: See, before: Any, after: Any) -> Any:
+    """Sees the whole image at once."""
+    return see(before, after)
 
 
-@torch.no_grad()
-def crops(network: ChangeNetwork, before: Tensor, after: Tensor, window: int = WINDOW) -> Tensor:
-    """Predicts each square alone; of a square that was moved back, only the new pixels count."""
-    probability = before.new_zeros((len(before), 1, *before.shape[-2:]), dtype=torch.float32)
-    for area, part in _over_windows(network, before, after, window, stride=window, reverse=True):
+def crops(see: See, before: Any, after: Any, window: int = WINDOW) -> Any:
+    """Sees each square alone; of a square that was moved back, only the new pixels count."""
+    probability = None
+    for area, part in _over_windows(see, before, after, window, stride=window, reverse=True):
+        if probability is None:
+            probability = _zeros(part, before.shape)
         probability[..., area[0], area[1]] = part
     return probability
 
 
-@torch.no_grad()
-def sliding(
-    network: ChangeNetwork,
-    before: Tensor,
-    after: Tensor,
-    window: int = WINDOW,
-    stride: int = STRIDE,
-) -> Tensor:
+def sliding(see: See, before: Any, after: Any, window: int = WINDOW, stride: int = STRIDE) -> Any:
     """Mean probability of overlapping windows."""
-    total = before.new_zeros((len(before), 1, *before.shape[-2:]), dtype=torch.float32)
-    count = torch.zeros_like(total)
-    for area, part in _over_windows(network, before, after, window, stride):
+    total: Any = None
+    count: Any = None
+    for area, part in _over_windows(see, before, after, window, stride):
+        if total is None:
+            total, count = _zeros(part, before.shape), _zeros(part, before.shape)
         total[..., area[0], area[1]] += part
         count[..., area[0], area[1]] += 1
     return total / count
@@ -86,27 +71,19 @@ PROTOCOLS: dict[str, Protocol] = {"crops": crops, "whole": whole, "sliding": sli
 
 
 def _over_windows(
-    network: ChangeNetwork,
-    before: Tensor,
-    after: Tensor,
-    window: int,
-    stride: int,
-    reverse: bool = False,
-) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+    see: See, before: Any, after: Any, window: int, stride: int, reverse: bool = False
+) -> Iterator[tuple[tuple[slice, slice], Any]]:
     """Areas and their probabilities; with ``reverse``, from the last window to the first."""
     height, width = before.shape[-2:]
     places = windows(height, width, window, stride)
     for place in reversed(places) if reverse else places:
         rows, columns = place.area
-        yield (
-            place.area,
-            whole(network, before[..., rows, columns], after[..., rows, columns]),
-        )
+        yield place.area, see(before[..., rows, columns], after[..., rows, columns])
 
 
-def _pad_to(least: int, image: Tensor) -> Tensor:
-    height, width = image.shape[-2:]
-    if min(height, width) >= least:
-        return image
-    missing = (0, max(least - width, 0), 0, max(least - height, 0))
-    return F.pad(image, missing, mode="replicate")
+def _zeros(part: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros of the kind of a part's probability, over a whole image."""
+    whole_shape = (*part.shape[:-2], *shape[-2:])
+    if isinstance(part, np.ndarray):
+        return np.zeros(whole_shape, part.dtype)
+    return part.new_zeros(whole_shape)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ctma.errors import SettingError
-from ctma.models.base import ChangeNetwork
+from ctma.models.usage import Usage
 from ctma.settings import check_distance
 
 ALIKE = 1.3
@@ -16,39 +18,52 @@ LARGEST_ENLARGEMENT = 3.2
 """The largest ratio for coarser images; even coarser pixels hold too little to enlarge."""
 
 
-def find_enlargement(network: ChangeNetwork, ground_sample_distance: float | None) -> float:
+def find_enlargement(usage: Usage, ground_sample_distance: float | None) -> float:
     """The ratio that brings images to the ground sample distance of a network.
 
     Args:
-        network: A network, as from ``load_model``; its usage has the network's distance.
+        usage: How a network takes images; says the network's distance.
         ground_sample_distance: Metres per pixel of the images, ``None`` if not known.
 
     Returns:
         A ratio from 0.5 to 3.2. The ratio is 1 where a distance is unknown, the two distances are
         alike, or the pixels are too coarse to enlarge.
     """
-    ratio = _ratio(network, ground_sample_distance)
+    ratio = _ratio(usage, ground_sample_distance)
     if 1 / ALIKE < ratio < ALIKE or ratio > LARGEST_ENLARGEMENT:
         return 1.0
     return max(ratio, STRONGEST_REDUCTION)
 
 
-def is_too_coarse(network: ChangeNetwork, ground_sample_distance: float | None) -> bool:
+def enlarged_size(size: Sequence[int], ratio: float, stride: int, least: int) -> list[int]:
+    """The size of an image after enlargement or reduction for a network.
+
+    Args:
+        size: Height and width of the image.
+        ratio: Approximate ratio along a side.
+        stride: The new sides are multiples of this number of pixels.
+        least: The smallest height and width that the network takes.
+    """
+    ratio = max(ratio, least / min(size))
+    return [stride * round(length * ratio / stride) for length in size]
+
+
+def is_too_coarse(usage: Usage, ground_sample_distance: float | None) -> bool:
     """Whether pixels are too coarse for the network, and enlarging them is of no use."""
-    return _ratio(network, ground_sample_distance) > LARGEST_ENLARGEMENT
+    return _ratio(usage, ground_sample_distance) > LARGEST_ENLARGEMENT
 
 
-def coarseness_warning(network: ChangeNetwork, ground_sample_distance: float | None) -> str | None:
+def coarseness_warning(usage: Usage, ground_sample_distance: float | None) -> str | None:
     """A warning where pixels are too coarse for the network, else ``None``."""
-    if not is_too_coarse(network, ground_sample_distance):
+    if not is_too_coarse(usage, ground_sample_distance):
         return None
     return (
         f"pixels of {ground_sample_distance:.3g} m, but the network was trained at "
-        f"{network.usage.ground_sample_distance:.3g} m: expect little"
+        f"{usage.ground_sample_distance:.3g} m: expect little"
     )
 
 
-def check_given_distance(network: ChangeNetwork, ground_sample_distance: float | None) -> None:
+def check_given_distance(usage: Usage, ground_sample_distance: float | None) -> None:
     """Refuses a ground sample distance that is out of range or of no use to the network.
 
     Raises:
@@ -56,16 +71,16 @@ def check_given_distance(network: ChangeNetwork, ground_sample_distance: float |
             not record its own distance.
     """
     check_distance(ground_sample_distance)
-    if ground_sample_distance is not None and network.usage.ground_sample_distance is None:
+    if ground_sample_distance is not None and usage.ground_sample_distance is None:
         raise SettingError(
             f"`ground_sample_distance` {ground_sample_distance:g}: the checkpoint does not say at "
             "which one it was trained (ctma convert can add it)"
         )
 
 
-def _ratio(network: ChangeNetwork, ground_sample_distance: float | None) -> float:
+def _ratio(usage: Usage, ground_sample_distance: float | None) -> float:
     """The images' distance divided by the network's distance, 1 where either is unknown."""
-    network_distance = network.usage.ground_sample_distance
+    network_distance = usage.ground_sample_distance
     return (
         1.0
         if network_distance is None or ground_sample_distance is None

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctma.models.base import ChangeLogits, ChangeNetwork, View
-
-_FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
+from ctma.data.dataset import to_unit_range
+from ctma.inference.look import FLIPS
+from ctma.inference.resolution import enlarged_size
+from ctma.models.base import ChangeLogits, ChangeNetwork, View, check_logits, check_numbers
 
 
 class FlipAverage(View):
@@ -19,7 +20,7 @@ class FlipAverage(View):
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
         """Mean logits of the four views; takes the same inputs as the network."""
         logits = [
-            self.network(before.flip(view), after.flip(view)).fine.flip(view) for view in _FLIPS
+            self.network(before.flip(view), after.flip(view)).fine.flip(view) for view in FLIPS
         ]
         return ChangeLogits(torch.stack(logits).mean(dim=0))
 
@@ -61,12 +62,41 @@ def enlarge(images: Tensor, ratio: float, network: ChangeNetwork) -> Tensor:
     """Images (B, bands, H, W), resized as by ``Resized``; unchanged at ratio 1."""
     if ratio == 1:
         return images
-    size = images.shape[-2:]
-    ratio = max(ratio, network.minimum_size / min(size))
-    step = network.stride
-    return resize(images, [step * round(length * ratio / step) for length in size])
+    size = enlarged_size(images.shape[-2:], ratio, network.stride, network.minimum_size)
+    return resize(images, size)
 
 
 def resize(images: Tensor, size: Sequence[int]) -> Tensor:
     """Resizes (B, C, H, W) to another height and width, bilinear with antialiasing."""
     return F.interpolate(images, size=tuple(size), mode="bilinear", antialias=True)
+
+
+@torch.no_grad()
+def see(network: ChangeNetwork, before: Tensor, after: Tensor) -> Tensor:
+    """The change probability of a pair; pads images below the least size by their edge.
+
+    Args:
+        network: The network, in evaluation mode.
+        before: (B, bands, H, W), 8-bit or in [0, 1].
+        after: As ``before``.
+
+    Returns:
+        (B, 1, H, W), float32.
+
+    Raises:
+        CheckpointError: If the network returns values that are not finite.
+    """
+    height, width = before.shape[-2:]
+    least, scaling = network.minimum_size, network.usage.scaling
+    before, after = (_pad_to(least, to_unit_range(image, scaling)) for image in (before, after))
+    logits = network(before, after)
+    check_logits(network, logits, before)
+    return check_numbers(network.probability(logits.fine[..., :height, :width]))
+
+
+def _pad_to(least: int, image: Tensor) -> Tensor:
+    height, width = image.shape[-2:]
+    if min(height, width) >= least:
+        return image
+    missing = (0, max(least - width, 0), 0, max(least - height, 0))
+    return F.pad(image, missing, mode="replicate")

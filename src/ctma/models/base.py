@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ctma.errors import CheckpointError, SettingError
-from ctma.models.usage import Usage
+from ctma.models.usage import NO_NUMBERS, Usage
 from ctma.types import MINIMUM_SIZE, name_bands
 
 
@@ -280,7 +280,5 @@ def check_numbers(values: Tensor) -> Tensor:
         CheckpointError: If some values are NaN or infinite.
     """
     if not bool(values.isfinite().all()):
-        raise CheckpointError(
-            "the network gives values that are no numbers: its weights are damaged, or diverged"
-        )
+        raise CheckpointError(NO_NUMBERS)
     return values

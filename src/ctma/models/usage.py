@@ -11,6 +11,9 @@ from ctma.errors import SettingError
 from ctma.settings import Settings, check_distance, check_threshold
 from ctma.types import IMAGE_BANDS, Ranges
 
+NO_NUMBERS = "the network gives values that are no numbers: its weights are damaged, or diverged"
+"""The error for outputs that are NaN or infinite."""
+
 
 class Usage(Settings):
     """Usage settings of a network.

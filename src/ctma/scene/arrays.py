@@ -5,30 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.array
 import numpy as np
 import odc.geo.xr  # noqa: F401  (gives DataArrays their .odc)
 import rioxarray  # noqa: F401  (gives DataArrays their .rio)
-import torch
 import xarray
 from numpy.typing import NDArray
 
 from ctma.data.scaling import Scaling, percentile_scaling, unit_scaling
 from ctma.errors import SceneError
-from ctma.inference.predictor import Model, as_predictor
+from ctma.inference.look import Look
 from ctma.inference.resolution import check_given_distance, find_enlargement
-from ctma.models.base import ChangeNetwork
+from ctma.inference.running import any_predictor
 from ctma.models.usage import Usage
 from ctma.scene.blending import Axis, Tiling, add_window, axis
 from ctma.scene.grid import Grid, measure_distance
 from ctma.scene.plan import Images
 from ctma.scene.settings import SceneSettings
 from ctma.scene.source import OVERVIEW_SIDE
-from ctma.scene.windows import look
+from ctma.scene.windows import look_at
 from ctma.types import IMAGE_BANDS
+
+if TYPE_CHECKING:
+    from ctma.inference.predictor import Model
 
 
 def predict_xarray(
@@ -69,29 +71,29 @@ def predict_xarray(
         SettingError: If the scale is out of order, or the distance out of range.
     """
     settings = SceneSettings(bands=bands, scale=scale, tiling=tiling, nodata_any=nodata_any)
-    predictor = as_predictor(model)
-    network = predictor.network
-    check_given_distance(network, ground_sample_distance)
+    predictor = any_predictor(model)
+    usage = predictor.usage
+    check_given_distance(usage, ground_sample_distance)
     _check_arrays(before, after)
     flipped = _flipped(before)
-    before = _north_up(_choose(before, settings.bands_by_date[0], network, "before"))
-    after = _north_up(_choose(after, settings.bands_by_date[1], network, "after"))
+    before = _north_up(_choose(before, settings.bands_by_date[0], usage, "before"))
+    after = _north_up(_choose(after, settings.bands_by_date[1], usage, "after"))
     lazy = any(dask.is_dask_collection(date) for date in (before, after))
     images = [
-        _scaled(date, before, settings, network.usage, number)
+        _scaled(date, before, settings, usage, number)
         for number, date in enumerate((before, after))
     ]
-    ratio = find_enlargement(network, ground_sample_distance or _measure(before))
+    ratio = find_enlargement(usage, ground_sample_distance or _measure(before))
     coordinates = [name for name in (*before.dims[1:], "spatial_ref") if name in before.coords]
-    with predictor.looking(ratio, streams=torch.get_num_threads()) as seen:
+    with predictor.look(ratio, predictor.threads) as look:
         # Copy the network: it may change before dask computes the result.
-        blended = _blend(images, deepcopy(seen), settings.tiling_at(ratio))
+        blended = _blend(images, deepcopy(look), settings.tiling_at(ratio), predictor.stride)
     probability = xarray.DataArray(
         blended,
         dims=before.dims[1:],
         coords={name: before.coords[name] for name in coordinates},
         name="probability",
-        attrs={"threshold": network.usage.threshold, "enlargement": ratio},
+        attrs={"threshold": usage.threshold, "enlargement": ratio},
     )
     placed = probability.rio.write_crs(before.rio.crs)
     return _turn(placed if lazy else placed.compute(), flipped)
@@ -137,23 +139,23 @@ def _scaled(
 
 
 def _choose(
-    date: xarray.DataArray, wanted: tuple[int, ...] | None, model: ChangeNetwork, name: str
+    date: xarray.DataArray, wanted: tuple[int, ...] | None, usage: Usage, name: str
 ) -> xarray.DataArray:
     """The bands that the network takes from a georeferenced array."""
     if date.ndim != 3 or date.dims[1:] != (date.rio.y_dim, date.rio.x_dim):
         raise SceneError(f"{name}: has dimensions {date.dims}, expected (band, y, x)")
     if date.rio.crs is None:
         raise SceneError(f"{name}: has no CRS, so its place is not known; see .rio.write_crs")
-    count = date.sizes[date.dims[0]]
+    takes, count = len(usage.bands), date.sizes[date.dims[0]]
     if wanted is None:
-        grey = count == 1 and model.usage.bands == IMAGE_BANDS
-        first = (1,) * model.bands if grey else tuple(range(1, model.bands + 1))
-        wanted = _find_named(date, model.usage.bands) or first
-    if len(wanted) == model.bands and max(wanted) > count > max(model.bands - 1, 0):
+        grey = count == 1 and usage.bands == IMAGE_BANDS
+        first = (1,) * takes if grey else tuple(range(1, takes + 1))
+        wanted = _find_named(date, usage.bands) or first
+    if len(wanted) == takes and max(wanted) > count > max(takes - 1, 0):
         raise SceneError(f"{name}: no band {max(wanted)}, it has 1 to {count}")
-    if len(wanted) != model.bands or max(wanted) > count:
-        takes = f"the network takes {model.bands}: {', '.join(model.usage.bands)}"
-        raise SceneError(f"{name}: has {count} bands, {takes}")
+    if len(wanted) != takes or max(wanted) > count:
+        names = ", ".join(usage.bands)
+        raise SceneError(f"{name}: has {count} bands, the network takes {takes}: {names}")
     return date.isel({date.dims[0]: [number - 1 for number in wanted]})
 
 
@@ -228,11 +230,11 @@ def _stored_type(date: xarray.DataArray) -> np.dtype:
     return np.dtype(encoding.get("rasterio_dtype", encoding.get("dtype", date.dtype)))
 
 
-def _blend(images: list[Any], model: ChangeNetwork, tiling: Tiling) -> Any:
+def _blend(images: list[Any], look: Look, tiling: Tiling, stride: int) -> Any:
     """A lazy (H, W) array whose chunks are blended from the windows that reach them."""
     height, width = images[0].shape[1:]
-    rows, columns = (axis(length, tiling, model.stride) for length in (height, width))
-    shared = dask.delayed(model, pure=False, traverse=False)
+    rows, columns = (axis(length, tiling, stride) for length in (height, width))
+    shared = dask.delayed(look, pure=False, traverse=False)
     windows = {
         (i, j): dask.delayed(_look)(
             shared, *(image[:, *_area(rows, i), *_area(columns, j)] for image in images)
@@ -260,10 +262,10 @@ def _blend(images: list[Any], model: ChangeNetwork, tiling: Tiling) -> Any:
     return dask.array.block(cells)
 
 
-def _look(model: ChangeNetwork, before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float32]:
+def _look(look: Look, before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float32]:
     valid = np.isfinite(before).all(axis=0) & np.isfinite(after).all(axis=0)
     before, after = (np.where(valid, image, 0).astype(np.float32) for image in (before, after))
-    return look(model, Images(before, after, valid))
+    return look_at(look, Images(before, after, valid))
 
 
 def _cell(

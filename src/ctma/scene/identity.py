@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ctma.files import fingerprint
-from ctma.inference.predictor import Predictor
+from ctma.inference.running import BasePredictor
 from ctma.scene.plan import Plan
 from ctma.scene.rasters import files_beside
 from ctma.scene.settings import PolygonSettings, SceneSettings
 
 
-def identify(plan: Plan, predictor: Predictor, polygons: PolygonSettings) -> str:
+def identify(plan: Plan, predictor: BasePredictor, polygons: PolygonSettings) -> str:
     """The fingerprint of a run; a run may resume a run of the same fingerprint.
 
     The fingerprint depends on all files of the inputs, on the plan, the polygon settings and the
@@ -26,7 +26,7 @@ def identify(plan: Plan, predictor: Predictor, polygons: PolygonSettings) -> str
     """
     paths = [date.path for date in (plan.before, plan.after)]
     files = [*paths, *(str(file) for path in paths for file in files_beside(path))]
-    computing = predictor.prepared.engine.describe()
+    computing = predictor.computing.describe()
     return fingerprint(
         [
             repr(plan),
@@ -39,10 +39,10 @@ def identify(plan: Plan, predictor: Predictor, polygons: PolygonSettings) -> str
     )
 
 
-def describe_run(settings: SceneSettings, predictor: Predictor, plan: Plan) -> dict[str, str]:
+def describe_run(settings: SceneSettings, predictor: BasePredictor, plan: Plan) -> dict[str, str]:
     """Settings and engine of a run, by name, to compare with another run."""
     entries = dict(settings) | {"threshold": plan.threshold, "tta": predictor.running.tta}
-    entries |= predictor.prepared.engine.describe()
+    entries |= predictor.computing.describe()
     # These settings do not change the map, or other entries already hold them.
     for name in ("picture", "top", "doubt", "units"):
         entries.pop(name)

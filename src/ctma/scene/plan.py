@@ -15,7 +15,6 @@ from rasterio.windows import Window
 from ctma.data.scaling import Scaling
 from ctma.errors import SceneError
 from ctma.inference.resolution import find_enlargement
-from ctma.models.base import ChangeNetwork
 from ctma.models.usage import Usage
 from ctma.scene.bands import choose_bands
 from ctma.scene.blending import Axis, Tiling, axis
@@ -129,14 +128,15 @@ class Findings:
 
 
 def make_plan(
-    before: str, after: str, model: ChangeNetwork, settings: SceneSettings
+    before: str, after: str, usage: Usage, stride: int, settings: SceneSettings
 ) -> tuple[Plan, Findings]:
     """Settles grid, bands, shift and scaling of two rasters.
 
     Args:
         before: A raster: a file, a URL of a COG, or a ``/vsi…`` path.
         after: A raster, as ``before``.
-        model: The network that will see the rasters.
+        usage: How the network that will see the rasters takes images.
+        stride: Stride of the network's coarsest features, in pixels.
         settings: The settings of the scene.
 
     Raises:
@@ -144,7 +144,6 @@ def make_plan(
     """
     start = time.monotonic()
     paths = (before, after)
-    usage = model.usage
     with ExitStack() as stack:
         rasters = [stack.enter_context(open_raster(path)) for path in paths]
         with raster_errors(f"{before} and {after}: cannot be brought onto one grid"):
@@ -179,14 +178,14 @@ def make_plan(
         Date(path, tuple(numbers), grid, scaling)
         for path, numbers, grid, scaling in zip(paths, chosen, grids, scalings, strict=True)
     )
-    ratio = find_enlargement(model, distance)
+    ratio = find_enlargement(usage, distance)
     plan = Plan(
         first,
         second,
         settings.tiling_at(ratio),
         ratio,
         usage.threshold if settings.threshold is None else settings.threshold,
-        model.stride,
+        stride,
         *holes,
     )
     return plan, Findings(

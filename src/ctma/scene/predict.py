@@ -9,15 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctma.errors import CtmaError, SettingError, first_line, warn
 from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
-from ctma.inference.predictor import Model, Predictor, as_predictor
 from ctma.inference.resolution import check_given_distance, coarseness_warning
-from ctma.models.base import ChangeNetwork
+from ctma.inference.running import BasePredictor, any_predictor
 from ctma.models.usage import Usage
 from ctma.scene.doubt import Cells, compare_cells, read_seen, write_doubt
 from ctma.scene.finished import FinishedMap
@@ -39,6 +36,9 @@ from ctma.scene.windows import Cluster, Local, ahead, connect
 from ctma.scene.writing import check_format, check_outputs, write_scene
 from ctma.settings import check_count, check_kind
 from ctma.types import Pixels, Progress, ignore
+
+if TYPE_CHECKING:
+    from ctma.inference.predictor import Model
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,12 @@ def predict_scene(
     sources = _address(before), _address(after)
     check_outputs(Path(output), sources, overwrite, resume)
     check_format(settings.polygon_format)
-    predictor = as_predictor(model)
-    check_given_distance(predictor.network, settings.ground_sample_distance)
+    predictor = any_predictor(model)
+    check_given_distance(predictor.usage, settings.ground_sample_distance)
     with raster_settings(), ThreadPoolExecutor(2) as threads:
         prints = [threads.submit(_input_fingerprint, source) for source in sources]
-        plan, findings = make_plan(*sources, predictor.network, settings)
-        for line in _warnings(predictor.network, settings, findings):
+        plan, findings = make_plan(*sources, predictor.usage, predictor.stride, settings)
+        for line in _warnings(predictor.usage, settings, findings):
             warn(line)
         cells = _compare(plan, predictor.usage, settings)
         run = _Run.of(plan, predictor, settings, Path(output), cells)
@@ -149,11 +149,6 @@ class Sharing(NamedTuple):
         """Whether this process does all the work."""
         return self.workers is None and self.cluster is None
 
-    @property
-    def streams(self) -> int:
-        """Number of threads that predict at once: one per worker, here as many as torch uses."""
-        return torch.get_num_threads() if self.alone else 1
-
     def check(self) -> None:
         """Refuses contradictory or invalid values.
 
@@ -170,7 +165,7 @@ class _Run:
     """One run over a scene, from its plan on."""
 
     plan: Plan
-    predictor: Predictor
+    predictor: BasePredictor
     settings: SceneSettings
     output: Path
     cells: Cells | None
@@ -180,7 +175,7 @@ class _Run:
     def of(
         cls,
         plan: Plan,
-        predictor: Predictor,
+        predictor: BasePredictor,
         settings: SceneSettings,
         output: Path,
         cells: Cells | None,
@@ -254,7 +249,7 @@ class _Run:
                 "seconds": seconds,
                 **self.predictor.describe(),
                 "settings": self.described,
-                "versions": describe_versions() | self.predictor.prepared.engine.versions(),
+                "versions": describe_versions() | self.predictor.computing.versions(),
                 "identity": self.identity,
             }
             write_project(FinishedMap(self.output, summary, self.plan.grid, self.polygons))
@@ -288,13 +283,12 @@ class _Run:
     def _map(self, store: Store, sharing: Sharing, on_progress: Progress) -> dict[str, Any]:
         try:
             with ExitStack() as stack:
-                network = stack.enter_context(
-                    self.predictor.looking(self.plan.enlargement, sharing.streams)
-                )
-                windows: Local | Cluster = Local(self.plan, network)
+                streams = self.predictor.threads if sharing.alone else 1
+                look = stack.enter_context(self.predictor.look(self.plan.enlargement, streams))
+                windows: Local | Cluster = Local(self.plan, look)
                 if not sharing.alone:
                     client = stack.enter_context(connect(*sharing))
-                    windows = Cluster(self.plan, network, client)
+                    windows = Cluster(self.plan, look, client)
                 blended = blend(self.plan, store, windows, on_progress)
                 blended = stack.enter_context(closing(blended))
                 strips = stack.enter_context(closing(ahead(blended)))
@@ -326,7 +320,7 @@ def _compare(plan: Plan, usage: Usage, settings: SceneSettings) -> Cells | None:
     return cells if settings.doubt else None
 
 
-def _warnings(model: ChangeNetwork, settings: SceneSettings, findings: Findings) -> Iterator[str]:
+def _warnings(usage: Usage, settings: SceneSettings, findings: Findings) -> Iterator[str]:
     shift = findings.shift
     if not settings.coregister and shift is not None and shift.length > NOTABLE:
         yield (
@@ -343,7 +337,7 @@ def _warnings(model: ChangeNetwork, settings: SceneSettings, findings: Findings)
             f"{findings.clipped:.0%} of the values of one date lie outside `scale`, and look alike "
             "to the network; name the range of the stored values"
         )
-    if line := coarseness_warning(model, findings.ground_sample_distance):
+    if line := coarseness_warning(usage, findings.ground_sample_distance):
         yield line
     if metres_a_unit(findings.overlap.grid.crs) is not None:
         yield "the CRS is tied to no place on Earth: areas are those of its plane"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
-import torch
 
 from ctma._version import __version__
+from ctma.engines.engine import find_version
 from ctma.files import find_way
 from ctma.scene.grid import Grid
 from ctma.scene.plan import Date, Findings, Plan
@@ -68,7 +68,7 @@ def describe_versions() -> dict[str, str]:
     """The versions of what made the map, but for the engine."""
     return {
         "ctma": __version__,
-        "torch": torch.__version__,
+        "torch": find_version("torch"),
         "rasterio": rasterio.__version__,
         "gdal": rasterio.__gdal_version__,
     }

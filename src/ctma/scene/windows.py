@@ -7,20 +7,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ctma.devices import find_device
-from ctma.engines.prepared import Prepared
-from ctma.engines.sessions import SessionEngine
 from ctma.errors import SceneError, SettingError, extras, first_line
-from ctma.inference.protocols import whole
-from ctma.models.base import ChangeNetwork
+from ctma.inference.look import Look
 from ctma.scene.plan import Images, Plan, Reader, WindowIndex
 from ctma.scene.rasters import raster_settings
 
@@ -54,28 +49,21 @@ class Local:
 
     Attributes:
         plan: The plan.
-        model: The network, on the device that computes.
+        look: What predicts a window.
     """
 
     plan: Plan
-    model: ChangeNetwork
+    look: Look
 
     def __call__(self, indices: Sequence[WindowIndex]) -> Windows:
         """The windows, in order."""
-        on_cpu = self.model.device.type == "cpu"
-        threads = torch.get_num_threads()
-        try:
-            with (
-                Reader(self.plan) as reader,
-                closing(ahead(map(reader.read, indices))) as images,
-                closing(in_order(self._look, images, threads if on_cpu else 1)) as windows,
-            ):
-                yield from windows
-        finally:
-            torch.set_num_threads(threads)
-
-    def _look(self, images: Images) -> NDArray[np.float32]:
-        return look(self.model, images)
+        see, look = partial(look_at, self.look), self.look
+        with (
+            Reader(self.plan) as reader,
+            closing(ahead(map(reader.read, indices))) as images,
+            closing(in_order(see, images, look.callers, look.begin_thread)) as windows,
+        ):
+            yield from windows
 
 
 @dataclass
@@ -84,13 +72,13 @@ class Cluster:
 
     Attributes:
         plan: The plan.
-        model: The network; it travels once to each worker.
+        look: What predicts a window; it travels once to each worker.
         client: A client of the cluster.
         device: The device that each worker uses, such as ``"auto"``.
     """
 
     plan: Plan
-    model: ChangeNetwork
+    look: Look
     client: Client
     device: str = "auto"
 
@@ -100,7 +88,7 @@ class Cluster:
         Raises:
             SettingError: If the cluster is lost, or stays idle although it has work.
         """
-        parcel = self._send_model()
+        parcel = self._send_look()
         waiting = deque(indices)
         flying: deque[tuple[WindowIndex, Any]] = deque()
         patience = PATIENCE
@@ -122,14 +110,14 @@ class Cluster:
                     raise SettingError(STANDS_STILL) from None
                 waiting.extendleft(index for index, _ in reversed(flying))
                 flying.clear()
-                parcel = self._send_model()
+                parcel = self._send_look()
                 continue
             flying.popleft()
             yield window
 
-    def _send_model(self) -> Any:
+    def _send_look(self) -> Any:
         # A task's result can be made again when its worker dies; scattered data could not.
-        parcel = _Parcel(deepcopy(self.model).cpu())
+        parcel = _Parcel(self.look.travelling())
         return self.client.submit(_settle, parcel, self.device, pure=False)
 
     def _is_alive(self) -> bool:
@@ -168,16 +156,11 @@ def connect(workers: int | None, address: str | None) -> Iterator[Client]:
         yield client
 
 
-def look(model: ChangeNetwork, images: Images) -> NDArray[np.float32]:
+def look_at(look: Look, images: Images) -> NDArray[np.float32]:
     """The probability of one window, (H, W), NaN where there is no data."""
     if not images.valid.any():
         return np.full(images.valid.shape, np.nan, np.float32)
-    # Sessions take images unchanged; torch is faster with channels last.
-    layout = torch.contiguous_format if _runs_in_sessions(model) else torch.channels_last
-    before, after = (
-        torch.from_numpy(image)[None].to(model.device, memory_format=layout) for image in images[:2]
-    )
-    probability = whole(model, before, after)[0, 0].cpu().numpy()
+    probability = look(images.before, images.after)
     if not images.valid.all():
         probability[~images.valid] = np.nan
     return probability
@@ -194,10 +177,10 @@ def ahead(items: Iterator[T]) -> Generator[T, None, None]:
 
 
 def in_order(
-    function: Callable[[S], T], items: Iterator[S], threads: int
+    function: Callable[[S], T], items: Iterator[S], threads: int, begin: Callable[[], None]
 ) -> Generator[T, None, None]:
-    """Applies a function in threads that each compute alone; yields results in order."""
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    """Applies a function in threads, each of which calls ``begin`` first; yields in order."""
+    with ThreadPoolExecutor(threads, initializer=begin) as pool:
         flying: deque[Future[T]] = deque()
         for item in items:
             flying.append(pool.submit(function, item))
@@ -224,24 +207,17 @@ def _result(future: Any, seconds: float) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class _Parcel:
-    """A network that dask moves as a whole.
+    """A look that dask moves as a whole.
 
     If dask moved each weight alone, the weights would lose their memory layout. Another layout
     rounds differently.
     """
 
-    model: ChangeNetwork
+    look: Look
 
 
 def _settle(parcel: _Parcel, device: str) -> _Parcel:
-    return _Parcel(
-        parcel.model.to(find_device("cpu" if _runs_in_sessions(parcel.model) else device))
-    )
-
-
-def _runs_in_sessions(model: ChangeNetwork) -> bool:
-    prepared = (module for module in model.modules() if isinstance(module, Prepared))
-    return any(isinstance(one.engine, SessionEngine) for one in prepared)
+    return _Parcel(parcel.look.on(device))
 
 
 _worker = threading.local()
@@ -249,7 +225,7 @@ _worker = threading.local()
 
 def _predict_on_worker(parcel: _Parcel, plan: Plan, index: WindowIndex) -> NDArray[np.float32]:
     """Predicts one window; the rasters stay open on the worker between windows."""
-    torch.set_num_threads(1)
+    parcel.look.begin_thread()
     with raster_settings():
         reader = getattr(_worker, "reader", None)
         if reader is None or reader.plan != plan:
@@ -260,4 +236,4 @@ def _predict_on_worker(parcel: _Parcel, plan: Plan, index: WindowIndex) -> NDArr
             # A raster whose server failed may keep parts of answers: the next task opens it anew.
             _worker.reader = None
             raise
-        return look(parcel.model, images)
+        return look_at(parcel.look, images)

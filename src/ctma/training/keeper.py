@@ -19,7 +19,8 @@ from ctma.evaluation.metrics import Scores
 from ctma.evaluation.records import ScoreRecord
 from ctma.evaluation.scoring import Scoring, tell_how
 from ctma.files import whole_file
-from ctma.inference.predictor import Predictor, Running
+from ctma.inference.predictor import Predictor
+from ctma.inference.running import Running
 from ctma.training.loaders import TrainingPairs
 from ctma.training.module import ChangeModule
 from ctma.training.settings import Recipe

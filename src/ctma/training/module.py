@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -20,6 +21,7 @@ from ctma.data.dataset import Batch, to_unit_range
 from ctma.errors import CheckpointError, SettingError
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
 from ctma.inference.protocols import crops
+from ctma.inference.views import see
 from ctma.memory import keep_memory
 from ctma.models.base import ChangeNetwork, check_logits
 from ctma.models.layers import take_training_forms
@@ -128,7 +130,8 @@ class ChangeModule(pl.LightningModule):
     def validation_step(self, batches: list[Batch], _: int) -> dict[str, Tensor]:
         """Counts the pixels of some pairs and returns the probability of the first batch."""
         try:
-            probabilities = [crops(self.kept, batch.before, batch.after) for batch in batches]
+            kept = partial(see, self.kept)
+            probabilities = [crops(kept, batch.before, batch.after) for batch in batches]
         except CheckpointError as error:
             raise SettingError(
                 "the training diverged, its outputs are no numbers; take a smaller `optimizer.lr`, "

@@ -44,7 +44,7 @@ from ctma.types import BEST_SHIPPED, counted
 
 if TYPE_CHECKING:
     from ctma.inference.batch import FilePrediction
-    from ctma.inference.predictor import Predictor
+    from ctma.inference.running import BasePredictor, Running
     from ctma.scene.files import Scene
     from ctma.scene.predict import SceneResult
     from ctma.scene.settings import SceneSettings
@@ -92,6 +92,7 @@ def predict(
 
     Rasters with a CRS give a map and polygons instead, those of folders one a pair.
     """
+    from ctma.inference.ready import keep_ready
     from ctma.scene.files import find_scenes
 
     # Before torch, which takes seconds to load: what is not there is said at once.
@@ -99,26 +100,37 @@ def predict(
     _check_options(context, bool(scenes), before)
     # Older versions of typer give paths as texts there.
     options = context.params | {"output": Path(output), "cache": not no_cache}
-    try:
-        predictor = _load(checkpoint, options)
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        _predict_without_torch(context, options, scenes)
-        return
+    predictor, running = _load(checkpoint, options)
     if not as_json:
         say(str(predictor))
     if scenes:
         _predict_scenes(predictor, scenes, options)
     else:
         _predict_images(predictor, options)
+    keep_ready(predictor, running)
 
 
-def _load(checkpoint: Path, options: dict[str, Any]) -> Predictor:
-    from ctma.inference.predictor import load
+def _load(checkpoint: Path, options: dict[str, Any]) -> tuple[BasePredictor, Running]:
+    """A predictor that loads no torch where the cache allows, and how it was asked to run."""
+    from ctma.inference.ready import find_ready
+    from ctma.inference.running import Running
 
-    running = {name: options[name] for name in ("engine", "precision", "device", "tta", "cache")}
-    return load(checkpoint, **running)
+    names = ("engine", "precision", "device", "tta", "cache")
+    running = Running(**{name: options[name] for name in names})
+    # Workers elsewhere have caches of their own.
+    alone = options["workers"] is None and options["cluster"] is None
+    if alone and (ready := find_ready(checkpoint, running)):
+        return ready, running
+    try:
+        from ctma.inference.predictor import load
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise SettingError(
+            "torch is not installed: only an exported .onnx or .xml runs without it, with the "
+            "engine, precision and device of its file, in this process"
+        ) from error
+    return load(checkpoint, **dict(running)), running
 
 
 def _check_options(context: typer.Context, of_scenes: bool, before: Any) -> None:
@@ -133,40 +145,7 @@ def _check_options(context: typer.Context, of_scenes: bool, before: Any) -> None
     refuse_options(context, of_rasters, f"is for rasters, and {before} is none with a CRS")
 
 
-_WITHOUT_TORCH = {
-    "before", "after", "output", "checkpoint", "threshold", "protocol", "overwrite", "as_json",
-    "ignore_georeference",
-}  # fmt: skip
-"""What can be said where torch is not installed."""
-
-
-def _predict_without_torch(
-    context: typer.Context, options: dict[str, Any], scenes: list[Scene]
-) -> None:
-    from ctma.exports.exported import is_exported
-    from ctma.inference.without_torch import predict_files_without_torch
-
-    if not is_exported(options["checkpoint"]):
-        raise SettingError("torch is not installed: only an exported .onnx or .xml runs without it")
-    others = context.params.keys() - _WITHOUT_TORCH
-    refuse_options(context, others, "needs torch, which is not installed")
-    if scenes:
-        raise SettingError(f"{options['before']}: a map of rasters needs torch")
-    with progress("Predicting") as on_progress:
-        results = predict_files_without_torch(
-            Path(options["before"]),
-            Path(options["after"]),
-            Path(options["checkpoint"]),
-            options["output"],
-            threshold=options["threshold"],
-            protocol=options["protocol"],
-            overwrite=options["overwrite"],
-            on_progress=on_progress,
-        )
-    _print_results(results, options)
-
-
-def _predict_scenes(predictor: Predictor, scenes: list[Scene], options: dict[str, Any]) -> None:
+def _predict_scenes(predictor: BasePredictor, scenes: list[Scene], options: dict[str, Any]) -> None:
     results = []
     for scene in scenes:
         result = _predict_scene(predictor, scene, options)
@@ -187,7 +166,7 @@ def _predict_scenes(predictor: Predictor, scenes: list[Scene], options: dict[str
         print_json(results if scenes[0].name else result.summary)
 
 
-def _predict_scene(predictor: Predictor, scene: Scene, options: dict[str, Any]) -> SceneResult:
+def _predict_scene(predictor: BasePredictor, scene: Scene, options: dict[str, Any]) -> SceneResult:
     from ctma.scene.predict import predict_scene
 
     with progress(f"Predicting {scene.name}".rstrip()) as on_progress:
@@ -220,7 +199,7 @@ def _scene_settings(options: dict[str, Any]) -> SceneSettings:
     )
 
 
-def _predict_images(predictor: Predictor, options: dict[str, Any]) -> None:
+def _predict_images(predictor: BasePredictor, options: dict[str, Any]) -> None:
     from ctma.inference.images import predict_files
 
     with progress("Predicting") as on_progress:

@@ -1,0 +1,178 @@
+"""Looks: what predicts the change probability of one pair of arrays, on any engine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ctma.engines.sessions import SessionEngine
+from ctma.errors import CheckpointError
+from ctma.inference.resolution import enlarged_size
+from ctma.models.usage import NO_NUMBERS, Usage
+from ctma.types import Plane
+
+if TYPE_CHECKING:
+    from ctma.models.base import ChangeNetwork
+
+FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
+"""The axes of the four flipped views: unchanged, mirrored, upside down, both."""
+
+
+class Look(ABC):
+    """Predicts the change probability of a pair; plain enough to travel to other processes.
+
+    Attributes:
+        callers: Number of threads that may call at once, each of which computes alone.
+    """
+
+    callers: int
+
+    @abstractmethod
+    def __call__(self, before: NDArray[Any], after: NDArray[Any]) -> Plane:
+        """The change probability, (H, W).
+
+        Args:
+            before: (bands, H, W), 8-bit or in [0, 1].
+            after: As ``before``.
+
+        Raises:
+            CheckpointError: If the network gives values that are no numbers.
+        """
+
+    def begin_thread(self) -> None:  # noqa: B027 (most looks need nothing)
+        """Readies a thread that will call; each such thread calls this once."""
+
+    def travelling(self) -> Look:
+        """A copy on the CPU, for another process."""
+        return deepcopy(self)
+
+    def on(self, device: str) -> Look:
+        """The same look on a device, where the engine runs on several kinds of them."""
+        return self
+
+
+@dataclass
+class SessionLook(Look):
+    """Looks through an engine that runs outside torch; loads no torch itself.
+
+    Attributes:
+        engine: The engine, for as many parallel callers.
+        usage: How the network takes images.
+        stride: Stride of the network's coarsest features, in pixels.
+        minimum_size: The smallest height and width that the network takes.
+        enlargement: Ratio by which the images are enlarged for the network.
+        tta: Whether to average over flipped views.
+        callers: See ``Look``.
+    """
+
+    engine: SessionEngine
+    usage: Usage
+    stride: int
+    minimum_size: int
+    enlargement: float
+    tta: bool
+    callers: int
+
+    def __call__(self, before: NDArray[Any], after: NDArray[Any]) -> Plane:
+        """The change probability, (H, W); see ``Look``."""
+        height, width = before.shape[-2:]
+        pair = [self._fill(_to_unit_range(date, self.usage.scaling)) for date in (before, after)]
+        views = [
+            np.flip(self._logits(*(np.flip(date, view) for date in pair)), view)
+            for view in (FLIPS if self.tta else FLIPS[:1])
+        ]
+        logits = np.mean(views, axis=0) if self.tta else views[0]
+        scaled = logits / np.float32(self.usage.temperature) + np.float32(self.usage.offset)
+        probability = to_probability(scaled[:height, :width])
+        if not np.isfinite(probability).all():
+            raise CheckpointError(NO_NUMBERS)
+        return probability
+
+    def _logits(self, before: Plane, after: Plane) -> Plane:
+        size = before.shape[-2:]
+        if self.enlargement == 1:
+            return self.engine.run_arrays(before[None], after[None])[0, 0]
+        seen = enlarged_size(size, self.enlargement, self.stride, self.minimum_size)
+        pair = (_resize(date, seen)[None] for date in (before, after))
+        return _resize(self.engine.run_arrays(*pair)[0], size)[0]
+
+    def _fill(self, image: Plane) -> Plane:
+        """Pads an image below the least size by repeating its last rows and columns."""
+        missing = [(0, max(self.minimum_size - length, 0)) for length in image.shape[-2:]]
+        return np.pad(image, [(0, 0), *missing], mode="edge") if np.any(missing) else image
+
+
+@dataclass
+class NetworkLook(Look):
+    """Looks through a network that torch runs.
+
+    Attributes:
+        network: The network with engine and views, in evaluation mode.
+        callers: See ``Look``.
+    """
+
+    network: ChangeNetwork
+    callers: int
+
+    def __call__(self, before: NDArray[Any], after: NDArray[Any]) -> Plane:
+        """The change probability, (H, W); see ``Look``."""
+        import torch
+
+        from ctma.inference.views import see
+
+        # Torch is faster with channels last.
+        pair = (
+            torch.from_numpy(np.ascontiguousarray(date))[None].to(
+                self.network.device, memory_format=torch.channels_last
+            )
+            for date in (before, after)
+        )
+        probability: Plane = see(self.network, *pair)[0, 0].cpu().numpy()
+        return probability
+
+    def begin_thread(self) -> None:
+        """Lets torch compute in the calling thread alone."""
+        import torch
+
+        torch.set_num_threads(1)
+
+    def travelling(self) -> Look:
+        """A copy on the CPU; see ``Look``."""
+        return replace(self, network=deepcopy(self.network).cpu())
+
+    def on(self, device: str) -> Look:
+        """The same network, moved to a device."""
+        from ctma.devices import find_device
+
+        return replace(self, network=self.network.to(find_device(device)))
+
+
+def to_probability(logits: Plane) -> Plane:
+    """The logistic function of float32 logits."""
+    with np.errstate(over="ignore"):  # a probability of 0
+        return np.reciprocal(1 + np.exp(-logits))
+
+
+def _to_unit_range(image: NDArray[Any], scaling: float) -> Plane:
+    """Scales 8-bit values to [0, 1]; returns floats unchanged."""
+    if image.dtype != np.uint8:
+        return image
+    return np.minimum(image / np.float32(scaling), np.float32(1))
+
+
+def _resize(planes: Plane, size: Sequence[int]) -> Plane:
+    """Resizes (C, H, W) to another height and width, bilinear with antialiasing."""
+    height, width = size
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+            for plane in planes
+        ]
+    )
