@@ -16,7 +16,7 @@ from ctma import (
 from ctma.errors import SettingError
 from ctma.evaluation.calibration import fit_calibration
 from ctma.evaluation.logits import LogitHistogram
-from ctma.inference.protocols import whole
+from ctma.inference.views import see
 
 
 def overconfident(seed, temperature, offset=0.0, shape=(300, 300)):
@@ -89,7 +89,7 @@ def test_a_calibrated_checkpoint_divides_and_moves_its_logits(
         logits = plain(before, after).fine
     assert header.offset == found["offset"] != 0
     expected = (logits / found["temperature"] + found["offset"]).sigmoid()
-    torch.testing.assert_close(whole(scaled, before, after), expected)
+    torch.testing.assert_close(see(scaled, before, after), expected)
     refused = ctma(
         "calibrate", tiny_model, "--data", tiny_data, "-o", calibrated, "--split", "test", code=2
     )

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from copy import deepcopy
 
 import numpy as np
@@ -16,6 +14,7 @@ from support.commands import refused
 from support.images import random_image, read, write_pair
 from support.network_tester import live_in
 from support.running import run_as
+from support.without_torch import run_without_torch
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -96,25 +95,6 @@ def test_a_torch_program_takes_multiples_of_the_stride(network, exported):
         with torch.no_grad():
             expected = network.probability(network(before, after).fine)
             torch.testing.assert_close(program(before, after), expected, atol=1e-4, rtol=0)
-
-
-WITHOUT_TORCH = """
-import sys
-class Hidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision", "timm", "lightning"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Hidden())
-from ctma.cli.app import main
-main(sys.argv[1:])
-"""
-
-
-def run_without_torch(*arguments, code=0):
-    command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == code, result.stdout + result.stderr
-    return result
 
 
 @pytest.mark.slow

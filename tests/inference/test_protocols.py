@@ -1,5 +1,7 @@
 """How a network is run over an image."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from hypothesis import strategies as st
 
 import ctma
 from ctma import ChangeLogits, SettingError
-from ctma.inference.protocols import crops, find_protocol, sliding, whole, windows
+from ctma.inference.protocols import crops, find_protocol, sliding, windows
+from ctma.inference.views import see
 from support.networks import MeanDifference
 
 SIZES = st.integers(64, 700)
@@ -32,7 +35,8 @@ def test_for_a_pixelwise_network_all_protocols_give_the_same(name, size):
     network = MeanDifference()
     before, after = torch.rand(2, 2, 3, *size, generator=torch.Generator().manual_seed(0))
     expected = network(before, after).fine.sigmoid()
-    torch.testing.assert_close(find_protocol(name)(network, before, after), expected)
+    found = find_protocol(name)(partial(see, network), before, after)
+    torch.testing.assert_close(found, expected)
 
 
 def test_crops_see_each_square_alone_and_count_each_pixel_once():
@@ -42,7 +46,7 @@ def test_crops_see_each_square_alone_and_count_each_pixel_once():
             return ChangeLogits(fine)
 
     after = torch.rand(1, 3, 256, 400, generator=torch.Generator().manual_seed(0))
-    probability = crops(MeanOfWindow(), after * 0, after)
+    probability = crops(partial(see, MeanOfWindow()), after * 0, after)
     first, moved_back = after[..., :256].mean(), after[..., 144:].mean()
     torch.testing.assert_close(probability[0, 0, 0, 255], first.sigmoid())
     torch.testing.assert_close(probability[0, 0, 0, 256], moved_back.sigmoid())
@@ -55,7 +59,7 @@ def test_sliding_is_the_mean_over_windows():
             return ChangeLogits(columns.expand(len(after), 1, after.shape[-2], -1))
 
     image = torch.zeros(1, 3, 256, 320)
-    found = sliding(Ramp(), image, image)[0, 0, 0, 100]
+    found = sliding(partial(see, Ramp()), image, image)[0, 0, 0, 100]
     expected = (torch.tensor(100 / 256).sigmoid() + torch.tensor(36 / 256).sigmoid()) / 2
     torch.testing.assert_close(found, expected)
 
@@ -63,7 +67,7 @@ def test_sliding_is_the_mean_over_windows():
 def test_8_bit_images_are_scaled():
     image = torch.randint(0, 256, (2, 1, 3, 64, 64), dtype=torch.uint8)
     network = MeanDifference()
-    torch.testing.assert_close(whole(network, *image), whole(network, *(image / 255)))
+    torch.testing.assert_close(see(network, *image), see(network, *(image / 255)))
 
 
 def test_info_takes_a_predictor_that_was_loaded_from_a_file(tiny_model):

@@ -1,6 +1,7 @@
 """The network is the published one: the released implementation's numbers."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from ctma import load_model, load_recipe
 from ctma.checkpoints.conversion import convert
 from ctma.inference.protocols import sliding, windows
+from ctma.inference.views import see
 from ctma.training.losses import change_loss
 from ctma.training.settings import BCESettings
 from support import GOLDEN
@@ -155,7 +157,8 @@ def test_golden_training_steps_of_the_other_networks_agree(released_file, name):
 def test_sliding_protocol_meets_the_golden_windows(golden_file):
     golden = np.load(GOLDEN / "sliding_window.npz")
     network = load_model(golden_file, {"fusion": 0.67})
-    probability = sliding(network, golden_image(11, 1, 320, 400), golden_image(12, 1, 320, 400))
+    pair = [golden_image(number, 1, 320, 400) for number in (11, 12)]
+    probability = sliding(partial(see, network), *pair)
     found = probability[0, 0, ::4, ::4].numpy()
     np.testing.assert_allclose(found, golden["probability"], atol=1e-4, rtol=0)
 

@@ -12,12 +12,10 @@ import base64
 import binascii
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.vq import kmeans2
-from scipy.spatial import KDTree
 
 from ctma.errors import CheckpointError, DataError
 
@@ -93,11 +91,6 @@ class Seen:
     centres: NDArray[np.float32]
     edge: float
 
-    @cached_property
-    def tree(self) -> KDTree:
-        """The centres, to find the nearest ones."""
-        return KDTree(self.centres)
-
     def distance(self, descriptions: Descriptions) -> NDArray[np.float64]:
         """(N,) distance of each patch to what was seen; above 1 it counts as not seen.
 
@@ -106,7 +99,7 @@ class Seen:
         """
         if descriptions.shape[1] != len(self.middle):
             raise DataError("the images have other bands than the training images")
-        found, _ = self.tree.query((descriptions - self.middle) @ self.axes)
+        found = _to_nearest((descriptions - self.middle) @ self.axes, self.centres)
         return np.asarray(found / self.edge)
 
     def write(self) -> str:
@@ -152,7 +145,7 @@ def learn_seen(groups: list[Descriptions]) -> Seen:
     axes = turn / np.sqrt(powers + STEADY) / deviation[:, None]
     halves = [np.concatenate(groups[first::2]) for first in (0, 1)]
     placed = [(half - middle) @ axes for half in halves]
-    apart, _ = KDTree(_find_centres(placed[0])).query(placed[1])
+    apart = _to_nearest(placed[1], _find_centres(placed[0]))
     centres = _find_centres((everything - middle) @ axes)
     return Seen(
         middle.astype(np.float32), axes.astype(np.float32), centres.astype(np.float32),
@@ -160,7 +153,14 @@ def learn_seen(groups: list[Descriptions]) -> Seen:
     )  # fmt: skip
 
 
+def _to_nearest(placed: NDArray[np.floating], centres: NDArray[np.floating]) -> NDArray[Any]:
+    """(N,) distance of each place to the nearest centre."""
+    return np.array([np.linalg.norm(centres - place, axis=1).min() for place in placed])
+
+
 def _find_centres(placed: Descriptions) -> NDArray[np.float64]:
+    from scipy.cluster.vq import kmeans2
+
     centres, _ = kmeans2(placed, CENTRES, minit="++", seed=0, missing="warn")
     return np.asarray(centres)
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyogrio
-from pyogrio.util import vsi_path
 from shapely import Point, to_wkb, total_bounds
 from shapely.geometry.base import BaseGeometry
 
@@ -96,6 +94,8 @@ class PolygonLayer:
     def _write(
         self, target: Path | io.BytesIO, geometries: list[Any], records: list[Any], **options: Any
     ) -> None:
+        import pyogrio
+
         columns = np.array(records, np.float64).reshape(-1, len(_COLUMNS)).T
         with fixed_date():
             pyogrio.raw.write(
@@ -177,6 +177,8 @@ def _unite(extent: Extent | None, other: Extent) -> Extent:
 @contextmanager
 def plain_path(path: Path) -> Iterator[Path]:
     """A path to the same file that pyogrio can read: pyogrio misreads ``!`` and line breaks."""
+    from pyogrio.util import vsi_path
+
     if vsi_path(path) == str(path):
         yield path
         return
@@ -189,6 +191,8 @@ def plain_path(path: Path) -> Iterator[Path]:
 @contextmanager
 def fixed_date() -> Iterator[None]:
     """Fixes the date that GeoPackages store, so that equal runs give equal bytes."""
+    import pyogrio
+
     previous_date = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
     try:

@@ -13,7 +13,6 @@ from pyproj import Geod, Transformer
 from rasterio.features import shapes
 from rasterio.transform import Affine
 from scipy import ndimage
-from scipy.cluster.hierarchy import DisjointSet
 from shapely import unary_union
 from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
@@ -127,6 +126,8 @@ class Tracer:
         everything = self.open | {offset + label: change for label, change in changes.items()}
         touching = (self.above > 0) & (top > 0)
         pairs = np.unique(np.stack([self.above[touching], top[touching]]), axis=1)
+        from scipy.cluster.hierarchy import DisjointSet  # takes a third of a second to load
+
         groups = DisjointSet(everything)
         leader = {number: number for number in everything}
         for upper, label in pairs.T.tolist():

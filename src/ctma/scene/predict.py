@@ -21,7 +21,6 @@ from ctma.scene.finished import FinishedMap
 from ctma.scene.grid import metres_a_unit
 from ctma.scene.identity import describe_run, find_differences, identify
 from ctma.scene.names import LARGEST, PICTURE, RASTERS, SUMMARY
-from ctma.scene.overview import draw_largest, draw_overview
 from ctma.scene.plan import Findings, Plan, make_plan
 from ctma.scene.project import write_project
 from ctma.scene.rasters import raster_settings
@@ -261,6 +260,8 @@ class _Run:
 
     def result(self, summary: dict[str, Any], pictures: tuple[Pixels, Pixels]) -> SceneResult:
         """The result in the folder, with the pictures that the settings ask for."""
+        from ctma.scene.overview import draw_largest, draw_overview
+
         finished = FinishedMap(self.output, summary, self.plan.grid, self.polygons)
         picture = largest = doubt = None
         if self.cells is not None:

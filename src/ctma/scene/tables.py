@@ -9,8 +9,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
-
 from ctma.errors import DataError, OutputError, first_line, warn
 from ctma.files import whole_file
 from ctma.scene.layer import LAYER, fixed_date, plain_path
@@ -107,6 +105,8 @@ def write_polygons(
     Raises:
         OutputError: If the file cannot be written.
     """
+    from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+
     form = path.suffix[1:]
     # In memory first: GDAL does not report all statements that fail on a disk.
     content = io.BytesIO()

@@ -167,13 +167,21 @@ def look_at(look: Look, images: Images) -> NDArray[np.float32]:
 
 
 def ahead(items: Iterator[T]) -> Generator[T, None, None]:
-    """Yields items, while a separate thread makes the next item."""
+    """Yields items, while a separate thread makes the next item; the first one from now on."""
+    begun = _begin_ahead(items)
+    next(begun)
+    return begun
+
+
+def _begin_ahead(items: Iterator[T]) -> Generator[Any, None, None]:
+    """Yields nothing when the thread has begun, then the items."""
     end = object()
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, items, end)
+        yield
         while (item := coming.result()) is not end:
             coming = thread.submit(next, items, end)
-            yield item  # type: ignore[misc]
+            yield item
 
 
 def in_order(

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
-import pyogrio
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
@@ -94,6 +92,8 @@ def check_outputs(
 def check_format(polygon_format: str) -> None:
     """Checks before any work that rasters, and polygons in this format, can be written.
 
+    Polygons of GDAL's drivers are checked in ``write_scene``: pyogrio takes long to load.
+
     Raises:
         MissingExtraError: If a package is not installed.
         OutputError: If GDAL has no driver for a file.
@@ -103,11 +103,12 @@ def check_format(polygon_format: str) -> None:
             import geopandas  # noqa: F401
             import pyarrow.parquet  # noqa: F401  (geopandas does not name it where it is missing)
     with rasterio.Env() as environment:
-        drivers = environment.drivers()
-    needed = {"GTiff", "COG", "VRT"} - drivers.keys()
-    if polygon_format != "parquet":
-        needed |= {"GPKG", POLYGON_DRIVERS[polygon_format]} - pyogrio.list_drivers().keys()
-    if needed:
+        _check_drivers({"GTiff", "COG", "VRT"}, environment.drivers())
+
+
+def _check_drivers(wanted: set[str], drivers: Collection[str]) -> None:
+    """Refuses to go on where GDAL lacks a driver."""
+    if needed := wanted.difference(drivers):
         skipped = os.environ.get("GDAL_SKIP")
         reason = f"; the variable GDAL_SKIP ({skipped}) leaves out drivers" if skipped else ""
         raise OutputError(f"GDAL has no driver {', '.join(sorted(needed))}{reason}")
@@ -144,8 +145,13 @@ def write_scene(
         The changed area and share, and numbers of pixels and changes, by name.
 
     Raises:
-        OutputError: If a file cannot be written.
+        OutputError: If GDAL has no driver for the polygons, or a file cannot be written.
     """
+    import pyogrio
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    if settings.form != "parquet":
+        _check_drivers({"GPKG", POLYGON_DRIVERS[settings.form]}, pyogrio.list_drivers())
     layer = PolygonLayer(store.scratch("traced.gpkg"), grid, settings)
     names = [*RASTERS, f"changes.{settings.form}"]
     parts = [store.scratch(name) for name in names]
@@ -313,6 +319,8 @@ def _to_cog(source: Path, target: Path, resampling: str) -> None:
 
 def _convert(traced: Path, target: Path, polygon_format: str) -> None:
     """Moves the GeoPackage to its target, or writes its polygons in another format."""
+    import pyogrio
+
     if polygon_format == "gpkg":
         os.replace(traced, target)
     elif polygon_format == "parquet":
