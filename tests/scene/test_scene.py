@@ -928,7 +928,7 @@ def test_a_picture_that_fails_fails_no_finished_map(pair, tmp_path, monkeypatch)
     def fail(*_):
         raise RuntimeError("no font")
 
-    monkeypatch.setattr("ctma.scene.predict.draw_overview", fail)
+    monkeypatch.setattr("ctma.scene.overview.draw_overview", fail)
     with pytest.warns(CtmaWarning) as caught:
         result = package.predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out")
     assert result.picture is None

@@ -8,15 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ctma.engines import cache
+from ctma.engines.forms import AS_IS, REWRITTEN
 from ctma.engines.runtimes import Run
 from ctma.engines.sessions import SessionEngine, Shape
 
 if TYPE_CHECKING:
     from ctma.models.base import ChangeNetwork
-
-AS_IS, REWRITTEN = "as it is", "rewritten"
-JOINED, TILED = "rewritten but for joins", "rewritten, wide convolutions in tiles"
-"""The forms of a network; ``ctma.engines.graphs`` makes them."""
 
 
 class GraphEngine(SessionEngine):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ctma.engines.graph import AS_IS, JOINED, REWRITTEN, TILED
+from ctma.engines.forms import AS_IS, JOINED, REWRITTEN, TILED
 from ctma.engines.rewriting import fold_norms, rewrite
 from ctma.engines.runtimes import Run
 from ctma.engines.tracing import UNTRACEABLE, gives, trace

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from ctma.devices import find_processor, find_units
 from ctma.engines import cache
-from ctma.engines.graph import JOINED, REWRITTEN, TILED, GraphEngine, digest_of
+from ctma.engines.forms import JOINED, REWRITTEN, TILED
+from ctma.engines.graph import GraphEngine, digest_of
 from ctma.engines.runtimes import Run, compile_openvino, open_compiled, open_openvino
 from ctma.engines.sessions import Shape
 

@@ -16,8 +16,9 @@ from ctma.data.tiles import find_windows
 from ctma.errors import ImageError, SettingError, warn
 from ctma.inference.batch import FilePrediction, Prediction, predict_pairs
 from ctma.inference.protocols import Protocol, find_protocol, sliding
+from ctma.inference.ready import any_predictor
 from ctma.inference.resolution import check_given_distance, coarseness_warning, find_enlargement
-from ctma.inference.running import any_predictor
+from ctma.inference.running import BasePredictor
 from ctma.models.usage import Usage
 from ctma.settings import check_threshold
 from ctma.types import IMAGE_BANDS, Progress, ignore
@@ -42,7 +43,7 @@ def check_takes_images(usage: Usage) -> None:
 def predict(
     before: NDArray[Any] | Image | str | Path,
     after: NDArray[Any] | Image | str | Path,
-    model: Model,
+    model: Model | BasePredictor,
     *,
     threshold: float | None = None,
     protocol: str = "auto",
@@ -88,7 +89,7 @@ def predict(
 def predict_files(
     before: str | Path,
     after: str | Path,
-    model: Model,
+    model: Model | BasePredictor,
     output: str | Path,
     *,
     threshold: float | None = None,

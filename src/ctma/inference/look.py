@@ -1,12 +1,12 @@
-"""Looks: what predicts the change probability of one pair of arrays, on any engine."""
+"""Looks: what predicts the change probability of one pair of arrays; loads no torch."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,6 @@ from ctma.errors import CheckpointError
 from ctma.inference.resolution import enlarged_size
 from ctma.models.usage import NO_NUMBERS, Usage
 from ctma.types import Plane
-
-if TYPE_CHECKING:
-    from ctma.models.base import ChangeNetwork
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
 """The axes of the four flipped views: unchanged, mirrored, upside down, both."""
@@ -107,51 +104,6 @@ class SessionLook(Look):
         """Pads an image below the least size by repeating its last rows and columns."""
         missing = [(0, max(self.minimum_size - length, 0)) for length in image.shape[-2:]]
         return np.pad(image, [(0, 0), *missing], mode="edge") if np.any(missing) else image
-
-
-@dataclass
-class NetworkLook(Look):
-    """Looks through a network that torch runs.
-
-    Attributes:
-        network: The network with engine and views, in evaluation mode.
-        callers: See ``Look``.
-    """
-
-    network: ChangeNetwork
-    callers: int
-
-    def __call__(self, before: NDArray[Any], after: NDArray[Any]) -> Plane:
-        """The change probability, (H, W); see ``Look``."""
-        import torch
-
-        from ctma.inference.views import see
-
-        # Torch is faster with channels last.
-        pair = (
-            torch.from_numpy(np.ascontiguousarray(date))[None].to(
-                self.network.device, memory_format=torch.channels_last
-            )
-            for date in (before, after)
-        )
-        probability: Plane = see(self.network, *pair)[0, 0].cpu().numpy()
-        return probability
-
-    def begin_thread(self) -> None:
-        """Lets torch compute in the calling thread alone."""
-        import torch
-
-        torch.set_num_threads(1)
-
-    def travelling(self) -> Look:
-        """A copy on the CPU; see ``Look``."""
-        return replace(self, network=deepcopy(self.network).cpu())
-
-    def on(self, device: str) -> Look:
-        """The same network, moved to a device."""
-        from ctma.devices import find_device
-
-        return replace(self, network=self.network.to(find_device(device)))
 
 
 def to_probability(logits: Plane) -> Plane:

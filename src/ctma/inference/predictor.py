@@ -19,9 +19,9 @@ from ctma.engines.sessions import SessionEngine
 from ctma.errors import SettingError
 from ctma.exports.exported import is_exported
 from ctma.exports.network import load_exported
-from ctma.inference.look import Look, NetworkLook, SessionLook
+from ctma.inference.look import Look, SessionLook
 from ctma.inference.running import BasePredictor, Running
-from ctma.inference.views import look_as
+from ctma.inference.views import NetworkLook, look_as
 from ctma.models.base import ChangeNetwork, Fingerprint, check_network, evaluating
 from ctma.models.usage import Usage
 
@@ -148,10 +148,6 @@ class Predictor(BasePredictor):
         with evaluating(self.network), evaluating(prepared):
             yield look_as(prepared, enlargement=enlargement, tta=self.running.tta)
 
-    def loaded(self) -> Predictor:
-        """This predictor itself."""
-        return self
-
     @contextmanager
     def look(self, enlargement: float = 1.0, streams: int | None = None) -> Iterator[Look]:
         """What predicts the probability of pairs of arrays; see ``BasePredictor``."""
@@ -170,7 +166,7 @@ class Predictor(BasePredictor):
             torch.set_num_threads(threads)
 
 
-Model = BasePredictor | ChangeNetwork | str | Path
+Model = Predictor | ChangeNetwork | str | Path
 """A model, as functions take it: a predictor, a network in memory, or a checkpoint by name or
 path."""
 
@@ -221,8 +217,8 @@ def as_predictor(model: Model) -> Predictor:
         SettingError: If the model is of no such kind.
         CheckpointError: If a checkpoint cannot be loaded.
     """
-    if isinstance(model, BasePredictor):
-        return model.loaded()
+    if isinstance(model, Predictor):
+        return model
     return load(model) if isinstance(model, str | Path) else Predictor(model)
 
 

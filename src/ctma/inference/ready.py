@@ -31,7 +31,7 @@ from ctma.inference.running import BasePredictor, Running
 from ctma.models.usage import Usage
 
 if TYPE_CHECKING:
-    from ctma.inference.predictor import Predictor
+    from ctma.inference.predictor import Model
 
 VARIABLES = ("CTMA_ENGINE", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 """Environment variables that a choice of engine, device or threads depends on."""
@@ -109,13 +109,6 @@ class Ready(BasePredictor):
         """Number of threads that compute on the CPU."""
         return self._engine.threads()
 
-    def loaded(self) -> Predictor:
-        """The same predictor with its network in memory; loads torch."""
-        from ctma.inference.predictor import load
-
-        assert self.source is not None
-        return load(self.source, **dict(self.running))
-
     @contextmanager
     def look(self, enlargement: float = 1.0, streams: int | None = None) -> Iterator[Look]:
         """What predicts the probability of pairs of arrays; see ``BasePredictor``."""
@@ -142,6 +135,20 @@ def ready_exported(checkpoint: str | Path, running: Running) -> Ready | None:
         why=model.why,
     )
     return Ready(start, Exported(model), running, path)
+
+
+def any_predictor(model: Model | BasePredictor) -> BasePredictor:
+    """A predictor of a model of any kind; loads torch only where there is no predictor yet.
+
+    Raises:
+        SettingError: If the model is of no such kind.
+        CheckpointError: If a checkpoint cannot be loaded.
+    """
+    if isinstance(model, BasePredictor):
+        return model
+    from ctma.inference.predictor import as_predictor
+
+    return as_predictor(model)
 
 
 def find_ready(checkpoint: str | Path, running: Running) -> Ready | None:

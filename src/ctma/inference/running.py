@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pydantic
 
@@ -14,9 +13,6 @@ from ctma.engines.listing import check_engine
 from ctma.inference.look import Look
 from ctma.models.usage import Usage
 from ctma.settings import Settings, check_precision
-
-if TYPE_CHECKING:
-    from ctma.inference.predictor import Model, Predictor
 
 
 class Running(Settings):
@@ -103,10 +99,6 @@ class BasePredictor(ABC):
                 caller, for which all threads compute.
         """
 
-    @abstractmethod
-    def loaded(self) -> Predictor:
-        """The same predictor with its network in memory; loads torch."""
-
     @property
     @abstractmethod
     def threads(self) -> int:
@@ -130,17 +122,3 @@ class BasePredictor(ABC):
         """Engine, precision and the reason for them, as text."""
         why = f": {self.why}" if self.why else ""
         return f"engine {self.engine}, {self.precision}{why}"
-
-
-def any_predictor(model: Model) -> BasePredictor:
-    """A predictor of a model of any kind, which may do without torch.
-
-    Raises:
-        SettingError: If the model is of no such kind.
-        CheckpointError: If a checkpoint cannot be loaded.
-    """
-    if isinstance(model, BasePredictor):
-        return model
-    from ctma.inference.predictor import as_predictor
-
-    return as_predictor(model)

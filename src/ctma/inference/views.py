@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ctma.data.dataset import to_unit_range
-from ctma.inference.look import FLIPS
+from ctma.devices import find_device
+from ctma.inference.look import FLIPS, Look
 from ctma.inference.resolution import enlarged_size
 from ctma.models.base import ChangeLogits, ChangeNetwork, View, check_logits, check_numbers
+from ctma.types import Plane
 
 
 class FlipAverage(View):
@@ -92,6 +99,43 @@ def see(network: ChangeNetwork, before: Tensor, after: Tensor) -> Tensor:
     logits = network(before, after)
     check_logits(network, logits, before)
     return check_numbers(network.probability(logits.fine[..., :height, :width]))
+
+
+@dataclass
+class NetworkLook(Look):
+    """Looks through a network that torch runs.
+
+    Attributes:
+        network: The network with engine and views, in evaluation mode.
+        callers: See ``Look``.
+    """
+
+    network: ChangeNetwork
+    callers: int
+
+    def __call__(self, before: NDArray[Any], after: NDArray[Any]) -> Plane:
+        """The change probability, (H, W); see ``Look``."""
+        # Torch is faster with channels last.
+        pair = (
+            torch.from_numpy(np.ascontiguousarray(date))[None].to(
+                self.network.device, memory_format=torch.channels_last
+            )
+            for date in (before, after)
+        )
+        probability: Plane = see(self.network, *pair)[0, 0].cpu().numpy()
+        return probability
+
+    def begin_thread(self) -> None:
+        """Lets torch compute in the calling thread alone."""
+        torch.set_num_threads(1)
+
+    def travelling(self) -> Look:
+        """A copy on the CPU; see ``Look``."""
+        return replace(self, network=deepcopy(self.network).cpu())
+
+    def on(self, device: str) -> Look:
+        """The same network, moved to a device."""
+        return replace(self, network=self.network.to(find_device(device)))
 
 
 def _pad_to(least: int, image: Tensor) -> Tensor:

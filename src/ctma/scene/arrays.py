@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from ctma.data.scaling import Scaling, percentile_scaling, unit_scaling
 from ctma.errors import SceneError
 from ctma.inference.look import Look
+from ctma.inference.ready import any_predictor
 from ctma.inference.resolution import check_given_distance, find_enlargement
-from ctma.inference.running import any_predictor
 from ctma.models.usage import Usage
 from ctma.scene.blending import Axis, Tiling, add_window, axis
 from ctma.scene.grid import Grid, measure_distance

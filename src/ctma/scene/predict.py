@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctma.errors import CtmaError, SettingError, first_line, warn
 from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
+from ctma.inference.ready import any_predictor
 from ctma.inference.resolution import check_given_distance, coarseness_warning
-from ctma.inference.running import BasePredictor, any_predictor
+from ctma.inference.running import BasePredictor
 from ctma.models.usage import Usage
 from ctma.scene.doubt import Cells, compare_cells, read_seen, write_doubt
 from ctma.scene.finished import FinishedMap
@@ -68,7 +69,7 @@ class SceneResult:
 def predict_scene(
     before: str | Path,
     after: str | Path,
-    model: Model,
+    model: Model | BasePredictor,
     output: str | Path,
     settings: SceneSettings | None = None,
     *,
