@@ -123,7 +123,7 @@ def port(name, channels=3):
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
 
-def test_a_model_of_another_signature_is_refused(ctma, exported, pair, tmp_path):
+def test_a_model_of_another_signature_is_refused(ctma, ctma_alone, exported, pair, tmp_path):
     helper = onnx.helper
     graph = helper.make_graph(
         [helper.make_node("Add", ["a", "b"], ["c"])], "g", [port("a"), port("b")], [port("c")]
@@ -135,6 +135,12 @@ def test_a_model_of_another_signature_is_refused(ctma, exported, pair, tmp_path)
     path.write_bytes(path.read_bytes()[:50])
     refused(ctma, "foreign.onnx: cannot be read", *command, path)
     refused(ctma, "none.xml: no such file", *command, tmp_path / "none.xml")
+    path = tmp_path / "note.xml"
+    path.write_text("<note><to>you</to></note>")
+    refused(ctma_alone, "begins with no <net>", *command, path)
+    path.write_text("no XML")
+    refused(ctma_alone, "note.xml with note.bin: cannot be read", *command, path)
+    assert len(ctma_alone(*command, path, code=2).stderr.splitlines()) == 1
     alone = shutil.copy(exported / "xml/model.xml", tmp_path)
     refused(ctma, "model.xml with model.bin: cannot be read (Empty weights", *command, alone)
     assert not (tmp_path / "out").exists()

@@ -187,6 +187,14 @@ def test_a_resume_on_other_data_is_refused(run, tiny_data, tmp_path):
     assert load_kept(run[0] / "recipe.yaml").trainer.epochs == 3
 
 
+def test_a_resume_without_the_best_checkpoint_so_far_is_refused(run, tiny_data, tmp_path):
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    (folder / "best.safetensors").unlink()
+    recipe = small_recipe("trainer.epochs=4", "schedule.step_size=1", "schedule.gamma=0.5")
+    with pytest.raises(CheckpointError, match=r"best.safetensors: is gone, which epoch \d left"):
+        train(recipe, tiny_data, folder, device="cpu", resume=True)
+
+
 def test_a_resume_where_nothing_is_says_so(tiny_data, tmp_path):
     said = []
     train(small_recipe(), tiny_data, tmp_path, device="cpu", resume=True, on_note=said.append)

@@ -280,7 +280,8 @@ def _check_signature(model: ExportedModel, signature: _Signature) -> None:
             f"{name} of {count} bands" for name, count in signature.inputs.items()
         )
         raise CheckpointError(
-            f"{model.path}: takes {input_text} and gives {', '.join(signature.outputs)}; expected "
+            f"{model.path}: takes {input_text or 'nothing'} and gives "
+            f"{', '.join(signature.outputs) or 'nothing'}; expected "
             f"before and after of {bands} bands each, (B, bands, H, W), and {PROBABILITY}"
         )
 
@@ -300,6 +301,10 @@ def _read_onnx(path: Path) -> _Signature:
 def _read_openvino(path: Path) -> _Signature:
     with extras():
         import openvino
+    # OpenVINO would try the parsers of all other formats, which print lines of their own.
+    with path.open("rb") as file:
+        if b"<net" not in file.read(4096):
+            raise ValueError("begins with no <net>, as OpenVINO's models do")
     model = openvino.Core().read_model(path)
     inputs, outputs = (
         {

@@ -295,6 +295,9 @@ class _Run:
                 blended = stack.enter_context(closing(blended))
                 strips = stack.enter_context(closing(ahead(blended)))
                 style = style_changes(self.plan.threshold)
+                if self.settings.picture:
+                    # Matplotlib takes half a second to load: while the first windows are computed.
+                    import ctma.scene.overview  # noqa: F401
                 polygons = self.settings.polygons_of(self.predictor.usage)
                 return write_scene(strips, self.plan.grid, store, self.output, polygons, style)
         except CtmaError as error:

@@ -6,7 +6,9 @@ import json
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -201,11 +203,10 @@ def _write_rasters(
                 changed += int(np.count_nonzero(change))
             seen += int(np.count_nonzero(mask != NO_DATA))
     layer.add(tracer.close())
-    scales = 1 / STEPS, 1.0
-    for plain, part, scale, resampling in zip(
-        plains, parts, scales, RASTERS.values(), strict=False
-    ):
-        _finish_raster(plain, part, grid, scale, resampling)
+    # Outside the threads too: each thread sets back how much is logged.
+    with heeding_errors(parts[0]), ThreadPoolExecutor(len(plains)) as threads:
+        finish = partial(_finish_raster, grid)
+        list(threads.map(finish, plains, parts, (1 / STEPS, 1.0), RASTERS.values()))
     return {
         "valid_pixels": seen,
         "changed_pixels": changed,
@@ -248,7 +249,7 @@ def write_plane(
             with plain.open("wb") as raw:
                 for strip in strips:
                     raw.write(np.ascontiguousarray(strip).data)
-            _finish_raster(plain, part, grid, scale, resampling)
+            _finish_raster(grid, plain, part, scale, resampling)
         except (RasterioError, CPLE_BaseError) as error:
             raise OutputError(f"cannot write {path}: {first_line(error)}") from error
         finally:
@@ -256,7 +257,7 @@ def write_plane(
             plain.with_suffix(".vrt").unlink(missing_ok=True)
 
 
-def _finish_raster(plain: Path, part: Path, grid: Grid, scale: float, resampling: str) -> None:
+def _finish_raster(grid: Grid, plain: Path, part: Path, scale: float, resampling: str) -> None:
     """Makes a COG of the bytes of a raster, and removes the bytes."""
     described = _describe_raw(plain, grid, scale)
     with heeding_errors(part):

@@ -14,7 +14,7 @@ from ctma.checkpoints.header import RUN_BEST, read_header
 from ctma.checkpoints.store import save_model
 from ctma.data.pairs import find_label_scale
 from ctma.data.readers import data_fingerprint
-from ctma.errors import SettingError, warn
+from ctma.errors import CheckpointError, SettingError, warn
 from ctma.evaluation.metrics import Scores
 from ctma.evaluation.records import ScoreRecord
 from ctma.evaluation.scoring import Scoring, tell_how
@@ -135,7 +135,17 @@ class CheckpointKeeper(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the state that an earlier process saved."""
+        """Restores the state that an earlier process saved.
+
+        Raises:
+            CheckpointError: If the best checkpoint so far is gone.
+        """
+        best = self.output / RUN_BEST
+        if state_dict["best_epoch"] and not best.is_file():
+            raise CheckpointError(
+                f"{best}: is gone, which epoch {state_dict['best_epoch']} left as the best so far; "
+                "put the file back, or begin a training in a new folder"
+            )
         self.best_epoch = state_dict["best_epoch"]
         self.best_counts = state_dict["best_counts"]
         self.provenance["initial_weights"] = state_dict.get("initial_weights", {})
