@@ -24,7 +24,7 @@ class Tiling(Settings):
         ramp: Pixels over which one window fades into the next.
     """
 
-    size: int = 512
+    size: int = 640
     margin: int = 16
     ramp: int = 32
 

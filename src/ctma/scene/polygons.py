@@ -19,6 +19,9 @@ from shapely.geometry.base import BaseGeometry
 
 from ctma.scene.grid import Grid, metres_a_unit
 
+SHEET_SIDE = 1024
+"""Least rows and columns of a sheet on which changes are outlined."""
+
 
 @dataclass
 class Change:
@@ -112,12 +115,8 @@ class Tracer:
             int(number): Change(self.grid.transform, [], int(size), float(total), float(high))
             for number, size, total, high in zip(numbers, pixels, totals, highest, strict=True)
         }
-        # Trace each change alone, so that the unchanged areas between changes take no time.
-        for number, place in enumerate(ndimage.find_objects(labels), start=1):
-            region = labels[place] == number
-            corner = Affine.translation(place[1].start, self.row + place[0].start)
-            for geometry, _ in shapes(region.view(np.uint8), mask=region, transform=corner):
-                changes[number].parts.append(_polygon(geometry["coordinates"]))
+        for number, polygon in _outline(labels, self.row):
+            changes[number].parts.append(polygon)
         return labels, changes
 
     def _merge(self, top: NDArray[np.int32], changes: dict[int, Change]) -> dict[int, int]:
@@ -170,7 +169,54 @@ class GroundArea:
         return abs(float(self.ellipsoid.polygon_area_perimeter(longitudes, latitudes)[0]))
 
 
-def _polygon(rings: Sequence[Sequence[tuple[float, float]]]) -> BaseGeometry:
+def _outline(labels: NDArray[np.int32], top: int) -> Iterator[tuple[int, BaseGeometry]]:
+    """The outline of each change of a strip, by the number of the change.
+
+    Args:
+        labels: (rows, W), the number of the change that each pixel belongs to, from 1.
+        top: The strip's first row in the scene.
+    """
+    places = [*enumerate(ndimage.find_objects(labels), start=1)]
+    # The highest first, so that neighbours on a sheet are of a height.
+    places.sort(key=lambda one: one[1][0].start - one[1][0].stop)
+    while places:
+        sheet, moves, places = _move_together(labels, places)
+        for geometry, value in shapes(sheet, mask=sheet > 0):
+            number = int(value)
+            yield number, _polygon(geometry["coordinates"], moves[number] + (0, top))
+
+
+def _move_together(
+    labels: NDArray[np.int32], places: list[tuple[int, tuple[slice, slice]]]
+) -> tuple[NDArray[np.int32], dict[int, NDArray[np.int64]], list[tuple[int, tuple[slice, slice]]]]:
+    """Puts changes side by side on a sheet, without the unchanged ground between them.
+
+    To outline a sheet takes less time than to outline each change alone, or the whole strip.
+
+    Returns:
+        The sheet; for each change on the sheet, the columns and rows back to its place; and the
+        changes that are left for the next sheet.
+    """
+    width = max(SHEET_SIDE, max(columns.stop - columns.start for _, (_, columns) in places))
+    sheet = np.zeros((max(SHEET_SIDE, len(labels)), width), np.int32)
+    moves: dict[int, NDArray[np.int64]] = {}
+    row = column = below = 0
+    for done, (number, place) in enumerate(places):
+        region = labels[place]
+        high, wide = region.shape
+        if column + wide > width:
+            row, column = below, 0
+        if row + high > len(sheet):
+            return sheet[:below], moves, places[done:]
+        sheet[row : row + high, column : column + wide][region == number] = number
+        moves[number] = np.array([place[1].start - column, place[0].start - row])
+        below, column = max(below, row + high), column + wide
+    return sheet[:below], moves, []
+
+
+def _polygon(
+    rings: Sequence[Sequence[tuple[float, float]]], move: NDArray[np.int64]
+) -> BaseGeometry:
     """A polygon from its outer ring and its holes; faster than shapely's own constructor."""
-    shell, *holes = (shapely.linearrings(np.array(ring)) for ring in rings)
+    shell, *holes = (shapely.linearrings(np.array(ring) + move) for ring in rings)
     return shapely.polygons(shell, holes or None)

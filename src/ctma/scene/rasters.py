@@ -25,7 +25,7 @@ from ctma.scene.servers import OF_SERVERS, is_remote, read_patiently
 PROJ_VARIABLES = ("PROJ_DATA", "PROJ_LIB")
 """Environment variables that name the data of PROJ."""
 
-CACHE_BYTES = 32 * 2**20
+CACHE_BYTES = 160 * 2**20
 """Size of GDAL's cache, in bytes, for the blocks that neighbouring windows share."""
 
 
