@@ -1,6 +1,6 @@
 """What each command costs before it works: processor seconds and peak memory.
 
-    python benchmarks/startup.py [--against SRC]
+    python benchmarks/startup.py [--against SRC] [--only TEXT]
 
 Every command is a process of its own, run several times; the least is printed, as nothing else
 in a process makes it faster. ``--against`` is the folder ``src`` of another checkout, whose
@@ -92,6 +92,7 @@ def least(name, sources, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--against", type=Path, help="The folder src of another checkout.")
+    parser.add_argument("--only", default="", help="Commands whose names hold this text.")
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.prepare:
@@ -101,7 +102,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         # In a process of its own: what this one has in memory would count for those it starts.
         subprocess.run([sys.executable, __file__, "--prepare", folder], check=True)
-        for name in COMMANDS:
+        for name in (name for name in COMMANDS if options.only in name):
             texts = [
                 "-" if one is None else f"{one[0]:.2f} s, {one[1]:.2f} GB"
                 for one in least(name, sources, folder)

@@ -17,7 +17,6 @@ from pathlib import Path
 from statistics import median
 
 import rasterio
-from scenes import georeferenced, mosaic
 
 HERE = Path(__file__).parents[1] / "src"
 
@@ -36,6 +35,15 @@ def run(source, pair, output, options):
     return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e6
 
 
+def prepare(options):
+    """Writes the scene of both dates."""
+    from scenes import georeferenced, mosaic
+
+    *images, _ = mosaic(options)
+    for number, image in enumerate(images):
+        georeferenced(options.prepare / f"{number}.tif", image)
+
+
 def agreement(first, second):
     """The share of pixels on which two maps agree, in percent."""
     masks = []
@@ -51,13 +59,20 @@ def main():
     parser.add_argument("--against", type=Path, help="The folder src of another checkout.")
     parser.add_argument("--across", type=int, default=4, help="N x N scenes make one.")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     options, further = parser.parse_known_args()
+    if options.prepare:
+        prepare(options)
+        return
     checkouts = {"this": HERE} | ({"other": options.against} if options.against else {})
     found = {name: [] for name in checkouts}
     with tempfile.TemporaryDirectory() as folder:
-        *images, _ = mosaic(options)
-        pair = [georeferenced(Path(folder) / f"{n}.tif", one) for n, one in enumerate(images)]
-        side = len(images[0])
+        # In a process of its own: what this one has in memory would count for those it starts.
+        prepared = [sys.executable, *sys.argv, "--prepare", folder]
+        subprocess.run(prepared, check=True)
+        pair = [Path(folder) / f"{number}.tif" for number in (0, 1)]
+        with rasterio.open(pair[0]) as raster:
+            side = raster.width
         for turn in range(options.turns + 1):
             for name, source in checkouts.items():
                 measured = run(source, pair, Path(folder) / f"{name}-{turn}", further)

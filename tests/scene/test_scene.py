@@ -60,13 +60,16 @@ def pair(tmp_path):
     size=st.integers(64, 600),
     margin=st.integers(0, 20),
     ramp=st.integers(0, 20),
+    stride=st.sampled_from([1, 8, 16, 32]),
 )
-@settings(max_examples=150, deadline=None)
-def test_weights_sum_to_one_and_never_use_a_margin(length, size, margin, ramp):
+@settings(max_examples=300, deadline=None)
+def test_weights_sum_to_one_and_never_use_a_margin(length, size, margin, ramp, stride):
     tiling = Tiling(size=size, margin=margin, ramp=ramp)
-    found = axis(length, tiling)
-    assert found.side <= 1.5 * size + 8
+    found = axis(length, tiling, stride)
+    assert found.side <= 1.5 * size + 2 * stride
     assert found.origins[0] == 0
+    assert not any(origin % stride for origin in found.origins[:-1])
+    assert sorted({*found.origins}) == found.origins
     assert found.origins[-1] + found.side == length
     total = np.zeros(length)
     for origin, weights in zip(found.origins, found.weights, strict=True):

@@ -71,7 +71,7 @@ class Axis:
 
 
 def axis(length: int, tiling: Tiling, stride: int = 8) -> Axis:
-    """Windows that cover ``length`` pixels, evenly spread.
+    """Windows that cover ``length`` pixels.
 
     The number of windows is the rounded number of windows of the tiling's size with the least
     overlap. The side of the windows follows from this number. In a scene of one or two windows,
@@ -80,16 +80,19 @@ def axis(length: int, tiling: Tiling, stride: int = 8) -> Axis:
     Args:
         length: Pixels of the scene in this direction.
         tiling: How windows lie.
-        stride: The side is a multiple of ``stride``, where the scene is that large.
+        stride: Windows begin at multiples of ``stride``, but for the last: a network sees ground
+            that is moved by less than its stride a little otherwise, which would show where
+            windows meet. The side is a multiple of ``stride``, where the scene is that large.
 
     Returns:
         Windows with weights: zero in the margin, rising over the ramp, and divided by
         their sum, so that the product of two axes sums to one over the scene.
     """
     overlap = tiling.size - tiling.stride
-    count = max(1, round((length - overlap) / tiling.stride))
-    side = min(length, _round_up(-(-(length - overlap) // count) + overlap, stride))
-    origins = [round(number * (length - side) / max(count - 1, 1)) for number in range(count)]
+    fewest = max(1, round((length - overlap) / tiling.stride))
+    step = _round_up(max(1, -(-(length - overlap) // fewest)), stride)
+    side = min(length, _round_up(step + overlap, stride))
+    origins = [*range(0, length - side, step), length - side]
     weights = np.stack([_weights(origin, side, length, tiling) for origin in origins])
     total = np.zeros(length)
     for origin, weight in zip(origins, weights, strict=True):
