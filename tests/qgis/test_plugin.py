@@ -160,7 +160,7 @@ application.exitQgis()
 @pytest.mark.long
 def test_a_cancelled_run_ends_cleanly_and_goes_on(tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
-        write_raster(tmp_path / f"{name}.tif", smooth(seed, 1500, 1500))
+        write_raster(tmp_path / f"{name}.tif", smooth(seed, 2300, 2300))
     stopped, gone_on = run_script(
         tmp_path, INSIDE, tmp_path / "a.tif", tmp_path / "b.tif", tmp_path / "OUT"
     )
