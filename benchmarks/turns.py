@@ -8,7 +8,6 @@ counted: it fills the cache. Printed are the medians, their ratios, and whether 
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,22 +16,16 @@ from pathlib import Path
 from statistics import median
 
 import rasterio
-
-HERE = Path(__file__).parents[1] / "src"
+from startup import HERE, cost
 
 
 def run(source, pair, output, options):
     """Seconds, processor seconds and peak memory in GB of one map."""
-    command = [sys.executable, "-m", "ctma", "predict", *map(str, pair), "-o", str(output)]
-    environment = os.environ | {"PYTHONPATH": str(source)}
     start = time.monotonic()
-    process = subprocess.Popen(
-        [*command, *options], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - start
-    assert status == 0, command
-    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e6
+    command = ["-m", "ctma", "predict", *map(str, pair), "-o", str(output), *options]
+    code, used, peak = cost(command, source, output.parent)
+    assert code == 0, command
+    return time.monotonic() - start, used, peak
 
 
 def prepare(options):

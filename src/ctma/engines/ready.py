@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 from ctma.engines.graph import GraphEngine
 from ctma.engines.openvino import Known, OpenVino
@@ -13,18 +14,22 @@ class ReadyOpenVino(OpenVino):
 
     Args:
         known: What an earlier start found out.
-        with_torch: Makes the same engine with torch.
+        load: Makes the same engine with torch.
     """
 
-    def __init__(self, known: Known, with_torch: Callable[[], GraphEngine]):
+    def __init__(self, known: Known, load: Callable[[], GraphEngine]):
         self._known = known
-        self._with_torch = with_torch
+        self._load = load
         self.precision = known.precision
         self.cache = True
         self.streams = None
         self._graphs = {}
         self._keys = dict(known.keys)
         self._forget_sessions()
+
+    @cached_property
+    def _with_torch(self) -> GraphEngine:
+        return self._load()
 
     @property
     def stride(self) -> int:
@@ -34,12 +39,12 @@ class ReadyOpenVino(OpenVino):
     def key(self, form: str) -> str:
         """The cache key of a form's graph."""
         if form not in self._keys:
-            self._keys[form] = self._with_torch().key(form)
+            self._keys[form] = self._with_torch.key(form)
         return self._keys[form]
 
     def make(self, form: str) -> bytes:
         """Makes the graph of a form."""
-        return self._with_torch().make(form)
+        return self._with_torch.make(form)
 
     def describe(self) -> dict[str, str]:
         """All facts that the bits of the outputs depend on."""

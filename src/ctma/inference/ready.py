@@ -8,10 +8,9 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pydantic
 
@@ -49,7 +48,7 @@ class Start(pydantic.BaseModel):
         minimum_size: The smallest height and width that the network takes.
         fingerprint: The fingerprint of the network.
         why: Reason for the choice of the engine.
-        engine: What the engine has to know, as ``Known`` names it.
+        engine: What OpenVINO has to know; ``None`` for an exported model.
     """
 
     usage: Usage
@@ -57,10 +56,7 @@ class Start(pydantic.BaseModel):
     minimum_size: int
     fingerprint: str
     why: str
-    engine: dict[str, Any] = {}
-
-
-_KNOWN = pydantic.TypeAdapter(Known)
+    engine: Known | None = None
 
 
 class Ready(BasePredictor):
@@ -117,26 +113,6 @@ class Ready(BasePredictor):
         yield SessionLook(engine, self.usage, *sizes, enlargement, self.running.tta, streams or 1)
 
 
-def ready_exported(checkpoint: str | Path, running: Running) -> Ready | None:
-    """A predictor of an exported model; ``None`` for a checkpoint, or where more was asked for.
-
-    Raises:
-        CheckpointError: If the file is missing or damaged, or the model has another signature.
-    """
-    path = find_checkpoint(checkpoint)
-    if not is_exported(path) or {running.engine, running.precision, running.device} != {"auto"}:
-        return None
-    model = read_exported(path)
-    start = Start(
-        usage=model.usage,
-        stride=model.description.stride,
-        minimum_size=model.description.minimum_size,
-        fingerprint=model.fingerprint,
-        why=model.why,
-    )
-    return Ready(start, Exported(model), running, path)
-
-
 def any_predictor(model: Model | BasePredictor) -> BasePredictor:
     """A predictor of a model of any kind; loads torch only where there is no predictor yet.
 
@@ -170,10 +146,10 @@ def find_ready(checkpoint: str | Path, running: Running) -> Ready | None:
         return None
     try:
         start = Start.model_validate_json(content)
-        known = _KNOWN.validate_python(start.engine)
     except ValueError:
         return None
-    if not all(cache.holds(one) for one in known.keys.values()):
+    known = start.engine
+    if known is None or not all(cache.holds(one) for one in known.keys.values()):
         return None
     engine = ReadyOpenVino(known, partial(_find_engine, path, running))
     return Ready(start, engine, running, path)
@@ -209,7 +185,7 @@ def keep_ready(predictor: BasePredictor, running: Running) -> None:
         minimum_size=engine.network.minimum_size,
         fingerprint=predictor.fingerprint,
         why=predictor.why,
-        engine=asdict(engine.known()),
+        engine=engine.known(),
     )
     if key := _key(source, running):
         cache.write(key, start.model_dump_json().encode())

@@ -121,12 +121,12 @@ class Tracer:
 
     def _merge(self, top: NDArray[np.int32], changes: dict[int, Change]) -> dict[int, int]:
         """Joins this strip's changes with the open changes above; returns the new numbers."""
+        from scipy.cluster.hierarchy import DisjointSet  # takes a third of a second to load
+
         offset = max(self.open, default=0)
         everything = self.open | {offset + label: change for label, change in changes.items()}
         touching = (self.above > 0) & (top > 0)
         pairs = np.unique(np.stack([self.above[touching], top[touching]]), axis=1)
-        from scipy.cluster.hierarchy import DisjointSet  # takes a third of a second to load
-
         groups = DisjointSet(everything)
         leader = {number: number for number in everything}
         for upper, label in pairs.T.tolist():
