@@ -17,6 +17,7 @@ from PIL import Image
 from ctma.data.augmentation import augmentation
 from ctma.data.dataset import Draw, PairDataset
 from ctma.data.images import read_image, read_label
+from ctma.data.pairs import Coding
 from ctma.data.readers import find_pairs
 from ctma.data.synthetic import synthetic_pair
 
@@ -60,7 +61,7 @@ def main():
         decoding = rate(decode, pairs)
         print(f"decoding alone        {decoding:6.0f} pairs/s a core")
         for name in ("paper", "strong"):
-            dataset = PairDataset(pairs, 255, 256, augmentation(name))
+            dataset = PairDataset(pairs, Coding(), 256, augmentation(name))
             draws = [Draw(index, index) for index in range(len(pairs))]
             found = rate(dataset.__getitem__, draws)
             print(

@@ -25,7 +25,7 @@ from ctma import (
 )
 from ctma.adaptation.holdout import Cells, Counts, distance, part_tiles
 from ctma.data.doctor import check as examine
-from ctma.data.pairs import read_change
+from ctma.data.pairs import Coding, read_change
 from ctma.data.rasters import read_date
 from ctma.data.readers import find_pairs
 from ctma.errors import CtmaError, SettingError
@@ -83,7 +83,7 @@ def put_together(data, splits=("train", "val"), size=SIDE):
     times = np.zeros((size, size), int)
     for split in splits:
         for pair in find_pairs(data, split) if (data / split).is_dir() else []:
-            change = read_change(pair.change, 1)
+            change = read_change(pair.change, Coding(1))
             with rasterio.open(pair.change) as raster:
                 left, top = (
                     round((raster.transform.c - 500_000) * 2),

@@ -18,6 +18,7 @@ from ctma.data.augmentation import (
     shift,
 )
 from ctma.data.dataset import Draw, PairDataset, ShareSampler, TrainingSampler
+from ctma.data.pairs import Coding
 from ctma.data.readers import find_pairs
 from ctma.training.loaders import SINGLE_DATES
 from support.images import LABEL, random_image, write_pair, write_split
@@ -139,7 +140,7 @@ def test_shift_moves_whole_pixels_and_fills_with_zeros(down, right):
 
 
 def test_a_drawn_sample_is_a_function_of_its_seed(tiny_data):
-    dataset = PairDataset(find_pairs(tiny_data, "train"), 255, 64, paper)
+    dataset = PairDataset(find_pairs(tiny_data, "train"), Coding(), 64, paper)
     first, again = dataset[Draw(2, 99)], dataset[Draw(2, 99)]
     np.testing.assert_array_equal(first.before, again.before)
     assert any(not np.array_equal(first.before, dataset[Draw(2, s)].before) for s in range(5))
@@ -150,7 +151,7 @@ def test_changed_pixels_of_another_pair_are_laid_over_both_dates(tmp_path):
     donor = LABEL[::-1]
     write_pair(tmp_path / "train", "b", random_image(7), random_image(8), donor)
     pairs = find_pairs(tmp_path, "train")
-    plain, mixed = (PairDataset(pairs, 255, 64, paste=odds) for odds in (0, 1))
+    plain, mixed = (PairDataset(pairs, Coding(), 64, paste=odds) for odds in (0, 1))
     own = plain[Draw(0, 1)]
     seen = set()
     for seed in range(20):
@@ -253,7 +254,7 @@ def test_two_single_dates_make_a_pair_whose_change_is_what_one_of_them_has(tmp_p
             (tmp_path / folder).mkdir(exist_ok=True)
             Image.fromarray(image).save(tmp_path / folder / f"{number}.png")
     pairs = find_pairs(tmp_path, "all", folders=SINGLE_DATES)
-    dataset = PairDataset(pairs, 255, 64, single=True)
+    dataset = PairDataset(pairs, Coding(), 64, single=True)
     drawn = [dataset[Draw(0, seed)] for seed in range(12)]
     columns = {tuple(np.flatnonzero(batch.change[0, 0].numpy()).tolist()) for batch in drawn}
     assert columns == {(), (*range(20), *range(30, 50))}

@@ -5,10 +5,12 @@ import pytest
 from PIL import Image
 
 from ctma.data.images import read_image
+from ctma.data.pairs import find_coding, read_sample
 from ctma.data.preparation import prepare_levir_cd, prepare_whu_cd
 from ctma.data.readers import find_pairs
 from ctma.data.synthetic import synthetic_pair
 from ctma.errors import DataError, OutputError
+from ctma.types import IGNORED
 from support.images import random_image, write_pair, write_split
 
 
@@ -32,6 +34,21 @@ def test_levir_cd_is_cut_as_published(raw_levir, tmp_path):
     assert len(find_pairs(tmp_path / "cut", "test")) == 4
     with pytest.raises(OutputError, match="exists already"):
         prepare_levir_cd(raw_levir, tmp_path / "cut")
+
+
+def test_pixels_without_a_label_stay_without_a_label(tmp_path):
+    for split in ("train", "val", "test"):
+        label = np.zeros((256, 512), np.uint8)
+        label[:100, 100:200] = 1
+        label[200:, 200:] = 255 if split == "val" else 0
+        write_pair(tmp_path / "raw" / split, "a", *(np.ones((256, 512, 3), np.uint8),) * 2, label)
+    prepare_levir_cd(tmp_path / "raw", tmp_path / "cut")
+    pairs = find_pairs(tmp_path / "cut", "val")
+    assert [pair.change.suffix for pair in pairs] == [".tif", ".tif"]
+    changes = [read_sample(pair, find_coding(pairs))[2] for pair in pairs]
+    expected = np.where(label == 1, 1, 0)
+    expected[200:, 200:] = IGNORED
+    np.testing.assert_array_equal(np.hstack(changes), expected)
 
 
 def test_scenes_that_cannot_be_cut_are_refused(tmp_path):

@@ -11,7 +11,7 @@ from ctma import ChangeLogits, ChangeNetwork, create_model, evaluate, load_recip
 from ctma.data.augmentation import AUGMENTATIONS, augmentation, put_together
 from ctma.data.dataset import PairDataset
 from ctma.data.doctor import check as examine
-from ctma.data.pairs import find_label_scale
+from ctma.data.pairs import Coding, find_coding
 from ctma.data.rasters import settle_usage
 from ctma.data.readers import find_pairs
 from ctma.errors import CtmaError, ImageError
@@ -77,8 +77,8 @@ class Infrared(ChangeNetwork):
 def test_the_nodata_value_of_a_label_is_no_label(tmp_path):
     label = half_ignored(tmp_path)
     pairs = find_pairs(tmp_path, "all")
-    assert find_label_scale(pairs) == 1
-    change = PairDataset(pairs, 1)[0].change[0].numpy()
+    assert find_coding(pairs) == Coding(1)
+    change = PairDataset(pairs, Coding(1))[0].change[0].numpy()
     np.testing.assert_array_equal(change, label)
     assert {*np.unique(change)} == {0, 1, IGNORED}
 
@@ -87,7 +87,7 @@ def test_the_nodata_value_of_a_label_is_no_label(tmp_path):
 def test_a_nodata_value_of_no_change_or_of_change_is_a_label(tmp_path, nodata):
     half_ignored(tmp_path)
     write_label(tmp_path / "label/a.tif", LABEL // 255, nodata=nodata)
-    change = PairDataset(find_pairs(tmp_path, "all"), 1)[0].change[0].numpy()
+    change = PairDataset(find_pairs(tmp_path, "all"), Coding(1))[0].change[0].numpy()
     np.testing.assert_array_equal(change, LABEL // 255)
 
 
@@ -134,7 +134,7 @@ def test_ranges_are_for_other_types_than_8_bits(tmp_path):
     network.usage = network.usage.replace(ranges=(ranges, ranges))
     plan = predict_scene(pairs[0].before, pairs[0].after, network, tmp_path / "out").plan
     assert plan.before.scaling.high == (255.0,) * 4
-    change = PairDataset(pairs, 1, usage=network.usage)[0]
+    change = PairDataset(pairs, Coding(1), usage=network.usage)[0]
     with rasterio.open(pairs[0].before) as raster:
         np.testing.assert_array_equal(change.before.numpy(), raster.read([3, 2, 1, 4]))
 
@@ -155,7 +155,7 @@ def test_bands_are_found_by_name_and_scaled_by_the_data_set(tmp_path):
     pairs = find_pairs(write_data(tmp_path), "train")
     usage = settle_usage(Usage(bands=("nir", "red")), pairs)
     assert usage.ranges is not None
-    sample = PairDataset(pairs, 1, usage=usage)[0]
+    sample = PairDataset(pairs, Coding(1), usage=usage)[0]
     with rasterio.open(pairs[0].before) as raster:
         stored = raster.read([4, 3]).astype(float)
     for band, (low, high) in enumerate(usage.ranges[0]):
@@ -166,7 +166,7 @@ def test_bands_are_found_by_name_and_scaled_by_the_data_set(tmp_path):
 def test_missing_bands_and_unequal_bands_are_told(tmp_path):
     pairs = find_pairs(write_data(tmp_path), "train")
     with pytest.raises(ImageError, match=r"has the bands blue, green, red, nir, .* takes swir"):
-        PairDataset(pairs, 1, usage=Usage(bands=("swir",)))[0]
+        PairDataset(pairs, Coding(1), usage=Usage(bands=("swir",)))[0]
     write_bands(tmp_path / "val", "val0", 3, bands=("a", "b"))
     with rasterio.open(tmp_path / "train/B/train1.tif", "r+") as raster:
         raster.descriptions = ("x", "green", "red", "nir")

@@ -12,9 +12,10 @@ from PIL import Image
 from ctma.data.dataset import PairDataset
 from ctma.data.doctor import check as examine
 from ctma.data.images import read_image
-from ctma.data.pairs import find_label_scale, read_sample
+from ctma.data.pairs import Coding, find_coding, read_sample
 from ctma.data.readers import find_pairs
 from ctma.errors import DataError, ImageError
+from ctma.types import IGNORED
 from support.commands import refused
 from support.images import LABEL, random_image, write_pair, write_split
 from support.scenes import smooth
@@ -28,7 +29,7 @@ def test_svcd_is_read_in_all_three_subsets(tmp_path, subset):
         suffix = "bmp" if kind == "OUT" and "with_shift" in subset else "jpg"
         Image.fromarray(image).save(folder / f"00001.{suffix}")
     (pair,) = find_pairs(tmp_path / subset, "train")
-    change = PairDataset([pair], 255).read(0)[2]
+    change = PairDataset([pair], Coding(255)).read(0)[2]
     assert (change == (LABEL > 127)).mean() > 0.99
 
 
@@ -88,8 +89,8 @@ def test_labels_in_0_1_and_0_255_mean_the_same(tmp_path, scale):
     write_pair(tmp_path, "blank", random_image(1), random_image(2), LABEL * 0)
     write_pair(tmp_path, "change", random_image(1), random_image(2), LABEL // 255 * scale)
     pairs = find_pairs(tmp_path, "all")
-    assert find_label_scale(pairs) == scale
-    change = PairDataset(pairs, scale)[1].change
+    assert find_coding(pairs) == Coding(scale)
+    change = PairDataset(pairs, Coding(scale))[1].change
     np.testing.assert_array_equal(change[0].numpy(), LABEL // 255)
 
 
@@ -100,8 +101,8 @@ def test_palette_labels_mean_their_indices(tmp_path):
     label.putpalette([0, 0, 0, 3, 200, 7])
     label.save(tmp_path / "label/a.png")
     pairs = find_pairs(tmp_path, "all")
-    assert find_label_scale(pairs) == 1
-    np.testing.assert_array_equal(PairDataset(pairs, 1)[0].change[0], LABEL // 255)
+    assert find_coding(pairs) == Coding(1)
+    np.testing.assert_array_equal(PairDataset(pairs, Coding(1))[0].change[0], LABEL // 255)
 
 
 @pytest.mark.parametrize("value", [2, 6, 128, 249])
@@ -109,7 +110,7 @@ def test_labels_of_other_values_are_refused_not_read_as_stillness(tmp_path, valu
     write_pair(tmp_path, "a", random_image(1), random_image(2), LABEL // 255 * np.uint8(value))
     pairs = find_pairs(tmp_path, "all")
     with pytest.raises(DataError, match=rf"values? (up to )?{value}, expected 0 and 255"):
-        PairDataset(pairs, find_label_scale(pairs))[0]
+        PairDataset(pairs, find_coding(pairs))[0]
 
 
 def test_values_near_the_ends_and_the_greys_of_a_jpeg_count_as_the_nearer(tmp_path):
@@ -120,11 +121,11 @@ def test_values_near_the_ends_and_the_greys_of_a_jpeg_count_as_the_nearer(tmp_pa
     (tmp_path / "label/b.png").unlink()
     Image.fromarray(LABEL).save(tmp_path / "label/b.jpg", quality=30)
     pairs = find_pairs(tmp_path, "all")
-    assert find_label_scale(pairs) == 255
+    assert find_coding(pairs) == Coding(255)
     expected = LABEL // 255
     expected[0, 1] = 1
-    np.testing.assert_array_equal(PairDataset(pairs, 255)[0].change[0], expected)
-    assert (PairDataset(pairs, 255)[1].change[0].numpy() == LABEL // 255).mean() > 0.98
+    np.testing.assert_array_equal(PairDataset(pairs, Coding(255))[0].change[0], expected)
+    assert (PairDataset(pairs, Coding(255))[1].change[0].numpy() == LABEL // 255).mean() > 0.98
 
 
 def save_palette(path, colours):
@@ -157,7 +158,7 @@ def test_labels_that_could_be_meant_otherwise_are_refused(tmp_path, save, expect
     save(tmp_path / "label/a.png")
     (pair,) = find_pairs(tmp_path, "all")
     with pytest.raises((DataError, ImageError), match=expected):
-        PairDataset([pair], 255)[0]
+        PairDataset([pair], Coding(255))[0]
 
 
 def test_missing_partners_and_splits_are_named(tmp_path):
@@ -208,7 +209,7 @@ def test_bad_images_are_named(tmp_path):
 def test_unequal_sizes_are_refused(tmp_path):
     write_pair(tmp_path, "pair", random_image(1), random_image(2, size=72), LABEL)
     with pytest.raises(ImageError, match=r"B/pair\.png: 72 x 72, but .* is 64 x 64"):
-        PairDataset(find_pairs(tmp_path, "all"), 255)[0]
+        PairDataset(find_pairs(tmp_path, "all"), Coding())[0]
 
 
 @pytest.mark.parametrize(
@@ -335,7 +336,7 @@ def test_a_palette_that_is_inverted_is_refused_whatever_its_values(tmp_path):
     label.putpalette([value for index in range(256) for value in [255 - index] * 3])
     label.save(tmp_path / "label/a.png")
     with pytest.raises(ImageError, match="palette label whose 0 is brighter than its 255"):
-        PairDataset(find_pairs(tmp_path, "all"), 255)[0]
+        PairDataset(find_pairs(tmp_path, "all"), Coding())[0]
 
 
 def test_a_bare_codestream_of_16_bits_is_refused(tmp_path):
@@ -355,16 +356,45 @@ def test_hidden_folders_are_no_data(tmp_path):
     assert [pair.name for pair in find_pairs(tmp_path, "train")] == ["a"]
 
 
-@pytest.mark.parametrize("ignored", [254, 255])
-def test_labels_of_0_and_1_with_a_value_to_ignore_are_not_taken_for_change(tmp_path, ignored):
+def write_label_with_ignored_rows(tmp_path, ignored, names):
     label = LABEL // 255
     label[:4] = ignored
-    write_split(tmp_path / "val", ["a"])
-    Image.fromarray(label).save(tmp_path / "val/label/a.png")
+    write_split(tmp_path / "val", names)
+    Image.fromarray(label).save(tmp_path / f"val/label/{names[-1]}.png")
+    return label
+
+
+def test_255_beside_0_and_1_is_no_label_in_the_whole_data_set(tmp_path):
+    stored = write_label_with_ignored_rows(tmp_path, 255, ["a", "b", "c"])
+    Image.fromarray(LABEL // 255).save(tmp_path / "val/label/a.png")
+    Image.fromarray(stored // 255 * np.uint8(255)).save(tmp_path / "val/label/b.png")
     pairs = find_pairs(tmp_path, "val")
-    with pytest.raises(DataError, match=f"values 0, 1 and {ignored}; .* change or no label"):
-        read_sample(pairs[0], find_label_scale(pairs))
+    coding = find_coding(pairs)
+    assert str(coding) == "0/1, 255 for no label"
+    expected = np.where(stored == 255, IGNORED, stored)
+    np.testing.assert_array_equal(read_sample(pairs[2], coding)[2], expected)
+    assert np.unique(read_sample(pairs[1], coding)[2]).tolist() == [0, IGNORED]
+    diagnosis = examine(tmp_path)
+    assert (diagnosis.label_scale, diagnosis.label_ignored) == (1, 255)
+    assert diagnosis.ignored_share["val"] == pytest.approx(2 / 3 * 4 / len(LABEL))
+    assert not [finding for finding in diagnosis.findings if finding.kind == "label values"]
+
+
+def test_another_value_beside_0_and_1_is_refused(tmp_path):
+    write_label_with_ignored_rows(tmp_path, 254, ["a"])
+    pairs = find_pairs(tmp_path, "val")
+    with pytest.raises(DataError, match=r"values 0, 1 and 254; .* change or no label"):
+        read_sample(pairs[0], find_coding(pairs))
     assert any("change or no label" in finding.what for finding in examine(tmp_path).findings)
+
+
+def test_a_label_of_0_255_among_labels_of_0_1_is_refused(tmp_path):
+    write_split(tmp_path / "val", ["a", "b"])
+    Image.fromarray(LABEL // 255).save(tmp_path / "val/label/a.png")
+    Image.fromarray(LABEL).save(tmp_path / "val/label/b.png")
+    pairs = find_pairs(tmp_path, "val")
+    with pytest.raises(DataError, match="label of value 255, expected 0 and 1"):
+        read_sample(pairs[1], find_coding(pairs))
 
 
 def test_a_png_with_turned_bits_is_refused(tmp_path):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ctma.data.augmentation import augmentation
 from ctma.data.dataset import Batch, Draw, PairDataset, collate, to_unit_range
-from ctma.data.pairs import Pair, Sample, find_label_scale
+from ctma.data.pairs import Pair, Sample, find_coding
 from ctma.devices import autocast
 from ctma.models.base import ChangeNetwork
 from ctma.models.layers import take_training_forms
@@ -93,7 +93,7 @@ class _Remembered(PairDataset):
     def __init__(self, source: Source, learning: Learning):
         super().__init__(
             source.pairs,
-            find_label_scale(source.pairs),
+            find_coding(source.pairs),
             crop_size=learning.crop,
             augment=augmentation(learning.augmentation, ("still", "swap")),
             zoom=(ZOOM[0] / source.enlargement, ZOOM[1] / source.enlargement),

@@ -13,7 +13,7 @@ from ctma.adaptation.learning import Source
 from ctma.adaptation.scores import Seen, look
 from ctma.checkpoints.store import load_model
 from ctma.data.footprints import Footprint, read_footprints
-from ctma.data.pairs import Pair, find_label_scale, read_change
+from ctma.data.pairs import Pair, find_coding, read_change
 from ctma.data.rasters import settle_usage
 from ctma.data.readers import data_fingerprint, find_data_name, find_pairs
 from ctma.devices import find_device, find_precision
@@ -178,8 +178,8 @@ def _measure(footprint: Footprint) -> float | None:
 
 def _count_changes(pairs: Sequence[Pair]) -> tuple[int, int, int]:
     """Number of changes, of changed pixels, and of pixels with a label."""
-    scale = find_label_scale(pairs)
-    labels = (read_change(pair.change, scale) for pair in pairs if pair.change is not None)
+    coding = find_coding(pairs)
+    labels = (read_change(pair.change, coding) for pair in pairs if pair.change is not None)
     counts = [
         (int(ndimage.label(label == 1)[1]), int((label == 1).sum()), int((label <= 1).sum()))
         for label in labels

@@ -24,7 +24,7 @@ from ctma.benchmark.record import RECORDS, code_fingerprint, describe_machine, o
 from ctma.checkpoints.header import read_header
 from ctma.checkpoints.store import load_model
 from ctma.data.images import save_image
-from ctma.data.pairs import Pair, find_label_scale, read_change
+from ctma.data.pairs import Pair, find_coding, read_change
 from ctma.devices import autocast, find_device
 from ctma.errors import CtmaError, SettingError, one_line
 from ctma.evaluation.records import ScoreRecord
@@ -174,11 +174,11 @@ def measure(plan: BenchmarkPlan, network: str, device: str) -> dict[str, Any]:
 
 def most_changed(pairs: list[Pair]) -> list[Pair]:
     """The pairs with the most change, the most changed pair first."""
-    scale = find_label_scale(pairs)
+    coding = find_coding(pairs)
 
     def changed(pair: Pair) -> int:
         assert pair.change is not None
-        return int((read_change(pair.change, scale) == 1).sum())
+        return int((read_change(pair.change, coding) == 1).sum())
 
     return sorted(pairs, key=changed, reverse=True)[:SHOWN]
 

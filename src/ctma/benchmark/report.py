@@ -28,7 +28,7 @@ from ctma.benchmark.record import (
 )
 from ctma.benchmark.table import OBJECTS, SCORES, Row, Spread, make_rows, scene_of
 from ctma.data.images import read_label
-from ctma.data.pairs import find_label_scale, read_sample
+from ctma.data.pairs import find_coding, read_sample
 from ctma.data.readers import data_fingerprint
 from ctma.errors import DataError, warn
 from ctma.figures.curves import save_precision_recall
@@ -226,13 +226,13 @@ def _draw_masks(
     if data_fingerprint(pairs) != record.data:
         warn("no pictures of masks: the data are not as they were")
         return []
-    scale = find_label_scale(pairs)
+    coding = find_coding(pairs)
     shown = most_changed(pairs)
     names = [pair.name for pair in shown]
     # One line per network: with many networks, one line per pair would be too wide to read.
     lines: dict[str, dict[str, Any]] = {"before": {}, "after": {}, "label": {}}
     for pair in shown:
-        tiles = zip(lines, read_sample(pair, scale), strict=True)
+        tiles = zip(lines, read_sample(pair, coding), strict=True)
         for kind, tile in tiles:
             lines[kind][pair.name] = tile == 1 if kind == "label" else tile
     for row in rows:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ctma.data.augmentation import Augmentation, paste, put_together, random_crop
-from ctma.data.pairs import Pair, Sample, read_sample, size_text
+from ctma.data.pairs import Coding, Pair, Sample, read_sample, size_text
 from ctma.data.rasters import read_date
 from ctma.errors import DataError, ImageError
 from ctma.models.usage import Usage
@@ -56,7 +56,7 @@ class PairDataset(Dataset[Any]):
 
     Args:
         pairs: Labelled pairs.
-        label_scale: The stored value of change, 1 or 255; see ``find_label_scale``.
+        coding: The stored values of the labels; see ``find_coding``.
         crop_size: Side of a random crop in pixels; ``None`` for whole images.
         augment: Augmentation of a drawn sample after cropping; ``None`` for no augmentation.
         zoom: Range of the side of the square that is resized to a crop, in crop sizes.
@@ -69,7 +69,7 @@ class PairDataset(Dataset[Any]):
     def __init__(
         self,
         pairs: Sequence[Pair],
-        label_scale: int,
+        coding: Coding,
         crop_size: int | None = None,
         augment: Augmentation | None = None,
         zoom: tuple[float, float] = (1.0, 1.0),
@@ -79,7 +79,7 @@ class PairDataset(Dataset[Any]):
         usage: Usage = PLAIN,
     ):
         self.pairs = pairs
-        self.label_scale = label_scale
+        self.coding = coding
         self.crop_size = crop_size
         self.augment = augment
         self.zoom = zoom
@@ -91,7 +91,7 @@ class PairDataset(Dataset[Any]):
     @property
     def note(self) -> str:
         """A text with the number of pairs and the stored values of their labels."""
-        return f"{counted(len(self.pairs), 'pair')}, labels stored as 0/{self.label_scale}"
+        return f"{counted(len(self.pairs), 'pair')}, labels stored as {self.coding}"
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -125,7 +125,7 @@ class PairDataset(Dataset[Any]):
         Raises:
             ImageError: If the pair is too small for cropping.
         """
-        sample = read_sample(self.pairs[index], self.label_scale, self._read_date)
+        sample = read_sample(self.pairs[index], self.coding, self._read_date)
         if min(sample[2].shape) < MINIMUM_SIZE and self.crop_size is not None:
             raise ImageError(
                 f"{self.pairs[index].before}: {size_text(sample[0])}, training takes "

@@ -20,11 +20,11 @@ from ctma.data.layouts import Layout, Location
 from ctma.data.pairs import (
     FAINT,
     LOSSY,
+    Coding,
     Pair,
     binary_label,
     count_between,
-    find_label_scale,
-    known,
+    find_coding,
 )
 from ctma.data.rasters import read_any
 from ctma.data.readers import files_by_role, find_locations, own_splits
@@ -70,6 +70,8 @@ class Diagnosis:
     Attributes:
         pairs: Number of complete pairs in each split.
         label_scale: Stored value of change, 1 or 255, in the whole data set.
+        label_ignored: Stored value of pixels without a label, where all labels share one;
+            nodata values of GeoTIFFs count beside it.
         changed_share: Share of changed pixels among those with a label, in each split with
             readable labels.
         ignored_share: Share of pixels without a label in each of these splits.
@@ -80,10 +82,16 @@ class Diagnosis:
 
     pairs: dict[str, int] = field(default_factory=dict)
     label_scale: int = 255
+    label_ignored: int | None = None
     changed_share: dict[str, float] = field(default_factory=dict)
     ignored_share: dict[str, float] = field(default_factory=dict)
     between: int = 0
     findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def coding(self) -> Coding:
+        """The stored values of the labels in the whole data set."""
+        return Coding(self.label_scale, self.label_ignored)
 
     @property
     def errors(self) -> list[Finding]:
@@ -110,12 +118,11 @@ def check(
     diagnosis = Diagnosis()
     splits = _whole_pairs(Path(root), Layout(folders), diagnosis)
     everything = [(split, pair) for split, pairs in splits.items() for pair in pairs]
-    diagnosis.label_scale = find_label_scale([pair for _, pair in everything], tolerant=True)
+    coding = find_coding([pair for _, pair in everything], tolerant=True)
+    diagnosis.label_scale, diagnosis.label_ignored = coding.change, coding.ignored
     reports: list[_Report] = []
     with ThreadPoolExecutor() as pool:
-        for report in pool.map(
-            lambda item: _inspect(item[0], item[1], diagnosis.label_scale), everything
-        ):
+        for report in pool.map(lambda item: _inspect(item[0], item[1], coding), everything):
             reports.append(report)
             on_progress(len(reports), len(everything))
     for report in reports:
@@ -227,7 +234,7 @@ def _small_pairs(sizes: list[tuple[int, int]]) -> Iterator[Finding]:
         yield Finding("small pairs", "train", what)
 
 
-def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
+def _inspect(split: str, pair: Pair, coding: Coding) -> _Report:
     report = _Report(split, pair.name)
     if pair.change is None:
         report.add("missing partner", "no change")
@@ -248,7 +255,7 @@ def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
         return report
     (report.size,) = sizes
     report.bands = names[0]
-    _inspect_label(report, change, pair.change, label_scale)
+    _inspect_label(report, change, pair.change, coding)
     blank = [
         date
         for date, image in (("before", before), ("after", after))
@@ -265,16 +272,16 @@ def _inspect(split: str, pair: Pair, label_scale: int) -> _Report:
     return report
 
 
-def _inspect_label(report: _Report, change: NDArray[Any], path: Path, label_scale: int) -> None:
+def _inspect_label(report: _Report, change: NDArray[Any], path: Path, coding: Coding) -> None:
     ignored = read_ignored(path)
     try:
-        binary = binary_label(change, label_scale, path, ignored)
+        binary = binary_label(change, coding, path, ignored)
     except DataError as error:
         report.add("label values", str(error).removeprefix(f"{path}: "))
         return
     changed, labelled = int((binary == 1).sum()), int((binary != IGNORED).sum())
     report.counts = changed, labelled, binary.size
-    report.between = count_between(known(change, ignored), label_scale)
+    report.between = count_between(change[binary != IGNORED], coding.change)
     faded = int(((change > FAINT) & (binary == 0)).sum())
     if path.suffix.lower() in LOSSY and faded > changed:
         report.add(

@@ -105,18 +105,23 @@ def read_ignored(path: str | Path) -> int | None:
     return int(value) if 1 < value <= 255 and value.is_integer() else None
 
 
-def save_image(path: str | Path, pixels: NDArray[np.uint8], owner: str = "") -> None:
+def save_image(
+    path: str | Path, pixels: NDArray[np.uint8], owner: str = "", nodata: int | None = None
+) -> None:
     """Writes (H, W) or (H, W, 3) in the format of the path's suffix, whole or not at all.
 
     Args:
         path: The file to write.
         pixels: The image.
         owner: Only for a PNG: a text that names the image's source, for ``read_owner``.
+        nodata: Only for a TIFF: the value of pixels without a label, for ``read_ignored``.
     """
     options: dict[str, Any] = {}
     if owner:
         options["pnginfo"] = PngInfo()
         options["pnginfo"].add_text(_OWNER, owner)
+    if nodata is not None:
+        options["tiffinfo"] = {_TIFF_NODATA: str(nodata)}
     with whole_file(path) as part:
         Image.fromarray(pixels).save(part, **options)
 

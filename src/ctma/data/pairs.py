@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ NEAR = 5
 
 FAINT = 32
 """Brightest value of a JPEG label that was stored as 0/1; compression destroys such labels."""
+
+LOOKED_AT = 64
+"""Number of labels with change from which ctma learns how a data set stores labels."""
 
 Sample = tuple[Pixels, Pixels, Pixels]
 """Before and after, (H, W, C) each, and change, (H, W): 0, 1 or ``IGNORED``."""
@@ -47,6 +51,23 @@ class Pair:
     change: Path | None
 
 
+@dataclass(frozen=True)
+class Coding:
+    """The stored values of the labels of a data set.
+
+    Attributes:
+        change: The value of change, 1 or 255.
+        ignored: The value of pixels without a label, or ``None``.
+    """
+
+    change: int = 255
+    ignored: int | None = None
+
+    def __str__(self) -> str:
+        ignored = "" if self.ignored is None else f", {self.ignored} for no label"
+        return f"0/{self.change}{ignored}"
+
+
 def read_colours(path: Path, date: int) -> Pixels:
     """Reads an image of 8-bit colours, whatever its date; see ``read_image``."""
     del date
@@ -59,12 +80,12 @@ def pair_files(pairs: Iterable[Pair]) -> Iterator[Path]:
         yield from (path for path in (pair.before, pair.after, pair.change) if path is not None)
 
 
-def read_sample(pair: Pair, label_scale: int, read: ReadDate = read_colours) -> Sample:
+def read_sample(pair: Pair, coding: Coding, read: ReadDate = read_colours) -> Sample:
     """Reads both images and the label of a pair.
 
     Args:
         pair: A labelled pair.
-        label_scale: The stored value of change, 1 or 255; see ``find_label_scale``.
+        coding: The stored values of the labels; see ``find_coding``.
         read: Reads an image of one date.
 
     Raises:
@@ -74,7 +95,7 @@ def read_sample(pair: Pair, label_scale: int, read: ReadDate = read_colours) -> 
     before, after = read_pair(pair, read)
     if pair.change is None:
         raise DataError(f"{pair.before}: this pair has no label")
-    change = read_change(pair.change, label_scale)
+    change = read_change(pair.change, coding)
     if change.shape != before.shape[:2]:
         raise ImageError(
             f"{pair.change}: label of {size_text(change)}, its images are {size_text(before)}"
@@ -82,18 +103,18 @@ def read_sample(pair: Pair, label_scale: int, read: ReadDate = read_colours) -> 
     return before, after, change
 
 
-def read_change(path: Path, label_scale: int) -> Pixels:
+def read_change(path: Path, coding: Coding) -> Pixels:
     """Reads a label, (H, W): 0, 1 or ``IGNORED``.
 
     Args:
         path: File of the label. The nodata value of a GeoTIFF marks pixels without a label.
-        label_scale: The stored value of change, 1 or 255; see ``find_label_scale``.
+        coding: The stored values of the labels; see ``find_coding``.
 
     Raises:
         ImageError: If the file is unreadable.
         DataError: If the label holds other values.
     """
-    return binary_label(read_label(path), label_scale, path, read_ignored(path))
+    return binary_label(read_label(path), coding, path, read_ignored(path))
 
 
 def read_pair(pair: Pair, read: ReadDate = read_colours) -> tuple[Pixels, Pixels]:
@@ -115,31 +136,41 @@ def read_pair(pair: Pair, read: ReadDate = read_colours) -> tuple[Pixels, Pixels
     return before, after
 
 
-def find_label_scale(pairs: Sequence[Pair], *, tolerant: bool = False) -> int:
+def find_coding(pairs: Sequence[Pair], *, tolerant: bool = False) -> Coding:
     """Finds whether a data set stores labels as 0/1 or as 0/255.
 
-    The first label with any change decides. JPEG labels are always 0/255, because compression
-    destroys 0/1 labels.
+    The first label with any change decides. One exception: where one of the first ``LOOKED_AT``
+    such labels holds 0, 1 and 255 and nothing else, 1 is change and 255 is no label. JPEG labels
+    are always 0/255, because compression destroys 0/1 labels.
 
     Args:
         pairs: Pairs of one data set.
         tolerant: Skip unreadable labels.
 
     Returns:
-        1 or 255; 255 if no label contains change.
+        The coding; 0/255 if no label contains change.
     """
+    first: Coding | None = None
+    for values in islice(_label_values(pairs, tolerant), LOOKED_AT):
+        if values == {1, IGNORED}:
+            return Coding(1, IGNORED)
+        first = first or Coding(1 if values == {1} else 255)
+    return first or Coding()
+
+
+def _label_values(pairs: Sequence[Pair], tolerant: bool) -> Iterator[set[int]]:
+    """The values above 0 of each label that has some, JPEG labels aside."""
     for pair in pairs:
         if pair.change is None or pair.change.suffix.lower() in LOSSY:
             continue
         try:
-            largest = int(known(read_label(pair.change), read_ignored(pair.change)).max(initial=0))
+            stored = known(read_label(pair.change), read_ignored(pair.change))
         except ImageError:
             if not tolerant:
                 raise
             continue
-        if largest > 0:
-            return 1 if largest == 1 else 255
-    return 255
+        if values := {*np.flatnonzero(np.bincount(stored.ravel())).tolist()} - {0}:
+            yield values
 
 
 def known(label: Pixels, ignored: int | None) -> Pixels:
@@ -147,7 +178,7 @@ def known(label: Pixels, ignored: int | None) -> Pixels:
     return label if ignored is None else label[label != ignored]
 
 
-def binary_label(label: Pixels, scale: int, path: Path, ignored: int | None = None) -> Pixels:
+def binary_label(label: Pixels, coding: Coding, path: Path, ignored: int | None = None) -> Pixels:
     """Converts a stored label; training, scoring and the doctor all use this rule.
 
     Values near 0 count as 0 and values near 255 as 255. For a JPEG, every value counts as the
@@ -155,9 +186,9 @@ def binary_label(label: Pixels, scale: int, path: Path, ignored: int | None = No
 
     Args:
         label: The stored label, (H, W).
-        scale: The stored value of change, 1 or 255.
+        coding: The stored values of the labels of the data set.
         path: File of the label, for error messages and to recognise lossy formats.
-        ignored: The stored value of pixels without a label, if any; see ``read_ignored``.
+        ignored: The value of pixels without a label that the file names; see ``read_ignored``.
 
     Returns:
         (H, W): 0, 1 or ``IGNORED``.
@@ -165,6 +196,8 @@ def binary_label(label: Pixels, scale: int, path: Path, ignored: int | None = No
     Raises:
         DataError: If a label holds other values, or a JPEG label only values too dark for change.
     """
+    scale = coding.change
+    ignored = coding.ignored if ignored is None else ignored
     lossy, near = path.suffix.lower() in LOSSY, NEAR if scale > 1 else 0
     stored = known(label, ignored)
     largest = int(stored.max(initial=0))

@@ -13,14 +13,17 @@ import numpy as np
 
 from ctma.data.images import save_image
 from ctma.data.layouts import SPLITS
-from ctma.data.pairs import Pair, binary_label, find_label_scale, read_sample, size_text
+from ctma.data.pairs import Coding, Pair, binary_label, find_coding, read_sample, size_text
 from ctma.data.readers import find_pairs
 from ctma.errors import DataError, SettingError, UnknownNameError, extras
 from ctma.files import whole_folder
-from ctma.types import Pixels, Progress, ignore
+from ctma.types import IGNORED, Pixels, Progress, ignore
 
 CROP = 256
 TRAINING_STRIDE = 128
+UNLABELLED = 128
+"""Stored value of pixels without a label, beside 0 and 255."""
+
 WHU_SPLITS = ("spatial", "random")
 
 
@@ -91,12 +94,12 @@ def prepare_levir_cd(
         OutputError: If the target exists or cannot be written.
     """
     splits = {split: find_pairs(source, split) for split in SPLITS}
-    scale = find_label_scale([pair for pairs in splits.values() for pair in pairs])
+    coding = find_coding([pair for pairs in splits.values() for pair in pairs])
     scenes = [(split, pair) for split, pairs in splits.items() for pair in pairs]
 
     def cut(folder: Path, split: str, scene: Pair) -> tuple[str, int]:
-        *dates, change = read_sample(scene, scale)
-        images = (*dates, change * np.uint8(255))
+        *dates, change = read_sample(scene, coding)
+        images = (*dates, change)
         if min(change.shape) < CROP:
             raise DataError(f"{scene.before}: {size_text(change)}, a scene is cut at {CROP} pixels")
         stride = TRAINING_STRIDE if split == "train" else CROP
@@ -235,8 +238,8 @@ def _read_whu(source: Path) -> tuple[Pixels, ...]:
     if len(sizes) > 1:
         raise DataError(f"{source}: rasters of different sizes: {sorted(sizes)}")
     before, after, label = images
-    change = binary_label(label, 1 if label.max() <= 1 else 255, source / names[2])
-    return before, after, change * np.uint8(255)
+    change = binary_label(label, Coding(1 if label.max() <= 1 else 255), source / names[2])
+    return before, after, change
 
 
 def _cut(images: tuple[Pixels, ...], top: int, left: int) -> tuple[Pixels, ...]:
@@ -249,5 +252,13 @@ def _pad(image: Pixels, height: int, width: int) -> Pixels:
 
 
 def _save_pair(folder: Path, name: str, images: tuple[Pixels, ...]) -> None:
-    for kind, image in zip(("A", "B", "label"), images, strict=True):
-        save_image(folder / kind / f"{name}.png", np.ascontiguousarray(image))
+    """Writes a pair; a label with pixels to ignore as a TIFF that names their value."""
+    *dates, change = map(np.ascontiguousarray, images)
+    for kind, image in zip(("A", "B"), dates, strict=True):
+        save_image(folder / kind / f"{name}.png", image)
+    stored, path = change * np.uint8(255), folder / "label" / f"{name}.png"
+    if (change == IGNORED).any():
+        stored[change == IGNORED] = UNLABELLED
+        save_image(path.with_suffix(".tif"), stored, nodata=UNLABELLED)
+    else:
+        save_image(path, stored)

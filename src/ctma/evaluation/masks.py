@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctma.data.pairs import Pair, find_label_scale, read_change
+from ctma.data.pairs import Coding, Pair, find_coding, read_change
 from ctma.data.readers import data_fingerprint, find_pairs, images_by_name
 from ctma.errors import DataError
 from ctma.evaluation.metrics import sum_scores
@@ -79,12 +79,12 @@ def evaluate_masks(
     check_writable(path)
     pairs = find_pairs(data, split, folders=folders)
     files = _find_masks(masks, pairs)
-    scale = find_label_scale(pairs)
+    coding = find_coding(pairs)
     drawn = [Pair(pair.name, pair.before, pair.after, files[pair.name]) for pair in pairs]
-    mask_scale = find_label_scale(drawn)
+    mask_coding = find_coding(drawn)
     scored: list[PairScore] = []
     for pair, mask in zip(pairs, drawn, strict=True):
-        scored.append(_score(pair, mask, scale, mask_scale))
+        scored.append(_score(pair, mask, coding, mask_coding))
         on_progress(len(scored), len(pairs))
     how = HowScored(
         network=masks.resolve().name,
@@ -92,7 +92,7 @@ def evaluate_masks(
         data_name=Path(data).resolve().name,
         data=data_fingerprint(pairs),
         pairs=len(pairs),
-        labels=f"0/{scale}",
+        labels=str(coding),
         split=split,
         protocol=PROTOCOL,
         threshold=0.5,
@@ -114,11 +114,11 @@ def _find_masks(folder: Path, pairs: list[Pair]) -> dict[str, Path]:
     return files
 
 
-def _score(pair: Pair, mask: Pair, scale: int, mask_scale: int) -> PairScore:
+def _score(pair: Pair, mask: Pair, coding: Coding, mask_coding: Coding) -> PairScore:
     assert pair.change is not None
     assert mask.change is not None
-    change = read_change(pair.change, scale)
-    claimed = read_change(mask.change, mask_scale)
+    change = read_change(pair.change, coding)
+    claimed = read_change(mask.change, mask_coding)
     if claimed.shape != change.shape:
         sizes = " x ".join(map(str, claimed.shape)), " x ".join(map(str, change.shape))
         raise DataError(f"{mask.change}: is {sizes[0]}, its label {sizes[1]}")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ctma.data.dataset import Batch, PairDataset, collate_by_size
-from ctma.data.pairs import Pair, find_label_scale
+from ctma.data.pairs import Coding, Pair, find_coding
 from ctma.data.rasters import settle_usage
 from ctma.data.readers import data_fingerprint
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
@@ -112,7 +112,7 @@ def score_pairs(
     run = find_protocol(scoring.protocol)
     ratio = find_enlargement(network.usage, scoring.ground_sample_distance)
     loader = DataLoader(
-        PairDataset(pairs, find_label_scale(pairs), usage=settle_usage(network.usage, pairs)),
+        PairDataset(pairs, find_coding(pairs), usage=settle_usage(network.usage, pairs)),
         scoring.batch_size,
         num_workers=scoring.workers,
         collate_fn=collate_by_size,
@@ -136,7 +136,7 @@ def tell_how(
     split: str,
     data_name: str,
     data: str | None = None,
-    label_scale: int | None = None,
+    coding: Coding | None = None,
 ) -> HowScored:
     """Describes how a score was computed.
 
@@ -147,7 +147,7 @@ def tell_how(
         split: The split of the pairs.
         data_name: The data folder's name.
         data: The fingerprint of the pairs, if already known.
-        label_scale: The stored value of change, if already known.
+        coding: The stored values of the labels, if already known.
     """
     network, source = predictor.network, predictor.source
     return HowScored(
@@ -158,7 +158,7 @@ def tell_how(
         data_name=data_name,
         data=data_fingerprint(pairs) if data is None else data,
         pairs=len(pairs),
-        labels=f"0/{find_label_scale(pairs) if label_scale is None else label_scale}",
+        labels=str(coding or find_coding(pairs)),
         split=split,
         protocol=scoring.protocol,
         threshold=scoring.threshold_for(network),

@@ -11,7 +11,7 @@ import numpy as np
 
 from ctma.checkpoints.store import save_model
 from ctma.data.dataset import PairDataset
-from ctma.data.pairs import Pair, find_label_scale
+from ctma.data.pairs import Pair, find_coding
 from ctma.data.rasters import settle_usage
 from ctma.data.readers import find_pairs
 from ctma.errors import DataError, SettingError
@@ -109,8 +109,8 @@ def _thin(pairs: Sequence[Pair]) -> list[Pair]:
 
 def _describe(pairs: Sequence[Pair], usage: Usage) -> Iterator[Descriptions]:
     """Descriptions of the patches of each pair."""
-    scale, usage = find_label_scale(pairs), settle_usage(usage, pairs)
-    dataset = PairDataset(pairs, scale, usage=usage)
+    coding, usage = find_coding(pairs), settle_usage(usage, pairs)
+    dataset = PairDataset(pairs, coding, usage=usage)
     for index in range(len(pairs)):
         patches = [
             cut_patches(image / np.float32(usage.scaling), MOST_PATCHES)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctma.data.dataset import PairDataset, to_tensor, to_unit_range
-from ctma.data.pairs import Pair, find_label_scale
+from ctma.data.pairs import Pair, find_coding
 from ctma.data.rasters import settle_usage
 from ctma.data.tiles import windows
 from ctma.engines.runtimes import INPUTS
@@ -107,7 +107,7 @@ class _Crops:
     chosen: int | None = None
 
     def __iter__(self) -> Iterator[Crop]:
-        dataset = PairDataset(self.pairs, find_label_scale(self.pairs), usage=self.usage)
+        dataset = PairDataset(self.pairs, find_coding(self.pairs), usage=self.usage)
         for number, pair in enumerate(self.pairs):
             images = [to_tensor(image)[None] for image in dataset.read(number)]
             height, width = images[0].shape[-2:]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ctma.data.dataset import to_tensor, to_unit_range
-from ctma.data.pairs import Pair, find_label_scale, read_pair, read_sample
+from ctma.data.pairs import Pair, find_coding, read_pair, read_sample
 from ctma.engines.prepared import Prepared
 from ctma.errors import SettingError, warn
 from ctma.figures.sheets import error_map, heat, save_sheet
@@ -73,7 +73,7 @@ def explain(
     change_file = None if label is None else Path(label)
     pair = Pair(files[0].stem, files[0], files[1], change_file)
     images = read_pair(pair)
-    change = None if label is None else read_sample(pair, find_label_scale([pair]))[2]
+    change = None if label is None else read_sample(pair, find_coding([pair]))[2]
     if not isinstance(network, CTMA | CTMALite):
         kind = "an exported model" if isinstance(network, Prepared) else type(network).__name__
         raise SettingError(f"explain shows the inside of CTMA and CTMA-Lite; this is {kind}")

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ctma.checkpoints.header import RUN_BEST, read_header
 from ctma.checkpoints.store import save_model
-from ctma.data.pairs import find_label_scale
+from ctma.data.pairs import find_coding
 from ctma.data.readers import data_fingerprint
 from ctma.errors import CheckpointError, SettingError, warn
 from ctma.evaluation.metrics import Scores
@@ -78,7 +78,7 @@ class CheckpointKeeper(Checkpoint):
             "initial_weights": initial,
         }
         self.validation_data = ""
-        self.label_scale = find_label_scale(pairs.validation)
+        self.coding = find_coding(pairs.validation)
         self.best_epoch = 0
         self.best_counts: dict[str, int] = {}
 
@@ -178,7 +178,7 @@ class CheckpointKeeper(Checkpoint):
             split=self.recipe.data.validation_split,
             data_name=self.pairs.validation_name,
             data=self.validation_data,
-            label_scale=self.label_scale,
+            coding=self.coding,
         )
         return ScoreRecord(how, scores).as_dict()
 

@@ -23,7 +23,7 @@ from ctma.data.dataset import (
     collate,
     collate_by_size,
 )
-from ctma.data.pairs import Pair, find_label_scale
+from ctma.data.pairs import Pair, find_coding
 from ctma.data.readers import data_fingerprint, find_pairs
 from ctma.errors import DataError, SettingError
 from ctma.models.usage import Usage
@@ -125,9 +125,7 @@ class PairsModule(pl.LightningDataModule):
                 for source_pairs, source in zip(pairs.training, settings.sources, strict=True)
             ]
         )
-        self.validation = PairDataset(
-            pairs.validation, find_label_scale(pairs.validation), usage=usage
-        )
+        self.validation = PairDataset(pairs.validation, find_coding(pairs.validation), usage=usage)
 
     def first_batch(self) -> Batch:
         """The first training batch, drawn in this process."""
@@ -146,7 +144,7 @@ class PairsModule(pl.LightningDataModule):
     def _draw_from(self, pairs: list[Pair], source: SourceSettings) -> PairDataset:
         return PairDataset(
             pairs,
-            find_label_scale(pairs),
+            find_coding(pairs),
             self.settings.crop_size,
             augmentation(self.settings.augmentation, self.settings.without),
             source.zoom,

@@ -46,7 +46,7 @@ def _print(diagnosis: Diagnosis) -> None:
         say(f"{split}: {counted(pairs, 'pair')}, {changed}")
     between = counted(diagnosis.between, "pixel")
     nearer = f"; {between} between count as the nearer" if diagnosis.between else ""
-    say(f"labels are stored as 0/{diagnosis.label_scale}{nearer}")
+    say(f"labels are stored as {diagnosis.coding}{nearer}")
     if not diagnosis.findings:
         say("nothing found that would hurt")
         return
