@@ -46,12 +46,16 @@ class Command(NamedTuple):
         made: Patterns of the files that it makes, below {work}.
         resume: Options to go on with.
         earlier: A file below {work} that is there before, with other content.
+        told: What the one line that says the fault contains.
+        ends: The exit code then.
     """
 
     arguments: str
     made: tuple[str, ...]
     resume: str = ""
     earlier: str = ""
+    told: str = "ctma: error"
+    ends: tuple[int, ...] = (2,)
 
 
 TRAIN = (
@@ -68,6 +72,19 @@ COMMANDS = {
         "predict {base}/a.tif {base}/b.tif -c {base}/m.safetensors -o {work}/out",
         ("out/mask.tif", "out/probability.tif", "out/changes.gpkg"),
         resume="--resume",
+    ),
+    "predict with workers": Command(
+        "predict {base}/a.tif {base}/b.tif -c {base}/m.safetensors -o {work}/out --workers 2",
+        ("out/mask.tif", "out/probability.tif", "out/changes.gpkg"),
+        resume="--resume",
+    ),
+    "benchmark": Command(
+        "benchmark --data {base}/data --models ctma-s,fc-ef --budget 2x2x64 --from-scratch "
+        "-o {work}/bench --device cpu",
+        ("bench/**/best.safetensors",),
+        resume="--resume",
+        told=" done, ",
+        ends=(1, 2),
     ),
     "train": Command(TRAIN, ("run/best.safetensors", "run/latest.safetensors"), resume="--resume"),
     "calibrate": Command(
@@ -184,8 +201,8 @@ def break_once(library, command, base, work, at, right):
     code, said, _ = run(library, command, base, work, place, *FAULTS[fault])
     if code == 0:
         return "whole" if (odd := differing(work, command, right)) == "" else f"lost: exit 0, {odd}"
-    lines = [line for line in said.splitlines() if "ctma: error" in line]
-    if code != -9 and (code != 2 or len(lines) != 1 or "Traceback" in said):
+    lines = [line for line in said.splitlines() if command.told in line or "ctma: error" in line]
+    if code != -9 and (code not in command.ends or len(lines) != 1 or "Traceback" in said):
         return f"lost: exit code {code}, {said[-300:]!r}"
     if code != -9 and command.earlier:
         kept = (work / command.earlier).read_bytes()
@@ -206,19 +223,26 @@ def break_once(library, command, base, work, at, right):
 
 def run(library, command, base, work, place=-1, error=0, lasting=False, extra=""):
     """Runs a command in a forked process: exit code, what it said, and the writes counted."""
-    counted = work.with_name("count")
+    counted = work.with_name("counts")
+    counted.write_text("")
 
     def arm():
+        os.environ["FAULTS_ARM"] = f"{place} {error} {int(lasting)} {work}"
+        os.environ["FAULTS_COUNTS"] = str(counted)
         library.fault_arm(str(work).encode(), ctypes.c_long(place), error, int(lasting))
+
+    def tell():
+        with counted.open("a") as file:
+            file.write(f"{library.fault_count()}\n")
 
     arguments = f"{command.arguments} {extra}".format(base=base, work=work)
     code, said, _ = run_forked(
         arguments,
         work.with_name("report"),
         arm,
-        lambda: counted.write_text(str(library.fault_count())),
+        tell,
     )
-    return code, said, int(counted.read_text()) if counted.is_file() else 0
+    return code, said, max(map(int, counted.read_text().split()), default=0)
 
 
 def renew(work, command):

@@ -320,6 +320,18 @@ def test_a_planted_shift_is_found_and_taken_out(tmp_path, planted):
     assert still.summary["shift_pixels"] == {"columns": 0, "rows": 0}
 
 
+def test_a_shift_is_found_where_a_twentieth_of_the_scene_is_valid(tmp_path):
+    ground = smooth(1, 800, 800).clip(1)
+    names = []
+    for name, (columns, rows) in (("b", (0, 0)), ("a", (6, -4))):
+        sparse = np.zeros_like(ground)
+        sparse[:, 300:480, 200:380] = np.roll(ground, (rows, columns), (1, 2))[:, 300:480, 200:380]
+        names.append(write_raster(tmp_path / f"{name}.tif", sparse, nodata=0))
+    network = Neighbourhood().eval()
+    found = predict_scene(*names, network, tmp_path / "out").summary["shift_pixels"]
+    assert found == pytest.approx({"columns": 6, "rows": -4}, abs=0.2)
+
+
 def test_where_no_shift_stands_out_none_is_believed(tmp_path, pair):
     warnings = []
     network = Neighbourhood().eval()

@@ -314,8 +314,10 @@ def _end(child: subprocess.Popen[bytes]) -> int:
 
 
 def _reason(code: int, log: Path) -> str:
-    """The reason why a process failed: the raised error, else the last line of the log."""
-    ended = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
+    """The reason why a process failed: a signal, the raised error, or the log's last line."""
+    if code < 0:
+        return f"ended by signal {-code}, after writing {log}"
+    ended = f"exit code {code}"
     lines = [RANK.sub("", line) for line in log.read_text(errors="replace").splitlines()]
     lines = [line for line in lines if line.strip()]
     if not lines:

@@ -145,8 +145,11 @@ def _edges(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.complex
     grey = np.where(valid, grey, np.median(grey[valid]) if valid.any() else 0.0)
     across, down = (ndimage.gaussian_filter(grey, BLUR, order=order) for order in ((0, 1), (1, 0)))
     gradient = across + 1j * down
-    strength = np.abs(gradient)
-    gradient /= max(float(np.percentile(strength, STRONG)), np.finfo(np.float32).tiny)
+    inner = ndimage.binary_erosion(valid, iterations=math.ceil(2 * BLUR))
+    gradient[~inner] = 0
+    strength = np.abs(gradient[inner])
+    # Of the valid pixels alone: most of a sparse mosaic has no edge.
+    strong = float(np.percentile(strength, STRONG)) if strength.size else 0.0
+    gradient /= max(strong, np.finfo(np.float32).tiny)
     gradient /= np.maximum(np.abs(gradient), 1)
-    gradient[~ndimage.binary_erosion(valid, iterations=math.ceil(2 * BLUR))] = 0
     return gradient.astype(np.complex64)
