@@ -33,7 +33,10 @@ def test_a_training_says_each_epoch_and_between_where_it_is(ctma, tiny_data, tmp
     result = ctma("train", "levir-cd/fc-ef", "--data", tiny_data, "-o", tmp_path / "r", *changes)
     for epoch in (1, 2):
         assert re.search(rf"epoch {epoch}/2 step 1/4, loss \d", result.stdout)
-        assert re.search(rf"epoch {epoch}/2 done, loss \d\.\d+, val F1 0\.\d+", result.stdout)
+        assert re.search(
+            rf"epoch {epoch}/2 done, loss \d\.\d+, val F1 0\.\d+, \d+% of the time waited for data",
+            result.stdout,
+        )
 
 
 def read_events(stderr):

@@ -86,6 +86,41 @@ class Logs:
         return [Pictures()] if self.tables and self.tensorboard else []
 
 
+class Waiting(Callback):
+    """Measures which share of an epoch's training steps goes to waiting for the next batch.
+
+    Attributes:
+        share: The share so far, 0 to 1.
+    """
+
+    def __init__(self) -> None:
+        self.begun = self.mark = 0.0
+        self.waited = self.share = 0.0
+
+    @classmethod
+    def of(cls, trainer: pl.Trainer) -> Waiting:
+        """What measures in a trainer of ``create_trainer``."""
+        return next(one for one in trainer.callbacks if isinstance(one, cls))  # type: ignore[attr-defined]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begins to measure."""
+        self.begun = self.mark = time.monotonic()
+        self.waited = self.share = 0.0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Adds the time since the last step."""
+        self.waited += time.monotonic() - self.mark
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Waiting begins, and the share is known."""
+        self.mark = time.monotonic()
+        self.share = self.waited / (self.mark - self.begun)
+
+
 class Lines(Callback):
     """Reports the progress of a training where no progress bar is visible: in a pipe or a file.
 
@@ -106,16 +141,17 @@ class Lines(Callback):
             self._say(trainer, f"step {trainer.fit_loop.batch_idx + 1}/{steps}", "train_loss_step")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Reports the loss and the validation F1 of the epoch."""
-        self._say(trainer, "done", "train_loss_epoch", "val_f1")
+        """Reports the loss, the validation F1 and the waiting of the epoch."""
+        waited = f"{Waiting.of(trainer).share:.0%} of the time waited for data"
+        self._say(trainer, "done", "train_loss_epoch", "val_f1", end=waited)
 
-    def _say(self, trainer: pl.Trainer, where: str, *names: str) -> None:
+    def _say(self, trainer: pl.Trainer, where: str, *names: str, end: str = "") -> None:
         if not trainer.is_global_zero:
             return
         metrics = trainer.callback_metrics
         parts = [f"{_NAMES[name]} {float(metrics[name]):.4f}" for name in names if name in metrics]
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self.say(", ".join([f"{epoch} {where}", *parts]))
+        self.say(", ".join(filter(None, [f"{epoch} {where}", *parts, end])))
         self.last = time.monotonic()
 
 

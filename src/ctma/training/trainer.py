@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from ctma.devices import TRAINER_PRECISIONS, find_device
 from ctma.errors import SettingError, first_line
 from ctma.settings import check_count
-from ctma.training.logs import Logs
+from ctma.training.logs import Logs, Waiting
 from ctma.training.settings import Recipe
 
 
@@ -57,7 +57,7 @@ class Hardware:
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's progress bar with the loss and the validation F1, and no more."""
+    """Lightning's progress bar with the loss, the validation F1, and the waiting for data."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         """The epoch, counted from 1, because Lightning has no setting for this."""
@@ -67,7 +67,8 @@ class ProgressBar(RichProgressBar):
         """The metrics shown."""
         metrics = super().get_metrics(trainer, pl_module)
         shown = {"train_loss_step": "loss", "val_f1": "val F1"}
-        return {label: metrics[name] for name, label in shown.items() if name in metrics}
+        waiting = {"waiting": f"{Waiting.of(trainer).share:.0%}"}
+        return {label: metrics[name] for name, label in shown.items() if name in metrics} | waiting
 
 
 def create_trainer(
@@ -97,7 +98,7 @@ def create_trainer(
             max_epochs=settings.epochs,
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.clip,
-            callbacks=[*bar, *logs.callbacks(), *callbacks],
+            callbacks=[Waiting(), *bar, *logs.callbacks(), *callbacks],
             enable_progress_bar=bool(bar),
             logger=logs.loggers(output) or False,
             log_every_n_steps=logs.interval,
