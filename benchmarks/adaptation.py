@@ -8,7 +8,8 @@ others are corrected one by one: their labels are the truth. A fifth of the corr
 at least two, is held out by `ctma adapt`. Scenes of Europe are cut into four tiles. Printed is F1
 on the test: of the old weights, of a new threshold alone, after learning, after learning whatever
 it costs elsewhere (whole) and without former data (alone), with the time; and F1 on the validation
-of LEVIR-CD, the data elsewhere. A second run does only what is missing.
+of LEVIR-CD, the data elsewhere. ``imagenet`` is a training from ImageNet's weights on the corrected
+scenes alone. A second run does only what is missing.
 """
 
 import argparse
@@ -21,11 +22,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ctma import evaluate, load
+from ctma import evaluate, load, load_recipe, train
 from ctma.adaptation.adapt import adapt
 from ctma.adaptation.learning import Learning
 from ctma.adaptation.settings import AdaptationSettings
-from ctma.data.pairs import find_label_scale, read_change
+from ctma.data.pairs import find_coding, read_change
 from ctma.data.readers import find_pairs
 from ctma.errors import CtmaError
 from ctma.evaluation.scoring import Scoring
@@ -36,6 +37,12 @@ PLACES = {
     "svcd": ("svcd", "train", None, 30, 4),
 }
 """Folder, split, metres a pixel, scenes of the test, pairs of a scene."""
+
+
+IMAGENET = (
+    "data.sources=[{folder: ., zoom: [0.8, 1.25]}]", "data.draws=640", "data.repeats=1", "data.batch_size=8", "data.workers=0",
+    "trainer.epochs=4", "trainer.average=0.99",
+)  # fmt: skip
 
 
 def scenes_of(shared, place):
@@ -61,8 +68,8 @@ def write(folder, split, pairs):
 
 
 def changed(scene):
-    scale = find_label_scale(scene)
-    return sum(int((read_change(pair.change, scale) == 1).sum()) for pair in scene)
+    coding = find_coding(scene)
+    return sum(int((read_change(pair.change, coding) == 1).sum()) for pair in scene)
 
 
 def lay_out(folder, shared, place, seed, count):
@@ -91,6 +98,12 @@ def score(checkpoint, data, split, distance, folder):
     return round(100 * result.record.scores.f1, 2)
 
 
+def train_from_imagenet(data, output):
+    """A network that saw nothing but ImageNet and the corrected scenes: 320 steps of 8 crops."""
+    recipe = load_recipe("shipped/ctma-lite-start", IMAGENET)
+    return train(recipe, data, output, device="cpu", precision="auto").best
+
+
 def measure(options, place, seed, count, way, learning):
     folder = options.output / f"{place}-{seed}-{count}"
     data, distance = folder / "data", PLACES[place][2]
@@ -99,6 +112,10 @@ def measure(options, place, seed, count, way, learning):
     levir = options.shared / "levir_cd_05m"
     if way == "old":
         checkpoint, took, said = options.checkpoint, 0.0, {}
+    elif way == "imagenet":
+        start = time.monotonic()
+        checkpoint, said = train_from_imagenet(data, folder / way), {}
+        took = time.monotonic() - start
     else:
         settings = AdaptationSettings(
             calibrate_only=way == "threshold", learning=learning,

@@ -21,7 +21,7 @@ from robustness import conditions
 
 from ctma import calibrate, load, load_recipe
 from ctma.data.dataset import PairDataset
-from ctma.data.pairs import find_label_scale
+from ctma.data.pairs import find_coding
 from ctma.data.readers import find_pairs
 
 
@@ -73,7 +73,7 @@ def main():
     options = parser.parse_args()
     validation = options.data / "levir_cd_05m"
     pairs = find_pairs(validation, "val")[::EVERY]
-    dataset = PairDataset(pairs, find_label_scale(pairs))
+    dataset = PairDataset(pairs, find_coding(pairs))
     for name, settings in LEVERS.items():
         weights = trained(options, name, settings)
         calibrated = weights.with_name("calibrated.safetensors")

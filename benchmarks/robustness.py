@@ -16,7 +16,7 @@ from PIL import Image
 from ctma import load
 from ctma.data.augmentation import compress, lose_detail
 from ctma.data.dataset import PairDataset, to_tensor
-from ctma.data.pairs import find_label_scale
+from ctma.data.pairs import find_coding
 from ctma.data.readers import find_pairs
 from ctma.evaluation.metrics import ConfusionMatrix
 from ctma.inference.protocols import crops
@@ -113,7 +113,7 @@ def main():
     predictor = load(options.checkpoint, engine=options.engine, precision=options.precision)
     model = predictor.prepared.eval()
     pairs = find_pairs(options.data, options.split)[:: options.every]
-    dataset = PairDataset(pairs, find_label_scale(pairs))
+    dataset = PairDataset(pairs, find_coding(pairs))
     for line in conditions(model, dataset):
         print(line, flush=True)
     for factor in PIXEL_SIZES:

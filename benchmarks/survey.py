@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from ctma import SampleSettings, SceneSettings, predict_scene
 from ctma.data.images import read_image
-from ctma.data.pairs import find_label_scale, read_change
+from ctma.data.pairs import find_coding, read_change
 from ctma.data.readers import find_pairs
 from ctma.scene.finished import read_finished
 from ctma.scene.strips import STEPS
@@ -39,9 +39,12 @@ PROFILE = {
 
 def lay_side_by_side(pairs, across):
     """Both dates and the label of pairs, in rows of ``across``."""
-    scale = find_label_scale(pairs)
+    coding = find_coding(pairs)
     kinds = zip(
-        *((read_image(p.before), read_image(p.after), read_change(p.change, scale)) for p in pairs),
+        *(
+            (read_image(pair.before), read_image(pair.after), read_change(pair.change, coding))
+            for pair in pairs
+        ),
         strict=True,
     )
     whole = len(pairs) // across * across
@@ -58,12 +61,12 @@ def choose(shared):
     """Name, pairs, and pairs in a row of each map."""
     test = find_pairs(shared / "levir_cd_05m", "test")
     val = find_pairs(shared / "levir_cd_05m", "val")
-    scale = find_label_scale(val)
-    shares = np.array([read_change(pair.change, scale).mean() for pair in val])
+    coding = find_coding(val)
+    shares = np.array([read_change(pair.change, coding).mean() for pair in val])
     still = [val[i] for i in np.flatnonzero(shares == 0)[:180]]
     some = [val[i] for i in np.flatnonzero((shares > 0) & (shares < 0.08))[::3][:12]]
-    scale = find_label_scale(test)
-    by_change = sorted(test, key=lambda pair: read_change(pair.change, scale).mean())
+    coding = find_coding(test)
+    by_change = sorted(test, key=lambda pair: read_change(pair.change, coding).mean())
     return {
         "test": (test, 3), "little change": (by_change[:2], 2), "rare": (still + some, 16),
     }  # fmt: skip

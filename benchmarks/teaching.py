@@ -22,7 +22,7 @@ import rasterio
 from ctma import load_model, predict_files
 from ctma.adaptation.learning import Learning, Source, learn
 from ctma.adaptation.scores import Setting, look
-from ctma.data.pairs import find_label_scale, read_change
+from ctma.data.pairs import find_coding, read_change
 from ctma.data.readers import find_pairs
 from ctma.inference.predictor import Predictor, Running
 from ctma.review.changes import shown_window
@@ -61,13 +61,13 @@ def choose(folder, order, seed):
 
 def write_labels(folder, pool, places):
     """A split of the pairs with a label; what was not shown has the nodata value."""
-    scale = find_label_scale(pool)
+    coding = find_coding(pool)
     shutil.rmtree(folder, ignore_errors=True)
     for pair in pool:
         shown = [window for name, window in places if name == pair.name]
         if not shown:
             continue
-        truth = read_change(pair.change, scale)
+        truth = read_change(pair.change, coding)
         label = np.full(truth.shape, IGNORED, np.uint8)
         for window in shown:
             area = window.toslices()
