@@ -40,8 +40,8 @@ PLACES = {
 
 
 IMAGENET = (
-    "data.sources=[{folder: ., zoom: [0.8, 1.25]}]", "data.draws=640", "data.repeats=1", "data.batch_size=8", "data.workers=0",
-    "trainer.epochs=4", "trainer.average=0.99",
+    "data.sources=[{folder: ., zoom: [0.8, 1.25]}]", "data.draws=640", "data.repeats=1",
+    "data.batch_size=8", "data.workers=0", "trainer.epochs=4", "trainer.average=0.99",
 )  # fmt: skip
 
 
