@@ -110,10 +110,11 @@ class Tracer:
         owners, values = labels[inside], probability[inside]
         pixels = np.bincount(owners, minlength=count + 1)[1:]
         totals = np.bincount(owners, weights=values, minlength=count + 1)[1:]
-        highest = ndimage.maximum(values, owners, numbers) if count else []
+        highest = np.zeros(count + 1, values.dtype)
+        np.maximum.at(highest, owners, values)
         changes = {
             int(number): Change(self.grid.transform, [], int(size), float(total), float(high))
-            for number, size, total, high in zip(numbers, pixels, totals, highest, strict=True)
+            for number, size, total, high in zip(numbers, pixels, totals, highest[1:], strict=True)
         }
         for number, polygon in _outline(labels, self.row):
             changes[number].parts.append(polygon)
