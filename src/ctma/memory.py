@@ -1,4 +1,4 @@
-"""Keeps freed memory in the process, for the next layer of a network."""
+"""Settings of the allocator for a command's own process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEEP_MEMORY = "CTMA_KEEP_MEMORY"
 """Environment variable. The command lines set it to 1; other values change nothing."""
 
 # Settings of glibc's allocator, as mallopt(3) numbers them.
-_MAPPINGS, _FREE_AT_THE_END = -4, -1
+_MAPPINGS, _FREE_AT_THE_END, _HEAPS = -4, -1, -8
 
 
 def keep_by_default() -> None:
@@ -31,12 +31,21 @@ def keep_memory() -> None:
     also computes other things.
     """
     if os.environ.get(KEEP_MEMORY) == "1":
-        _set_allocator()
+        _set_allocator(_MAPPINGS, 0)
+        _set_allocator(_FREE_AT_THE_END, 2**31 - 1)
+
+
+def share_heap() -> None:
+    """Makes threads to come allocate from one heap, where ``CTMA_KEEP_MEMORY`` is 1.
+
+    By default glibc gives each thread a heap. What one thread frees, no other thread takes, so a
+    scene of 20,480 x 20,480 took 1.4 GB in place of 1.0 GB.
+    """
+    if os.environ.get(KEEP_MEMORY) == "1":
+        _set_allocator(_HEAPS, 1)
 
 
 @cache
-def _set_allocator() -> None:
+def _set_allocator(what: int, value: int) -> None:
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
-        allocator = ctypes.CDLL(None)
-        for what, value in ((_MAPPINGS, 0), (_FREE_AT_THE_END, 2**31 - 1)):
-            allocator.mallopt(what, value)
+        ctypes.CDLL(None).mallopt(what, value)

@@ -55,8 +55,11 @@ def rasters(folder):
         (images, ("--tta", "--gsd", "0.3", "--protocol", "crops"), ("probability/one.png",)),
         (rasters, (), ("mask.tif", "probability.tif", "changes.gpkg", "overview.png")),
         (rasters, ("--gsd", "0.9"), ("mask.tif", "probability.tif")),
+        pytest.param(
+            rasters, ("--workers", "1"), ("mask.tif", "probability.tif"), marks=pytest.mark.long
+        ),
     ],
-    ids=["images", "images, flipped and reduced", "rasters", "rasters, enlarged"],
+    ids=["images", "images, flipped and reduced", "rasters", "rasters, enlarged", "a worker"],
 )
 def test_the_second_start_needs_no_torch_and_gives_the_same_bytes(
     folder, kept, tmp_path, inputs, options, made

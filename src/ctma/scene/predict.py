@@ -16,6 +16,7 @@ from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
 from ctma.inference.ready import any_predictor
 from ctma.inference.resolution import check_given_distance, coarseness_warning
 from ctma.inference.running import BasePredictor
+from ctma.memory import share_heap
 from ctma.models.usage import Usage
 from ctma.scene.doubt import Cells, compare_cells, read_seen, write_doubt
 from ctma.scene.finished import FinishedMap
@@ -110,6 +111,7 @@ def predict_scene(
             versions or inputs.
         OutputError: If the folder cannot be written, or holds an input or another pair's map.
     """
+    share_heap()
     settings = settings or SceneSettings()
     check_kind(settings, SceneSettings)
     sharing = Sharing(workers, cluster)

@@ -118,8 +118,7 @@ def _load(checkpoint: Path, options: dict[str, Any]) -> tuple[BasePredictor, Run
     names = ("engine", "precision", "device", "tta", "cache")
     running = Running(**{name: options[name] for name in names})
     # Workers elsewhere have caches of their own.
-    alone = options["workers"] is None and options["cluster"] is None
-    if alone and (ready := find_ready(checkpoint, running)):
+    if options["cluster"] is None and (ready := find_ready(checkpoint, running)):
         return ready, running
     try:
         from ctma.inference.predictor import load
