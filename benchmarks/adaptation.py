@@ -98,9 +98,10 @@ def score(checkpoint, data, split, distance, folder):
     return round(100 * result.record.scores.f1, 2)
 
 
-def train_from_imagenet(data, output):
+def train_from_imagenet(data, output, distance):
     """A network that saw nothing but ImageNet and the corrected scenes: 320 steps of 8 crops."""
-    recipe = load_recipe("shipped/ctma-lite-start", IMAGENET)
+    given = [f"data.ground_sample_distance={distance or 'null'}"]
+    recipe = load_recipe("shipped/ctma-lite-start", [*IMAGENET, *given])
     return train(recipe, data, output, device="cpu", precision="auto").best
 
 
@@ -114,7 +115,7 @@ def measure(options, place, seed, count, way, learning):
         checkpoint, took, said = options.checkpoint, 0.0, {}
     elif way == "imagenet":
         start = time.monotonic()
-        checkpoint, said = train_from_imagenet(data, folder / way), {}
+        checkpoint, said = train_from_imagenet(data, folder / way, distance), {}
         took = time.monotonic() - start
     else:
         settings = AdaptationSettings(
