@@ -148,6 +148,15 @@ def test_what_gains_nothing_here_is_refused(place, tmp_path):
     assert not (tmp_path / "mine/best.safetensors").exists()
 
 
+def test_held_out_changes_that_are_never_found_are_named(place, tmp_path):
+    data = shutil.copytree(place, tmp_path / "data")
+    for path in (data / "val/A").glob("*.png"):
+        shutil.copy(path, data / "val/B" / path.name)
+    settings = AdaptationSettings(learning=QUICK.replace(steps=1))
+    with pytest.raises(DataError, match="neither the old nor the new weights find a held-out"):
+        adapt("ctma-lite", data, tmp_path / "mine", settings)
+
+
 @pytest.mark.parametrize(
     ("change", "split", "message"),
     [

@@ -277,6 +277,11 @@ def _check_worth(found: _Found, path: Path, settings: AdaptationSettings) -> Non
     calibrated = settings.calibrate_only
     what = "another threshold" if calibrated else "learning"
     stays = f"{path.name} stays as it is"
+    if found.here.before == found.here.after == 0:
+        raise DataError(
+            f"neither the old nor the new weights find a held-out change, so {stays}; hold out "
+            "more tiles with change (ctma prepare labels --holdout)"
+        )
     if found.here.difference <= 0:
         raise DataError(f"{what} gains {found.here} of F1 on held-out tiles, so {stays}")
     if found.here.after <= found.trivial + LEAST_BETTER:
