@@ -58,6 +58,8 @@ def write(folder, split, pairs):
             target = folder / split / kind / f"{pair.name.replace('/', '-')}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             image = Image.open(path)
+            if kind == "label":  # of a JPEG, too
+                image = Image.fromarray(np.uint8(255) * (np.asarray(image.convert("L")) > 127))
             width, height = image.size
             if split == "test" or width <= 512:
                 image.save(target)
