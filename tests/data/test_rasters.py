@@ -83,6 +83,27 @@ def test_the_nodata_value_of_a_label_is_no_label(tmp_path):
     assert {*np.unique(change)} == {0, 1, IGNORED}
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_label_with_a_mask_is_refused(tmp_path, inside):
+    write_split(tmp_path / "val", ["a"])
+    path = tmp_path / "val/label/a.tif"
+    path.with_suffix(".png").unlink()
+    write_label(path, LABEL // 255, nodata=None)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside), rasterio.open(path, "r+") as raster:
+        raster.write_mask(LABEL > 0)
+    pairs = find_pairs(tmp_path, "val")
+    with pytest.raises(ImageError, match="label with a mask"):
+        PairDataset(pairs, Coding(1))[0]
+
+
+def test_change_that_is_all_nodata_is_warned_of(tmp_path):
+    write_split(tmp_path / "val", ["a", "b"], scale=np.uint8(255))
+    (tmp_path / "val/label/a.png").unlink()
+    write_label(tmp_path / "val/label/a.tif", LABEL, nodata=255)
+    (warning,) = (one for one in examine(tmp_path).findings if one.kind == "label values")
+    assert "every marked pixel has the nodata value 255" in warning.what
+
+
 @pytest.mark.parametrize("nodata", [0, 1])
 def test_a_nodata_value_of_no_change_or_of_change_is_a_label(tmp_path, nodata):
     half_ignored(tmp_path)

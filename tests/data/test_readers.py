@@ -364,20 +364,51 @@ def write_label_with_ignored_rows(tmp_path, ignored, names):
     return label
 
 
-def test_255_beside_0_and_1_is_no_label_in_the_whole_data_set(tmp_path):
+def test_255_beside_0_and_1_is_no_label(tmp_path):
     stored = write_label_with_ignored_rows(tmp_path, 255, ["a", "b", "c"])
     Image.fromarray(LABEL // 255).save(tmp_path / "val/label/a.png")
-    Image.fromarray(stored // 255 * np.uint8(255)).save(tmp_path / "val/label/b.png")
+    Image.fromarray(stored).save(tmp_path / "val/label/b.png")
     pairs = find_pairs(tmp_path, "val")
     coding = find_coding(pairs)
     assert str(coding) == "0/1, 255 for no label"
     expected = np.where(stored == 255, IGNORED, stored)
     np.testing.assert_array_equal(read_sample(pairs[2], coding)[2], expected)
-    assert np.unique(read_sample(pairs[1], coding)[2]).tolist() == [0, IGNORED]
     diagnosis = examine(tmp_path)
     assert (diagnosis.label_scale, diagnosis.label_ignored) == (1, 255)
     assert diagnosis.ignored_share["val"] == pytest.approx(2 / 3 * 4 / len(LABEL))
     assert not [finding for finding in diagnosis.findings if finding.kind == "label values"]
+
+
+@pytest.mark.parametrize("stored", [LABEL, LABEL // 255 * np.uint8(1)])
+def test_one_label_of_0_1_and_255_among_labels_of_0_and_255_is_refused(tmp_path, stored):
+    """A stray 1 in a data set of 0 and 255 must not turn all change into no label."""
+    write_split(tmp_path / "val", ["a", "b", "c"], scale=np.uint8(255))
+    stray = LABEL.copy()
+    stray[0, 0] = 1
+    Image.fromarray(stray).save(tmp_path / "val/label/b.png")
+    Image.fromarray(stored).save(tmp_path / "val/label/c.png")
+    pairs = find_pairs(tmp_path, "val")
+    with pytest.raises(DataError, match=r"b\.png: label of values 0, 1 and 255"):
+        read_sample(pairs[1], find_coding(pairs))
+
+
+def test_a_late_label_of_0_and_255_among_labels_of_0_1_and_255_is_refused(tmp_path):
+    write_label_with_ignored_rows(tmp_path, 255, ["a"])
+    coding = find_coding(find_pairs(tmp_path, "val"))
+    write_split(tmp_path / "val", ["b"], scale=np.uint8(255))
+    pairs = find_pairs(tmp_path, "val")
+    with pytest.raises(DataError, match="label of 0 and 255 among labels of 0, 1 and 255"):
+        read_sample(pairs[1], coding)
+
+
+def test_a_jpeg_label_has_its_own_coding(tmp_path):
+    write_label_with_ignored_rows(tmp_path, 255, ["a", "b"])
+    (tmp_path / "val/label/a.png").unlink()
+    Image.fromarray(LABEL).save(tmp_path / "val/label/a.jpg", quality=30)
+    pairs = find_pairs(tmp_path, "val")
+    change = read_sample(pairs[0], find_coding(pairs))[2]
+    assert (change == LABEL // 255).mean() > 0.98
+    assert {*np.unique(change)} == {0, 1}
 
 
 def test_another_value_beside_0_and_1_is_refused(tmp_path):

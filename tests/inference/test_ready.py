@@ -135,5 +135,7 @@ def test_an_exported_model_maps_rasters_where_torch_is_not_installed(folder, tmp
     run_alone(*command, tmp_path / "with")
     for name in ("mask.tif", "probability.tif", "changes.gpkg"):
         assert (tmp_path / "with" / name).read_bytes() == (tmp_path / "without" / name).read_bytes()
-    error = run_without_torch(*command, tmp_path / "x", "--workers", "1", code=2).stderr
+    error = run_without_torch(
+        *command, tmp_path / "x", "--cluster", "tcp://127.0.0.1:1", code=2
+    ).stderr
     assert "torch is not installed: only an exported .onnx or .xml runs without it" in error

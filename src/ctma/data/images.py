@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from ctma.errors import ImageError
 from ctma.files import whole_file
@@ -30,6 +30,9 @@ _PNG_DEPTH, _JP2_DEPTH, _TIFF_BITS = 24, 14, 258
 
 _TIFF_NODATA = 42113
 """The TIFF tag in which GDAL stores the nodata value, as text."""
+
+_TIFF_KIND, _MASK = 254, 4
+"""The TIFF tag of what an image of a file is, and its bit for a mask of another image."""
 
 _CODESTREAM, _CODESTREAM_DEPTH = b"\xff\x4f\xff\x51", 42
 """First bytes of a JPEG 2000 codestream without a container, and its byte of bits per sample."""
@@ -140,6 +143,10 @@ def _read(path: str | Path, mode: str) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             if image.format == "PNG":
                 _check_png(path)
+            if mode == "L" and _has_mask(path, image):
+                raise ImageError(
+                    f"{path}: label with a mask; write pixels without a label as a nodata value"
+                )
             return _colours(image, path, mode)
     except ImageError:
         raise
@@ -151,6 +158,20 @@ def _check_png(path: str | Path) -> None:
     """Compares a PNG with its checksums, not all of which Pillow looks at as it decodes."""
     with Image.open(path) as image:
         image.verify()
+
+
+def _has_mask(path: str | Path, image: Image.Image) -> bool:
+    """Whether a raster says in a mask, inside or beside the file, where it has no data."""
+    if Path(f"{path}.msk").is_file():
+        return True
+    if not isinstance(image, TiffImageFile) or not image.tag_v2.next:
+        return False
+    with open(path, "rb") as file:
+        head = file.read(8)
+        following = ImageFileDirectory_v2(head + file.read(8) if 43 in head[2:4] else head)
+        file.seek(image.tag_v2.next)
+        following.load(file)
+    return bool(following.get(_TIFF_KIND, 0) & _MASK)
 
 
 def _colours(image: Image.Image, path: str | Path, mode: str) -> NDArray[np.uint8]:

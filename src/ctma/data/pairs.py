@@ -139,8 +139,8 @@ def read_pair(pair: Pair, read: ReadDate = read_colours) -> tuple[Pixels, Pixels
 def find_coding(pairs: Sequence[Pair], *, tolerant: bool = False) -> Coding:
     """Finds whether a data set stores labels as 0/1 or as 0/255.
 
-    The first label with any change decides. One exception: where one of the first ``LOOKED_AT``
-    such labels holds 0, 1 and 255 and nothing else, 1 is change and 255 is no label. JPEG labels
+    The first label with any change decides. One exception: if the first ``LOOKED_AT`` such labels
+    hold 1, 255 or both, and no 255 without a 1, then 1 is change and 255 is no label. JPEG labels
     are always 0/255, because compression destroys 0/1 labels.
 
     Args:
@@ -150,12 +150,10 @@ def find_coding(pairs: Sequence[Pair], *, tolerant: bool = False) -> Coding:
     Returns:
         The coding; 0/255 if no label contains change.
     """
-    first: Coding | None = None
-    for values in islice(_label_values(pairs, tolerant), LOOKED_AT):
-        if values == {1, IGNORED}:
-            return Coding(1, IGNORED)
-        first = first or Coding(1 if values == {1} else 255)
-    return first or Coding()
+    seen = [*islice(_label_values(pairs, tolerant), LOOKED_AT)]
+    if {1, IGNORED} in seen and all(values in ({1}, {1, IGNORED}) for values in seen):
+        return Coding(1, IGNORED)
+    return Coding(1 if seen and seen[0] == {1} else 255)
 
 
 def _label_values(pairs: Sequence[Pair], tolerant: bool) -> Iterator[set[int]]:
@@ -182,7 +180,7 @@ def binary_label(label: Pixels, coding: Coding, path: Path, ignored: int | None 
     """Converts a stored label; training, scoring and the doctor all use this rule.
 
     Values near 0 count as 0 and values near 255 as 255. For a JPEG, every value counts as the
-    nearer of the two.
+    nearer of the two, whatever the coding.
 
     Args:
         label: The stored label, (H, W).
@@ -194,11 +192,15 @@ def binary_label(label: Pixels, coding: Coding, path: Path, ignored: int | None 
         (H, W): 0, 1 or ``IGNORED``.
 
     Raises:
-        DataError: If a label holds other values, or a JPEG label only values too dark for change.
+        DataError: If a label holds other values, or a JPEG label only values too dark for change,
+            or no 1 beside the value that elsewhere means no label.
     """
-    scale = coding.change
-    ignored = coding.ignored if ignored is None else ignored
-    lossy, near = path.suffix.lower() in LOSSY, NEAR if scale > 1 else 0
+    lossy = path.suffix.lower() in LOSSY
+    coding = Coding() if lossy else coding
+    scale, near = coding.change, NEAR if coding.change > 1 else 0
+    if ignored is None and coding.ignored is not None:
+        ignored = coding.ignored
+        _refuse_doubtful(label, ignored, path)
     stored = known(label, ignored)
     largest = int(stored.max(initial=0))
     if 0 < largest <= (FAINT if lossy else near):
@@ -220,6 +222,29 @@ def binary_label(label: Pixels, coding: Coding, path: Path, ignored: int | None 
     if ignored is not None:
         change[label == ignored] = IGNORED
     return change
+
+
+def _refuse_doubtful(label: Pixels, ignored: int, path: Path) -> None:
+    """Refuses a label of 0 and 255 alone among labels of 0, 1 and 255."""
+    if ignored in label and 1 not in label:
+        raise DataError(
+            f"{path}: label of 0 and {ignored} among labels of 0, 1 and {ignored}; ctma cannot "
+            f"tell whether {ignored} means change or no label here; give {path.stem}.tif the "
+            f"nodata value {ignored} for no label"
+        )
+
+
+def refuse_unlike(training: Coding, validation: Coding) -> None:
+    """Refuses splits of one data set, one of which has a value for no label.
+
+    Raises:
+        DataError: If 255 would mean no label in one split and change in the other.
+    """
+    if training.change != validation.change and (training.ignored or validation.ignored):
+        raise DataError(
+            f"training labels are stored as {training}, validation labels as {validation}; write "
+            "255 in both for the same"
+        )
 
 
 def count_between(label: Pixels, scale: int) -> int:

@@ -82,6 +82,8 @@ def evaluate_masks(
     coding = find_coding(pairs)
     drawn = [Pair(pair.name, pair.before, pair.after, files[pair.name]) for pair in pairs]
     mask_coding = find_coding(drawn)
+    if mask_coding.ignored is not None:
+        raise DataError(f"{masks}: masks of 0, 1 and 255; write change as 255, all else as 0")
     scored: list[PairScore] = []
     for pair, mask in zip(pairs, drawn, strict=True):
         scored.append(_score(pair, mask, coding, mask_coding))

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ctma.errors import CtmaError, SettingError, first_line, warn
 from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
@@ -33,9 +34,9 @@ from ctma.scene.store import Store, discard, holds
 from ctma.scene.strips import blend
 from ctma.scene.styles import style_changes
 from ctma.scene.summary import describe_plan, describe_versions
-from ctma.scene.windows import Cluster, Local, ahead, connect
+from ctma.scene.windows import Cluster, Local, Sharing, ahead, connect
 from ctma.scene.writing import check_format, check_outputs, write_scene
-from ctma.settings import check_count, check_kind
+from ctma.settings import check_kind
 from ctma.types import Pixels, Progress, ignore
 
 if TYPE_CHECKING:
@@ -133,33 +134,6 @@ def predict_scene(
             entries = describe_plan(plan, findings, prints, run.output)
             summary = run.do(entries, sharing, resume, on_progress)
     return run.result(summary, findings.pictures)
-
-
-class Sharing(NamedTuple):
-    """The processes that share the work.
-
-    Attributes:
-        workers: Number of processes to start here, ``None`` to start none.
-        cluster: Address of the scheduler of a running dask cluster, ``None`` for no cluster.
-    """
-
-    workers: int | None
-    cluster: str | None
-
-    @property
-    def alone(self) -> bool:
-        """Whether this process does all the work."""
-        return self.workers is None and self.cluster is None
-
-    def check(self) -> None:
-        """Refuses contradictory or invalid values.
-
-        Raises:
-            SettingError: If both are given, or ``workers`` is no whole number of at least 1.
-        """
-        check_count("workers", self.workers)
-        if self.workers is not None and self.cluster is not None:
-            raise SettingError("`workers` starts a cluster, `cluster` uses a running one: give one")
 
 
 @dataclass(frozen=True)
@@ -297,9 +271,11 @@ class _Run:
                 blended = stack.enter_context(closing(blended))
                 strips = stack.enter_context(closing(ahead(blended)))
                 style = style_changes(self.plan.threshold)
-                if self.settings.picture:
-                    # Matplotlib takes half a second to load: while the first windows are computed.
-                    import ctma.scene.overview  # noqa: F401
+                # While the first windows are computed. In a thread: Ctrl-C in the middle of an
+                # import may leave Python's lock of imports taken.
+                loading = stack.enter_context(ThreadPoolExecutor(1))
+                wanted = "ctma.scene.overview" if self.settings.picture else "pyogrio"
+                loading.submit(import_module, wanted).result()
                 polygons = self.settings.polygons_of(self.predictor.usage)
                 return write_scene(strips, self.plan.grid, store, self.output, polygons, style)
         except CtmaError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -9,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from ctma.errors import SceneError, SettingError, extras, first_line
 from ctma.inference.look import Look
 from ctma.scene.plan import Images, Plan, Reader, WindowIndex
 from ctma.scene.rasters import raster_settings
+from ctma.settings import check_count
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -32,6 +35,16 @@ AHEAD = 2
 WAIT_SECONDS, PATIENCE = 60, 6
 """Seconds without a window after which ctma checks a cluster, and how often a check may find the
 cluster idle. Together this is longer than dask takes to give up a lost worker."""
+
+_QUIET = {"distributed.admin.large-graph-warning-threshold": "1GB"}
+"""A look travels with its graph, of which dask would warn."""
+
+_LOCAL: dict[str, Any] = {
+    "dashboard_address": "127.0.0.1:0",
+    "silence_logs": logging.ERROR,
+    "preload": [__name__],
+}
+"""How workers are started here; each calls ``dask_setup``."""
 
 STANDS_STILL = "the cluster stands still: no worker computes; restart it, then add `resume`"
 
@@ -128,6 +141,33 @@ class Cluster:
             return False
 
 
+class Sharing(NamedTuple):
+    """The processes that share the work.
+
+    Attributes:
+        workers: Number of processes to start here, ``None`` to start none.
+        cluster: Address of the scheduler of a running dask cluster, ``None`` for no cluster.
+    """
+
+    workers: int | None
+    cluster: str | None
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process does all the work."""
+        return self.workers is None and self.cluster is None
+
+    def check(self) -> None:
+        """Refuses contradictory or invalid values.
+
+        Raises:
+            SettingError: If both are given, or ``workers`` is no whole number of at least 1.
+        """
+        check_count("workers", self.workers)
+        if self.workers is not None and self.cluster is not None:
+            raise SettingError("`workers` starts a cluster, `cluster` uses a running one: give one")
+
+
 @contextmanager
 def connect(workers: int | None, address: str | None) -> Iterator[Client]:
     """A client of a cluster: a running one, or one of ``workers`` processes started here.
@@ -149,11 +189,17 @@ def connect(workers: int | None, address: str | None) -> Iterator[Client]:
         return
     with (
         # Without this, dask would leave its number of threads in this process's environment.
-        dask.config.set({"distributed.nanny.pre-spawn-environ": {}}),
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        dask.config.set({"distributed.nanny.pre-spawn-environ": {}, **_QUIET}),
+        LocalCluster(n_workers=workers, threads_per_worker=1, **_LOCAL) as cluster,
         Client(cluster) as client,
     ):
         yield client
+
+
+def dask_setup(worker: object) -> None:
+    """Has a worker leave Ctrl-C to the process that leads; dask calls this as a worker starts."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def look_at(look: Look, images: Images) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ from ctma.data.dataset import (
     collate,
     collate_by_size,
 )
-from ctma.data.pairs import Pair, find_coding
+from ctma.data.pairs import Pair, find_coding, refuse_unlike
 from ctma.data.readers import data_fingerprint, find_pairs
 from ctma.errors import DataError, SettingError
 from ctma.models.usage import Usage
@@ -126,6 +126,8 @@ class PairsModule(pl.LightningDataModule):
             ]
         )
         self.validation = PairDataset(pairs.validation, find_coding(pairs.validation), usage=usage)
+        if len(self.training.parts) == 1:  # else from several data sets
+            refuse_unlike(self.training.parts[0].coding, self.validation.coding)
 
     def first_batch(self) -> Batch:
         """The first training batch, drawn in this process."""

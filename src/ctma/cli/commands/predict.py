@@ -127,7 +127,7 @@ def _load(checkpoint: Path, options: dict[str, Any]) -> tuple[BasePredictor, Run
             raise
         raise SettingError(
             "torch is not installed: only an exported .onnx or .xml runs without it, with the "
-            "engine, precision and device of its file, in this process"
+            "engine, precision and device of its file, and not on a `cluster`"
         ) from error
     return load(checkpoint, **dict(running)), running
 
