@@ -1,15 +1,13 @@
 """``ctma``, and ``python -m ctma``."""
 
-import sys
+from ctma.cli.interrupts import heed_interrupts
 
 
 def main() -> None:
-    """Runs the command line; Ctrl-C ends also a start that is still loading with one line."""
-    try:
-        from ctma.cli.app import main as run
-    except KeyboardInterrupt:
-        print("\nctma: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+    """Runs the command line."""
+    heed_interrupts()
+    from ctma.cli.app import main as run
+
     run()
 
 
