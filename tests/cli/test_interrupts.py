@@ -9,8 +9,9 @@ import time
 import pytest
 
 SLOW_IMPORT = """
-import sys, time
+import signal, sys, time
 from ctma.cli.interrupts import heed_interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started this deaf
 heed_interrupts()
 print("ready", flush=True)
 try:
