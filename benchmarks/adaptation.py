@@ -53,13 +53,14 @@ def scenes_of(shared, place):
 
 
 def write(folder, split, pairs):
+    coding = find_coding(pairs)
     for pair in pairs:
         for kind, path in (("A", pair.before), ("B", pair.after), ("label", pair.change)):
             target = folder / split / kind / f"{pair.name.replace('/', '-')}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             image = Image.open(path)
             if kind == "label":  # of a JPEG, too
-                image = Image.fromarray(np.uint8(255) * (np.asarray(image.convert("L")) > 127))
+                image = Image.fromarray(np.uint8(255) * (read_change(path, coding) == 1))
             width, height = image.size
             if split == "test" or width <= 512:
                 image.save(target)

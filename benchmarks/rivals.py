@@ -14,12 +14,13 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 
 import rasterio
-from startup import HERE, cost
+from startup import HERE
+from turns import prepare, timed
+from turns import run as map_scene
 
 WINDOW, STRIDE, BATCH = 256, 128, 8
 WAYS = {
@@ -95,28 +96,16 @@ def origins(side):
     return [*range(0, side - WINDOW, STRIDE), side - WINDOW]
 
 
-def prepare(options):
-    """Writes both dates of the scene, and the label."""
-    from scenes import georeferenced, mosaic
-
-    *images, change = mosaic(options)
-    for number, image in enumerate(images):
-        georeferenced(options.prepare / f"{number}.tif", image)
-    georeferenced(options.prepare / "label.tif", change[..., None].astype("uint8"))
-
-
 def run(name, folder, turn):
     """Seconds and peak gigabytes of one map."""
     pair = [str(folder / f"{number}.tif") for number in (0, 1)]
-    output = str(folder / f"{name}-{turn}")
+    output = folder / f"{name}-{turn}"
     if WAYS[name]:
-        command = [__file__, "--way", WAYS[name], "--map", *pair, output]
+        command = [__file__, "--way", WAYS[name], "--map", *pair, str(output)]
+        seconds, _, peak = timed(command, HERE, folder)
     else:
-        command = ["-m", "ctma", "predict", *pair, "-c", name, "-o", output]
-    start = time.monotonic()
-    code, _, peak = cost(command, HERE, folder)
-    assert code == 0, command
-    return time.monotonic() - start, peak
+        seconds, _, peak = map_scene(HERE, pair, output, ["-c", name])
+    return seconds, peak
 
 
 def measure(options, folder):

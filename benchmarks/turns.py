@@ -21,20 +21,26 @@ from startup import HERE, cost
 
 def run(source, pair, output, options):
     """Seconds, processor seconds and peak memory in GB of one map."""
-    start = time.monotonic()
     command = ["-m", "ctma", "predict", *map(str, pair), "-o", str(output), *options]
-    code, used, peak = cost(command, source, output.parent)
+    return timed(command, source, output.parent)
+
+
+def timed(command, source, folder):
+    """Seconds, processor seconds and peak memory in GB of a process of Python's."""
+    start = time.monotonic()
+    code, used, peak = cost(command, source, folder)
     assert code == 0, command
     return time.monotonic() - start, used, peak
 
 
 def prepare(options):
-    """Writes the scene of both dates."""
+    """Writes the scene of both dates, and the label."""
     from scenes import georeferenced, mosaic
 
-    *images, _ = mosaic(options)
+    *images, change = mosaic(options)
     for number, image in enumerate(images):
         georeferenced(options.prepare / f"{number}.tif", image)
+    georeferenced(options.prepare / "label.tif", change[..., None].astype("uint8"))
 
 
 def agreement(first, second):

@@ -281,7 +281,7 @@ def _inspect_label(report: _Report, change: NDArray[Any], path: Path, coding: Co
         return
     changed, labelled = int((binary == 1).sum()), int((binary != IGNORED).sum())
     report.counts = changed, labelled, binary.size
-    report.between = count_between(change[binary != IGNORED], coding.change)
+    report.between = count_between(change[binary != IGNORED], coding.at(path).change)
     if ignored == coding.change and changed == 0 and (change == ignored).any():
         what = f"every marked pixel has the nodata value {ignored}, so it counts as no label"
         report.add("label values", what, "warning")

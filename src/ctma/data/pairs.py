@@ -63,6 +63,10 @@ class Coding:
     change: int = 255
     ignored: int | None = None
 
+    def at(self, path: Path) -> Coding:
+        """The coding of one file of the data set; a JPEG is always 0/255."""
+        return Coding() if path.suffix.lower() in LOSSY else self
+
     def __str__(self) -> str:
         ignored = "" if self.ignored is None else f", {self.ignored} for no label"
         return f"0/{self.change}{ignored}"
@@ -150,10 +154,14 @@ def find_coding(pairs: Sequence[Pair], *, tolerant: bool = False) -> Coding:
     Returns:
         The coding; 0/255 if no label contains change.
     """
-    seen = [*islice(_label_values(pairs, tolerant), LOOKED_AT)]
-    if {1, IGNORED} in seen and all(values in ({1}, {1, IGNORED}) for values in seen):
+    seen: list[set[int]] = []
+    for values in islice(_label_values(pairs, tolerant), LOOKED_AT):
+        seen.append(values)
+        if values not in ({1}, {1, IGNORED}):
+            return Coding(1 if seen[0] == {1} else 255)
+    if {1, IGNORED} in seen:
         return Coding(1, IGNORED)
-    return Coding(1 if seen and seen[0] == {1} else 255)
+    return Coding(1 if seen else 255)
 
 
 def _label_values(pairs: Sequence[Pair], tolerant: bool) -> Iterator[set[int]]:
@@ -195,8 +203,7 @@ def binary_label(label: Pixels, coding: Coding, path: Path, ignored: int | None 
         DataError: If a label holds other values, or a JPEG label only values too dark for change,
             or no 1 beside the value that elsewhere means no label.
     """
-    lossy = path.suffix.lower() in LOSSY
-    coding = Coding() if lossy else coding
+    coding, lossy = coding.at(path), path.suffix.lower() in LOSSY
     scale, near = coding.change, NEAR if coding.change > 1 else 0
     if ignored is None and coding.ignored is not None:
         ignored = coding.ignored

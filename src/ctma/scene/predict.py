@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,11 +270,9 @@ class _Run:
                 blended = stack.enter_context(closing(blended))
                 strips = stack.enter_context(closing(ahead(blended)))
                 style = style_changes(self.plan.threshold)
-                # While the first windows are computed. In a thread: Ctrl-C in the middle of an
-                # import may leave Python's lock of imports taken.
-                loading = stack.enter_context(ThreadPoolExecutor(1))
-                wanted = "ctma.scene.overview" if self.settings.picture else "pyogrio"
-                loading.submit(import_module, wanted).result()
+                if self.settings.picture:
+                    # Matplotlib takes half a second to load: while the first windows are computed.
+                    import ctma.scene.overview  # noqa: F401
                 polygons = self.settings.polygons_of(self.predictor.usage)
                 return write_scene(strips, self.plan.grid, store, self.output, polygons, style)
         except CtmaError as error:

@@ -87,15 +87,10 @@ class Logs:
 
 
 class Waiting(Callback):
-    """Measures which share of an epoch's training steps goes to waiting for the next batch.
-
-    Attributes:
-        share: The share so far, 0 to 1.
-    """
+    """Measures which share of an epoch's training steps goes to waiting for the next batch."""
 
     def __init__(self) -> None:
-        self.begun = self.mark = 0.0
-        self.waited = self.share = 0.0
+        self.begun = self.mark = self.waited = 0.0
 
     @classmethod
     def of(cls, trainer: pl.Trainer) -> Waiting:
@@ -105,7 +100,7 @@ class Waiting(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begins to measure."""
         self.begun = self.mark = time.monotonic()
-        self.waited = self.share = 0.0
+        self.waited = 0.0
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
@@ -116,9 +111,14 @@ class Waiting(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
     ) -> None:
-        """Waiting begins, and the share is known."""
+        """Waiting begins."""
         self.mark = time.monotonic()
-        self.share = self.waited / (self.mark - self.begun)
+
+    @property
+    def share(self) -> float:
+        """The share up to the last step, 0 to 1."""
+        passed = self.mark - self.begun
+        return self.waited / passed if passed else 0.0
 
 
 class Lines(Callback):
