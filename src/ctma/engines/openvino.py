@@ -51,13 +51,13 @@ class OpenVino(GraphEngine):
     def form_for(self, shape: Shape) -> str:
         """The form of the network that takes inputs of a shape.
 
-        In bf16, convolutions over joined maps stay whole, because transposed convolutions are
-        slow. In float32, tiles compute wide convolutions.
+        On AMX in bf16, convolutions over joined maps stay whole, because transposed convolutions
+        are slow there. In float32, tiles compute wide convolutions.
         """
         form = super().form_for(shape)
-        if form != REWRITTEN:
-            return form
-        return JOINED if self.precision == "bf16" else TILED
+        if form == REWRITTEN and self.precision == "float32":
+            return TILED
+        return JOINED if form == REWRITTEN and "amx_bf16" in self.units() else form
 
     def open(self, form: str, shape: Shape | None) -> Callable[[], Run]:
         """Opens the cached compiled graph of a form and a shape, or compiles the form's graph."""
