@@ -13,6 +13,7 @@ from ctma import ChangeLogits, SettingError
 from ctma.inference.protocols import crops, find_protocol, sliding, windows
 from ctma.inference.views import see
 from support.networks import MeanDifference
+from support.running import run_as
 
 SIZES = st.integers(64, 700)
 
@@ -62,6 +63,23 @@ def test_sliding_is_the_mean_over_windows():
     found = sliding(partial(see, Ramp()), image, image)[0, 0, 0, 100]
     expected = (torch.tensor(100 / 256).sigmoid() + torch.tensor(36 / 256).sigmoid()) / 2
     torch.testing.assert_close(found, expected)
+
+
+def test_averaged_views_see_both_sides_and_other_scales():
+    class Tell(MeanDifference):
+        def forward(self, before, after):
+            height, width = after.shape[-2:]
+            columns = (torch.arange(width) + 0.5) / width
+            return ChangeLogits((columns + width / 1000).expand(1, 1, height, width))
+
+    image = np.zeros((250, 250, 3), np.uint8)
+    once, averaged = (
+        ctma.predict(image, image, run_as(Tell(), "eager", tta=tta)).probability
+        for tta in (False, True)
+    )
+    assert once[100, 200] > once[100, 50]
+    widths = (200 + 312 + 312 + 200) / 4 / 1000
+    np.testing.assert_allclose(averaged[100], 1 / (1 + np.exp(-0.5 - widths)), atol=1e-3)
 
 
 def test_8_bit_images_are_scaled():

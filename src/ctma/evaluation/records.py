@@ -32,7 +32,7 @@ class HowScored(Form):
         split: The split that was scored.
         protocol: How the network was run over the images.
         threshold: A pixel is change if its probability exceeds the threshold.
-        tta: Whether flipped views were averaged.
+        tta: Whether four views were averaged.
         ground_sample_distance: Metres per pixel of the images, if specified.
         enlargement: Factor by which the images were enlarged for the network.
         arithmetic: The precision, such as ``"float32"``.
@@ -93,7 +93,7 @@ class KeptScore(Form):
         data: The fingerprint of the pairs.
         split: The split that was scored.
         protocol: How the network was run over the images.
-        tta: Whether flipped views were averaged.
+        tta: Whether four views were averaged.
         enlargement: Factor by which the images were enlarged for the network.
         threshold: A pixel is change if its probability exceeds the threshold.
         f1: F1 in [0, 1], as the other ratios.

@@ -18,8 +18,16 @@ from ctma.inference.resolution import enlarged_size
 from ctma.models.usage import NO_NUMBERS, Usage
 from ctma.types import Plane
 
-FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
-"""The axes of the four flipped views: unchanged, mirrored, upside down, both."""
+Flip = tuple[int, ...]
+"""The axes along which a view is flipped."""
+
+VIEWS: tuple[tuple[Flip, float], ...] = (((), 0.8), ((-1,), 1.25), ((-2,), 1.25), ((-1, -2), 0.8))
+"""The four views that are averaged, each with its scale: upright, mirrored, upside down, both.
+
+Views of one scale would share the errors of that scale."""
+
+AS_IS: tuple[Flip, float] = ((), 1.0)
+"""The view of a pair as it is."""
 
 
 class Look(ABC):
@@ -65,7 +73,7 @@ class SessionLook(Look):
         stride: Stride of the network's coarsest features, in pixels.
         minimum_size: The smallest height and width that the network takes.
         enlargement: Ratio by which the images are enlarged for the network.
-        tta: Whether to average over flipped views.
+        tta: Whether to average over the four ``VIEWS``.
         callers: See ``Look``.
     """
 
@@ -81,22 +89,24 @@ class SessionLook(Look):
         """The change probability, (H, W); see ``Look``."""
         height, width = before.shape[-2:]
         pair = [self._fill(_to_unit_range(date, self.usage.scaling)) for date in (before, after)]
-        views = [
-            np.flip(self._logits(*(np.flip(date, view) for date in pair)), view)
-            for view in (FLIPS if self.tta else FLIPS[:1])
-        ]
-        logits = np.mean(views, axis=0) if self.tta else views[0]
+        seen = VIEWS if self.tta else (AS_IS,)
+        logits = np.mean([self._view(pair, *view) for view in seen], axis=0)
         scaled = logits / np.float32(self.usage.temperature) + np.float32(self.usage.offset)
         probability = to_probability(scaled[:height, :width])
         if not np.isfinite(probability).all():
             raise CheckpointError(NO_NUMBERS)
         return probability
 
-    def _logits(self, before: Plane, after: Plane) -> Plane:
+    def _view(self, pair: Sequence[Plane], flip: Flip, scale: float) -> Plane:
+        """The logits of one view, flipped and resized back."""
+        before, after = (np.flip(date, flip) for date in pair)
+        return np.flip(self._logits(before, after, self.enlargement * scale), flip)
+
+    def _logits(self, before: Plane, after: Plane, ratio: float) -> Plane:
         size = before.shape[-2:]
-        if self.enlargement == 1:
+        if ratio == 1:
             return self.engine.run_arrays(before[None], after[None])[0, 0]
-        seen = enlarged_size(size, self.enlargement, self.stride, self.minimum_size)
+        seen = enlarged_size(size, ratio, self.stride, self.minimum_size)
         pair = (_resize(date, seen)[None] for date in (before, after))
         return _resize(self.engine.run_arrays(*pair)[0], size)[0]
 

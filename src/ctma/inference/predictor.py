@@ -189,7 +189,7 @@ def load(
             ``Running``.
         precision: The precision that the engine computes in.
         device: The device that computes.
-        tta: Average over flipped views.
+        tta: Average over four views, flipped and resized.
         cache: Whether to keep the prepared engine on disk.
 
     Raises:

@@ -25,7 +25,7 @@ class Running(Settings):
         precision: ``"float32"``, ``"bf16"`` or ``"auto"``. ``"auto"`` takes bf16 where the
             checkpoint records that bf16 and float32 masks agree on 99.9 % of the pixels.
         device: ``"auto"`` (the GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
-        tta: Average over four flipped views; takes four times as long.
+        tta: Average over four views, flipped and resized; takes four times as long.
         cache: Whether to keep the prepared engine on disk for the next start.
 
     Raises:

@@ -15,19 +15,31 @@ from torch import Tensor
 
 from ctma.data.dataset import to_unit_range
 from ctma.devices import find_device
-from ctma.inference.look import FLIPS, Look
+from ctma.inference.look import VIEWS, Look
 from ctma.inference.resolution import enlarged_size
 from ctma.models.base import ChangeLogits, ChangeNetwork, View, check_logits, check_numbers
 from ctma.types import Plane
 
 
-class FlipAverage(View):
-    """Averages four views: unchanged, mirrored, upside down, both; takes four times as long."""
+class ViewAverage(View):
+    """Averages the four ``VIEWS``; takes four times as long.
+
+    Args:
+        network: The network that sees the views.
+        enlargement: Ratio by which all views are enlarged; see ``Resized``.
+    """
+
+    def __init__(self, network: ChangeNetwork, enlargement: float):
+        super().__init__(network)
+        self.enlargement = enlargement
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
         """Mean logits of the four views; takes the same inputs as the network."""
         logits = [
-            self.network(before.flip(view), after.flip(view)).fine.flip(view) for view in FLIPS
+            enlarged(self.network, self.enlargement * scale)(before.flip(flip), after.flip(flip))
+            .fine.float()
+            .flip(flip)
+            for flip, scale in VIEWS
         ]
         return ChangeLogits(torch.stack(logits).mean(dim=0))
 
@@ -59,10 +71,14 @@ def look_as(
     Args:
         network: The network that sees the views.
         enlargement: See ``Resized``; 1 for no enlargement.
-        tta: Average over flipped views.
+        tta: Average over the four ``VIEWS``.
     """
-    seen = network if enlargement == 1 else Resized(network, enlargement)
-    return FlipAverage(seen) if tta else seen
+    return ViewAverage(network, enlargement) if tta else enlarged(network, enlargement)
+
+
+def enlarged(network: ChangeNetwork, ratio: float) -> ChangeNetwork:
+    """A network that sees enlarged pairs, or the network itself at ratio 1."""
+    return network if ratio == 1 else Resized(network, ratio)
 
 
 def enlarge(images: Tensor, ratio: float, network: ChangeNetwork) -> Tensor:

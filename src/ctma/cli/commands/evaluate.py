@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from ctma.cli.commands.options import (
+    AverageViews,
     Data,
     Device,
     Engine,
-    FlipViews,
     Folders,
     GroundSampleDistance,
     Json,
@@ -63,7 +63,7 @@ def evaluate(
     ] = "test",
     protocol: Protocol = "crops",
     threshold: Threshold = None,
-    tta: FlipViews = False,
+    tta: AverageViews = False,
     gsd: GroundSampleDistance = None,
     save_masks: SaveMasks = None,
     figures: Figures = None,

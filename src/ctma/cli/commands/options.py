@@ -71,8 +71,9 @@ Threshold = Annotated[
         show_default="the checkpoint's",
     ),
 ]
-FlipViews = Annotated[
-    bool, typer.Option("--tta", help="Average over four flipped views; four times slower.")
+AverageViews = Annotated[
+    bool,
+    typer.Option("--tta", help="Average over four views, flipped and resized; four times slower."),
 ]
 GroundSampleDistance = Annotated[
     float | None,

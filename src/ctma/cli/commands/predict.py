@@ -10,6 +10,7 @@ import typer
 from ctma.cli.commands.options import (
     RASTERS,
     SHARING,
+    AverageViews,
     Bands,
     Checkpoint,
     Cluster,
@@ -17,7 +18,6 @@ from ctma.cli.commands.options import (
     Device,
     Doubt,
     Engine,
-    FlipViews,
     Grid,
     GroundSampleDistance,
     IgnoreGeoreference,
@@ -64,7 +64,7 @@ def predict(
     protocol: Annotated[
         str, typer.Option(help="For images: auto, whole, crops or sliding.")
     ] = "auto",
-    tta: FlipViews = False,
+    tta: AverageViews = False,
     gsd: GroundSampleDistance = None,
     device: Device = "auto",
     engine: Engine = "auto",
