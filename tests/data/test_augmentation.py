@@ -11,11 +11,13 @@ from PIL import Image
 
 from ctma.data.augmentation import (
     AUGMENTATIONS,
+    LOOKS,
     PAPER_CHOICES,
     augmentation,
     paper,
     random_crop,
     shift,
+    split,
 )
 from ctma.data.dataset import Draw, PairDataset, ShareSampler, TrainingSampler
 from ctma.data.pairs import Coding
@@ -61,6 +63,19 @@ def test_augmentation_treats_both_images_and_the_label_alike(seed, name):
     before, after, change = augmentation(name)(tracer(), np.random.default_rng(seed))
     np.testing.assert_array_equal(before, after)
     np.testing.assert_array_equal(before[..., 0], change)
+
+
+def test_plain_dates_are_those_before_their_look_changes(tiny_data):
+    pairs = find_pairs(tiny_data, "train")
+    scene, look = split("strong", ["zoom"])
+    whole = PairDataset(pairs, Coding(), 64, augmentation("strong", ["zoom"]))
+    parted = PairDataset(pairs, Coding(), 64, scene, alter=look)
+    bare = PairDataset(pairs, Coding(), 64, augmentation("strong", ["zoom", *LOOKS]))
+    for draw in (Draw(index, seed) for index in range(3) for seed in range(20)):
+        for found, expected in zip(parted[draw][:3], whole[draw][:3], strict=True):
+            assert torch.equal(found, expected)
+        assert torch.equal(parted[draw].plain, torch.stack([*bare[draw][:2]]))
+        assert not whole[draw].plain.numel()
 
 
 @given(seed=st.integers(0, 2**32))

@@ -11,10 +11,28 @@ import time
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from PIL import Image
 
-from ctma import CtmaWarning, Recipe, load_model, load_recipe, read_header, save_model, train
+from ctma import (
+    CtmaWarning,
+    Recipe,
+    create_model,
+    load_model,
+    load_recipe,
+    predict,
+    read_header,
+    save_model,
+    train,
+)
 from ctma.data.augmentation import AUGMENTATIONS
-from ctma.errors import CheckpointError, DataError, OutputError, SettingError, UnknownNameError
+from ctma.errors import (
+    CheckpointError,
+    CtmaError,
+    DataError,
+    OutputError,
+    SettingError,
+    UnknownNameError,
+)
 from ctma.files import file_fingerprint, sole_run
 from ctma.models.registry import model_arguments
 from ctma.training.recipes import load_kept
@@ -475,6 +493,48 @@ def test_sources_are_mixed_by_their_repeats_and_validated_on_the_first(tiny_data
               tmp_path / "data", tmp_path / "none", device="cpu")  # fmt: skip
     with pytest.raises(SettingError, match="smallest side comes first"):
         small_recipe('data.sources=[{"zoom": [2, 1]}]')
+
+
+def test_a_network_learns_from_its_teacher(tiny_data, tmp_path):
+    teacher = create_model("fc-ef")
+    *_, bias = teacher.parameters()
+    torch.nn.init.constant_(bias, 4)  # everything is change
+    save_model(tmp_path / "teacher.safetensors", teacher)
+    checkpoints = json.dumps({str(tmp_path / "teacher.safetensors"): 1})
+    shares = []
+    for name, more in (("alone", []), ("taught", [f"teacher.checkpoints={checkpoints}"])):
+        recipe = small_recipe("trainer.epochs=10", "optimizer.lr=0.01", *more)
+        train(recipe, tiny_data, tmp_path / name, device="cpu")
+        before, after = (tiny_data / f"val/{date}/val_0000.png" for date in "AB")
+        latest = tmp_path / name / "latest.safetensors"
+        shares.append(predict(Image.open(before), Image.open(after), latest).probability.mean())
+    assert 2 * shares[0] < shares[1]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "expected"),
+    [
+        ({"nobody.safetensors": 1}, "nobody.safetensors: no such"),
+        ({"ctma-lite": 0}, "greater than 0"),
+        ({}, "at least 1"),
+    ],
+)
+def test_teachers_that_cannot_teach_are_refused(tiny_data, tmp_path, teacher, expected):
+    checkpoints = f"teacher.checkpoints={json.dumps(teacher)}"
+    with pytest.raises(CtmaError, match=expected):
+        train(small_recipe(checkpoints), tiny_data, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_of_other_bands_is_refused(tiny_data, tmp_path):
+    network = create_model("fc-ef")
+    network.usage = network.usage.replace(bands=("red", "green", "nir"))
+    save_model(tmp_path / "nir.safetensors", network)
+    recipe = small_recipe(
+        f"teacher.checkpoints={json.dumps({str(tmp_path / 'nir.safetensors'): 1})}"
+    )
+    with pytest.raises(SettingError, match="sees red, green, nir"):
+        train(recipe, tiny_data, tmp_path / "run", device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,23 @@ SHIFT_SHARE = 0.0625
 """The largest shift of the paper's augmentation, as a share of the image size."""
 
 
+LOOKS = ("misregistration", "colour", "blur", "noise", "jpeg")
+"""Parts of an augmentation that change how a date looks, but not what it shows; always the last."""
+
+
+def split(name: str, without: Collection[str] = ()) -> tuple[Augmentation, Augmentation]:
+    """An augmentation in two: what changes the scene, then what changes the look of each date.
+
+    Args:
+        name: See ``augmentation``.
+        without: See ``augmentation``.
+    """
+    parts = AUGMENTATIONS[name]
+    looks = [part for part in parts if part in LOOKS]
+    scenes = [part for part in parts if part not in LOOKS]
+    return augmentation(name, {*without, *looks}), augmentation(name, {*without, *scenes})
+
+
 def augmentation(name: str, without: Collection[str] = ()) -> Augmentation:
     """Returns an augmentation by its name.
 

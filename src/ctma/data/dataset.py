@@ -32,12 +32,15 @@ class Batch(NamedTuple):
         after: (B, C, H, W) uint8.
         change: (B, 1, H, W) uint8: 0, 1 or ``IGNORED``.
         indices: (B,) int64, index of each pair in the list of pairs.
+        plain: (B, 2, C, H, W) uint8, both dates before the augmentation changed their look; (B, 0)
+            where nobody asked for them.
     """
 
     before: Tensor
     after: Tensor
     change: Tensor
     indices: Tensor
+    plain: Tensor
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class PairDataset(Dataset[Any]):
         paste: Probability that the changed pixels of a random pair are copied into a crop.
         single: Whether the pairs are labelled single dates; two of these then make one pair.
         usage: How the network takes images; by default as images of 8-bit colours.
+        alter: Augmentation of a drawn sample after ``augment``; it changes only the look of the
+            dates. Batches then also hold the dates before it. ``None`` for no such augmentation.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class PairDataset(Dataset[Any]):
         paste: float = 0.0,
         single: bool = False,
         usage: Usage = PLAIN,
+        alter: Augmentation | None = None,
     ):
         self.pairs = pairs
         self.coding = coding
@@ -87,6 +93,7 @@ class PairDataset(Dataset[Any]):
         self.paste = paste
         self.single = single
         self.usage = usage
+        self.alter = alter
 
     @property
     def note(self) -> str:
@@ -110,6 +117,8 @@ class PairDataset(Dataset[Any]):
                     sample = paste(sample, donor)
             if self.augment is not None:
                 sample = self.augment(sample, rng)
+            if self.alter is not None:
+                return _to_tensors(self.alter(sample, rng), key.index, sample[:2])
             return _to_tensors(sample, key.index)
         return _to_tensors(self.read(key), key)
 
@@ -278,6 +287,7 @@ def to_tensor(image: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
 
 
-def _to_tensors(sample: Sample, index: int) -> Batch:
+def _to_tensors(sample: Sample, index: int, plain: Sequence[Pixels] = ()) -> Batch:
     before, after, change = (to_tensor(image) for image in sample)
-    return Batch(before, after, change, torch.tensor(index))
+    kept = torch.stack([to_tensor(image) for image in plain]) if plain else torch.empty(0)
+    return Batch(before, after, change, torch.tensor(index), kept)

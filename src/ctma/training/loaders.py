@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
 
-from ctma.data.augmentation import augmentation
+from ctma.data.augmentation import augmentation, split
 from ctma.data.dataset import (
     PLAIN,
     Batch,
@@ -104,6 +104,7 @@ class PairsModule(pl.LightningDataModule):
         seed: The recipe's seed.
         epoch: Number of epochs that are already done.
         usage: How the network takes images.
+        taught: Whether batches also hold the dates with their plain look, for teachers.
     """
 
     def __init__(
@@ -113,8 +114,10 @@ class PairsModule(pl.LightningDataModule):
         seed: int,
         epoch: int = 0,
         usage: Usage = PLAIN,
+        taught: bool = False,
     ):
         super().__init__()
+        self.taught = taught
         self.settings = settings
         self.seed = seed
         self.epoch = epoch
@@ -144,16 +147,19 @@ class PairsModule(pl.LightningDataModule):
         return self._loader(self.validation, sampler, collate_by_size)
 
     def _draw_from(self, pairs: list[Pair], source: SourceSettings) -> PairDataset:
+        policy = self.settings.augmentation, self.settings.without
+        augment, alter = split(*policy) if self.taught else (augmentation(*policy), None)
         return PairDataset(
             pairs,
             find_coding(pairs),
             self.settings.crop_size,
-            augmentation(self.settings.augmentation, self.settings.without),
+            augment,
             source.zoom,
             self.settings.focus,
             self.settings.paste,
             source.single,
             self.usage,
+            alter,
         )
 
     def _training_sampler(self) -> TrainingSampler:

@@ -28,6 +28,7 @@ from ctma.models.layers import take_training_forms
 from ctma.training.losses import change_loss
 from ctma.training.losses.labels import Labels
 from ctma.training.settings import OptimizerSettings, Recipe, ScheduleSettings
+from ctma.training.teachers import Teachers
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class ChangeModule(pl.LightningModule):
         self.average = _moving_average(network, recipe.trainer.average)
         self.confusion = ConfusionMatrix(self.validation_threshold)
         self.validation_scores: Scores | None = None
+        self.teachers: Teachers | None = None
 
     @property
     def kept(self) -> ChangeNetwork:
@@ -76,6 +78,9 @@ class ChangeModule(pl.LightningModule):
         take_training_forms(self.network)
         if self.network.device.type == "cpu":
             keep_memory()
+        if self.recipe.teacher is not None:
+            precision = self.recipe.trainer.precision
+            self.teachers = Teachers(self.recipe.teacher, str(self.device), precision)
         if self.start.epoch:
             progress = self.trainer.fit_loop.epoch_progress.current
             for count in ("ready", "started", "processed", "completed"):
@@ -98,6 +103,8 @@ class ChangeModule(pl.LightningModule):
         logits = self.network(*pair)
         check_logits(self.network, logits, batch.before)
         loss = change_loss(logits, batch.change, self.recipe.loss)
+        if self.teachers is not None:
+            loss = loss + self.teachers.loss(logits, batch.plain)
         # No sync between processes: the progress bar reads the mean in the first process only.
         # With sync, the first process would wait for the others forever.
         rows = len(batch.change)

@@ -26,6 +26,7 @@ from ctma.training.module import ChangeModule
 from ctma.training.recipes import check_recipe, load_kept, load_recipe
 from ctma.training.resume import Former, check_latest, find_latest
 from ctma.training.settings import Recipe
+from ctma.training.teachers import check_teachers
 from ctma.training.trainer import Hardware, create_trainer, quiet_lightning
 from ctma.types import Say, ignore
 
@@ -77,6 +78,7 @@ def train(
     output = Path(output)
     hardware = Hardware(device, devices)
     recipe = _settle(recipe, hardware, precision, output / RECIPE if resume else None)
+    check_teachers(recipe)
     training_pairs = find_training_pairs(Path(data), recipe.data)
     training_pairs.check_shared(devices)
     latest = find_latest(output, recipe, resume=resume, init=init)
@@ -91,7 +93,8 @@ def train(
     network.usage = see(
         settle_usage(network.usage, training_pairs.training[0]), training_pairs.training
     )
-    pairs = PairsModule(training_pairs, recipe.data, recipe.seed, progress.epoch, network.usage)
+    place = recipe.data, recipe.seed, progress.epoch, network.usage, recipe.teacher is not None
+    pairs = PairsModule(training_pairs, *place)
     initial: dict[str, str] = {}
     if begun is not None and initial_network is not None:
         initial = load_initial(network, initial_network, begun, recipe, pairs, on_note)

@@ -214,6 +214,24 @@ class TrainerSettings(Form):
     average: float | None = Field(None, gt=0, lt=1)
 
 
+class TeacherSettings(Form):
+    """Trained networks whose outputs the network learns, beside the labels.
+
+    After G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", arXiv
+    1503.02531, 2015. Teachers see each crop before the augmentation changes its look, as the mean
+    over four views. The mean of all teachers' logits is what the network learns.
+
+    Attributes:
+        checkpoints: The teachers by name or path, each with its share of the mean.
+        weight: Weight of the teachers' part of the loss.
+        dice: Weight of a soft Dice part beside the cross-entropy of the teachers' part.
+    """
+
+    checkpoints: dict[str, PositiveFloat] = Field(min_length=1)
+    weight: float = Field(4.0, gt=0)
+    dice: float = Field(0.5, ge=0)
+
+
 class Recipe(Form):
     """A named training configuration.
 
@@ -221,6 +239,7 @@ class Recipe(Form):
         name: The recipe's name, such as ``levir-cd/ctma``.
         origin: The fingerprint of the file, if the recipe was read from a file.
         model: ``name`` for ``create_model``, and the network's arguments.
+        teacher: The networks to learn from beside the labels, or ``null``.
         seed: Random seed of weights, order and augmentation.
     """
 
@@ -231,6 +250,7 @@ class Recipe(Form):
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     loss: LossSettings = Field(default_factory=BCESettings, discriminator="name")
+    teacher: TeacherSettings | None = None
     trainer: TrainerSettings = TrainerSettings()
     seed: int = Field(0, ge=0, le=2**32 - 1)
 
