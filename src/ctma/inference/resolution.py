@@ -8,8 +8,8 @@ from ctma.errors import SettingError
 from ctma.models.usage import Usage
 from ctma.settings import check_distance
 
-ALIKE = 1.3
-"""Two ground sample distances within this ratio count as equal."""
+ALIKE = 1.1
+"""Two ground sample distances within this ratio count as equal: pairs are seen as they are."""
 
 STRONGEST_REDUCTION = 0.5
 """The smallest ratio for finer images; limits the pixels to read for one window."""
