@@ -65,12 +65,14 @@ def test_augmentation_treats_both_images_and_the_label_alike(seed, name):
     np.testing.assert_array_equal(before[..., 0], change)
 
 
-def test_plain_dates_are_those_before_their_look_changes(tiny_data):
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_plain_dates_are_those_before_their_look_changes(tiny_data, name):
     pairs = find_pairs(tiny_data, "train")
-    scene, look = split("strong", ["zoom"])
-    whole = PairDataset(pairs, Coding(), 64, augmentation("strong", ["zoom"]))
+    scene, look = split(name)
+    whole = PairDataset(pairs, Coding(), 64, augmentation(name))
     parted = PairDataset(pairs, Coding(), 64, scene, alter=look)
-    bare = PairDataset(pairs, Coding(), 64, augmentation("strong", ["zoom", *LOOKS]))
+    looks = AUGMENTATIONS[name].keys() & {*LOOKS}
+    bare = PairDataset(pairs, Coding(), 64, augmentation(name, looks))
     for draw in (Draw(index, seed) for index in range(3) for seed in range(20)):
         for found, expected in zip(parted[draw][:3], whole[draw][:3], strict=True):
             assert torch.equal(found, expected)

@@ -30,6 +30,8 @@ from ctma import (
 from ctma.engines import cache, choice
 from ctma.engines import engine as engines
 from ctma.engines.eager import Eager
+from ctma.engines.forms import JOINED, REWRITTEN
+from ctma.engines.openvino import OpenVino
 from ctma.errors import CheckpointError, MissingExtraError, SettingError, UnknownNameError
 from ctma.models.base import ChangeNetwork
 from support.commands import refused
@@ -120,6 +122,18 @@ def test_views_look_through_an_engine(network):
     other = run_as(network, "openvino", "float32", tta=True)
     found = predict(*pair, other, protocol="sliding").probability
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("units", "form"), [(["avx512_bf16"], REWRITTEN), (["avx512_bf16", "amx_bf16"], JOINED)]
+)
+def test_joins_stay_whole_in_bf16_where_the_processor_has_amx(monkeypatch, network, units, form):
+    monkeypatch.setattr(OpenVino, "units", lambda _: units)
+    pair = images(128, 128)
+    predictor = run_as(network, "openvino", "bf16", cache=False)
+    assert predictor.computing.form_for((1, 3, 128, 128)) == form
+    expected = predict(*pair, run_as(network, "eager", "float32")).probability
+    np.testing.assert_allclose(predict(*pair, predictor).probability, expected, atol=0.02)
 
 
 def test_where_nothing_is_recorded_the_fastest_engine_computes_in_float32(network, multiplies_bf16):

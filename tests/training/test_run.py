@@ -495,20 +495,43 @@ def test_sources_are_mixed_by_their_repeats_and_validated_on_the_first(tiny_data
         small_recipe('data.sources=[{"zoom": [2, 1]}]')
 
 
-def test_a_network_learns_from_its_teacher(tiny_data, tmp_path):
-    teacher = create_model("fc-ef")
-    *_, bias = teacher.parameters()
-    torch.nn.init.constant_(bias, 4)  # everything is change
-    save_model(tmp_path / "teacher.safetensors", teacher)
-    checkpoints = json.dumps({str(tmp_path / "teacher.safetensors"): 1})
-    shares = []
-    for name, more in (("alone", []), ("taught", [f"teacher.checkpoints={checkpoints}"])):
-        recipe = small_recipe("trainer.epochs=10", "optimizer.lr=0.01", *more)
-        train(recipe, tiny_data, tmp_path / name, device="cpu")
-        before, after = (tiny_data / f"val/{date}/val_0000.png" for date in "AB")
+def save_teacher(path, logit):
+    """A teacher to which every pixel is alike."""
+    network = create_model("ctma-s", video_len=2)
+    for name, weight in network.named_parameters():
+        if ".out." in name:
+            torch.nn.init.constant_(weight, logit if name.endswith("bias") else 0)
+    save_model(path, network)
+    return str(path)
+
+
+def test_a_network_learns_from_its_teachers_by_their_shares(tiny_data, tmp_path):
+    everything, nothing = (
+        save_teacher(tmp_path / f"{logit}.safetensors", logit) for logit in (4, -4)
+    )
+    before, after = (Image.open(tiny_data / f"val/{date}/val_0000.png") for date in "AB")
+    found = []
+    for name, shares in (("much", (9, 1)), ("little", (1, 9))):
+        checkpoints = dict(zip((everything, nothing), shares, strict=True))
+        teachers = f"teacher.checkpoints={json.dumps(checkpoints)}"
+        recipe = small_recipe("trainer.epochs=10", "optimizer.lr=0.01", teachers)
+        result = train(recipe, tiny_data, tmp_path / name, device="cpu")
         latest = tmp_path / name / "latest.safetensors"
-        shares.append(predict(Image.open(before), Image.open(after), latest).probability.mean())
-    assert 2 * shares[0] < shares[1]
+        found.append(predict(before, after, latest).probability.mean())
+        assert read_header(result.best).teachers == {
+            path: file_fingerprint(path) for path in checkpoints
+        }
+    assert found[0] > 2 * found[1]
+
+
+def test_a_resume_by_other_teachers_is_refused(tiny_data, tmp_path):
+    teacher = save_teacher(tmp_path / "teacher.safetensors", 4)
+    checkpoints = f"teacher.checkpoints={json.dumps({teacher: 1})}"
+    train(small_recipe("trainer.epochs=1", checkpoints), tiny_data, tmp_path / "run", device="cpu")
+    longer = small_recipe("trainer.epochs=2", checkpoints)
+    save_teacher(tmp_path / "teacher.safetensors", -4)
+    with pytest.raises(SettingError, match="was trained with teacher"):
+        train(longer, tiny_data, tmp_path / "run", resume=True, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -516,6 +539,7 @@ def test_a_network_learns_from_its_teacher(tiny_data, tmp_path):
     [
         ({"nobody.safetensors": 1}, "nobody.safetensors: no such"),
         ({"ctma-lite": 0}, "greater than 0"),
+        ({"ctma-lite": float("inf")}, "finite"),
         ({}, "at least 1"),
     ],
 )
@@ -526,15 +550,28 @@ def test_teachers_that_cannot_teach_are_refused(tiny_data, tmp_path, teacher, ex
     assert not (tmp_path / "run").exists()
 
 
-def test_a_teacher_of_other_bands_is_refused(tiny_data, tmp_path):
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"bands": ("red", "green", "nir")}, r"other bands \(red, green, nir\)"),
+        ({"ranges": (((0.0, 1.0),) * 3,) * 2}, "other ranges"),
+        ({"ground_sample_distance": 1.0}, r"other metres a pixel \(1.0\)"),
+    ],
+)
+def test_a_teacher_that_saw_other_images_is_refused(tiny_data, tmp_path, usage, expected):
     network = create_model("fc-ef")
-    network.usage = network.usage.replace(bands=("red", "green", "nir"))
-    save_model(tmp_path / "nir.safetensors", network)
-    recipe = small_recipe(
-        f"teacher.checkpoints={json.dumps({str(tmp_path / 'nir.safetensors'): 1})}"
-    )
-    with pytest.raises(SettingError, match="sees red, green, nir"):
-        train(recipe, tiny_data, tmp_path / "run", device="cpu")
+    network.usage = network.usage.replace(**usage)
+    path = tmp_path / "teacher.safetensors"
+    save_model(path, network)
+    checkpoints = f"teacher.checkpoints={json.dumps({str(path): 1})}"
+    with pytest.raises(SettingError, match=expected):
+        train(
+            small_recipe(checkpoints, "data.ground_sample_distance=0.5"),
+            tiny_data,
+            tmp_path / "run",
+            device="cpu",
+        )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,7 @@ class Header(Usage):
             equals the float32 mask.
         training_data: Name, fingerprint and size of the training data.
         initial_weights: Name and fingerprint of the checkpoint that training started from, if any.
+        teachers: The fingerprint of each network that taught this one, by name or path.
         adapts: Only of an adapter, which holds differences to the weights of another checkpoint:
             the name or path of that checkpoint, the way there from the adapter's folder, and the
             fingerprint of its file.
@@ -69,6 +70,7 @@ class Header(Usage):
     agreement: dict[str, float] = Field(default_factory=dict)
     training_data: dict[str, Any] = Field(default_factory=dict)
     initial_weights: dict[str, str] = Field(default_factory=dict)
+    teachers: dict[str, str] = Field(default_factory=dict)
     adapts: dict[str, str] = Field(default_factory=dict)
     adaptation: dict[str, Any] = Field(default_factory=dict)
     recipe: dict[str, Any] = Field(default_factory=dict)

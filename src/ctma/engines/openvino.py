@@ -46,7 +46,7 @@ class OpenVino(GraphEngine):
     extra = "openvino"
     rank: ClassVar = {"bf16": 10, "float32": 30}
     measured = ("bf16",)
-    shapes = 4
+    shapes = 8
 
     def form_for(self, shape: Shape) -> str:
         """The form of the network that takes inputs of a shape.

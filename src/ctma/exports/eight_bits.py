@@ -39,7 +39,7 @@ LOOKS, RANKED = 10, 64
 """Most iterations that restore precision, and number of crops on which NNCF ranks layers."""
 
 EXACT = (
-    "Interpolate", "Select", "Equal", "Sigmoid", "Divide", "Subtract", "ReduceLogicalAnd",
+    "Interpolate", "Select", "Equal", "Sigmoid", "Divide", "Subtract", "ReduceMax",
     "Add", "GroupConvolution",
 )  # fmt: skip
 """Operations that are not quantised. Logits pass through the first operations, which take almost no

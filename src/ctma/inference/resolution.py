@@ -30,7 +30,8 @@ def find_enlargement(usage: Usage, ground_sample_distance: float | None) -> floa
         alike, or the pixels are too coarse to enlarge.
     """
     ratio = _ratio(usage, ground_sample_distance)
-    if 1 / ALIKE < ratio < ALIKE or ratio > LARGEST_ENLARGEMENT:
+    # To six digits: 0.55 m against 0.5 m is a ratio of 1.1000000000000001.
+    if round(max(ratio, 1 / ratio), 6) <= ALIKE or ratio > LARGEST_ENLARGEMENT:
         return 1.0
     return max(ratio, STRONGEST_REDUCTION)
 

@@ -17,7 +17,7 @@ def identify(plan: Plan, predictor: BasePredictor, polygons: PolygonSettings) ->
     """The fingerprint of a run; a run may resume a run of the same fingerprint.
 
     The fingerprint depends on all files of the inputs, on the plan, the polygon settings and the
-    network. It also depends on device, engine, precision, flips and versions.
+    network. It also depends on device, engine, precision, views and versions.
 
     Args:
         plan: The plan.

@@ -58,6 +58,7 @@ class CheckpointKeeper(Checkpoint):
         recipe: The recipe.
         pairs: The training and validation pairs.
         initial: Name and fingerprint of the checkpoint where training begins, if any.
+        teachers: The fingerprint of each teacher, by name or path.
         computing: Versions, kind of device and engine, see ``ctma.devices.describe_computing``.
     """
 
@@ -67,6 +68,7 @@ class CheckpointKeeper(Checkpoint):
         recipe: Recipe,
         pairs: TrainingPairs,
         initial: dict[str, str],
+        teachers: dict[str, str],
         computing: dict[str, str],
     ):
         self.output = output
@@ -76,6 +78,7 @@ class CheckpointKeeper(Checkpoint):
         self.provenance: dict[str, Any] = {
             "recipe": recipe.model_dump(mode="json"),
             "initial_weights": initial,
+            "teachers": teachers,
         }
         self.validation_data = ""
         self.coding = find_coding(pairs.validation)

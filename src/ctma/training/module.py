@@ -80,7 +80,7 @@ class ChangeModule(pl.LightningModule):
             keep_memory()
         if self.recipe.teacher is not None:
             precision = self.recipe.trainer.precision
-            self.teachers = Teachers(self.recipe.teacher, str(self.device), precision)
+            self.teachers = Teachers(self.recipe.teacher, self.device, precision)
         if self.start.epoch:
             progress = self.trainer.fit_loop.epoch_progress.current
             for count in ("ready", "started", "processed", "completed"):

@@ -26,7 +26,7 @@ from ctma.training.module import ChangeModule
 from ctma.training.recipes import check_recipe, load_kept, load_recipe
 from ctma.training.resume import Former, check_latest, find_latest
 from ctma.training.settings import Recipe
-from ctma.training.teachers import check_teachers
+from ctma.training.teachers import check_teachers, fingerprint_teachers
 from ctma.training.trainer import Hardware, create_trainer, quiet_lightning
 from ctma.types import Say, ignore
 
@@ -78,13 +78,15 @@ def train(
     output = Path(output)
     hardware = Hardware(device, devices)
     recipe = _settle(recipe, hardware, precision, output / RECIPE if resume else None)
-    check_teachers(recipe)
+    teachers = fingerprint_teachers(recipe)
     training_pairs = find_training_pairs(Path(data), recipe.data)
     training_pairs.check_shared(devices)
     latest = find_latest(output, recipe, resume=resume, init=init)
     seed_everything(recipe.seed)
     network = create_network(recipe, pretrained=latest is None and init is None)
-    computing = describe_computing(find_device(device), Eager.name)
+    computing = describe_computing(find_device(device), Eager.name) | {
+        f"teacher {path}": fingerprint for path, fingerprint in teachers.items()
+    }
     progress = check_latest(latest, network, recipe, computing)
     begun = None if init is None or latest is not None else find_checkpoint(init)
     initial_network = None if begun is None else load_model(begun)
@@ -93,12 +95,19 @@ def train(
     network.usage = see(
         settle_usage(network.usage, training_pairs.training[0]), training_pairs.training
     )
-    place = recipe.data, recipe.seed, progress.epoch, network.usage, recipe.teacher is not None
-    pairs = PairsModule(training_pairs, *place)
+    check_teachers(recipe, network.usage)
+    pairs = PairsModule(
+        training_pairs,
+        recipe.data,
+        recipe.seed,
+        progress.epoch,
+        network.usage,
+        taught=bool(teachers),
+    )
     initial: dict[str, str] = {}
     if begun is not None and initial_network is not None:
         initial = load_initial(network, initial_network, begun, recipe, pairs, on_note)
-    keeper = CheckpointKeeper(output, recipe, training_pairs, initial, computing)
+    keeper = CheckpointKeeper(output, recipe, training_pairs, initial, teachers, computing)
     if progress.stopped_early(recipe.trainer.patience):
         on_note(f"{progress}; a larger trainer.patience goes on")
         keeper.load_state_dict(progress.kept)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import typing
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field, PositiveFloat
+from pydantic import AllowInfNan, Field, PositiveFloat
 
 from ctma.settings import Form
 from ctma.types import IMAGE_BANDS
@@ -219,7 +219,7 @@ class TeacherSettings(Form):
 
     After G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", arXiv
     1503.02531, 2015. Teachers see each crop before the augmentation changes its look, as the mean
-    over four views. The mean of all teachers' logits is what the network learns.
+    over four views. The mean of all teachers' calibrated logits is what the network learns.
 
     Attributes:
         checkpoints: The teachers by name or path, each with its share of the mean.
@@ -227,9 +227,9 @@ class TeacherSettings(Form):
         dice: Weight of a soft Dice part beside the cross-entropy of the teachers' part.
     """
 
-    checkpoints: dict[str, PositiveFloat] = Field(min_length=1)
-    weight: float = Field(4.0, gt=0)
-    dice: float = Field(0.5, ge=0)
+    checkpoints: dict[str, Annotated[PositiveFloat, AllowInfNan(False)]] = Field(min_length=1)
+    weight: float = Field(4.0, gt=0, allow_inf_nan=False)
+    dice: float = Field(0.5, ge=0, allow_inf_nan=False)
 
 
 class Recipe(Form):
