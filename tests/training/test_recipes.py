@@ -62,6 +62,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     [
         (["optimizer.lrr=1"], r"optimizer\.lrr.*optimizer\.lr"),
         (["optimiser.lr=1"], r"optimiser.*optimizer"),
+        (["teacher.checkpoint={ctma-lite: 1}"], r"teacher\.checkpoint'.*teacher\.checkpoints"),
         (["model.videolen=3"], r"model\.videolen.*model\.video_len"),
         (["model.name=cdma"], r"cdma.*ctma"),
         (["data.augmentation=papers"], r"papers.*paper"),

@@ -211,14 +211,15 @@ def _check_model(model: dict[str, Any]) -> dict[str, Any]:
 def setting_error(
     error: ValidationError, prefix: str = "", known: Iterable[str] = ()
 ) -> SettingError | UnknownNameError:
-    """The error for the first mistake that pydantic found; one line that names the key.
+    """The error for one mistake that pydantic found; one line that names the key.
 
     Args:
         error: The error from pydantic.
         prefix: Text before the key.
         known: Valid keys for suggestions; by default the keys of a recipe.
     """
-    first = error.errors()[0]
+    # A key that is missing may only be misspelt, which another error says better.
+    first = min(error.errors(), key=lambda one: one["type"] == "missing")
     # Pydantic's location also contains the loss family, which is not a key.
     path = prefix + ".".join(str(part) for part in first["loc"] if part not in LOSSES)
     if first["type"] == "extra_forbidden":
