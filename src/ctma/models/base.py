@@ -146,7 +146,11 @@ class ChangeNetwork(nn.Module):
 
     def probability(self, logits: Tensor) -> Tensor:
         """Turns logits into calibrated probabilities in [0, 1], float32."""
-        return (logits.float() / self.usage.temperature + self.usage.offset).sigmoid()
+        return self.calibrated(logits).sigmoid()
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """The network's logits with its temperature and offset, float32."""
+        return logits.float() / self.usage.temperature + self.usage.offset
 
     def check_inputs(self, before: Tensor, after: Tensor) -> None:
         """Refuses inputs of unequal shapes, too small a size or another number of bands.

@@ -50,10 +50,10 @@ class Teachers:
         shares = self.settings.checkpoints.values()
         total = torch.zeros((), device=plain.device)
         for predictor, share in zip(self.predictors, shares, strict=True):
-            usage = predictor.usage
+            dates = to_unit_range(plain, predictor.usage.scaling).unbind(1)
             with predictor.looking() as network:
-                logits = network(*to_unit_range(plain, usage.scaling).unbind(1)).fine
-            total = total + share / sum(shares) * (logits / usage.temperature + usage.offset)
+                logits = network.calibrated(network(*dates).fine)
+            total = total + share / sum(shares) * logits
         return total
 
     def loss(self, logits: ChangeLogits, plain: Tensor) -> Tensor:
