@@ -17,6 +17,8 @@ from ctma.types import BEST_SHIPPED, Progress, ignore
 
 COUNTS = {"train": 320, "val": 24, "test": 48}
 SIZE = 128
+STEPS = 5
+"""Steps of the demo: draw pairs, train, score, predict, map a scene."""
 SCENE_SIZE, SCENE_SEED = 512, 1
 SCENE_PIXEL = 0.5
 """Side of a pixel, in metres."""
@@ -71,7 +73,7 @@ def run_demo(output: str | Path, on_progress: Progress = ignore) -> DemoResult:
 
     Args:
         output: A folder that does not exist yet.
-        on_progress: Called while the synthetic pairs are written.
+        on_progress: Called after each step with the number of finished steps and of all.
 
     Raises:
         OutputError: If the folder exists or cannot be written.
@@ -81,10 +83,13 @@ def run_demo(output: str | Path, on_progress: Progress = ignore) -> DemoResult:
     if output.exists():
         raise OutputError(f"{output}: exists already; name a new folder")
     data = output / "data"
-    write_synthetic(data, COUNTS, size=SIZE, on_progress=on_progress)
+    write_synthetic(data, COUNTS, size=SIZE)
+    on_progress(1, STEPS)
     trained = train("demo/ctma-s", data, output / "run", precision="auto")
+    on_progress(2, STEPS)
     figures = output / "figures"
     result = evaluate(trained.best, data, "test", Scoring(protocol="whole"), figures=figures)
+    on_progress(3, STEPS)
     pair = data / "test"
     predicted = predict_files(
         pair / "A/test_0000.png",
@@ -92,12 +97,15 @@ def run_demo(output: str | Path, on_progress: Progress = ignore) -> DemoResult:
         trained.best,
         output / "prediction",
     )
+    on_progress(4, STEPS)
+    scene = _predict_scene(output / "scene")
+    on_progress(STEPS, STEPS)
     return DemoResult(
         record=result.record,
         checkpoint=trained.best,
         mask=predicted[0].mask,
         sheet=next(file for file in result.files if file.suffix == ".png"),
-        scene=_predict_scene(output / "scene"),
+        scene=scene,
         seconds=time.monotonic() - start,
     )
 

@@ -25,7 +25,7 @@ def demo(
     """Show the whole path on synthetic pairs: train, score, predict, draw, map. Four minutes."""
     from ctma.demo import run_demo
 
-    with progress("Drawing synthetic pairs") as on_progress:
+    with progress("Steps of the demo") as on_progress:
         run = run_demo(output or _free_folder(), on_progress)
     print_scores(run.record)
     f1 = 100 * run.record.scores.f1
