@@ -55,9 +55,11 @@ class OpenVino(GraphEngine):
         are slow there. In float32, tiles compute wide convolutions.
         """
         form = super().form_for(shape)
-        if form == REWRITTEN and self.precision == "float32":
+        if form != REWRITTEN:
+            return form
+        if self.precision == "float32":
             return TILED
-        return JOINED if form == REWRITTEN and "amx_bf16" in self.units() else form
+        return JOINED if "amx_bf16" in self.units() else REWRITTEN
 
     def open(self, form: str, shape: Shape | None) -> Callable[[], Run]:
         """Opens the cached compiled graph of a form and a shape, or compiles the form's graph."""

@@ -34,6 +34,7 @@ class Teachers:
 
     def __init__(self, settings: TeacherSettings, device: torch.device, precision: str):
         self.settings = settings
+        # Lightning says mps:0, where ``load`` knows mps.
         place = str(device) if device.index else device.type
         self.predictors = [
             load(path, engine=Exact.name, device=place, precision=precision, tta=True)
