@@ -26,7 +26,7 @@ from ctma import CtmaWarning, SceneSettings, Tiling, create_model, save_model  #
 from ctma.errors import MissingExtraError, OutputError, SceneError, SettingError, UnknownNameError  # noqa: E402
 from ctma.scene.blending import axis  # noqa: E402
 from ctma.scene.grid import Grid, common_grid, measure_distance  # noqa: E402
-from ctma.scene.polygons import GroundArea, Tracer  # noqa: E402
+from ctma.scene.polygons import GroundArea, Tracer, on_grid  # noqa: E402
 from ctma.scene.source import Source  # noqa: E402
 from ctma.scene.writing import RASTERS  # noqa: E402
 from support import ROOT, SHARED_DATA  # noqa: E402
@@ -663,22 +663,24 @@ def test_changes_traced_by_strips_are_those_of_the_whole_mask(seed, density, dat
     probability = rng.random((height, width), dtype=np.float32)
     # Coordinates that no float holds exactly.
     grid = Grid(UTM, from_origin(736262.335681, 3167703.8835859997, 1.1, 1.1), width, height)
-    tracer, found, row = Tracer(grid), [], 0
+    tracer, found, row = Tracer(width), [], 0
     while row < height:
         rows = data.draw(st.integers(1, height - row))
         found += tracer.add(mask[row : row + rows], probability[row : row + rows])
         row += rows
     found += tracer.close()
 
-    at_once = Tracer(grid)
+    at_once = Tracer(width)
     whole = [*at_once.add(mask, probability), *at_once.close()]
     expected = sorted((c.pixels, round(c.total, 3), round(c.highest, 5)) for c in whole)
     assert sorted((c.pixels, round(c.total, 3), round(c.highest, 5)) for c in found) == expected
     traced = sum(1 for _ in shapes(mask, mask=mask.astype(bool), transform=grid.transform))
     assert len(found) == traced
-    for change in found:
-        assert change.geometry.geom_type == "Polygon"
-        assert change.geometry.area == pytest.approx(1.21 * change.pixels)
+    for change, placed in zip(
+        found, on_grid([change.outline for change in found], grid), strict=True
+    ):
+        assert placed.geom_type == "Polygon"
+        assert placed.area == pytest.approx(1.21 * change.pixels)
 
 
 def test_areas_are_right_in_degrees_too():
@@ -686,7 +688,7 @@ def test_areas_are_right_in_degrees_too():
 
     degrees = Grid(CRS.from_epsg(4326), from_origin(35, 34, 1e-4, 1e-4), 10, 10)
     # A square of 0.01 degrees at 33.9 N: 1109.2 m by 925.2 m on the ellipsoid.
-    area = GroundArea(degrees)(box(35.0, 33.895, 35.01, 33.905))
+    (area,) = GroundArea(degrees)([box(35.0, 33.895, 35.01, 33.905)])
     assert area == pytest.approx(1109.2 * 924.9, rel=2e-3)
 
 

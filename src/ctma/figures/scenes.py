@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
@@ -27,6 +28,9 @@ PAIRS_A_ROW = 3
 
 SCALE_SHARE = 0.3
 """The largest share of a scene's width that a scale bar takes."""
+
+FAST = 1
+"""Compression of a PNG, from 1 for fast to 9 for small."""
 
 OUTLINE = "#ff2d1a"
 NOTHING = "#30343b"
@@ -107,8 +111,7 @@ def save_scene(path: str | Path, overview: Overview, title: str) -> None:
         axis.set_title(name, fontsize=9)
     figure.colorbar(shown, ax=axes[1, 0], shrink=0.7, pad=0.01)
     figure.suptitle(printable(title), fontsize=10, parse_math=False)
-    with whole_file(path) as part:
-        figure.savefig(part, format="png")
+    _save(figure, path)
 
 
 def save_closeups(path: str | Path, closeups: Sequence[Closeup], title: str) -> None:
@@ -136,8 +139,13 @@ def save_closeups(path: str | Path, closeups: Sequence[Closeup], title: str) -> 
             axis.add_collection(LineCollection(closeup.rings, colors=OUTLINE, linewidths=1.2))
             axis.set_title(f"{closeup.caption}\n{name}", fontsize=7)
     figure.suptitle(printable(title), fontsize=10, parse_math=False)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    """Writes a PNG; ``savefig`` would draw twice, and compress for as long as draw."""
     with whole_file(path) as part:
-        figure.savefig(part, format="png")
+        FigureCanvasAgg(figure).print_png(part, pil_kwargs={"compress_level": FAST})
 
 
 def area_text(square_metres: float) -> str:

@@ -33,6 +33,7 @@ from ctma.review.verdicts import (
     find_drawn,
     judge_changes,
 )
+from ctma.scene.cogs import write_mask
 from ctma.scene.finished import FinishedMap, read_finished
 from ctma.scene.grid import Grid
 from ctma.scene.layer import LAYER
@@ -41,7 +42,6 @@ from ctma.scene.polygons import GroundArea
 from ctma.scene.strips import NO_DATA
 from ctma.scene.styles import style_accepted, style_changes
 from ctma.scene.tables import read_polygons, write_polygons
-from ctma.scene.writing import write_mask
 from ctma.types import Pixels
 
 if TYPE_CHECKING:
@@ -201,8 +201,8 @@ def _add_drawn(
         crs=accepted.crs,
     )
     both = accepted if added.empty else pandas.concat([accepted, added], ignore_index=True)
-    area = GroundArea(grid)
-    return both.assign(area_m2=[round(area(outline), 2) for outline in both.geometry])
+    areas = GroundArea(grid)([*both.geometry])
+    return both.assign(area_m2=[round(area, 2) for area in areas])
 
 
 def _burn_accepted(finished: FinishedMap, outlines: list[BaseGeometry]) -> Iterator[Pixels]:

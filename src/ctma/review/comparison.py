@@ -208,7 +208,8 @@ def _describe(sides: list[_Side], grid: Grid) -> Iterator[_Difference]:
             for side, indices in zip(sides, (found.first, found.second), strict=True)
         ]
         common, whole = shapely.intersection(*parts), shapely.union(*parts)
-        yield _Difference(found, whole, (area(parts[0]), area(parts[1]), area(common)))
+        first, second, shared = area([*parts, common])
+        yield _Difference(found, whole, (first, second, shared))
 
 
 def _sum_up(differences: list[_Difference]) -> tuple[dict[str, int], dict[str, float]]:

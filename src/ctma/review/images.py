@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from ctma.data.images import read_image, read_label
@@ -20,7 +19,6 @@ from ctma.files import file_fingerprint, fingerprint
 from ctma.inference.batch import read_sources
 from ctma.review.changes import MappedChange, Place, ReviewedMap
 from ctma.scene.finished import DATES, Pictures
-from ctma.scene.grid import Grid
 from ctma.scene.polygons import Tracer
 from ctma.scene.source import OVERVIEW_SIDE
 from ctma.scene.strips import NO_DATA, STEPS
@@ -106,11 +104,11 @@ def trace_mask(mask: PredictedMask, place: int) -> tuple[list[MappedChange], flo
     probability = read_label(mask.probability)
     if probability.shape != changed.shape:
         raise ImageError(f"{mask.mask}: has another size than {mask.probability}")
-    tracer = Tracer(Grid(None, Affine.identity(), changed.shape[1], changed.shape[0]))
+    tracer = Tracer(changed.shape[1])
     traced = [*tracer.add(changed.view(np.uint8), probability / 255), *tracer.close()]
-    traced.sort(key=lambda change: change.geometry.bounds[1::-1])
+    traced.sort(key=lambda change: change.outline.bounds[1::-1])
     changes = [
-        MappedChange(place, number, change.pixels, change.total / change.pixels, change.geometry)
+        MappedChange(place, number, change.pixels, change.total / change.pixels, change.outline)
         for number, change in enumerate(traced, start=1)
     ]
     return changes, float(probability[changed].min()) / 255 if changed.any() else 1.0

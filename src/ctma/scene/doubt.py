@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from scipy import ndimage
 
-from ctma.errors import SettingError
+from ctma.errors import SettingError, warn
 from ctma.inference.doubt import PATCH, Seen, describe_patches
 from ctma.models.usage import Usage
+from ctma.scene.cogs import write_plane
 from ctma.scene.finished import FinishedMap
 from ctma.scene.names import DOUBT
 from ctma.scene.plan import Plan, Reader
+from ctma.scene.settings import SceneSettings
 from ctma.scene.strips import NO_DATA, STEPS, row_windows
-from ctma.scene.writing import write_plane
 from ctma.types import Plane
 
 CELL = 4 * PATCH
@@ -92,7 +93,27 @@ def _weigh(places: NDArray[np.int64], length: int, cells: int) -> Plane:
     return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(cells))).astype(np.float32)
 
 
-def read_seen(usage: Usage) -> Seen:
+def compare_scene(plan: Plan, usage: Usage, settings: SceneSettings) -> Cells | None:
+    """Compares a scene with the training images; warns of a scene that is mostly unlike them.
+
+    Without ``doubt``, a few cells are looked at for the warning, and none of rasters on a server.
+
+    Returns:
+        All cells with ``doubt``, else ``None``.
+    """
+    local = all(Path(date.path).is_file() for date in (plan.before, plan.after))
+    if not settings.doubt and not (usage.seen and local):
+        return None
+    cells = _compare_cells(plan, _read_seen(usage), few=not settings.doubt)
+    if cells.mostly:
+        warn(
+            f"the scene is unlike what the network was trained on ({cells.unlike:.0%} of it "
+            "clearly); look at the map with care"
+        )
+    return cells if settings.doubt else None
+
+
+def _read_seen(usage: Usage) -> Seen:
     """What a checkpoint knows of its training images.
 
     Raises:
@@ -106,7 +127,7 @@ def read_seen(usage: Usage) -> Seen:
     return Seen.read(usage.seen)
 
 
-def compare_cells(plan: Plan, seen: Seen, *, few: bool = False) -> Cells:
+def _compare_cells(plan: Plan, seen: Seen, *, few: bool = False) -> Cells:
     """Compares the cells of a scene with the training images.
 
     Args:

@@ -13,6 +13,7 @@ import numpy as np
 import rasterio
 from pydantic import BaseModel, PositiveInt, ValidationError
 from rasterio.crs import CRS
+from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window
@@ -285,7 +286,7 @@ def _warn_of_changes(path: str, entry: dict[str, Any]) -> None:
         warn(f"{path}: is not the raster that the map was made from; pictures may not fit")
 
 
-def read_reduced(raster: Path, side: int) -> Pixels:
+def read_reduced(raster: Path, side: int, resampling: Resampling = Resampling.nearest) -> Pixels:
     """The stored values of a raster's first band, reduced to at most ``side`` pixels.
 
     Raises:
@@ -295,7 +296,8 @@ def read_reduced(raster: Path, side: int) -> Pixels:
         with rasterio.open(raster) as opened:
             factor = max(1.0, max(opened.shape) / side)
             shape = tuple(max(1, round(length / factor)) for length in opened.shape)
-            values: Pixels = np.asarray(opened.read(1, out_shape=shape), np.uint8)
+            reduced = opened.read(1, out_shape=shape, resampling=resampling)
+            values: Pixels = np.asarray(reduced, np.uint8)
             return values
     except RasterioError as error:
         raise DataError(f"{raster}: cannot be read ({first_line(error)})") from error

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shapely import Point, to_wkb, total_bounds
+from shapely import Point, simplify, to_wkb, total_bounds
 from shapely.geometry.base import BaseGeometry
 
 from ctma.errors import OutputError
 from ctma.inference.certainty import scale_objects
 from ctma.scene.grid import Grid
-from ctma.scene.polygons import Change, GroundArea
+from ctma.scene.polygons import Change, GroundArea, on_grid
 from ctma.scene.settings import PolygonSettings
 from ctma.scene.strips import STEPS
 
 CHUNK = 5000
-"""Number of polygons in memory before they are written."""
+"""Number of polygons from which on those in memory are written."""
 
 Extent = tuple[float, ...]
 
@@ -45,6 +45,7 @@ class PolygonLayer:
 
     def __init__(self, path: Path, grid: Grid, settings: PolygonSettings):
         self.path = path
+        self.grid = grid
         self.crs = grid.crs.to_wkt()
         self.min_area = settings.min_area
         self.certainty = settings.certainty
@@ -58,21 +59,23 @@ class PolygonLayer:
 
     def add(self, changes: Iterator[Change]) -> None:
         """Adds changes; their probabilities are in steps, as stored in the raster."""
-        for change in changes:
-            geometry = change.geometry
-            area = self.ground_area(geometry)
+        found = [*changes]
+        outlines = on_grid([change.outline for change in found], self.grid)
+        areas = self.ground_area(outlines)
+        means = [change.total / change.pixels / STEPS for change in found]
+        means = scale_objects(means, *self.certainty).tolist()
+        if self.tolerance:
+            outlines = simplify(outlines, self.tolerance)
+        for change, outline, area, mean in zip(found, outlines, areas, means, strict=True):
             if area < self.min_area:
                 continue
             self.count += 1
             self.area += area
-            if self.tolerance:
-                geometry = geometry.simplify(self.tolerance)
-            self.geometries.append(geometry)
-            mean = float(scale_objects(change.total / change.pixels / STEPS, *self.certainty))
+            self.geometries.append(outline)
             highest = change.highest / STEPS
             self.records.append((self.count, round(area, 2), round(mean, 4), round(highest, 4)))
-            if len(self.records) >= CHUNK:
-                self._flush()
+        if len(self.records) >= CHUNK:
+            self._flush()
 
     def close(self) -> None:
         """Writes the remaining polygons; a scene without changes gives an empty layer.

@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import Geod, Transformer
 from rasterio.crs import CRS
+from rasterio.enums import Resampling
 from shapely import from_wkb
 from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
@@ -37,11 +38,14 @@ AROUND, LEAST_SIDE = 0.3, 64
 """What a change's picture shows: a share of its longer side around it, and pixels in all."""
 
 
-def draw_overview(finished: FinishedMap, pictures: tuple[Pixels, Pixels]) -> Path:
+def draw_overview(
+    finished: FinishedMap, probability: Path, pictures: tuple[Pixels, Pixels]
+) -> Path:
     """Draws the result of a run over a scene; returns the path of the PNG.
 
     Args:
-        finished: The finished map.
+        finished: The finished map; its rasters may still be missing.
+        probability: A raster of the probability as stored.
         pictures: Both dates as the network saw them, at any size.
 
     Raises:
@@ -49,7 +53,7 @@ def draw_overview(finished: FinishedMap, pictures: tuple[Pixels, Pixels]) -> Pat
     """
     grid = finished.grid
     factor = max(1.0, max(grid.width, grid.height) / SIDE)
-    stored = read_reduced(finished.probability, SIDE)
+    stored = read_reduced(probability, SIDE, Resampling.average)
     scaled = np.where(stored == NO_DATA, np.nan, stored * (1 / STEPS))
     before, after = (_reduce(picture, stored.shape) for picture in pictures)
     polygons = _read_polygons(finished.polygons, grid.crs)

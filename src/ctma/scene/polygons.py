@@ -11,13 +11,13 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import Geod, Transformer
 from rasterio.features import shapes
-from rasterio.transform import Affine
 from scipy import ndimage
 from shapely import unary_union
-from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 
 from ctma.scene.grid import Grid, metres_a_unit
+
+Geometries = Sequence[BaseGeometry] | NDArray[np.object_]
 
 SHEET_SIDE = 1024
 """Least rows and columns of a sheet on which changes are outlined."""
@@ -28,7 +28,6 @@ class Change:
     """One connected change.
 
     Attributes:
-        transform: From (column, row) to the grid's coordinates.
         parts: The change's polygons, one or more per strip, in columns and rows. These are whole
             numbers, so that parts of two strips meet exactly.
         pixels: Number of pixels.
@@ -36,7 +35,6 @@ class Change:
         highest: Highest probability of a pixel.
     """
 
-    transform: Affine
     parts: list[BaseGeometry] = field(default_factory=list)
     pixels: int = 0
     total: float = 0.0
@@ -50,10 +48,9 @@ class Change:
         self.highest = max(self.highest, other.highest)
 
     @property
-    def geometry(self) -> BaseGeometry:
-        """All parts as one polygon, in the grid's CRS."""
-        pixels = self.parts[0] if len(self.parts) == 1 else unary_union(self.parts)
-        return affine_transform(pixels, self.transform.to_shapely())
+    def outline(self) -> BaseGeometry:
+        """All parts as one polygon, in columns and rows."""
+        return self.parts[0] if len(self.parts) == 1 else unary_union(self.parts)
 
 
 class Tracer:
@@ -63,13 +60,12 @@ class Tracer:
     strip can touch the change. So only open changes stay in memory.
 
     Args:
-        grid: The grid of the whole mask.
+        width: Columns of the mask.
     """
 
-    def __init__(self, grid: Grid):
-        self.grid = grid
+    def __init__(self, width: int):
         self.row = 0
-        self.above = np.zeros(grid.width, np.int64)
+        self.above = np.zeros(width, np.int64)
         self.open: dict[int, Change] = {}
 
     def add(self, mask: NDArray[np.uint8], probability: NDArray[Any]) -> Iterator[Change]:
@@ -113,7 +109,7 @@ class Tracer:
         highest = np.zeros(count + 1, values.dtype)
         np.maximum.at(highest, owners, values)
         changes = {
-            int(number): Change(self.grid.transform, [], int(size), float(total), float(high))
+            int(number): Change([], int(size), float(total), float(high))
             for number, size, total, high in zip(numbers, pixels, totals, highest[1:], strict=True)
         }
         for number, polygon in _outline(labels, self.row):
@@ -122,22 +118,34 @@ class Tracer:
 
     def _merge(self, top: NDArray[np.int32], changes: dict[int, Change]) -> dict[int, int]:
         """Joins this strip's changes with the open changes above; returns the new numbers."""
-        from scipy.cluster.hierarchy import DisjointSet  # takes a third of a second to load
-
         offset = max(self.open, default=0)
         everything = self.open | {offset + label: change for label, change in changes.items()}
         touching = (self.above > 0) & (top > 0)
         pairs = np.unique(np.stack([self.above[touching], top[touching]]), axis=1)
-        groups = DisjointSet(everything)
         leader = {number: number for number in everything}
+
+        def lead(number: int) -> int:
+            while leader[number] != number:
+                number = leader[number]
+            return number
+
         for upper, label in pairs.T.tolist():
-            first, second = (leader[groups[number]] for number in (upper, offset + label))
+            first, second = lead(upper), lead(offset + label)
             if first != second:
-                groups.merge(first, second)
-                leader[groups[first]] = first
+                leader[second] = first
                 everything[first].absorb(everything.pop(second))
         self.open = everything
-        return {label: leader[groups[offset + label]] for label in changes}
+        return {label: lead(offset + label) for label in changes}
+
+
+def on_grid(outlines: Geometries, grid: Grid) -> NDArray[np.object_]:
+    """Outlines in columns and rows, brought to the CRS of a grid."""
+    a, b, left, d, e, top = tuple(grid.transform)[:6]
+    turned, origin = np.array([[a, d], [b, e]]), np.array([left, top])
+    placed = shapely.transform(
+        np.asarray(outlines, dtype=object), lambda points: points @ turned + origin
+    )
+    return np.asarray(placed, dtype=object)
 
 
 class GroundArea:
@@ -155,15 +163,22 @@ class GroundArea:
         if self.unit is None:
             self.to_degrees = Transformer.from_crs(grid.crs.to_wkt(), "EPSG:4326", always_xy=True)
 
-    def __call__(self, geometry: BaseGeometry) -> float:
-        """The area of a geometry, square metres."""
+    def __call__(self, geometries: Geometries) -> list[float]:
+        """The area of each geometry, square metres."""
+        outlines = np.asarray(geometries, dtype=object)
         if self.unit is not None:
-            return float(geometry.area) * self.unit**2
-        degrees = shapely.transform(geometry, self.to_degrees.transform, interleaved=False)
+            measured: list[float] = (shapely.area(outlines) * self.unit**2).tolist()
+            return measured
+        degrees = shapely.transform(outlines, self.to_degrees.transform, interleaved=False)
         # Where outlines also touch, their common part holds lines and points as well.
-        parts = shapely.get_parts(shapely.get_parts(degrees))
-        polygons = (shapely.get_rings(part) for part in parts if shapely.get_dimensions(part) == 2)
-        return sum(self._ring(shell) - sum(map(self._ring, holes)) for shell, *holes in polygons)
+        parts, owners = shapely.get_parts(degrees, return_index=True)
+        parts, origins = shapely.get_parts(parts, return_index=True)
+        areas = [0.0] * len(outlines)
+        for part, owner in zip(parts, owners[origins].tolist(), strict=True):
+            if shapely.get_dimensions(part) == 2:
+                shell, *holes = shapely.get_rings(part)
+                areas[owner] += self._ring(shell) - sum(map(self._ring, holes))
+        return areas
 
     def _ring(self, ring: BaseGeometry) -> float:
         longitudes, latitudes = shapely.get_coordinates(ring).T

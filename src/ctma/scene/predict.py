@@ -18,7 +18,7 @@ from ctma.inference.resolution import check_given_distance, coarseness_warning
 from ctma.inference.running import BasePredictor
 from ctma.memory import share_heap
 from ctma.models.usage import Usage
-from ctma.scene.doubt import Cells, compare_cells, read_seen, write_doubt
+from ctma.scene.doubt import Cells, compare_scene, write_doubt
 from ctma.scene.finished import FinishedMap
 from ctma.scene.grid import metres_a_unit
 from ctma.scene.identity import describe_run, find_differences, identify
@@ -34,7 +34,7 @@ from ctma.scene.strips import blend
 from ctma.scene.styles import style_changes
 from ctma.scene.summary import describe_plan, describe_versions
 from ctma.scene.windows import Cluster, Local, Sharing, ahead, connect
-from ctma.scene.writing import check_format, check_outputs, write_scene
+from ctma.scene.writing import Draw, MapWriter, check_format, check_outputs
 from ctma.settings import check_kind
 from ctma.types import Pixels, Progress, ignore
 
@@ -121,18 +121,21 @@ def predict_scene(
     check_format(settings.polygon_format)
     predictor = any_predictor(model)
     check_given_distance(predictor.usage, settings.ground_sample_distance)
-    with raster_settings(), ThreadPoolExecutor(2) as threads:
+    with raster_settings(), ThreadPoolExecutor(3) as threads:
+        threads.submit(_load_packages, settings.picture)
         prints = [threads.submit(_input_fingerprint, source) for source in sources]
         plan, findings = make_plan(*sources, predictor.usage, predictor.stride, settings)
         for line in _warnings(predictor.usage, settings, findings):
             warn(line)
-        cells = _compare(plan, predictor.usage, settings)
+        cells = compare_scene(plan, predictor.usage, settings)
         run = _Run.of(plan, predictor, settings, Path(output), cells)
         summary = run.read_finished() if resume else None
         if summary is None:
             entries = describe_plan(plan, findings, prints, run.output)
-            summary = run.do(entries, sharing, resume, on_progress)
-    return run.result(summary, findings.pictures)
+            summary = run.do(entries, findings.pictures, sharing, resume, on_progress)
+        else:
+            run.draw_again(summary, findings.pictures)
+    return run.result(summary)
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,7 @@ class _Run:
     def do(
         self,
         description: dict[str, Any],
+        pictures: tuple[Pixels, Pixels],
         sharing: Sharing,
         resume: bool,
         on_progress: Progress,
@@ -213,7 +217,13 @@ class _Run:
         with sole_run(self.output):
             sources = self.plan.before.path, self.plan.after.path
             store = Store(self.output, self.identity, self.described, sources, resume)
-            counts = self._map(store, sharing, on_progress)
+
+            def draw(probability: Path, polygons: Path, counts: dict[str, Any]) -> None:
+                known = description | self.unlike | counts
+                unfinished = FinishedMap(store.folder, known, self.plan.grid, polygons)
+                self._draw_overview(unfinished, probability, pictures)
+
+            counts = self._map(store, sharing, draw, on_progress)
             seconds = description.pop("seconds") | {"run": round(time.monotonic() - start, 2)}
             summary = {
                 **description,
@@ -227,27 +237,43 @@ class _Run:
                 "versions": describe_versions() | self.predictor.computing.versions(),
                 "identity": self.identity,
             }
-            write_project(FinishedMap(self.output, summary, self.plan.grid, self.polygons))
+            write_project(self._finished(summary))
             write_json(self.output / SUMMARY, summary)
             store.remove()
         if not summary["valid_pixels"]:
             warn(f"{self.output}: no pixel has data in both dates, so the map is empty")
         return summary
 
-    def result(self, summary: dict[str, Any], pictures: tuple[Pixels, Pixels]) -> SceneResult:
-        """The result in the folder, with the pictures that the settings ask for."""
-        from ctma.scene.overview import draw_largest, draw_overview
+    def draw_again(self, summary: dict[str, Any], pictures: tuple[Pixels, Pixels]) -> None:
+        """Draws the picture of a map that was finished before."""
+        finished = self._finished(summary)
+        self._draw_overview(finished, finished.probability, pictures)
 
-        finished = FinishedMap(self.output, summary, self.plan.grid, self.polygons)
-        picture = largest = doubt = None
+    def result(self, summary: dict[str, Any]) -> SceneResult:
+        """The result in the folder, with doubt and the largest changes if asked for."""
+        finished = self._finished(summary)
+        largest = doubt = None
         if self.cells is not None:
             doubt = write_doubt(finished, self.cells, self.plan.threshold)
-        if self.settings.picture:
-            picture = self._draw(PICTURE, lambda: draw_overview(finished, pictures))
         if self.settings.top:
+            from ctma.scene.overview import draw_largest
+
             largest = self._draw(LARGEST, lambda: draw_largest(finished, self.settings.top))
+        path = self.output / PICTURE
+        picture = path if self.settings.picture and path.is_file() else None
         rasters = finished.probability, finished.mask
         return SceneResult(*rasters, self.polygons, summary, self.plan, picture, largest, doubt)
+
+    def _finished(self, summary: dict[str, Any]) -> FinishedMap:
+        return FinishedMap(self.output, summary, self.plan.grid, self.polygons)
+
+    def _draw_overview(
+        self, finished: FinishedMap, probability: Path, pictures: tuple[Pixels, Pixels]
+    ) -> None:
+        if self.settings.picture:
+            from ctma.scene.overview import draw_overview
+
+            self._draw(PICTURE, lambda: draw_overview(finished, probability, pictures))
 
     def _draw(self, name: str, draw: Callable[[], Path | None]) -> Path | None:
         try:
@@ -257,47 +283,40 @@ class _Run:
             warn(f"{self.output / name}: could not be drawn ({first_line(error)})")
             return None
 
-    def _map(self, store: Store, sharing: Sharing, on_progress: Progress) -> dict[str, Any]:
+    def _map(
+        self, store: Store, sharing: Sharing, draw: Draw, on_progress: Progress
+    ) -> dict[str, Any]:
         try:
-            with ExitStack() as stack:
-                streams = self.predictor.threads if sharing.alone else 1
-                look = stack.enter_context(self.predictor.look(self.plan.enlargement, streams))
-                windows: Local | Cluster = Local(self.plan, look)
-                if not sharing.alone:
-                    client = stack.enter_context(connect(*sharing))
-                    windows = Cluster(self.plan, look, client)
-                blended = blend(self.plan, store, windows, on_progress)
-                blended = stack.enter_context(closing(blended))
-                strips = stack.enter_context(closing(ahead(blended)))
-                style = style_changes(self.plan.threshold)
-                if self.settings.picture:
-                    # Matplotlib takes half a second to load: while the first windows are computed.
-                    import ctma.scene.overview  # noqa: F401
-                polygons = self.settings.polygons_of(self.predictor.usage)
-                return write_scene(strips, self.plan.grid, store, self.output, polygons, style)
+            polygons = self.settings.polygons_of(self.predictor.usage)
+            writer = MapWriter(self.output, self.plan.grid, store, polygons)
+            self._predict(store, sharing, writer, on_progress)
+            # The network is gone, so that packing and drawing take its memory.
+            return writer.finish(style_changes(self.plan.threshold), draw)
         except CtmaError as error:
             _add_advice(error, store)
             raise
 
+    def _predict(
+        self, store: Store, sharing: Sharing, writer: MapWriter, on_progress: Progress
+    ) -> None:
+        with ExitStack() as stack:
+            streams = self.predictor.threads if sharing.alone else 1
+            look = stack.enter_context(self.predictor.look(self.plan.enlargement, streams))
+            windows: Local | Cluster = Local(self.plan, look)
+            if not sharing.alone:
+                client = stack.enter_context(connect(*sharing))
+                windows = Cluster(self.plan, look, client)
+            blended = blend(self.plan, store, windows, on_progress)
+            blended = stack.enter_context(closing(blended))
+            writer.take(stack.enter_context(closing(ahead(blended))))
 
-def _compare(plan: Plan, usage: Usage, settings: SceneSettings) -> Cells | None:
-    """Compares a scene with the training images; warns of a scene that is mostly unlike them.
 
-    Without ``doubt``, a few cells are looked at for the warning, and none of rasters on a server.
+def _load_packages(picture: bool) -> None:
+    """Loads what the end of a run needs; this takes a second, beside the plan."""
+    import pyogrio  # noqa: F401
 
-    Returns:
-        All cells with ``doubt``, else ``None``.
-    """
-    local = all(Path(date.path).is_file() for date in (plan.before, plan.after))
-    if not settings.doubt and not (usage.seen and local):
-        return None
-    cells = compare_cells(plan, read_seen(usage), few=not settings.doubt)
-    if cells.mostly:
-        warn(
-            f"the scene is unlike what the network was trained on ({cells.unlike:.0%} of it "
-            "clearly); look at the map with care"
-        )
-    return cells if settings.doubt else None
+    if picture:
+        import ctma.scene.overview  # noqa: F401
 
 
 def _warnings(usage: Usage, settings: SceneSettings, findings: Findings) -> Iterator[str]:

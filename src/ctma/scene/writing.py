@@ -1,27 +1,25 @@
-"""Writes strips to files that GIS programs open: COGs and polygons."""
+"""Writes the files of a map: rasters, polygons and a picture."""
 
 from __future__ import annotations
 
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from functools import partial
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from ctma.errors import OutputError, extras, first_line
-from ctma.files import check_folder, refuse_inputs, whole_file
+from ctma.files import check_folder, refuse_inputs
+from ctma.scene.cogs import describe_raw, pack
 from ctma.scene.grid import Grid
 from ctma.scene.layer import LAYER, PolygonLayer, plain_path
 from ctma.scene.names import (
@@ -39,8 +37,11 @@ from ctma.scene.polygons import Tracer
 from ctma.scene.rasters import files_beside, heeding_errors
 from ctma.scene.settings import POLYGON_DRIVERS, PolygonSettings
 from ctma.scene.store import Store, unfinished_sources
-from ctma.scene.strips import NO_DATA, STEPS, STRIP_ROWS, row_windows
+from ctma.scene.strips import NO_DATA, STEPS, STRIP_ROWS
 from ctma.scene.styles import Style, add_style
+
+Draw = Callable[[Path, Path, dict[str, Any]], None]
+"""Draws a picture of a raster of probability, a file of polygons, and counts by name."""
 
 _OTHERS = (SUMMARY, PICTURE, LARGEST, PROJECT, *STYLES, PAGE, *ACCEPTED, DOUBT)
 
@@ -125,50 +126,112 @@ def _read_sources(summary: Path) -> tuple[str, str] | None:
         return None
 
 
-def write_scene(
-    strips: Iterable[NDArray[np.uint8]],
-    grid: Grid,
-    store: Store,
-    output: Path,
-    settings: PolygonSettings,
-    style: Style,
-) -> dict[str, Any]:
-    """Writes rasters and polygons; the files get their names once all of them are complete.
+class MapWriter:
+    """Writes the files of a map, which get their names once all of them are complete.
 
     Args:
-        strips: From top to bottom, as ``ctma.scene.strips.blend`` gives them.
+        output: The folder, on the store's file system.
         grid: The scene's grid.
         store: The store, which also holds unfinished files.
-        output: The folder, on the store's file system.
         settings: How polygons are written.
-        style: How QGIS draws the polygons.
-
-    Returns:
-        The changed area and share, and numbers of pixels and changes, by name.
 
     Raises:
-        OutputError: If GDAL has no driver for the polygons, or a file cannot be written.
+        OutputError: If GDAL has no driver for the polygons.
     """
-    import pyogrio
+
+    def __init__(self, output: Path, grid: Grid, store: Store, settings: PolygonSettings):
+        import pyogrio
+
+        if settings.form != "parquet":
+            _check_drivers({"GPKG", POLYGON_DRIVERS[settings.form]}, pyogrio.list_drivers())
+        self.output = output
+        self.grid = grid
+        self.form = settings.form
+        self.layer = PolygonLayer(store.scratch("traced.gpkg"), grid, settings)
+        self.plains = [store.scratch(f"plain-{name}") for name in RASTERS]
+        names = (*RASTERS, f"changes.{self.form}", PICTURE)
+        self.parts = {name: store.scratch(name) for name in names}
+        self.changed = self.seen = 0
+
+    def take(self, strips: Iterable[NDArray[np.uint8]]) -> None:
+        """Writes the bytes of the rasters, and traces the changes.
+
+        Args:
+            strips: From top to bottom, as ``ctma.scene.strips.blend`` gives them.
+
+        Raises:
+            OutputError: If a file cannot be written.
+        """
+        tracer = Tracer(self.grid.width)
+        with _write_errors(self.output), ExitStack() as files:
+            raws = [files.enter_context(path.open("wb")) for path in self.plains]
+            for strip in strips:
+                stored, mask = strip
+                for raw, values in zip(raws, strip, strict=True):
+                    raw.write(np.ascontiguousarray(values).data)
+                for first in range(0, len(mask), STRIP_ROWS):
+                    traced = slice(first, first + STRIP_ROWS)
+                    change = mask[traced] == 1
+                    self.layer.add(tracer.add(change.view(np.uint8), stored[traced]))
+                    self.changed += int(np.count_nonzero(change))
+                self.seen += int(np.count_nonzero(mask != NO_DATA))
+            self.layer.add(tracer.close())
+
+    def finish(self, style: Style, draw: Draw) -> dict[str, Any]:
+        """Completes all files, and gives them their names.
+
+        Args:
+            style: How QGIS draws the polygons.
+            draw: Draws the picture, while the rasters are packed.
+
+        Returns:
+            The changed area and share, and numbers of pixels and changes, by name.
+
+        Raises:
+            OutputError: If a file cannot be written.
+        """
+        with _write_errors(self.output):
+            described = [
+                describe_raw(plain, self.grid, scale)
+                for plain, scale in zip(self.plains, (1 / STEPS, 1.0), strict=True)
+            ]
+            *rasters, polygons, _ = self.parts.values()
+            # Outside the threads too: each thread sets back how much is logged.
+            with heeding_errors(rasters[0]), ThreadPoolExecutor(len(rasters)) as threads:
+                packed = threads.map(pack, self.plains, described, rasters, RASTERS.values())
+                self.layer.close()
+                _finish_polygons(self.layer.path, polygons, self.form, style)
+                counts = self._count()
+                draw(described[0], polygons, counts)
+                list(packed)
+            for old_name in (*_OTHERS, *(f"changes.{form}" for form in POLYGON_DRIVERS)):
+                (self.output / old_name).unlink(missing_ok=True)
+            for name, part in self.parts.items():
+                if part.exists():  # a picture may not have been drawn
+                    os.replace(part, self.output / name)
+        return counts
+
+    def _count(self) -> dict[str, Any]:
+        return {
+            "valid_pixels": self.seen,
+            "changed_pixels": self.changed,
+            "changed_share": self.changed / self.seen if self.seen else 0.0,
+            "changes": self.layer.count,
+            "changed_area_m2": round(self.layer.area, 2),
+        }
+
+
+@contextmanager
+def _write_errors(output: Path) -> Iterator[None]:
+    """Turns errors of disks, rasters and polygons into one line that names the folder.
+
+    Raises:
+        OutputError: Instead of these errors.
+    """
     from pyogrio.errors import DataLayerError, DataSourceError
 
-    if settings.form != "parquet":
-        _check_drivers({"GPKG", POLYGON_DRIVERS[settings.form]}, pyogrio.list_drivers())
-    layer = PolygonLayer(store.scratch("traced.gpkg"), grid, settings)
-    names = [*RASTERS, f"changes.{settings.form}"]
-    parts = [store.scratch(name) for name in names]
     try:
-        pixels = _write_rasters(strips, grid, store, layer, parts)
-        layer.close()
-        with plain_path(layer.path) as traced, plain_path(parts[-1]) as target:
-            _convert(traced, target, settings.form)
-        if settings.form == "gpkg":
-            with closing(sqlite3.connect(parts[-1])) as package:
-                add_style(package, LAYER, style)
-        for old_name in (*_OTHERS, *(f"changes.{form}" for form in POLYGON_DRIVERS)):
-            (output / old_name).unlink(missing_ok=True)
-        for name, part in zip(names, parts, strict=True):
-            os.replace(part, output / name)
+        yield
     except (
         RasterioError, CPLE_BaseError, DataSourceError, DataLayerError, sqlite3.Error
     ) as error:  # fmt: skip
@@ -177,149 +240,18 @@ def write_scene(
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
-    return {**pixels, "changes": layer.count, "changed_area_m2": round(layer.area, 2)}
 
 
-def _write_rasters(
-    strips: Iterable[NDArray[np.uint8]],
-    grid: Grid,
-    store: Store,
-    layer: PolygonLayer,
-    parts: list[Path],
-) -> dict[str, Any]:
-    tracer = Tracer(grid)
-    plains = [store.scratch(f"plain-{name}") for name in RASTERS]
-    changed = seen = 0
-    with ExitStack() as files:
-        raws = [files.enter_context(path.open("wb")) for path in plains]
-        for strip in strips:
-            stored, mask = strip
-            for raw, values in zip(raws, strip, strict=True):
-                raw.write(np.ascontiguousarray(values).data)
-            for first in range(0, len(mask), STRIP_ROWS):
-                traced = slice(first, first + STRIP_ROWS)
-                change = mask[traced] == 1
-                layer.add(tracer.add(change.view(np.uint8), stored[traced]))
-                changed += int(np.count_nonzero(change))
-            seen += int(np.count_nonzero(mask != NO_DATA))
-    layer.add(tracer.close())
-    # Outside the threads too: each thread sets back how much is logged.
-    with heeding_errors(parts[0]), ThreadPoolExecutor(len(plains)) as threads:
-        finish = partial(_finish_raster, grid)
-        list(threads.map(finish, plains, parts, (1 / STEPS, 1.0), RASTERS.values()))
-    return {
-        "valid_pixels": seen,
-        "changed_pixels": changed,
-        "changed_share": changed / seen if seen else 0.0,
-    }
-
-
-def write_mask(path: Path, grid: Grid, strips: Iterable[NDArray[np.uint8]]) -> None:
-    """Writes a mask as a COG, whole or not at all.
-
-    Args:
-        path: The file.
-        grid: The grid of the mask.
-        strips: The mask from top to bottom, (rows, W): 1 is change, 255 no data.
-
-    Raises:
-        OutputError: If the file cannot be written.
-    """
-    write_plane(path, grid, strips, 1.0, RASTERS["mask.tif"])
-
-
-def write_plane(
-    path: Path, grid: Grid, strips: Iterable[NDArray[np.uint8]], scale: float, resampling: str
-) -> None:
-    """Writes a raster of one band as a COG, whole or not at all.
-
-    Args:
-        path: The file.
-        grid: The grid of the raster.
-        strips: The values from top to bottom, (rows, W); 255 is no data.
-        scale: Factor from stored values to what they mean.
-        resampling: How overviews are made.
-
-    Raises:
-        OutputError: If the file cannot be written.
-    """
-    with whole_file(path) as part:
-        plain = part.with_suffix(".raw")
-        try:
-            with plain.open("wb") as raw:
-                for strip in strips:
-                    raw.write(np.ascontiguousarray(strip).data)
-            _finish_raster(grid, plain, part, scale, resampling)
-        except (RasterioError, CPLE_BaseError) as error:
-            raise OutputError(f"cannot write {path}: {first_line(error)}") from error
-        finally:
-            plain.unlink(missing_ok=True)
-            plain.with_suffix(".vrt").unlink(missing_ok=True)
-
-
-def _finish_raster(grid: Grid, plain: Path, part: Path, scale: float, resampling: str) -> None:
-    """Makes a COG of the bytes of a raster, and removes the bytes."""
-    described = _describe_raw(plain, grid, scale)
-    with heeding_errors(part):
-        _to_cog(described, part, resampling)
-    _check_raster(part, plain)
-    for path in (described, plain):
-        path.unlink()
-
-
-def _check_raster(part: Path, plain: Path) -> None:
-    """Reads a COG back: libtiff does not report each write that fails.
-
-    Raises:
-        OutputError: If the COG does not hold the bytes, or an overview cannot be read.
-    """
-    with plain.open("rb") as raw:
-        for values in _read_rows(part):
-            if not np.array_equal(values, np.fromfile(raw, np.uint8, values.size)):
-                raise OutputError(f"cannot write {part}: the disk did not take all of the raster")
-    with rasterio.open(part) as raster:
-        levels = len(raster.overviews(1))
-    for level in range(levels):
-        for _ in _read_rows(part, overview_level=level):
-            pass
-
-
-def _read_rows(path: Path, **options: int) -> Iterator[NDArray[np.uint8]]:
-    """The values of a raster, some rows after the other."""
-    with rasterio.open(path, **options) as raster:
-        for window in row_windows(raster.width, raster.height):
-            yield raster.read(1, window=window).ravel()
-
-
-def _describe_raw(raw: Path, grid: Grid, scale: float) -> Path:
-    """Writes a VRT beside the bytes of a raster, row after row, so that GDAL can read them.
-
-    GDAL does not write the bytes itself: on a full disk, libtiff may never return.
-    """
-    place = ", ".join(map(repr, grid.transform.to_gdal()))
-    path = raw.with_suffix(".vrt")
-    path.write_text(
-        f'<VRTDataset rasterXSize="{grid.width}" rasterYSize="{grid.height}">'
-        f"<SRS>{escape(grid.crs.to_wkt())}</SRS><GeoTransform>{place}</GeoTransform>"
-        '<VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand">'
-        f"<NoDataValue>{NO_DATA}</NoDataValue><Scale>{scale!r}</Scale>"
-        f'<SourceFilename relativeToVRT="1">{escape(raw.name)}</SourceFilename>'
-        f"<PixelOffset>1</PixelOffset><LineOffset>{grid.width}</LineOffset>"
-        "</VRTRasterBand></VRTDataset>",
-        encoding="utf-8",
-    )
-    return path
-
-
-def _to_cog(source: Path, target: Path, resampling: str) -> None:
-    rasterio.shutil.copy(
-        source, target, driver="COG", compress="lzw", bigtiff="if_safer",
-        num_threads="all_cpus", overview_resampling=resampling,
-    )  # fmt: skip
+def _finish_polygons(traced: Path, target: Path, polygon_format: str, style: Style) -> None:
+    """Moves the GeoPackage to its target, or writes its polygons in another format."""
+    with plain_path(traced) as source, plain_path(target) as plain_target:
+        _convert(source, plain_target, polygon_format)
+    if polygon_format == "gpkg":
+        with closing(sqlite3.connect(target)) as package:
+            add_style(package, LAYER, style)
 
 
 def _convert(traced: Path, target: Path, polygon_format: str) -> None:
-    """Moves the GeoPackage to its target, or writes its polygons in another format."""
     import pyogrio
 
     if polygon_format == "gpkg":

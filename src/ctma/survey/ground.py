@@ -73,4 +73,4 @@ def _measure(
     top = min(max(row - half, 0), grid.height - 2 * half)
     left = min(max(column - half, 0), grid.width - 2 * half)
     square = box(left, top, left + 2 * half, top + 2 * half)
-    return measure(affine_transform(square, to_ground)) / (2 * half) ** 2
+    return measure([affine_transform(square, to_ground)])[0] / (2 * half) ** 2
