@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
 
 EXTREME = 1e-6
 """Smallest distance of a probability to 0 and 1, so that its logit is finite."""
@@ -22,4 +22,4 @@ def scale_objects(means: ArrayLike, temperature: float, offset: float) -> NDArra
     if (temperature, offset) == (1.0, 0.0):  # no rounding where there is nothing to do
         return values
     inside = np.clip(values, EXTREME, 1 - EXTREME)
-    return np.asarray(expit(logit(inside) / temperature + offset))
+    return np.asarray(scipy.special.expit(scipy.special.logit(inside) / temperature + offset))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from html import escape
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
@@ -111,10 +111,10 @@ def describe_raw(raw: Path, grid: Grid, scale: float) -> Path:
     path = raw.with_suffix(".vrt")
     path.write_text(
         f'<VRTDataset rasterXSize="{grid.width}" rasterYSize="{grid.height}">'
-        f"<SRS>{escape(grid.crs.to_wkt())}</SRS><GeoTransform>{place}</GeoTransform>"
+        f"<SRS>{escape(grid.crs.to_wkt(), quote=False)}</SRS><GeoTransform>{place}</GeoTransform>"
         '<VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand">'
         f"<NoDataValue>{NO_DATA}</NoDataValue><Scale>{scale!r}</Scale>"
-        f'<SourceFilename relativeToVRT="1">{escape(raw.name)}</SourceFilename>'
+        f'<SourceFilename relativeToVRT="1">{escape(raw.name, quote=False)}</SourceFilename>'
         f"<PixelOffset>1</PixelOffset><LineOffset>{grid.width}</LineOffset>"
         "</VRTRasterBand></VRTDataset>",
         encoding="utf-8",

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+import scipy
 from numpy.typing import NDArray
 from rasterio.windows import Window
-from scipy import ndimage
 
 from ctma.errors import SettingError, warn
 from ctma.inference.doubt import PATCH, Seen, describe_patches
@@ -187,7 +187,7 @@ def _look(reader: Reader, window: Window) -> tuple[Plane, Plane] | None:
 def _resize(image: NDArray[np.float32]) -> Plane:
     """A patch as large as the network sees it."""
     factors = (1, PATCH / image.shape[1], PATCH / image.shape[2])
-    resized = image if factors[1:] == (1, 1) else ndimage.zoom(image, factors, order=1)
+    resized = image if factors[1:] == (1, 1) else scipy.ndimage.zoom(image, factors, order=1)
     return np.asarray(resized.transpose(1, 2, 0), np.float32)
 
 

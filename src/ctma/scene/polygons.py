@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy
 import shapely
 from numpy.typing import NDArray
 from pyproj import Geod, Transformer
 from rasterio.features import shapes
-from scipy import ndimage
 from shapely import unary_union
 from shapely.geometry.base import BaseGeometry
 
@@ -100,7 +100,7 @@ class Tracer:
     ) -> tuple[NDArray[np.int32], dict[int, Change]]:
         labels = np.zeros(mask.shape, np.int32)
         inside = mask.astype(bool)
-        count = ndimage.label(inside, output=labels) if inside.any() else 0
+        count = scipy.ndimage.label(inside, output=labels) if inside.any() else 0
         numbers = np.arange(1, count + 1)
         # Count only the changed pixels: there are few.
         owners, values = labels[inside], probability[inside]
@@ -192,7 +192,7 @@ def _outline(labels: NDArray[np.int32], top: int) -> Iterator[tuple[int, BaseGeo
         labels: (rows, W), the number of the change that each pixel belongs to, from 1.
         top: The strip's first row in the scene.
     """
-    places = [*enumerate(ndimage.find_objects(labels), start=1)]
+    places = [*enumerate(scipy.ndimage.find_objects(labels), start=1)]
     # The highest first, so that neighbours on a sheet are of a height.
     places.sort(key=lambda one: one[1][0].start - one[1][0].stop)
     while places:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,10 @@ from ctma.types import Pixels, Progress, ignore
 
 if TYPE_CHECKING:
     from ctma.inference.predictor import Model
+
+
+FIRST = ("scipy.ndimage", "scipy.fft")
+"""Packages that a plan needs as soon as the dates are read."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ def predict_scene(
     predictor = any_predictor(model)
     check_given_distance(predictor.usage, settings.ground_sample_distance)
     with raster_settings(), ThreadPoolExecutor(3) as threads:
-        threads.submit(_load_packages, settings.picture)
+        threads.submit(_load_packages, predictor.computing.packages[:1], settings.picture)
         prints = [threads.submit(_input_fingerprint, source) for source in sources]
         plan, findings = make_plan(*sources, predictor.usage, predictor.stride, settings)
         for line in _warnings(predictor.usage, settings, findings):
@@ -287,18 +292,14 @@ class _Run:
         self, store: Store, sharing: Sharing, draw: Draw, on_progress: Progress
     ) -> dict[str, Any]:
         try:
-            polygons = self.settings.polygons_of(self.predictor.usage)
-            writer = MapWriter(self.output, self.plan.grid, store, polygons)
-            self._predict(store, sharing, writer, on_progress)
+            writer = self._predict(store, sharing, on_progress)
             # The network is gone, so that packing and drawing take its memory.
             return writer.finish(style_changes(self.plan.threshold), draw)
         except CtmaError as error:
             _add_advice(error, store)
             raise
 
-    def _predict(
-        self, store: Store, sharing: Sharing, writer: MapWriter, on_progress: Progress
-    ) -> None:
+    def _predict(self, store: Store, sharing: Sharing, on_progress: Progress) -> MapWriter:
         with ExitStack() as stack:
             streams = self.predictor.threads if sharing.alone else 1
             look = stack.enter_context(self.predictor.look(self.plan.enlargement, streams))
@@ -308,15 +309,19 @@ class _Run:
                 windows = Cluster(self.plan, look, client)
             blended = blend(self.plan, store, windows, on_progress)
             blended = stack.enter_context(closing(blended))
-            writer.take(stack.enter_context(closing(ahead(blended))))
+            strips = stack.enter_context(closing(ahead(blended)))
+            polygons = self.settings.polygons_of(self.predictor.usage)
+            writer = MapWriter(self.output, self.plan.grid, store, polygons)
+            writer.take(strips)
+        return writer
 
 
-def _load_packages(picture: bool) -> None:
-    """Loads what the end of a run needs; this takes a second, beside the plan."""
-    import pyogrio  # noqa: F401
-
+def _load_packages(runtime: tuple[str, ...], picture: bool) -> None:
+    """Loads what is needed later, in this order; this takes a second, beside the plan."""
+    for name in (*FIRST, *runtime, "pyogrio"):
+        import_module(name)
     if picture:
-        import ctma.scene.overview  # noqa: F401
+        import_module("ctma.scene.overview")
 
 
 def _warnings(usage: Usage, settings: SceneSettings, findings: Findings) -> Iterator[str]:

@@ -10,11 +10,12 @@ elsewhere seem to move too, but coarse edges further than fine ones.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft, ndimage
 
 from ctma.scene.source import Source
 
@@ -99,7 +100,7 @@ def find_shift(
     reach = min(LARGEST, min(before[1].shape) // 3)
     if reach <= BESIDE:
         return None
-    edges = _edges(*before, BLUR), _edges(*after, BLUR)
+    edges = _edges_of(before, after, BLUR)
     near = _correlate(*edges, reach)
     row, column = _summit(near)
     if not _stands_out(near, row, column):
@@ -116,9 +117,11 @@ def _correlate(
     before: NDArray[np.complex64], after: NDArray[np.complex64], reach: int
 ) -> NDArray[Any]:
     """How well the edges match at each shift up to ``reach``: (2 reach + 1, 2 reach + 1)."""
-    taper = np.sqrt(np.outer(*(np.hanning(side) for side in before.shape))).astype(np.float32)
-    first, second = (fft.fft2(date * taper) for date in (before, after))
-    surface = fft.fftshift(fft.ifft2(np.conj(first) * second).real)
+    sides = (np.sqrt(np.hanning(side)).astype(np.float32) for side in before.shape)
+    taper = np.outer(*sides)
+    first, second = (scipy.fft.fft2(date * taper, overwrite_x=True) for date in (before, after))
+    second *= np.conj(first, out=first)
+    surface = scipy.fft.fftshift(scipy.fft.ifft2(second, overwrite_x=True).real)
     row, column = (side // 2 for side in surface.shape)
     return surface[row - reach : row + reach + 1, column - reach : column + reach + 1]
 
@@ -135,7 +138,7 @@ def _stays(
     reach: int,
 ) -> bool:
     """Whether coarser edges say the same shift; shadows move further, the coarser they are."""
-    row, column = _summit(_correlate(_edges(*before, COARSE), _edges(*after, COARSE), reach))
+    row, column = _summit(_correlate(*_edges_of(before, after, COARSE), reach))
     return math.hypot(column - reach - shift.columns, row - reach - shift.rows) <= MOST_DRIFT
 
 
@@ -172,17 +175,33 @@ def _vertex(left: float, middle: float, right: float) -> float:
     return float((left - right) / (2 * bend)) if bend else 0.0
 
 
+def _edges_of(
+    before: tuple[NDArray[Any], NDArray[np.bool_]],
+    after: tuple[NDArray[Any], NDArray[np.bool_]],
+    blur: float,
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+    """The edges of both dates, side by side."""
+    with ThreadPoolExecutor(1) as thread:
+        other = thread.submit(_edges, *after, blur)
+        return _edges(*before, blur), other.result()
+
+
 def _edges(values: NDArray[Any], valid: NDArray[np.bool_], blur: float) -> NDArray[np.complex64]:
     """Gradient of the mean band, as complex numbers: the edge's direction and strength."""
     grey = values.mean(axis=0, dtype=np.float32)
-    grey = np.where(valid, grey, np.median(grey[valid]) if valid.any() else 0.0)
-    across, down = (ndimage.gaussian_filter(grey, blur, order=order) for order in ((0, 1), (1, 0)))
-    gradient = across + 1j * down
-    inner = ndimage.binary_erosion(valid, iterations=math.ceil(2 * blur))
-    gradient[~inner] = 0
-    strength = np.abs(gradient[inner])
+    if not valid.all():
+        grey[~valid] = np.median(grey[valid]) if valid.any() else 0
+    across, down = (
+        scipy.ndimage.gaussian_filter(grey, blur, order=order) for order in ((0, 1), (1, 0))
+    )
+    inner = scipy.ndimage.binary_erosion(valid, iterations=math.ceil(2 * blur))
+    strength = np.hypot(across, down)
     # Of the valid pixels alone: most of a sparse mosaic has no edge.
-    strong = float(np.percentile(strength, STRONG)) if strength.size else 0.0
-    gradient /= max(strong, np.finfo(np.float32).tiny)
-    gradient /= np.maximum(np.abs(gradient), 1)
-    return gradient.astype(np.complex64)
+    counted = strength[inner]
+    strong = float(np.percentile(counted, STRONG)) if counted.size else 0.0
+    np.maximum(strength, max(strong, float(np.finfo(np.float32).tiny)), out=strength)
+    share = np.divide(inner, strength, out=strength)
+    gradient = np.empty(grey.shape, np.complex64)
+    for part, slope in ((gradient.real, across), (gradient.imag, down)):
+        np.multiply(slope, share, out=part)
+    return gradient
