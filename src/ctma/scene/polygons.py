@@ -141,10 +141,11 @@ class Tracer:
 def on_grid(outlines: Geometries, grid: Grid) -> NDArray[np.object_]:
     """Outlines in columns and rows, brought to the CRS of a grid."""
     a, b, left, d, e, top = tuple(grid.transform)[:6]
-    turned, origin = np.array([[a, d], [b, e]]), np.array([left, top])
-    placed = shapely.transform(
-        np.asarray(outlines, dtype=object), lambda points: points @ turned + origin
-    )
+
+    def place(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        return a * x + b * y + left, d * x + e * y + top
+
+    placed = shapely.transform(np.asarray(outlines, dtype=object), place, interleaved=False)
     return np.asarray(placed, dtype=object)
 
 
