@@ -117,10 +117,15 @@ def test_scores_of_averaged_views_say_so(ctma, tiny_model, tiny_data, tmp_path):
         command = ["eval", model, "--data", tiny_data, "--split", "val", "--threshold", "0.484"]
         record = json.loads(ctma(*command, "--json", *options).stdout)
         assert record["tta"] == bool(options)
+        assert record["views"] == ([0.8, 1.25, 1.25, 0.8] if options else [1.0])
         counts.append((record["true_positive"], record["false_positive"]))
     assert counts[0] != counts[1]
     names = {path.name for path in tmp_path.glob("scores-*")}
     assert names == {f"scores-tiny-tiny-val-crops-0.484{views}.json" for views in ("", "-tta")}
+    former = {name: value for name, value in record.items() if name != "views"}
+    (tmp_path / "former.json").write_text(json.dumps(former))
+    line = ctma("compare", tmp_path / "former.json", *tmp_path.glob("*-tta.json")).stderr
+    assert "differ in views ([0.8, 1.25, 1.25, 0.8], [1.0, 1.0, 1.0, 1.0])" in line
 
 
 @pytest.mark.slow
@@ -150,8 +155,8 @@ def test_with_their_distance_given_images_are_scored_as_the_network_knows_them(
 
 HOW = {
     "network", "arguments", "checkpoint_name", "checkpoint", "data_name", "data", "pairs", "labels",
-    "split", "protocol", "threshold", "tta", "ground_sample_distance", "enlargement", "arithmetic",
-    "engine", "ctma_version", "date",
+    "split", "protocol", "threshold", "tta", "views", "ground_sample_distance", "enlargement",
+    "arithmetic", "engine", "ctma_version", "date",
 }  # fmt: skip
 
 

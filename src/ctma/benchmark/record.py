@@ -30,8 +30,8 @@ ROUNDING = 1e-6
 """Largest allowed difference between a score and the score computed from its counts."""
 
 ALIKE = (
-    "data", "split", "protocol", "threshold", "tta", "enlargement", "arithmetic", "budget", "code",
-    "training_data", "validation_data",
+    "data", "split", "protocol", "threshold", "views", "enlargement", "arithmetic", "budget",
+    "code", "training_data", "validation_data",
 )  # fmt: skip
 """The fields that must be equal in all records of one table."""
 

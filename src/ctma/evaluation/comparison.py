@@ -12,7 +12,7 @@ from ctma.checkpoints.header import read_header
 from ctma.errors import DataError, warn
 from ctma.evaluation.records import KeptScore
 
-SAME = ("data", "split", "protocol", "tta", "enlargement")
+SAME = ("data", "split", "protocol", "views", "enlargement")
 """The fields that must be equal in comparable scores."""
 
 

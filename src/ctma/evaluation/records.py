@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from ctma._version import __version__
 from ctma.evaluation.metrics import Scores
 from ctma.settings import Form
+
+ONE_VIEW = (1.0,)
+FORMER_VIEWS = (1.0, 1.0, 1.0, 1.0)
+"""Scales of the four flipped views that ``tta`` averaged before ``views`` were recorded."""
 
 
 def _today() -> str:
@@ -33,6 +37,7 @@ class HowScored(Form):
         protocol: How the network was run over the images.
         threshold: A pixel is change if its probability exceeds the threshold.
         tta: Whether four views were averaged.
+        views: The scale of each view whose logits were averaged.
         ground_sample_distance: Metres per pixel of the images, if specified.
         enlargement: Factor by which the images were enlarged for the network.
         arithmetic: The precision, such as ``"float32"``.
@@ -53,6 +58,7 @@ class HowScored(Form):
     protocol: str
     threshold: float
     tta: bool = False
+    views: tuple[float, ...] = ONE_VIEW
     ground_sample_distance: float | None = None
     enlargement: float = 1.0
     arithmetic: str
@@ -94,6 +100,7 @@ class KeptScore(Form):
         split: The split that was scored.
         protocol: How the network was run over the images.
         tta: Whether four views were averaged.
+        views: The scale of each view whose logits were averaged.
         enlargement: Factor by which the images were enlarged for the network.
         threshold: A pixel is change if its probability exceeds the threshold.
         f1: F1 in [0, 1], as the other ratios.
@@ -112,12 +119,21 @@ class KeptScore(Form):
     split: str = ""
     protocol: str = ""
     tta: bool | None = None
+    views: tuple[float, ...] | None = None
     enlargement: float | None = None
     threshold: float | None = None
     f1: float
     precision: float
     recall: float
     iou: float
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_former_views(cls, stored: dict[str, Any]) -> dict[str, Any]:
+        """Adds the views of scores from before these were recorded."""
+        if "tta" not in stored or "views" in stored:
+            return stored
+        return {**stored, "views": FORMER_VIEWS if stored["tta"] else ONE_VIEW}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by name, only those that the source holds."""

@@ -163,6 +163,7 @@ def tell_how(
         protocol=scoring.protocol,
         threshold=scoring.threshold_for(network),
         tta=predictor.running.tta,
+        views=tuple(scale for _, scale in predictor.running.views),
         ground_sample_distance=scoring.ground_sample_distance,
         enlargement=find_enlargement(network.usage, scoring.ground_sample_distance),
         arithmetic=predictor.precision,

@@ -73,7 +73,7 @@ class SessionLook(Look):
         stride: Stride of the network's coarsest features, in pixels.
         minimum_size: The smallest height and width that the network takes.
         enlargement: Ratio by which the images are enlarged for the network.
-        tta: Whether to average over the four ``VIEWS``.
+        views: The views whose logits are averaged, see ``VIEWS``.
         callers: See ``Look``.
     """
 
@@ -82,15 +82,14 @@ class SessionLook(Look):
     stride: int
     minimum_size: int
     enlargement: float
-    tta: bool
+    views: tuple[tuple[Flip, float], ...]
     callers: int
 
     def __call__(self, before: NDArray[Any], after: NDArray[Any]) -> Plane:
         """The change probability, (H, W); see ``Look``."""
         height, width = before.shape[-2:]
         pair = [self._fill(_to_unit_range(date, self.usage.scaling)) for date in (before, after)]
-        seen = VIEWS if self.tta else (AS_IS,)
-        logits = np.mean([self._view(pair, *view) for view in seen], axis=0)
+        logits = np.mean([self._view(pair, *view) for view in self.views], axis=0)
         scaled = logits / np.float32(self.usage.temperature) + np.float32(self.usage.offset)
         probability = to_probability(scaled[:height, :width])
         if not np.isfinite(probability).all():

@@ -157,8 +157,8 @@ class Predictor(BasePredictor):
             with self.looking(enlargement, streams) as network:
                 if isinstance(engine, SessionEngine):
                     sizes = self.network.stride, self.network.minimum_size
-                    tta, callers = self.running.tta, streams or 1
-                    yield SessionLook(engine, self.usage, *sizes, enlargement, tta, callers)
+                    views, callers = self.running.views, streams or 1
+                    yield SessionLook(engine, self.usage, *sizes, enlargement, views, callers)
                 else:
                     on_cpu = self.network.device.type == "cpu"
                     yield NetworkLook(network, streams or 1 if on_cpu else 1)

@@ -110,7 +110,7 @@ class Ready(BasePredictor):
         """What predicts the probability of pairs of arrays; see ``BasePredictor``."""
         engine = self._engine.with_streams(streams)
         sizes = self.stride, self._start.minimum_size
-        yield SessionLook(engine, self.usage, *sizes, enlargement, self.running.tta, streams or 1)
+        yield SessionLook(engine, self.usage, *sizes, enlargement, self.running.views, streams or 1)
 
 
 def any_predictor(model: Model | BasePredictor) -> BasePredictor:

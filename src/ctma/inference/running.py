@@ -10,7 +10,7 @@ import pydantic
 
 from ctma.engines.engine import Engine
 from ctma.engines.listing import check_engine
-from ctma.inference.look import Look
+from ctma.inference.look import AS_IS, VIEWS, Flip, Look
 from ctma.models.usage import Usage
 from ctma.settings import Settings, check_precision
 
@@ -37,6 +37,11 @@ class Running(Settings):
     device: str = "auto"
     tta: bool = False
     cache: bool = True
+
+    @property
+    def views(self) -> tuple[tuple[Flip, float], ...]:
+        """The views whose logits are averaged, see ``ctma.inference.look.VIEWS``."""
+        return VIEWS if self.tta else (AS_IS,)
 
     @pydantic.field_validator("engine")
     @classmethod

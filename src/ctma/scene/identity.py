@@ -33,7 +33,7 @@ def identify(plan: Plan, predictor: BasePredictor, polygons: PolygonSettings) ->
             repr(polygons),
             *map(_stamp, files),
             predictor.fingerprint,
-            f"tta {predictor.running.tta}",
+            repr(predictor.running.views),
             *computing.values(),
         ]
     )
