@@ -17,7 +17,10 @@ def main() -> None:
 
 
 def _end_soon() -> None:
-    """Spares Python its last search for cycles, 0.3 s of a run; packages of torch rely on it."""
+    """Spares Python its last search for cycles, 0.3 s of a run.
+
+    Without that search, packages that come with torch report leaks.
+    """
     if "torch" not in sys.modules:
         gc.freeze()
 

@@ -85,6 +85,20 @@ for arguments in json.loads(sys.argv[1]):
 
 
 @pytest.mark.slow
+def test_packages_that_load_beside_the_plan_do_not_take_gdals_messages_away():
+    """GDAL's messages go to the thread that loads pyogrio, and that thread is to write polygons."""
+    script = """
+import sys
+from ctma.scene.packages import load_packages
+load_packages(("openvino",), picture=True)
+print(*sorted({"geopandas", "matplotlib", "openvino", "pyogrio"} & sys.modules.keys()))
+"""
+    command = [sys.executable, "-c", script]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert loaded == ["geopandas", "matplotlib", "openvino"]
+
+
+@pytest.mark.slow
 def test_without_the_extras_predicting_and_scoring_work_and_the_rest_names_them(
     pair, tiny_data, tiny_model, tmp_path
 ):

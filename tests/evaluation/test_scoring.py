@@ -25,6 +25,7 @@ from ctma import (
 from ctma.data.readers import find_pairs
 from ctma.errors import SettingError, UnknownNameError
 from ctma.evaluation.metrics import ConfusionMatrix, Scores
+from ctma.evaluation.records import HowScored
 from ctma.evaluation.scoring import score_pairs
 from support.networks import MeanDifference
 
@@ -126,6 +127,16 @@ def test_scores_of_averaged_views_say_so(ctma, tiny_model, tiny_data, tmp_path):
     (tmp_path / "former.json").write_text(json.dumps(former))
     line = ctma("compare", tmp_path / "former.json", *tmp_path.glob("*-tta.json")).stderr
     assert "differ in views ([0.8, 1.25, 1.25, 0.8], [1.0, 1.0, 1.0, 1.0])" in line
+
+
+def test_records_from_before_views_were_told_stand_for_the_views_of_then():
+    how = {
+        "network": "n", "data_name": "d", "data": "f", "pairs": 1, "labels": "0/1", "split": "val",
+        "protocol": "crops", "threshold": 0.5, "arithmetic": "float32", "engine": "eager",
+    }  # fmt: skip
+    assert HowScored(**how).views == HowScored(**how, tta=False).views == (1.0,)
+    assert HowScored(**how, tta=True).views == (1.0, 1.0, 1.0, 1.0)
+    assert HowScored(**how, tta=True, views=(0.8, 1.25)).views == (0.8, 1.25)
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -941,20 +943,52 @@ def test_the_largest_changes_are_drawn_where_asked_for(tmp_path):
         SceneSettings(top=-1)
 
 
-def test_a_picture_that_fails_fails_no_finished_map(pair, tmp_path, monkeypatch):
-    def fail(*_):
-        raise RuntimeError("no font")
+def has_no_font(*_):
+    raise RuntimeError("no font")
 
+
+def reads_what_is_gone(*_):
+    rasterio.open("gone.tif")  # rasterio logs such errors, too
+
+
+@pytest.mark.parametrize(
+    ("fail", "why"), [(has_no_font, "no font"), (reads_what_is_gone, "gone.tif: No such file")]
+)
+def test_a_picture_that_fails_fails_no_map(pair, tmp_path, monkeypatch, fail, why):
     monkeypatch.setattr("ctma.scene.overview.draw_overview", fail)
     with pytest.warns(CtmaWarning) as caught:
         result = package.predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out")
     assert result.picture is None
-    said = [str(warning.message) for warning in caught]
-    assert said == [f"{tmp_path}/out/overview.png: could not be drawn (no font)"]
+    (said,) = [str(warning.message) for warning in caught]
+    assert said.startswith(f"{tmp_path}/out/overview.png: could not be drawn ({why}")
     assert result.mask.exists()
     assert json.loads((tmp_path / "out/summary.json").read_text()) == result.summary
     documented = (ROOT / "docs/reference/json.md").read_text()
     assert [name for name in result.summary if f"`{name}`" not in documented] == []
+
+
+def test_where_warnings_are_errors_a_map_without_its_picture_is_complete(
+    pair, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("ctma.scene.overview.draw_overview", has_no_font)
+    with warnings.catch_warnings(action="error"), pytest.raises(CtmaWarning, match="no font"):
+        package.predict_scene(*pair, Neighbourhood().eval(), tmp_path / "out")
+    assert (tmp_path / "out/summary.json").exists()
+    assert not (tmp_path / "out/.ctma-unfinished").exists()
+
+
+def test_a_finished_map_gets_the_picture_that_it_lacks(pair, tmp_path, monkeypatch):
+    again = partial(package.predict_scene, *pair, Neighbourhood().eval(), tmp_path / "out")
+    picture = again().picture
+    drawn = picture.read_bytes()
+    picture.unlink()
+    assert again(resume=True).picture == picture
+    assert len(picture.read_bytes()) > 0.5 * len(drawn)
+    monkeypatch.setattr("ctma.scene.overview.draw_overview", has_no_font)
+    assert again(resume=True).picture == picture
+    picture.unlink()
+    with pytest.warns(CtmaWarning, match="could not be drawn"):
+        assert again(resume=True).picture is None
 
 
 def test_signs_that_a_picture_cannot_show_do_not_stop_it(tmp_path, recwarn):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -21,7 +21,20 @@ def _today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-class HowScored(Form):
+class _Views(Form):
+    """Adds the views of scores from before these were recorded."""
+
+    @model_validator(mode="after")
+    def _know_former_views(self) -> Self:
+        known = self.model_fields_set
+        if "tta" in known and "views" not in known:
+            former = FORMER_VIEWS if getattr(self, "tta", False) else ONE_VIEW
+            object.__setattr__(self, "views", former)
+            known.add("views")
+        return self
+
+
+class HowScored(_Views):
     """How a score was computed.
 
     Attributes:
@@ -88,7 +101,7 @@ class ScoreRecord:
         return {**self.how.as_dict(), **self.scores.as_dict()}
 
 
-class KeptScore(Form):
+class KeptScore(_Views):
     """A score as stored in a file or a checkpoint, by any version of ctma.
 
     Attributes:
@@ -126,14 +139,6 @@ class KeptScore(Form):
     precision: float
     recall: float
     iou: float
-
-    @model_validator(mode="before")
-    @classmethod
-    def _know_former_views(cls, stored: dict[str, Any]) -> dict[str, Any]:
-        """Adds the views of scores from before these were recorded."""
-        if "tta" not in stored or "views" in stored:
-            return stored
-        return {**stored, "views": FORMER_VIEWS if stored["tta"] else ONE_VIEW}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by name, only those that the source holds."""

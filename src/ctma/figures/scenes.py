@@ -143,7 +143,7 @@ def save_closeups(path: str | Path, closeups: Sequence[Closeup], title: str) -> 
 
 
 def _save(figure: Figure, path: str | Path) -> None:
-    """Writes a PNG; ``savefig`` would draw twice, and compress for as long as draw."""
+    """Writes a PNG. ``savefig`` would draw twice, and compressing would take as long as drawing."""
     with whole_file(path) as part:
         FigureCanvasAgg(figure).print_png(part, pil_kwargs={"compress_level": FAST})
 

@@ -21,9 +21,6 @@ from ctma.scene.names import RASTERS
 from ctma.scene.rasters import heeding_errors
 from ctma.scene.strips import NO_DATA, row_windows
 
-PACKERS = max(1, (os.cpu_count() or 1) // len(RASTERS))
-"""Threads that pack a raster; all rasters are packed side by side."""
-
 
 def write_mask(path: Path, grid: Grid, strips: Iterable[NDArray[np.uint8]]) -> None:
     """Writes a mask as a COG, whole or not at all.
@@ -60,7 +57,7 @@ def write_plane(
             with plain.open("wb") as raw:
                 for strip in strips:
                     raw.write(np.ascontiguousarray(strip).data)
-            pack(plain, describe_raw(plain, grid, scale), part, resampling)
+            pack(plain, describe_raw(plain, grid, scale), part, resampling, beside=1)
         except (RasterioError, CPLE_BaseError) as error:
             raise OutputError(f"cannot write {path}: {first_line(error)}") from error
         finally:
@@ -68,12 +65,24 @@ def write_plane(
             plain.with_suffix(".vrt").unlink(missing_ok=True)
 
 
-def pack(plain: Path, described: Path, part: Path, resampling: str) -> None:
-    """Makes a COG of the bytes of a raster and their VRT, and reads the COG back."""
+def pack(plain: Path, described: Path, part: Path, resampling: str, beside: int) -> None:
+    """Makes a COG of the bytes of a raster, and reads the COG back.
+
+    Args:
+        plain: The bytes of the raster.
+        described: The VRT of the bytes.
+        part: The COG.
+        resampling: How overviews are made.
+        beside: Number of rasters that are packed at once, which share the cores.
+
+    Raises:
+        OutputError: If the disk did not take the COG.
+    """
+    threads = max(1, (os.cpu_count() or 1) // beside)
     with heeding_errors(part):
         rasterio.shutil.copy(
             described, part, driver="COG", compress="lzw", bigtiff="if_safer",
-            num_threads=PACKERS, overview_resampling=resampling,
+            num_threads=threads, overview_resampling=resampling,
         )  # fmt: skip
     _check_raster(part, plain)
 

@@ -33,7 +33,7 @@ def identify(plan: Plan, predictor: BasePredictor, polygons: PolygonSettings) ->
             repr(polygons),
             *map(_stamp, files),
             predictor.fingerprint,
-            repr(predictor.running.views),
+            f"tta {predictor.running.tta and predictor.running.views}",
             *computing.values(),
         ]
     )

@@ -22,7 +22,7 @@ from ctma.scene.settings import PolygonSettings
 from ctma.scene.strips import STEPS
 
 CHUNK = 5000
-"""Number of polygons from which on those in memory are written."""
+"""Number of polygons in memory from which on they are written; those of a strip come together."""
 
 Extent = tuple[float, ...]
 
@@ -35,7 +35,7 @@ _FIXED = ("gpkg_spatial_ref_sys", "gpkg_geometry_columns", "gpkg_extensions")
 
 
 class PolygonLayer:
-    """Writes polygons to a GeoPackage, with one chunk in memory at a time.
+    """Writes polygons to a GeoPackage, with a chunk and a strip's polygons in memory.
 
     Args:
         path: The GeoPackage.

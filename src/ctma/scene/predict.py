@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctma.errors import CtmaError, SettingError, first_line, warn
+from ctma.errors import CtmaError, SettingError, warn
 from ctma.files import check_writable, sole_run, spread_fingerprint, write_json
 from ctma.inference.ready import any_predictor
 from ctma.inference.resolution import check_given_distance, coarseness_warning
@@ -23,7 +22,9 @@ from ctma.scene.doubt import Cells, compare_scene, write_doubt
 from ctma.scene.finished import FinishedMap
 from ctma.scene.grid import metres_a_unit
 from ctma.scene.identity import describe_run, find_differences, identify
-from ctma.scene.names import LARGEST, PICTURE, RASTERS, SUMMARY
+from ctma.scene.names import PICTURE, RASTERS, SUMMARY
+from ctma.scene.packages import load_packages
+from ctma.scene.pictures import try_largest, try_overview
 from ctma.scene.plan import Findings, Plan, make_plan
 from ctma.scene.project import write_project
 from ctma.scene.rasters import raster_settings
@@ -41,10 +42,6 @@ from ctma.types import Pixels, Progress, ignore
 
 if TYPE_CHECKING:
     from ctma.inference.predictor import Model
-
-
-FIRST = ("scipy.ndimage", "scipy.fft")
-"""Packages that a plan needs as soon as the dates are read."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,7 @@ def predict_scene(
     predictor = any_predictor(model)
     check_given_distance(predictor.usage, settings.ground_sample_distance)
     with raster_settings(), ThreadPoolExecutor(3) as threads:
-        threads.submit(_load_packages, predictor.computing.packages[:1], settings.picture)
+        threads.submit(load_packages, predictor.computing.packages[:1], settings.picture)
         prints = [threads.submit(_input_fingerprint, source) for source in sources]
         plan, findings = make_plan(*sources, predictor.usage, predictor.stride, settings)
         for line in _warnings(predictor.usage, settings, findings):
@@ -138,7 +135,7 @@ def predict_scene(
         if summary is None:
             entries = describe_plan(plan, findings, prints, run.output)
             summary = run.do(entries, findings.pictures, sharing, resume, on_progress)
-        else:
+        elif settings.picture and not (run.output / PICTURE).exists():
             run.draw_again(summary, findings.pictures)
     return run.result(summary)
 
@@ -216,17 +213,19 @@ class _Run:
         resume: bool,
         on_progress: Progress,
     ) -> dict[str, Any]:
-        """Writes all files; returns the summary, which begins with the entries in ``known``."""
+        """Writes all files; returns the summary, which begins with the description."""
         start = time.monotonic()
         check_writable(self.output / SUMMARY)
         with sole_run(self.output):
             sources = self.plan.before.path, self.plan.after.path
             store = Store(self.output, self.identity, self.described, sources, resume)
+            said: list[str] = []
 
             def draw(probability: Path, polygons: Path, counts: dict[str, Any]) -> None:
-                known = description | self.unlike | counts
-                unfinished = FinishedMap(store.folder, known, self.plan.grid, polygons)
-                self._draw_overview(unfinished, probability, pictures)
+                if self.settings.picture:
+                    known = description | self.unlike | counts
+                    unfinished = FinishedMap(store.folder, known, self.plan.grid, polygons)
+                    try_overview(unfinished, probability, pictures, self.output, said.append)
 
             counts = self._map(store, sharing, draw, on_progress)
             seconds = description.pop("seconds") | {"run": round(time.monotonic() - start, 2)}
@@ -245,6 +244,8 @@ class _Run:
             write_project(self._finished(summary))
             write_json(self.output / SUMMARY, summary)
             store.remove()
+        for line in said:
+            warn(line)
         if not summary["valid_pixels"]:
             warn(f"{self.output}: no pixel has data in both dates, so the map is empty")
         return summary
@@ -252,7 +253,7 @@ class _Run:
     def draw_again(self, summary: dict[str, Any], pictures: tuple[Pixels, Pixels]) -> None:
         """Draws the picture of a map that was finished before."""
         finished = self._finished(summary)
-        self._draw_overview(finished, finished.probability, pictures)
+        try_overview(finished, finished.probability, pictures, self.output, warn)
 
     def result(self, summary: dict[str, Any]) -> SceneResult:
         """The result in the folder, with doubt and the largest changes if asked for."""
@@ -261,9 +262,7 @@ class _Run:
         if self.cells is not None:
             doubt = write_doubt(finished, self.cells, self.plan.threshold)
         if self.settings.top:
-            from ctma.scene.overview import draw_largest
-
-            largest = self._draw(LARGEST, lambda: draw_largest(finished, self.settings.top))
+            largest = try_largest(finished, self.settings.top, warn)
         path = self.output / PICTURE
         picture = path if self.settings.picture and path.is_file() else None
         rasters = finished.probability, finished.mask
@@ -272,29 +271,13 @@ class _Run:
     def _finished(self, summary: dict[str, Any]) -> FinishedMap:
         return FinishedMap(self.output, summary, self.plan.grid, self.polygons)
 
-    def _draw_overview(
-        self, finished: FinishedMap, probability: Path, pictures: tuple[Pixels, Pixels]
-    ) -> None:
-        if self.settings.picture:
-            from ctma.scene.overview import draw_overview
-
-            self._draw(PICTURE, lambda: draw_overview(finished, probability, pictures))
-
-    def _draw(self, name: str, draw: Callable[[], Path | None]) -> Path | None:
-        try:
-            return draw()
-        except Exception as error:  # noqa: BLE001
-            # The map is complete, even if drawing a picture fails for any reason.
-            warn(f"{self.output / name}: could not be drawn ({first_line(error)})")
-            return None
-
     def _map(
         self, store: Store, sharing: Sharing, draw: Draw, on_progress: Progress
     ) -> dict[str, Any]:
         try:
             writer = self._predict(store, sharing, on_progress)
-            # The network is gone, so that packing and drawing take its memory.
-            return writer.finish(style_changes(self.plan.threshold), draw)
+            # Packing and drawing take the memory of the network, which is gone by now.
+            return writer.finish(draw)
         except CtmaError as error:
             _add_advice(error, store)
             raise
@@ -311,17 +294,10 @@ class _Run:
             blended = stack.enter_context(closing(blended))
             strips = stack.enter_context(closing(ahead(blended)))
             polygons = self.settings.polygons_of(self.predictor.usage)
-            writer = MapWriter(self.output, self.plan.grid, store, polygons)
+            style = style_changes(self.plan.threshold)
+            writer = MapWriter(self.output, self.plan.grid, store, polygons, style)
             writer.take(strips)
         return writer
-
-
-def _load_packages(runtime: tuple[str, ...], picture: bool) -> None:
-    """Loads what is needed later, in this order; this takes a second, beside the plan."""
-    for name in (*FIRST, *runtime, "pyogrio"):
-        import_module(name)
-    if picture:
-        import_module("ctma.scene.overview")
 
 
 def _warnings(usage: Usage, settings: SceneSettings, findings: Findings) -> Iterator[str]:

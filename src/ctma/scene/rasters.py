@@ -140,6 +140,18 @@ def _blame_variables(reason: str) -> str:
 
 
 @contextmanager
+def logging_errors() -> Iterator[None]:
+    """Makes rasterio log errors of GDAL that it does not raise."""
+    logger = logging.getLogger("rasterio")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
 def heeding_errors(path: Path) -> Iterator[None]:
     """Raises for errors of GDAL that rasterio only logs, such as those of closing a file.
 
@@ -157,13 +169,11 @@ def heeding_errors(path: Path) -> Iterator[None]:
                 said.append(record.getMessage())
 
     logger, listener = logging.getLogger("rasterio"), Listener(logging.INFO)
-    level = logger.level
     logger.addHandler(listener)
-    logger.setLevel(logging.INFO)
     try:
-        yield
+        with logging_errors():
+            yield
     finally:
-        logger.setLevel(level)
         logger.removeHandler(listener)
     if said:
         raise OutputError(f"cannot write {path}: {said[-1].partition('msg=')[2].strip()}")

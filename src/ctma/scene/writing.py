@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,17 @@ from ctma.scene.names import (
     SUMMARY,
 )
 from ctma.scene.polygons import Tracer
-from ctma.scene.rasters import files_beside, heeding_errors
+from ctma.scene.rasters import files_beside, logging_errors
 from ctma.scene.settings import POLYGON_DRIVERS, PolygonSettings
 from ctma.scene.store import Store, unfinished_sources
 from ctma.scene.strips import NO_DATA, STEPS, STRIP_ROWS
 from ctma.scene.styles import Style, add_style
 
 Draw = Callable[[Path, Path, dict[str, Any]], None]
-"""Draws a picture of a raster of probability, a file of polygons, and counts by name."""
+"""Draws a picture into the store, under the name ``PICTURE``.
+
+It takes a raster of the probability, the file of polygons, and counts by name. It raises no
+error: a map is complete without its picture."""
 
 _OTHERS = (SUMMARY, PICTURE, LARGEST, PROJECT, *STYLES, PAGE, *ACCEPTED, DOUBT)
 
@@ -95,7 +99,7 @@ def check_outputs(
 def check_format(polygon_format: str) -> None:
     """Checks before any work that rasters, and polygons in this format, can be written.
 
-    Polygons of GDAL's drivers are checked in ``write_scene``: pyogrio takes long to load.
+    Polygons of GDAL's drivers are checked by ``MapWriter``: pyogrio takes long to load.
 
     Raises:
         MissingExtraError: If a package is not installed.
@@ -134,12 +138,15 @@ class MapWriter:
         grid: The scene's grid.
         store: The store, which also holds unfinished files.
         settings: How polygons are written.
+        style: How QGIS draws the polygons.
 
     Raises:
         OutputError: If GDAL has no driver for the polygons.
     """
 
-    def __init__(self, output: Path, grid: Grid, store: Store, settings: PolygonSettings):
+    def __init__(
+        self, output: Path, grid: Grid, store: Store, settings: PolygonSettings, style: Style
+    ):
         import pyogrio
 
         if settings.form != "parquet":
@@ -147,6 +154,7 @@ class MapWriter:
         self.output = output
         self.grid = grid
         self.form = settings.form
+        self.style = style
         self.layer = PolygonLayer(store.scratch("traced.gpkg"), grid, settings)
         self.plains = [store.scratch(f"plain-{name}") for name in RASTERS]
         names = (*RASTERS, f"changes.{self.form}", PICTURE)
@@ -177,11 +185,10 @@ class MapWriter:
                 self.seen += int(np.count_nonzero(mask != NO_DATA))
             self.layer.add(tracer.close())
 
-    def finish(self, style: Style, draw: Draw) -> dict[str, Any]:
+    def finish(self, draw: Draw) -> dict[str, Any]:
         """Completes all files, and gives them their names.
 
         Args:
-            style: How QGIS draws the polygons.
             draw: Draws the picture, while the rasters are packed.
 
         Returns:
@@ -196,14 +203,17 @@ class MapWriter:
                 for plain, scale in zip(self.plains, (1 / STEPS, 1.0), strict=True)
             ]
             *rasters, polygons, _ = self.parts.values()
+            pack_beside = partial(pack, beside=len(rasters))
             # Outside the threads too: each thread sets back how much is logged.
-            with heeding_errors(rasters[0]), ThreadPoolExecutor(len(rasters)) as threads:
-                packed = threads.map(pack, self.plains, described, rasters, RASTERS.values())
+            with logging_errors(), ThreadPoolExecutor(len(rasters)) as threads:
+                packed = threads.map(pack_beside, self.plains, described, rasters, RASTERS.values())
                 self.layer.close()
-                _finish_polygons(self.layer.path, polygons, self.form, style)
+                _finish_polygons(self.layer.path, polygons, self.form, self.style)
                 counts = self._count()
                 draw(described[0], polygons, counts)
                 list(packed)
+            for path in (*self.plains, *described):
+                path.unlink()
             for old_name in (*_OTHERS, *(f"changes.{form}" for form in POLYGON_DRIVERS)):
                 (self.output / old_name).unlink(missing_ok=True)
             for name, part in self.parts.items():
