@@ -36,9 +36,10 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The shipped weights: ctma-lite from ImageNet's, in five parts, the third and the fourth by three seeds
-# (on a GPU: benchmarks/accelerator.sh), the fifth, with SVCD's pairs, by two; what ships is the mean of
-# these two and of the fourth's mean. ctma-any on from the third, with a share of the fourth; ctma-s and
+# The shipped weights: ctma-lite from ImageNet's, in six parts, the third and the fourth by three seeds
+# (on a GPU: benchmarks/accelerator.sh), the fifth, with SVCD's pairs, by two; the sixth begins twice from
+# the mean of these two and of the fourth's mean, and what ships is a mean of all three. This adds the
+# folder `unchanged` to DATA. ctma-any on from the third, with a share of the fourth; ctma-s and
 # with it ctma from random ones. DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings.
 # After an interruption the same command goes on.
 # bf16, on processors that multiply it, makes a step shorter (benchmarks/training.py).
@@ -67,7 +68,16 @@ weights: lite
 			--init $(RUNS)/ctma-lite-mean.safetensors --set seed=$$seed || exit 1; \
 	done
 	$(BIN)/python benchmarks/average.py $(RUNS)/ctma-lite-svcd-1 $(RUNS)/ctma-lite-svcd-0 $(RUNS)/ctma-lite-mean.safetensors --data "$(DATA)/levir_cd_05m" -o $(RUNS)/ctma-lite-both.safetensors
-	$(CALIBRATE) $(RUNS)/ctma-lite-both.safetensors -o $(RUNS)/ctma-lite-float32.safetensors
+	$(CALIBRATE) $(RUNS)/ctma-lite-both.safetensors -o $(RUNS)/ctma-lite-fifth-float32.safetensors
+	$(BIN)/ctma convert $(RUNS)/ctma-lite-fifth-float32.safetensors $(RUNS)/ctma-lite-fifth.safetensors --half --overwrite
+	$(BIN)/python benchmarks/unchanged.py "$(DATA)"
+	for half in wide still; do \
+		$(TRAIN) shipped/ctma-lite-$$half -o $(RUNS)/ctma-lite-$$half \
+			--init $(RUNS)/ctma-lite-fifth.safetensors || exit 1; \
+		cp $(RUNS)/ctma-lite-$$half/latest.safetensors $(RUNS)/ctma-lite-$$half.safetensors || exit 1; \
+	done
+	$(BIN)/python benchmarks/average.py $(RUNS)/ctma-lite-fifth.safetensors $(RUNS)/ctma-lite-wide.safetensors $(RUNS)/ctma-lite-still.safetensors --shares 2 1 1 --data "$(DATA)/levir_cd_05m" -o $(RUNS)/ctma-lite-sixth.safetensors
+	$(CALIBRATE) $(RUNS)/ctma-lite-sixth.safetensors -o $(RUNS)/ctma-lite-float32.safetensors
 	$(SEEN) $(RUNS)/ctma-lite-float32.safetensors -o $(RUNS)/ctma-lite-seen.safetensors
 	$(BIN)/ctma convert $(RUNS)/ctma-lite-seen.safetensors $(RUNS)/ctma-lite.safetensors --half --overwrite
 	$(TRAIN) shipped/ctma-any -o $(RUNS)/ctma-any --init $(RUNS)/ctma-lite-third-1/best.safetensors --set seed=1
