@@ -6,6 +6,7 @@
 #   accelerator.sh measure OUT                      engines, precisions, a training step, memory
 #   accelerator.sh lite OUT CHECKPOINT              the third part of ctma-lite, on from the second, by three seeds
 #   accelerator.sh finish OUT                       its fourth part, on from the third
+#   accelerator.sh halves OUT CHECKPOINT            its sixth part, on from the fifth, both halves by three seeds
 #   accelerator.sh any OUT                          ctma-any, on from the third part, mild and strong, two seeds
 #   accelerator.sh benchmark OUT DATA JOBS [RECIPE] every network on svcd or levir_cd_05m, three seeds; by
 #                                                   a budget, or by `released` recipes
@@ -102,6 +103,20 @@ finish() {
     wait
 }
 
+halves() { # CHECKPOINT
+    "$python" benchmarks/unchanged.py "$place"
+    for seed in 0 1 2; do
+        for half in wide still; do
+            train "$half-$seed" "shipped/ctma-lite-$half" "$1" "seed=$seed" "data.workers=$workers" &
+        done
+    done
+    wait
+    # What ships is a mean with the weights after the last epoch.
+    for run in "$place"/runs/{wide,still}-[0-9]; do
+        cp "$run/latest.safetensors" "$out/$(basename "$run")-latest.safetensors"
+    done
+}
+
 any() { # Mild as the recipe says, and strong augmentation, two seeds of each.
     for seed in 0 1; do
         for augmentation in mild strong; do
@@ -152,12 +167,12 @@ measure() {
         -o "$out/measured.json" | tee "$out/measured.txt"
 }
 
-tasks="pack, receive, measure, lite, finish, any, benchmark, full, refine, home"
+tasks="pack, receive, measure, lite, finish, halves, any, benchmark, full, refine, home"
 command=${1:?one of $tasks}
 shift
 case $command in
 pack | receive) "$command" "$@" ;;
-measure | lite | finish | any | benchmark | full | refine | home)
+measure | lite | finish | halves | any | benchmark | full | refine | home)
     out=$(realpath "${1:?a folder for results}")
     shift
     mkdir -p "$out"
