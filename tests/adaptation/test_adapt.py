@@ -135,7 +135,8 @@ def test_what_costs_too_much_elsewhere_is_refused(place, former, tmp_path):
     wrong = shutil.copytree(former, tmp_path / "wrong")
     for path in (wrong / "train/label").glob("*.png"):
         Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
-    settings = AdaptationSettings(learning=QUICK.replace(hold=0.0, rehearsed=1), most_loss=0.5)
+    much = QUICK.replace(hold=0.0, rehearsed=1, steps=60, rate=4e-3)
+    settings = AdaptationSettings(learning=much, most_loss=0.5)
     with pytest.raises(DataError, match=r"loses [\d.]+ elsewhere, more than `most_loss` 0.5"):
         adapt("ctma-lite", place, tmp_path / "mine", settings, rehearse=wrong)
     assert not (tmp_path / "mine/best.safetensors").exists()
