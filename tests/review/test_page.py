@@ -306,6 +306,7 @@ def test_on_a_phone_the_picture_stays_while_one_decides(visit, page_file):
 def test_nothing_takes_an_outline_away_that_is_being_drawn(visit, page_file):
     seen = visit(page_file)
     seen.press("r", "d", "Space", "Shift+ArrowRight", "Space", "Shift+ArrowDown", "Space", "Space")
+    seen.page.wait_for_timeout(100)  # the page tells seconds to a tenth
     seen.press("w", "n", "u")
     assert seen.text("said").startswith("Finish the outline first")
     assert "1 of 15 decided" in seen.text("progress")
