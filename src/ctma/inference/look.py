@@ -21,7 +21,10 @@ from ctma.types import Plane
 Flip = tuple[int, ...]
 """The axes along which a view is flipped."""
 
-VIEWS: tuple[tuple[Flip, float], ...] = (((), 0.8), ((-1,), 1.25), ((-2,), 1.25), ((-1, -2), 0.8))
+Views = tuple[tuple[Flip, float], ...]
+"""Views whose logits are averaged, each with its flip and its scale."""
+
+VIEWS: Views = (((), 0.8), ((-1,), 1.25), ((-2,), 1.25), ((-1, -2), 0.8))
 """The four views that are averaged, each with its scale: upright, mirrored, upside down, both.
 
 Views of one scale would share the errors of that scale."""
@@ -82,7 +85,7 @@ class SessionLook(Look):
     stride: int
     minimum_size: int
     enlargement: float
-    views: tuple[tuple[Flip, float], ...]
+    views: Views
     callers: int
 
     def __call__(self, before: NDArray[Any], after: NDArray[Any]) -> Plane:

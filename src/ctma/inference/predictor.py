@@ -146,7 +146,7 @@ class Predictor(BasePredictor):
         """
         prepared = self.prepared.with_streams(streams)
         with evaluating(self.network), evaluating(prepared):
-            yield look_as(prepared, enlargement=enlargement, tta=self.running.tta)
+            yield look_as(prepared, enlargement=enlargement, views=self.running.views)
 
     @contextmanager
     def look(self, enlargement: float = 1.0, streams: int | None = None) -> Iterator[Look]:

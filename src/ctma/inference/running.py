@@ -10,7 +10,7 @@ import pydantic
 
 from ctma.engines.engine import Engine
 from ctma.engines.listing import check_engine
-from ctma.inference.look import AS_IS, VIEWS, Flip, Look
+from ctma.inference.look import AS_IS, VIEWS, Look, Views
 from ctma.models.usage import Usage
 from ctma.settings import Settings, check_precision
 
@@ -39,8 +39,8 @@ class Running(Settings):
     cache: bool = True
 
     @property
-    def views(self) -> tuple[tuple[Flip, float], ...]:
-        """The views whose logits are averaged, see ``ctma.inference.look.VIEWS``."""
+    def views(self) -> Views:
+        """The views whose logits are averaged."""
         return VIEWS if self.tta else (AS_IS,)
 
     @pydantic.field_validator("engine")

@@ -15,31 +15,33 @@ from torch import Tensor
 
 from ctma.data.dataset import to_unit_range
 from ctma.devices import find_device
-from ctma.inference.look import VIEWS, Look
+from ctma.inference.look import AS_IS, Look, Views
 from ctma.inference.resolution import enlarged_size
 from ctma.models.base import ChangeLogits, ChangeNetwork, View, check_logits, check_numbers
 from ctma.types import Plane
 
 
 class ViewAverage(View):
-    """Averages the four ``VIEWS``; takes four times as long.
+    """Averages several views; takes as many times as long.
 
     Args:
         network: The network that sees the views.
         enlargement: Ratio by which all views are enlarged; see ``Resized``.
+        views: The views.
     """
 
-    def __init__(self, network: ChangeNetwork, enlargement: float):
+    def __init__(self, network: ChangeNetwork, enlargement: float, views: Views):
         super().__init__(network)
         self.enlargement = enlargement
+        self.views = views
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
-        """Mean logits of the four views; takes the same inputs as the network."""
+        """Mean logits of the views; takes the same inputs as the network."""
         logits = [
             enlarged(self.network, self.enlargement * scale)(before.flip(flip), after.flip(flip))
             .fine.float()
             .flip(flip)
-            for flip, scale in VIEWS
+            for flip, scale in self.views
         ]
         return ChangeLogits(torch.stack(logits).mean(dim=0))
 
@@ -64,16 +66,18 @@ class Resized(View):
 
 
 def look_as(
-    network: ChangeNetwork, *, enlargement: float = 1.0, tta: bool = False
+    network: ChangeNetwork, *, enlargement: float = 1.0, views: Views = (AS_IS,)
 ) -> ChangeNetwork:
     """A network with the requested views, or the network itself if none is requested.
 
     Args:
         network: The network that sees the views.
         enlargement: See ``Resized``; 1 for no enlargement.
-        tta: Average over the four ``VIEWS``.
+        views: The views whose logits are averaged.
     """
-    return ViewAverage(network, enlargement) if tta else enlarged(network, enlargement)
+    if views == (AS_IS,):
+        return enlarged(network, enlargement)
+    return ViewAverage(network, enlargement, views)
 
 
 def enlarged(network: ChangeNetwork, ratio: float) -> ChangeNetwork:

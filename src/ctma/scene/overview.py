@@ -40,8 +40,8 @@ AROUND, LEAST_SIDE = 0.3, 64
 
 def draw_overview(
     finished: FinishedMap, probability: Path, pictures: tuple[Pixels, Pixels]
-) -> Path:
-    """Draws the result of a run over a scene; returns the path of the PNG.
+) -> None:
+    """Draws the result of a run over a scene into the map's folder.
 
     Args:
         finished: The finished map; its rasters may still be missing.
@@ -69,9 +69,7 @@ def draw_overview(
         None if distance is None else distance * factor,
         find_north(grid),
     )
-    path = finished.folder / PICTURE
-    save_scene(path, overview, _title(finished))
-    return path
+    save_scene(finished.folder / PICTURE, overview, _title(finished))
 
 
 def draw_largest(finished: FinishedMap, count: int) -> Path | None:

@@ -141,12 +141,8 @@ class Tracer:
 
 def on_grid(outlines: Geometries, grid: Grid) -> NDArray[np.object_]:
     """Outlines in columns and rows, brought to the CRS of a grid."""
-    a, b, left, d, e, top = tuple(grid.transform)[:6]
-
-    def place(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-        return a * x + b * y + left, d * x + e * y + top
-
-    placed = shapely.transform(np.asarray(outlines, dtype=object), place, interleaved=False)
+    pixels = np.asarray(outlines, dtype=object)
+    placed = shapely.transform(pixels, lambda x, y: grid.transform @ (x, y), interleaved=False)
     return np.asarray(placed, dtype=object)
 
 
