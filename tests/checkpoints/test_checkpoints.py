@@ -191,9 +191,13 @@ def test_what_a_released_file_cannot_hold_is_said(golden_file, tmp_path):
 
 
 def test_only_what_was_released_is_written_as_released(tiny_model, tmp_path):
-    with pytest.raises(CheckpointError, match="ctma-s has no released implementation"):
-        convert(tiny_model, tmp_path / "tiny.pth")
-    assert not list(tmp_path.iterdir())
+    save_model(
+        other := tmp_path / "other.safetensors", create_model("ctma", backbone="regnetx_002")
+    )
+    for path, name in ((tiny_model, "ctma-s"), (other, "ctma")):
+        with pytest.raises(CheckpointError, match=f"has the layers of this {name}"):
+            convert(path, tmp_path / "released.pth")
+    assert list(tmp_path.iterdir()) == [other]
 
 
 @pytest.mark.slow

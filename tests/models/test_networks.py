@@ -1,5 +1,7 @@
 """All networks through the shared tester, and what is CTMA's own."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -35,6 +37,19 @@ class TestCTMA(NetworkTester):
 class TestCTMAS(NetworkTester):
     name = "ctma-s"
     idle = CANCELS
+
+
+@pytest.mark.slow
+class TestCTMAOnEfficientNet(NetworkTester):
+    name = "ctma"
+    arguments = {  # noqa: RUF012
+        "backbone": "tf_efficientnet_lite0",
+        "backbone_strides": (8, 16),
+        "video_len": 2,
+        "temporal_width": 8,
+    }
+    # The bias of the coarsest features cancels in the difference too.
+    idle = CANCELS | {"difference_path.backbone.pyramid.body.blocks.4.2.bn3.bias"}
 
 
 class TestCTMALite(NetworkTester):
@@ -320,6 +335,22 @@ def test_any_timm_network_with_features_at_stride_8_is_a_backbone():
         create_model("ctma", backbone="vit_tiny_patch16_224")
 
 
+@pytest.mark.parametrize("size", [64, 72, 100])
+def test_coarser_features_of_a_backbone_are_enlarged_to_stride_8(size):
+    arguments = {"video_len": 2, "temporal_width": 8, "backbone_strides": [8, 16]}
+    network = create_model("ctma", backbone="tf_efficientnet_lite0", **arguments).eval()
+    backbone, image = network.difference_path.backbone, torch.rand(1, 3, size, size)
+    assert network.stride == 16
+    rows = math.ceil(size / 8)
+    with torch.no_grad():
+        fine, coarse = backbone.pyramid(image)
+        features = backbone(image)
+    assert features.shape == (1, 40 + 112, rows, rows)
+    assert torch.equal(features[:, :40], fine[..., :rows, :rows])
+    for row, column in ((0, 0), (1, 6), (rows - 1, rows - 1)):
+        assert torch.equal(features[0, 40:, row, column], coarse[0, :, row // 2, column // 2])
+
+
 def test_inputs_of_a_pretrained_network_are_scaled_as_it_was_trained():
     network = create_model("ctma", backbone="tf_efficientnet_lite0", video_len=2, temporal_width=8)
     backbone = network.difference_path.backbone.eval()
@@ -425,6 +456,9 @@ def test_unknown_names_suggest_the_nearest():
         ("ctma", {"video_len": 1}),
         ("ctma", {"fusion": 1.5}),
         ("ctma", {"backbone_stages": 5}),
+        ("ctma", {"backbone_strides": [16]}),
+        ("ctma", {"backbone_strides": [8, 16]}),
+        ("ctma", {"backbone_strides": [8, 8], "backbone": "tf_efficientnet_lite0"}),
         ("ctma", {"spatial_widths": [8, 16]}),
         ("ctma-lite", {"video_len": 3}),
         ("ctma-lite", {"fusion": -0.1}),

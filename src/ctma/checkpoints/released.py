@@ -122,7 +122,7 @@ def write_released(path: str | Path, network: ChangeNetwork, **content: Any) -> 
         **content: Further entries of the file, such as ``epoch``, ``optimizer``, ``max_acc``.
 
     Raises:
-        CheckpointError: If the network has no released implementation.
+        CheckpointError: If no released implementation has the network's layers.
         OutputError: If the file cannot be written.
     """
     released = _released(network, path)
@@ -157,7 +157,9 @@ def _released(network: ChangeNetwork, path: str | Path) -> Released:
 
 
 def _not_released(network: ChangeNetwork, path: str | Path) -> CheckpointError:
-    return CheckpointError(f"{path}: {network.name} has no released implementation")
+    return CheckpointError(
+        f"{path}: no released implementation has the layers of this {network.name}"
+    )
 
 
 def _are_weights(state: Any) -> bool:

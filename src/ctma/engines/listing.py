@@ -13,6 +13,7 @@ _BUILT_IN = {
     "eager": "eager:Eager",
     "exact": "exact:Exact",
     "compile": "compiled:Compiled",
+    "cudagraph": "cudagraph:CudaGraph",
     "openvino": "openvino:OpenVino",
     "onnx": "onnx:Onnx",
 }

@@ -14,7 +14,7 @@ from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 
 from ctma.errors import CtmaError, SettingError
-from ctma.models.layers import DepthwiseConv
+from ctma.models.layers import DepthwiseConv, resize_as
 from ctma.models.pretrained import create_backbone, register_scale
 
 STRIDE = 8
@@ -30,22 +30,35 @@ class Backbone(nn.Module):
     channels: int
 
 
-def find_backbone(name: str, bands: int, stages: int, pretrained: bool | str | Path) -> Backbone:
+def find_backbone(
+    name: str,
+    bands: int,
+    stages: int,
+    strides: list[int],
+    pretrained: bool | str | Path,
+) -> Backbone:
     """Builds a backbone by the name of a timm network.
 
     Args:
         name: The network's name, such as ``"resnet34.tv_in1k"`` or ``"tf_efficientnet_lite0"``.
         bands: Input channels.
         stages: Number of the four residual stages to keep; only for a ResNet.
+        strides: Strides of the features, 8 and coarser ones; only for other networks.
         pretrained: See ``ctma.models.pretrained.create_backbone``.
 
     Raises:
         UnknownNameError: If timm has no such network.
-        SettingError: If the network has no features at stride 8, or no weights are available.
+        SettingError: If the network has no features at these strides, or no weights are available.
     """
+    if strides[:1] != [STRIDE] or strides != sorted(set(strides)):
+        raise SettingError(f"backbone_strides is {strides}, must be 8, or 8 and rising from there")
     if name.partition(".")[0] in timm.list_models(module="resnet"):
+        if strides != [STRIDE]:
+            raise SettingError(
+                f"backbone_strides is {strides}: a ResNet has only the stride 8 here"
+            )
         return ResNetFeatures(name, bands, stages, pretrained)
-    return TimmFeatures(name, bands, pretrained)
+    return TimmFeatures(name, bands, strides, pretrained)
 
 
 class ResNetFeatures(Backbone):
@@ -82,17 +95,24 @@ class ResNetFeatures(Backbone):
 
 
 class TimmFeatures(Backbone):
-    """The features of a timm network at stride 8; see ``Pyramid`` for the arguments."""
+    """The features of a timm network at stride 8, and coarser ones enlarged to it.
 
-    def __init__(self, name: str, bands: int, pretrained: bool | str | Path):
+    See ``Pyramid`` for the arguments.
+    """
+
+    def __init__(
+        self, name: str, bands: int, strides: Sequence[int], pretrained: bool | str | Path
+    ):
         super().__init__()
-        self.pyramid = Pyramid(name, bands, (STRIDE,), pretrained)
-        (self.channels,) = self.pyramid.channels
+        self.pyramid = Pyramid(name, bands, strides, pretrained)
+        self.channels = sum(self.pyramid.channels)
 
     def forward(self, image: Tensor) -> Tensor:
         """Features of one date."""
-        (features,) = self.pyramid(image)
-        return features
+        fine, *coarse = self.pyramid(image)
+        features = torch.cat([fine, *(resize_as(level, fine) for level in coarse)], dim=1)
+        height, width = image.shape[-2:]
+        return features[..., : -(-height // STRIDE), : -(-width // STRIDE)]
 
 
 class Pyramid(nn.Module):

@@ -86,6 +86,8 @@ class CTMA(ChangeNetwork):
         backbone: Name of a timm network with features at stride 8. The tag in the name selects
             the ImageNet weights.
         backbone_stages: Number of ResNet stages that the backbone keeps, 1 to 4.
+        backbone_strides: Strides of the features that a backbone other than a ResNet gives, 8 and
+            coarser ones.
         pretrained: ImageNet weights for the backbone: ``True``, or a file.
         temporal_width: Channels of the temporal stem. The two T-Blocks II have 4 and 8 times as
             many output channels.
@@ -106,6 +108,7 @@ class CTMA(ChangeNetwork):
         fusion: float = 0.5,
         backbone: str = "resnet34.tv_in1k",
         backbone_stages: int = 4,
+        backbone_strides: Sequence[int] = (8,),
         pretrained: bool | str | Path = False,
         temporal_width: int = 64,
         spatial_widths: Sequence[int] = (32, 64, 128),
@@ -132,10 +135,11 @@ class CTMA(ChangeNetwork):
         self.temporal_encoder = TemporalEncoder(bands, temporal_width)
         self.unmasked_branch = SpatialBranch(2 * bands, spatial_widths, motion_channels)
         self.difference_path = DifferencePath(
-            find_backbone(backbone, bands, backbone_stages, pretrained),
+            find_backbone(backbone, bands, backbone_stages, [*backbone_strides], pretrained),
             spatial_widths[-1],
             joint_statistics,
         )
+        self.stride = backbone_strides[-1]
         self.masked_branch = SpatialBranch(2 * bands, spatial_widths, motion_channels)
         self.coarse_head = nn.Conv2d(motion_channels[1], 1, 1)
         self.tams = nn.ModuleList(TemporalAggregation(channels) for channels in motion_channels)
