@@ -31,7 +31,6 @@ WAYS = (
     ("eager", "bf16", True),
     ("exact", "bf16", True),
     ("compile", "bf16", True),
-    ("cudagraph", "bf16", True),
 )
 """Engine, precision, and whether TF32 may stand in for float32."""
 

@@ -69,7 +69,9 @@ def prepare(folder):
 
 def cost(command, source, folder):
     """Exit code, processor seconds and peak gigabytes of one process."""
-    environment = os.environ | {"PYTHONPATH": str(source)}
+    # Packages of a machine with a GPU lie beside the code (accelerator.sh).
+    paths = [str(source), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, **quiet)
     _, status, usage = os.wait4(process.pid, 0)

@@ -126,6 +126,16 @@ def test_the_fingerprint_tells_weights_and_numbers_apart():
     assert MeanDifference().fingerprint() in prints
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"), [("ctma-s", "ae640adb93041ced"), ("ctma-lite", "7c1107ea1ee3412d")]
+)
+def test_the_fingerprint_of_weights_stays_from_version_to_version(name, expected):
+    network = create_model(name, video_len=2)
+    for weight in network.state_dict().values():
+        weight.zero_()
+    assert network.fingerprint().startswith(expected)
+
+
 def test_a_network_knows_its_device():
     assert MeanDifference().device == torch.device("cpu")
     assert MeanDifference().to("meta").device == torch.device("meta")

@@ -13,7 +13,6 @@ _BUILT_IN = {
     "eager": "eager:Eager",
     "exact": "exact:Exact",
     "compile": "compiled:Compiled",
-    "cudagraph": "cudagraph:CudaGraph",
     "openvino": "openvino:OpenVino",
     "onnx": "onnx:Onnx",
 }

@@ -15,7 +15,6 @@ import torch
 from ctma.data.pairs import read_pair
 from ctma.data.readers import find_pairs
 from ctma.data.synthetic import synthetic_pair
-from ctma.engines.engine import Engine
 from ctma.engines.listing import engine_names, find_engine
 from ctma.errors import DataError, SettingError
 from ctma.evaluation.workers import Answer, Planes, Way, ask, open_workers
@@ -88,8 +87,8 @@ def bench(
         models: A checkpoint or several; an exported model runs on its own engine. A predictor
             stands for the file that it was loaded from.
         sizes: Heights and widths, pixels.
-        engines: Names of engines. The default is all installed engines for CPUs except
-            ``compile``, which takes minutes.
+        engines: Names of engines. The default is all installed engines except ``compile``, which
+            takes minutes.
         data: A data folder; its validation pairs are used to measure agreement. The default is a
             synthetic pair.
         rounds: Timed runs of each engine.
@@ -145,7 +144,7 @@ def _find_ways(models: Sequence[str], engines: Sequence[str]) -> list[Way]:
     for name in engines:
         find_engine(name).check_installed()
     kinds = [find_engine(name) for name in engines or engine_names()]
-    choice = [kind for kind in kinds if engines or _is_usual(kind)]
+    choice = [kind for kind in kinds if engines or (not kind.missing() and kind.name != "compile")]
     ways = []
     for model in dict.fromkeys(models):
         if is_exported(model):
@@ -160,11 +159,6 @@ def _find_ways(models: Sequence[str], engines: Sequence[str]) -> list[Way]:
             if (kind.name, precision) != ("eager", "float32")
         ]
     return ways
-
-
-def _is_usual(kind: type[Engine]) -> bool:
-    """Whether an engine runs here, on the CPU, and is ready within seconds."""
-    return not kind.missing() and "cpu" in kind.devices and kind.name != "compile"
 
 
 def _take_turns(

@@ -51,11 +51,13 @@ def find_backbone(
         SettingError: If the network has no features at these strides, or no weights are available.
     """
     if strides[:1] != [STRIDE] or strides != sorted(set(strides)):
-        raise SettingError(f"backbone_strides is {strides}, must be 8, or 8 and rising from there")
+        raise SettingError(
+            f"backbone_strides is {strides}, must begin with 8 and rise, such as [8, 16]"
+        )
     if name.partition(".")[0] in timm.list_models(module="resnet"):
         if strides != [STRIDE]:
             raise SettingError(
-                f"backbone_strides is {strides}: a ResNet has only the stride 8 here"
+                f"backbone_strides is {strides}: a ResNet gives features of stride 8 only"
             )
         return ResNetFeatures(name, bands, stages, pretrained)
     return TimmFeatures(name, bands, strides, pretrained)

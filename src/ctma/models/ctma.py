@@ -139,7 +139,8 @@ class CTMA(ChangeNetwork):
             spatial_widths[-1],
             joint_statistics,
         )
-        self.stride = backbone_strides[-1]
+        if backbone_strides[-1] != self.stride:  # or else fingerprints of earlier weights change
+            self.stride = backbone_strides[-1]
         self.masked_branch = SpatialBranch(2 * bands, spatial_widths, motion_channels)
         self.coarse_head = nn.Conv2d(motion_channels[1], 1, 1)
         self.tams = nn.ModuleList(TemporalAggregation(channels) for channels in motion_channels)
