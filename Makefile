@@ -39,8 +39,8 @@ lint: install
 # The shipped weights: ctma-lite from ImageNet's, in six parts, the third and the fourth by three seeds
 # (on a GPU: benchmarks/accelerator.sh), the fifth, with SVCD's pairs, by two; the sixth begins twice from
 # the mean of these two and of the fourth's mean, and what ships is a mean of all three. This adds the
-# folder `unchanged` to DATA. ctma-any on from the third, with a share of the fourth; ctma-s and
-# with it ctma from random ones. DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings.
+# folder `unchanged` to DATA. ctma-any on from the third, with a share of the fourth; ctma-s from random
+# ones; ctma from both ctma-s and ctma-lite. DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings.
 # After an interruption the same command goes on.
 # bf16, on processors that multiply it, makes a step shorter (benchmarks/training.py).
 # `make lite DATA=DIR` makes what two cores come to in less than three hours: the first two parts.
@@ -48,6 +48,8 @@ TRAIN = $(BIN)/ctma train --data "$(DATA)" --resume --precision auto
 CALIBRATE = $(BIN)/ctma calibrate --overwrite --data "$(DATA)/levir_cd_05m"
 # What the training images look like, for predict --doubt; j_* are views with added colour.
 SEEN = $(BIN)/ctma calibrate --overwrite --seen --names '^(?!j_)' --data "$(DATA)/levir_cd_05m" --data "$(DATA)/svcd"
+# By the ctma-lite of this run, in place of the shipped ctma-lite.
+TAUGHT = --set "teacher.checkpoints={$(RUNS)/ctma-lite.safetensors: 1}"
 lite: data-named install
 	$(TRAIN) shipped/ctma-lite-start -o $(RUNS)/ctma-lite-start
 	$(TRAIN) shipped/ctma-lite -o $(RUNS)/ctma-lite-second --init $(RUNS)/ctma-lite-start/best.safetensors
@@ -93,9 +95,15 @@ weights: lite
 	$(TRAIN) shipped/ctma-s -o $(RUNS)/ctma-s --init $(RUNS)/fourth/best.safetensors \
 		--set trainer.epochs=11 --set seed=2
 	$(CALIBRATE) $(RUNS)/ctma-s/best.safetensors -o $(RUNS)/ctma-s.safetensors
-	$(TRAIN) shipped/ctma -o $(RUNS)/ctma --init $(RUNS)/ctma-s/best.safetensors
-	$(CALIBRATE) $(RUNS)/ctma/best.safetensors -o $(RUNS)/ctma-float32.safetensors
-	$(BIN)/ctma convert $(RUNS)/ctma-float32.safetensors $(RUNS)/ctma.safetensors --half --overwrite
+	$(BIN)/python benchmarks/start_ctma.py $(RUNS)/ctma-s.safetensors $(RUNS)/ctma-lite.safetensors -o $(RUNS)/ctma-began.safetensors
+	$(TRAIN) shipped/ctma-start -o $(RUNS)/ctma-start --init $(RUNS)/ctma-began.safetensors
+	$(TRAIN) shipped/ctma-middle -o $(RUNS)/ctma-middle --init $(RUNS)/ctma-start/best.safetensors $(TAUGHT)
+	$(TRAIN) shipped/ctma -o $(RUNS)/ctma --init $(RUNS)/ctma-middle/best.safetensors $(TAUGHT)
+	$(TRAIN) shipped/ctma-resnet34 -o $(RUNS)/ctma-resnet34 --init $(RUNS)/ctma-s/best.safetensors
+	for name in ctma ctma-resnet34; do \
+		$(CALIBRATE) $(RUNS)/$$name/best.safetensors -o $(RUNS)/$$name-float32.safetensors && \
+		$(BIN)/ctma convert $(RUNS)/$$name-float32.safetensors $(RUNS)/$$name.safetensors --half --overwrite || exit 1; \
+	done
 
 data-named:
 	$(if $(DATA),,$(error name the data: make weights DATA=DIR))

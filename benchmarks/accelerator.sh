@@ -10,19 +10,22 @@
 #   accelerator.sh any OUT                          ctma-any, on from the third part, mild and strong, two seeds
 #   accelerator.sh benchmark OUT DATA JOBS [RECIPE] every network on svcd or levir_cd_05m, three seeds; by
 #                                                   a budget, or by `released` recipes
-#   accelerator.sh full OUT SEED CHECKPOINT         the full CTMA, on from ctma-s
-#   accelerator.sh refine OUT SEED                  the same under mild augmentation, once `full` has ended
+#   accelerator.sh full OUT SEED                    the first part of ctma, narrow, with the encoder of ctma-lite
+#   accelerator.sh middle OUT SEED                  its second part, once `full` has ended
+#   accelerator.sh refine OUT SEED                  its third part, grown to the paper's widths, once `middle` has ended
+#   accelerator.sh scenes OUT [ACROSS]              whole maps from start to end, engine by engine
 #   accelerator.sh home OUT RUN                     the weights of a run, halved, in pieces
 #
 # A machine with torch, timm, lightning, torchmetrics, rich, typer, scipy, filelock and matplotlib
 # lacks pydantic and pydantic-core (of versions that fit), annotated-types, typing-inspection,
-# imagehash, pywavelets, segmentation-models-pytorch and platformdirs.
+# imagehash, pywavelets, segmentation-models-pytorch and platformdirs. For `scenes`
+# rasterio, affine, attrs, cligj, click-plugins, pyparsing, pyproj, pyogrio and shapely come on top.
 #
 # DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings. PLACE (/tmp/ctma) is where things lie on
 # the machine with the GPU; the first `receive` puts a copy of this code there, at PLACE/code, for
 # tasks that outlast a call (to be removed for newer code). LIMIT (540) is the seconds of a task; a
-# training that it cuts off has kept the best weights so far, and goes on in a next call; `measure` has
-# no limit. WORKERS (4) load for each training, SETTINGS are further settings of the trainings,
+# training that it cuts off has kept the best weights so far, and goes on in a next call; `measure` and
+# `scenes` have no limit. DEVICE (cuda) is where scenes are mapped. WORKERS (4) load for each training, SETTINGS are further settings of the trainings,
 # BENCHMARK and MEASURE further options. Paths are from the root of the repository, or absolute. A tiny
 # budget, without a GPU:
 #   MEASURE="--device cpu --networks ctma-lite --size 128 --batch 1 --learned 1 --matrix 512"
@@ -127,14 +130,20 @@ any() { # Mild as the recipe says, and strong augmentation, two seeds of each.
     wait
 }
 
-full() { # SEED CHECKPOINT
-    train "full-start-$1" shipped/ctma "$2" "seed=$1" "data.workers=$workers" data.crop_size=256 \
-        optimizer.lr=1e-3 trainer.epochs=20
+full() { # SEED
+    "$python" benchmarks/start_ctma.py ctma-s ctma-lite -o "$place/ctma-began.safetensors"
+    train "full-start-$1" shipped/ctma-start "$place/ctma-began.safetensors" "seed=$1" \
+        "data.workers=$workers" data.crop_size=256
+}
+
+middle() { # SEED
+    train "full-middle-$1" shipped/ctma-middle "$place/runs/full-start-$1/best.safetensors" \
+        "seed=$1" "data.workers=$workers" data.batch_size=16 data.draws=4800
 }
 
 refine() { # SEED
-    train "full-$1" shipped/ctma "$place/runs/full-start-$1/best.safetensors" "seed=$1" \
-        "data.workers=$workers" data.crop_size=256 data.augmentation=mild trainer.epochs=8
+    train "full-$1" shipped/ctma "$place/runs/full-middle-$1/best.safetensors" "seed=$1" \
+        "data.workers=$workers" data.batch_size=16 data.draws=4800 trainer.epochs=8
 }
 
 home() { # RUN
@@ -167,12 +176,20 @@ measure() {
         -o "$out/measured.json" | tee "$out/measured.txt"
 }
 
-tasks="pack, receive, measure, lite, finish, halves, any, benchmark, full, refine, home"
+scenes() { # ACROSS
+    for engine in exact compile; do
+        OMP_NUM_THREADS=$(nproc) "$python" benchmarks/turns.py --data "$place/levir_cd_05m" --across "${1:-10}" --turns 1 \
+            --device "${DEVICE:-cuda}" --engine "$engine" --precision bf16 2>&1 |
+            tee "$out/scenes-$engine.txt" || true
+    done
+}
+
+tasks="pack, receive, measure, scenes, lite, finish, halves, any, benchmark, full, middle, refine, home"
 command=${1:?one of $tasks}
 shift
 case $command in
 pack | receive) "$command" "$@" ;;
-measure | lite | finish | halves | any | benchmark | full | refine | home)
+measure | scenes | lite | finish | halves | any | benchmark | full | middle | refine | home)
     out=$(realpath "${1:?a folder for results}")
     shift
     mkdir -p "$out"

@@ -3,8 +3,8 @@
     python benchmarks/levers.py --data DIR --init CHECKPOINT -o FOLDER
 
 Each lever trains the compact network for one short epoch (138 steps where no more is said) by
-``shipped/ctma`` with a higher learning rate. What the first weights learned with a part is not
-lost at once without it, so that this shows less than the part is worth. Printed is F1 on
+``shipped/ctma-resnet34`` with a higher learning rate. What the first weights learned with a part
+is not lost at once without it, so that this shows less than the part is worth. Printed is F1 on
 validation at 0.5 and at the threshold that is best there, then, at the latter, on every sixth
 view under the conditions of ``robustness.py``. The same with other seeds says what is no
 difference. A second run trains only what the first did not.
@@ -24,10 +24,12 @@ from ctma.data.dataset import PairDataset
 from ctma.data.pairs import find_coding
 from ctma.data.readers import find_pairs
 
+RECIPE = "shipped/ctma-resnet34"
+
 
 def sources(*repeats):
     """Those of the recipe, drawn as often as that: 0.5 m, 0.5 m with colour jitter, 1 m."""
-    own = load_recipe("shipped/ctma").data.sources
+    own = load_recipe(RECIPE).data.sources
     drawn = [
         source.model_copy(update={"repeats": often}).model_dump(mode="json")
         for source, often in zip(own, repeats, strict=True)
@@ -59,7 +61,7 @@ def trained(options, name, settings):
     """The weights' file."""
     folder = options.output / "-".join(re.findall(r"\w+", name))
     changes = [part for setting in (*BASE, *settings) for part in ("--set", setting)]
-    command = [sys.executable, "-m", "ctma", "train", "shipped/ctma", "--precision", "auto"]
+    command = [sys.executable, "-m", "ctma", "train", RECIPE, "--precision", "auto"]
     command += ["--data", options.data, "--init", options.init, "-o", folder, "--resume", *changes]
     subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
     return folder / "best.safetensors"

@@ -37,9 +37,12 @@ OTHER_FILES = {
             "ctma-lite-still",
             "ctma-lite-svcd",
             "ctma-lite-wide",
+            "ctma-middle",
+            "ctma-resnet34",
             "ctma-s",
             "ctma-s-middle",
             "ctma-s-start",
+            "ctma-start",
         )
     ),
     "ctma/training/recipes/demo/ctma-s.yaml",

@@ -4,18 +4,29 @@ import json
 import pickle
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
-from ctma import CtmaWarning, create_model, load_model, read_header, save_model
+from ctma import (
+    CtmaWarning,
+    create_model,
+    load,
+    load_model,
+    predict,
+    read_header,
+    save_model,
+)
 from ctma.checkpoints.conversion import convert
 from ctma.checkpoints.header import find_checkpoint, shipped_models
 from ctma.checkpoints.released import read_released
 from ctma.errors import CheckpointError, OutputError, SettingError, UnknownNameError
 from support import ROOT
+from support.images import random_image
 from support.weights import rewrite
 
 FULL = ROOT / "weights/ctma.safetensors"
+PAPER = ROOT / "weights/ctma-resnet34.safetensors"
 
 
 def test_the_header_holds_what_is_needed_to_use_the_weights(tmp_path):
@@ -318,13 +329,21 @@ def test_a_shipped_checkpoint_is_taken_by_its_name(ctma, name, megabytes):
 @pytest.mark.slow
 @pytest.mark.skipif(not FULL.exists(), reason="an sdist has no weights of the full network")
 def test_the_full_networks_weights_beside_the_package_can_be_used(tmp_path):
-    path = FULL
-    assert path.stat().st_size <= 65e6
-    header = read_header(path)
-    assert (header.network, header.ground_sample_distance) == ("ctma", 0.5)
-    convert(path, tmp_path / "ctma.pth")
-    back = load_model(tmp_path / "ctma.pth", header.arguments).state_dict()
-    for name, weight in load_model(path).state_dict().items():
+    pytest.importorskip("openvino")
+    for path, size in ((FULL, 20e6), (PAPER, 65e6)):
+        assert path.stat().st_size <= size
+        header = read_header(path)
+        assert (header.network, header.ground_sample_distance) == ("ctma", 0.5)
+        load_model(path)
+    pair = [random_image(seed, size=107) for seed in (1, 2)]
+    found, expected = (
+        predict(*pair, load(FULL, engine=engine, precision="float32")).probability
+        for engine in ("openvino", "eager")
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    convert(PAPER, tmp_path / "ctma.pth")
+    back = load_model(tmp_path / "ctma.pth", read_header(PAPER).arguments).state_dict()
+    for name, weight in load_model(PAPER).state_dict().items():
         assert torch.equal(weight, back[name]), name
 
 

@@ -36,6 +36,7 @@ from ctma.errors import (
 from ctma.files import file_fingerprint, sole_run
 from ctma.models.registry import model_arguments
 from ctma.training.recipes import load_kept
+from support import ROOT
 from support.commands import refused
 from support.images import write_pair
 from support.training import SMALL, logged, small_recipe, without_change
@@ -606,9 +607,24 @@ def test_the_recipes_of_the_shipped_weights_run_and_give_the_same_curve_again(
     assert weights[0].usage.ground_sample_distance == 0.5
     for name, weight in weights[0].state_dict().items():
         assert torch.equal(weight, weights[1].state_dict()[name]), name
-    full = load_recipe("shipped/ctma", [*small, "data.batch_size=32"])
+    full = load_recipe("shipped/ctma-resnet34", [*small, "data.batch_size=32"])
     grown = train(full, shipped_data, tmp_path / "full", init=init, device="cpu").best
     assert read_header(grown).network == "ctma"
+
+
+@pytest.mark.long
+def test_the_three_parts_of_the_weights_of_ctma_follow_each_other(shipped_data, tmp_path):
+    init = tmp_path / "start.safetensors"
+    script = ROOT / "benchmarks/start_ctma.py"
+    subprocess.run([sys.executable, script, "ctma-s", "ctma-lite", "-o", init], check=True)
+    small = ["data.crop_size=64", "data.batch_size=8", "model.video_len=2", "trainer.epochs=1"]
+    small += ["data.workers=0", "data.draws=8", "data.sources=[{folder: levir_cd_05m}]"]
+    for name in ("ctma-start", "ctma-middle", "ctma"):
+        recipe = load_recipe(f"shipped/{name}", small)
+        init = train(recipe, shipped_data, tmp_path / name, init=init, device="cpu").best
+    header = read_header(init)
+    assert (header.network, header.arguments["temporal_width"]) == ("ctma", 64)
+    assert header.arguments["spatial_widths"] == [32, 64, 128]
 
 
 def test_a_resume_where_other_things_compute_is_refused(run, tiny_data, tmp_path, monkeypatch):

@@ -113,8 +113,9 @@ class TimmFeatures(Backbone):
         """Features of one date."""
         fine, *coarse = self.pyramid(image)
         features = torch.cat([fine, *(resize_as(level, fine) for level in coarse)], dim=1)
-        height, width = image.shape[-2:]
-        return features[..., : -(-height // STRIDE), : -(-width // STRIDE)]
+        # Rounded up this way, as graphs truncate the quotients of negative numbers.
+        height, width = ((length + STRIDE - 1) // STRIDE for length in image.shape[-2:])
+        return features[..., :height, :width]
 
 
 class Pyramid(nn.Module):
