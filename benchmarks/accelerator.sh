@@ -18,16 +18,16 @@
 #
 # A machine with torch, timm, lightning, torchmetrics, rich, typer, scipy, filelock and matplotlib
 # lacks pydantic and pydantic-core (of versions that fit), annotated-types, typing-inspection,
-# imagehash, pywavelets, segmentation-models-pytorch and platformdirs. For `scenes`
-# rasterio, affine, attrs, cligj, click-plugins, pyparsing, pyproj, pyogrio and shapely come on top.
+# imagehash, pywavelets, segmentation-models-pytorch and platformdirs. For `scenes` rasterio, affine,
+# attrs, cligj, click-plugins, pyparsing, pyproj, pyogrio and shapely come on top.
 #
 # DATA holds levir_cd_05m, levir_cd_1m, svcd and buildings. PLACE (/tmp/ctma) is where things lie on
 # the machine with the GPU; the first `receive` puts a copy of this code there, at PLACE/code, for
 # tasks that outlast a call (to be removed for newer code). LIMIT (540) is the seconds of a task; a
 # training that it cuts off has kept the best weights so far, and goes on in a next call; `measure` and
-# `scenes` have no limit. DEVICE (cuda) is where scenes are mapped. WORKERS (4) load for each training, SETTINGS are further settings of the trainings,
-# BENCHMARK and MEASURE further options. Paths are from the root of the repository, or absolute. A tiny
-# budget, without a GPU:
+# `scenes` have no limit. DEVICE (cuda) is where scenes are mapped. WORKERS (4) load for each training,
+# SETTINGS are further settings of the trainings, BENCHMARK and MEASURE further options. Paths are from
+# the root of the repository, or absolute. A tiny budget, without a GPU:
 #   MEASURE="--device cpu --networks ctma-lite --size 128 --batch 1 --learned 1 --matrix 512"
 #   SETTINGS='trainer.epochs=1 data.draws=32'
 #   BENCHMARK="--models fc-ef,ctma-lite --budget 2x2x64"
@@ -178,8 +178,9 @@ measure() {
 
 scenes() { # ACROSS
     for engine in exact compile; do
-        OMP_NUM_THREADS=$(nproc) "$python" benchmarks/turns.py --data "$place/levir_cd_05m" --across "${1:-10}" --turns 1 \
-            --device "${DEVICE:-cuda}" --engine "$engine" --precision bf16 2>&1 |
+        OMP_NUM_THREADS=$(nproc) "$python" benchmarks/turns.py --data "$place/levir_cd_05m" \
+            --across "${1:-10}" --turns 1 --device "${DEVICE:-cuda}" --engine "$engine" \
+            --precision bf16 2>&1 |
             tee "$out/scenes-$engine.txt" || true
     done
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ctma import load_model, load_recipe, save_model
-from ctma.models.registry import create_model
+from ctma.training.initial import create_network, inherit_usage
 
 BACKBONE = "difference_path.backbone.pyramid."
 
@@ -20,7 +20,7 @@ BACKBONE = "difference_path.backbone.pyramid."
 def start(small, lite):
     """The network of shipped/ctma-start, with the weights of two others."""
     torch.manual_seed(0)
-    network = create_model("ctma", **load_recipe("shipped/ctma-start").arguments)
+    network = create_network(load_recipe("shipped/ctma-start"), pretrained=False)
     known = {
         name: weight
         for name, weight in small.state_dict().items()
@@ -28,13 +28,10 @@ def start(small, lite):
     }
     known |= {BACKBONE + name: weight for name, weight in lite.backbone.state_dict().items()}
     left = network.load_state_dict(known, strict=False)
-    assert {*left.missing_keys} == {
-        f"difference_path.project.{kind}" for kind in ("weight", "bias")
-    }
+    random = {f"difference_path.project.{kind}" for kind in ("weight", "bias")}
+    assert {*left.missing_keys} == random
     assert not left.unexpected_keys
-    network.usage = network.usage.replace(
-        ground_sample_distance=lite.usage.ground_sample_distance, scaling=lite.usage.scaling
-    )
+    inherit_usage(network, lite)
     return network
 
 
@@ -44,9 +41,8 @@ def main():
     parser.add_argument("lite", metavar="CTMA_LITE")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     options = parser.parse_args()
-    save_model(
-        options.output, start(load_model(options.small), load_model(options.lite)), scores=[]
-    )
+    network = start(load_model(options.small), load_model(options.lite))
+    save_model(options.output, network, scores=[])
 
 
 if __name__ == "__main__":

@@ -70,8 +70,8 @@ def prepare(folder):
 def cost(command, source, folder):
     """Exit code, processor seconds and peak gigabytes of one process."""
     # Packages of a machine with a GPU lie beside the code (accelerator.sh).
-    paths = [str(source), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    paths = f"{source}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".strip(os.pathsep)
+    environment = os.environ | {"PYTHONPATH": paths}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, **quiet)
     _, status, usage = os.wait4(process.pid, 0)
