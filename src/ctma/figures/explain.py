@@ -18,7 +18,7 @@ from ctma.figures.sheets import error_map, heat, save_sheet
 from ctma.files import refuse_inputs
 from ctma.inference.predictor import Model, as_predictor
 from ctma.inference.resolution import check_given_distance, coarseness_warning, find_enlargement
-from ctma.inference.views import enlarge, resize
+from ctma.inference.views import resize, resize_for
 from ctma.models.base import check_numbers, evaluating
 from ctma.models.ctma import CTMA, Stages
 from ctma.models.ctma_lite import STRIDES, CTMALite, LiteStages
@@ -103,7 +103,7 @@ def _look(
     """The network's intermediate features, and its logits at the images' size."""
     ratio = find_enlargement(network.usage, ground_sample_distance)
     inputs = (
-        enlarge(to_unit_range(to_tensor(image)[None], network.usage.scaling), ratio, network)
+        resize_for(network, to_unit_range(to_tensor(image)[None], network.usage.scaling), ratio)
         for image in images
     )
     with evaluating(network):

@@ -61,7 +61,7 @@ class Resized(View):
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
         """Logits at the size of the inputs; takes the same inputs as the network."""
-        pair = (enlarge(images, self.enlargement, self.network) for images in (before, after))
+        pair = (resize_for(self.network, dates, self.enlargement) for dates in (before, after))
         return ChangeLogits(resize(self.network(*pair).fine.float(), before.shape[-2:]))
 
 
@@ -85,7 +85,7 @@ def enlarged(network: ChangeNetwork, ratio: float) -> ChangeNetwork:
     return network if ratio == 1 else Resized(network, ratio)
 
 
-def enlarge(images: Tensor, ratio: float, network: ChangeNetwork) -> Tensor:
+def resize_for(network: ChangeNetwork, images: Tensor, ratio: float) -> Tensor:
     """Images (B, bands, H, W), resized as by ``Resized``; unchanged at ratio 1."""
     if ratio == 1:
         return images
