@@ -73,8 +73,12 @@ def test_a_told_ground_sample_distance_is_used_or_refused(ctma, tiny_data, tiny_
     coarse = ctma("predict", *pair, "-o", tmp_path / "coarse", "--gsd", 5).stderr
     assert "pixels of 5 m, but the network was trained at 0.5 m" in coarse
     maps = []
-    for name, options in (("plain", []), ("told", ["--gsd", 1])):
-        ctma("predict", *pair, "-o", tmp_path / name, *options)
+    runs = (
+        ("plain", [], "metres a pixel not given: 0.5 is assumed"),
+        ("told", ["--gsd", 1], "pixels of 1 m: seen enlarged 2 times"),
+    )
+    for name, options, said in runs:
+        assert said in ctma("predict", *pair, "-o", tmp_path / name, *options).stdout
         maps.append(read(tmp_path / name / "probability/test_0000.png"))
     assert maps[0].shape == maps[1].shape
     assert (maps[0] != maps[1]).any()

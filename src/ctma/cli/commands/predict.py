@@ -45,6 +45,7 @@ from ctma.types import BEST_SHIPPED, counted
 if TYPE_CHECKING:
     from ctma.inference.batch import FilePrediction
     from ctma.inference.running import BasePredictor, Running
+    from ctma.models.usage import Usage
     from ctma.scene.files import Scene
     from ctma.scene.predict import SceneResult
     from ctma.scene.settings import SceneSettings
@@ -213,16 +214,17 @@ def _predict_images(predictor: BasePredictor, options: dict[str, Any]) -> None:
             overwrite=options["overwrite"],
             on_progress=on_progress,
         )
-    _print_results(results, options)
-
-
-def _print_results(results: list[FilePrediction], options: dict[str, Any]) -> None:
     if options["as_json"]:
         print_json([result.as_dict() for result in results])
         return
+    _say_distance(predictor.usage, options["gsd"])
+    _print_results(results, options["output"])
+
+
+def _print_results(results: list[FilePrediction], output: Path) -> None:
     for result in results[:SHOWN]:
         say(f"{result.mask}: {100 * result.changed_share:.2f} % changed")
-    folders = (options["output"] / kind for kind in ("mask", "probability"))
+    folders = (output / kind for kind in ("mask", "probability"))
     say("{} in {}, probabilities in {}".format(counted(len(results), "mask"), *folders))
 
 
@@ -252,6 +254,23 @@ def _numbers(option: str, text: str | None, kind: type) -> tuple[Any, ...] | Non
         raise SettingError(f"`{option}` {text}: expected numbers with commas between") from error
 
 
+def _say_distance(usage: Usage, distance: float | None) -> None:
+    """Says how images are resized, or which distance is assumed where nobody gave any."""
+    from ctma.inference.resolution import find_enlargement
+
+    if distance is not None:
+        _say_enlargement(distance, find_enlargement(usage, distance))
+    elif usage.ground_sample_distance is not None:
+        assumed = usage.ground_sample_distance
+        say(f"metres a pixel not given: {assumed:g} is assumed; say yours with --gsd")
+
+
+def _say_enlargement(distance: float | None, ratio: float) -> None:
+    if ratio != 1:
+        seen = f"enlarged {ratio:.2g}" if ratio > 1 else f"reduced {1 / ratio:.2g}"
+        say(f"pixels of {distance:.3g} m: seen {seen} times")
+
+
 def _print_summary(summary: dict[str, Any]) -> None:
     for date in ("before", "after"):
         bands = summary[date]["bands"]
@@ -260,9 +279,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         outside = summary[date]["outside_share"]
         if outside > 0:
             say(f"{100 * outside:.2f} % of {date} lies outside the common grid")
-    if (ratio := summary["enlargement"]) != 1:
-        seen = f"enlarged {ratio:.2g}" if ratio > 1 else f"reduced {1 / ratio:.2g}"
-        say(f"pixels of {summary['ground_sample_distance']:.3g} m: seen {seen} times")
+    _say_enlargement(summary["ground_sample_distance"], summary["enlargement"])
     if summary["coregistered"]:
         shift = summary["shift_pixels"]
         say(f"shift taken out: {shift['columns']:+.1f} columns, {shift['rows']:+.1f} rows")
