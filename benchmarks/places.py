@@ -3,9 +3,10 @@
     python benchmarks/places.py --shared DIR MODEL [MODEL …] [--tta]
 
 Whole images. The distance is told in one row, and not told in the next. Europe and New Zealand are
-elsewhere: nothing shipped ever learned from them. They are so small that a mirrored pair can change
-F1 by 7 points. So their pairs are seen in all eight orientations: F1 over all of them, then in
-brackets the best F1 and its threshold, then the least and the largest F1 of an orientation.
+elsewhere: nothing shipped ever learned from them. They are so small that F1 changes by up to 8
+points where all pairs are mirrored. So their pairs are seen in all eight orientations: F1 over all
+of them, then in brackets the best F1 and its threshold, then the least and the largest F1 of an
+orientation.
 
 The other rows are validation splits, as they are: every third pair of LEVIR-CD and every second of
 SVCD.
@@ -23,6 +24,7 @@ from PIL import Image
 from ctma import load
 from ctma.data.pairs import Pair
 from ctma.data.readers import find_pairs
+from ctma.evaluation.metrics import sum_scores
 from ctma.evaluation.scoring import Scoring, score_pairs
 from ctma.evaluation.tally import Tally
 
@@ -50,7 +52,7 @@ PLACES = {
 
 
 def turn(pair, orientation, folder):
-    """A pair in another orientation, written to a folder of its own."""
+    """A pair in another orientation, written to a folder of its own; for flat names, PNG labels."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for role in ("before", "after", "change"):
@@ -66,23 +68,24 @@ def gather(place, shared, folder):
     pairs = find_pairs(shared / place.folder, place.split)[:: place.every]
     if not place.turned:
         return pairs
-    turns = enumerate(ORIENTATIONS)
-    return [turn(pair, how, folder / str(number)) for number, how in turns for pair in pairs]
+    return [
+        turn(pair, orientation, folder / str(number))
+        for number, orientation in enumerate(ORIENTATIONS)
+        for pair in pairs
+    ]
 
 
 def spread(tally):
     """The least and the largest F1 of an orientation."""
-    counts = defaultdict(lambda: np.zeros(2))
+    counted = defaultdict(list)
     for pair in tally.pairs:
-        found, pixels = counts[pair.name.split("/")[0]], pair.pixels
-        wrong = pixels.false_positive + pixels.false_negative
-        found += 2 * pixels.true_positive, 2 * pixels.true_positive + wrong
-    ratios = [found / total for found, total in counts.values()]
-    return min(ratios), max(ratios)
+        counted[pair.name.split("/")[0]].append(pair.pixels)
+    found = [sum_scores(scores).f1 for scores in counted.values()]
+    return min(found), max(found)
 
 
 def score(model, place, pairs, tta):
-    """A cell of the table: F1 at the own threshold, at the best one, and its spread."""
+    """A cell of the table: F1 at the checkpoint's threshold, the best F1, and the spread."""
     predictor, tally = load(model, tta=tta), Tally()
     metres = place.metres if predictor.usage.ground_sample_distance else None
     scoring = Scoring(protocol="whole", ground_sample_distance=metres)

@@ -74,7 +74,7 @@ def test_a_told_ground_sample_distance_is_used_or_refused(ctma, tiny_data, tiny_
     assert "pixels of 5 m, but the network was trained at 0.5 m" in coarse
     maps = []
     runs = (
-        ("plain", [], "metres a pixel not given: 0.5 is assumed"),
+        ("plain", [], "metres a pixel not known: 0.5 is assumed"),
         ("told", ["--gsd", 1], "pixels of 1 m: seen enlarged 2 times"),
     )
     for name, options, said in runs:

@@ -67,10 +67,10 @@ def score_objects(mask: NDArray[Any], change: NDArray[Any]) -> ObjectScores:
     sizes = np.bincount(true.ravel()), np.bincount(claimed.ravel())
     both = (true > 0) & (claimed > 0)
     # A pair of objects is one number: numpy sorts columns of two numbers much more slowly.
-    numbers = true[both].astype(np.int64) * (claims + 1) + claimed[both]
-    pairs, shared = np.unique(numbers, return_counts=True)
-    first, second = np.divmod(pairs, claims + 1)
-    either = sizes[0][first] + sizes[1][second] - shared
+    codes = true[both].astype(np.int64) * (claims + 1) + claimed[both]
+    pairs, shared = np.unique(codes, return_counts=True)
+    of_change, of_mask = np.divmod(pairs, claims + 1)
+    either = sizes[0][of_change] + sizes[1][of_mask] - shared
     # Each object matches at most one other: two matches would fill the object, touch each
     # other, and so be one object.
     found = int((shared / either >= LEAST_OVERLAP).sum())

@@ -62,7 +62,8 @@ def predict(
             of up to 1024 x 1024 pixels whole, and larger images in overlapping windows of 512
             pixels. Both numbers count pixels after enlargement or reduction.
         ground_sample_distance: Metres per pixel of the images. Where given, ctma enlarges or
-            reduces the images to the distance that the network was trained at.
+            reduces the images to the distance that the network was trained at. By default ctma
+            assumes that the images have that distance.
 
     Raises:
         ImageError: If the arrays do not fit each other or the network.

@@ -61,7 +61,7 @@ class Resized(View):
 
     def forward(self, before: Tensor, after: Tensor) -> ChangeLogits:
         """Logits at the size of the inputs; takes the same inputs as the network."""
-        pair = (resize_for(self.network, dates, self.enlargement) for dates in (before, after))
+        pair = (resize_for(self.network, images, self.enlargement) for images in (before, after))
         return ChangeLogits(resize(self.network(*pair).fine.float(), before.shape[-2:]))
 
 
@@ -81,7 +81,7 @@ def look_as(
 
 
 def enlarged(network: ChangeNetwork, ratio: float) -> ChangeNetwork:
-    """A network that sees enlarged pairs, or the network itself at ratio 1."""
+    """A network that sees enlarged or reduced pairs, or the network itself at ratio 1."""
     return network if ratio == 1 else Resized(network, ratio)
 
 

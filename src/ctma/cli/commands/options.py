@@ -80,7 +80,7 @@ GroundSampleDistance = Annotated[
     typer.Option(
         "--gsd",
         help="Metres a pixel of the images. ctma resizes them for the network.",
-        show_default="that of the raster; images keep their size",
+        show_default="that of the raster; for images that of the network",
         metavar="METRES",
     ),
 ]

@@ -154,7 +154,7 @@ def _predict_scenes(predictor: BasePredictor, scenes: list[Scene], options: dict
             continue
         if scene.name:
             say(f"{scene.name}:")
-        _print_summary(result.summary)
+        _print_summary(result.summary, predictor.usage)
         files = (
             result.probability, result.mask, result.changes, result.doubt, result.picture,
             result.largest,
@@ -201,7 +201,12 @@ def _scene_settings(options: dict[str, Any]) -> SceneSettings:
 
 def _predict_images(predictor: BasePredictor, options: dict[str, Any]) -> None:
     from ctma.inference.images import predict_files
+    from ctma.inference.resolution import check_given_distance, find_enlargement
 
+    usage, distance = predictor.usage, options["gsd"]
+    check_given_distance(usage, distance)
+    if not options["as_json"]:
+        _say_distance(usage, distance, find_enlargement(usage, distance))
     with progress("Predicting") as on_progress:
         results = predict_files(
             options["before"],
@@ -210,14 +215,13 @@ def _predict_images(predictor: BasePredictor, options: dict[str, Any]) -> None:
             options["output"],
             threshold=options["threshold"],
             protocol=options["protocol"],
-            ground_sample_distance=options["gsd"],
+            ground_sample_distance=distance,
             overwrite=options["overwrite"],
             on_progress=on_progress,
         )
     if options["as_json"]:
         print_json([result.as_dict() for result in results])
         return
-    _say_distance(predictor.usage, options["gsd"])
     _print_results(results, options["output"])
 
 
@@ -254,24 +258,17 @@ def _numbers(option: str, text: str | None, kind: type) -> tuple[Any, ...] | Non
         raise SettingError(f"`{option}` {text}: expected numbers with commas between") from error
 
 
-def _say_distance(usage: Usage, distance: float | None) -> None:
-    """Says how images are resized, or which distance is assumed where nobody gave any."""
-    from ctma.inference.resolution import find_enlargement
-
-    if distance is not None:
-        _say_enlargement(distance, find_enlargement(usage, distance))
-    elif usage.ground_sample_distance is not None:
+def _say_distance(usage: Usage, distance: float | None, ratio: float) -> None:
+    """Says how pairs are resized, or which distance is assumed where none is known."""
+    if distance is None and usage.ground_sample_distance is not None:
         assumed = usage.ground_sample_distance
-        say(f"metres a pixel not given: {assumed:g} is assumed; say yours with --gsd")
-
-
-def _say_enlargement(distance: float | None, ratio: float) -> None:
-    if ratio != 1:
+        say(f"metres a pixel not known: {assumed:g} is assumed; say yours with --gsd")
+    elif ratio != 1:
         seen = f"enlarged {ratio:.2g}" if ratio > 1 else f"reduced {1 / ratio:.2g}"
         say(f"pixels of {distance:.3g} m: seen {seen} times")
 
 
-def _print_summary(summary: dict[str, Any]) -> None:
+def _print_summary(summary: dict[str, Any], usage: Usage) -> None:
     for date in ("before", "after"):
         bands = summary[date]["bands"]
         if bands != [*range(1, len(bands) + 1)]:
@@ -279,7 +276,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         outside = summary[date]["outside_share"]
         if outside > 0:
             say(f"{100 * outside:.2f} % of {date} lies outside the common grid")
-    _say_enlargement(summary["ground_sample_distance"], summary["enlargement"])
+    _say_distance(usage, summary["ground_sample_distance"], summary["enlargement"])
     if summary["coregistered"]:
         shift = summary["shift_pixels"]
         say(f"shift taken out: {shift['columns']:+.1f} columns, {shift['rows']:+.1f} rows")
