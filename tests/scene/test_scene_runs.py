@@ -33,6 +33,7 @@ from ctma import (  # noqa: E402
     save_model,
 )
 from ctma.errors import OutputError, SceneError, SettingError  # noqa: E402
+from ctma.scene.windows import connect  # noqa: E402
 from support.commands import refused  # noqa: E402
 from support.network_tester import live_in  # noqa: E402
 from support.scenes import (  # noqa: E402
@@ -49,6 +50,7 @@ pytestmark = pytest.mark.slow
 
 TILING = Tiling(size=96, margin=8, ramp=16)
 OUTPUTS = ("probability.tif", "mask.tif", "changes.gpkg")
+NO_PROFILER = {"distributed.worker.profile.enabled": False}
 
 
 class Slow(Neighbourhood):
@@ -351,6 +353,12 @@ def test_workers_give_the_same_bytes(ctma, tiny_model, tmp_path):
     assert outputs(tmp_path / "alone") == outputs(tmp_path / "shared")
 
 
+def test_workers_run_without_the_profiler_that_can_stop_them():
+    with connect(1, None) as client:
+        profiled = client.run(lambda dask_worker: "profile" in dask_worker.periodic_callbacks)
+    assert [*profiled.values()] == [False]
+
+
 @pytest.mark.long
 def test_processes_started_after_workers_keep_their_threads(pair, expected, tmp_path):
     threads = os.environ.get("OMP_NUM_THREADS")
@@ -365,7 +373,7 @@ def test_a_killed_worker_of_a_running_cluster_loses_nothing(pair, expected, tmp_
     from distributed import Client, LocalCluster
 
     with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": {}}),
+        dask.config.set({"distributed.nanny.pre-spawn-environ": {}} | NO_PROFILER),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
@@ -390,6 +398,7 @@ def test_a_killed_worker_of_a_running_cluster_loses_nothing(pair, expected, tmp_
 def test_a_task_that_dask_loses_is_given_again_for_a_while(
     pair, expected, tmp_path, monkeypatch, lost
 ):
+    import dask
     from distributed import Client, Future, LocalCluster
 
     monkeypatch.setattr("ctma.scene.windows.WAIT_SECONDS", 0.2)
@@ -401,7 +410,10 @@ def test_a_task_that_dask_loses_is_given_again_for_a_while(
         return Future("a task that nobody knows", self) if lose else task
 
     monkeypatch.setattr(Client, "submit", submit_or_lose)
-    with LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+    with (
+        dask.config.set(NO_PROFILER),
+        LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+    ):
         options = {"tiling": TILING, "cluster": cluster.scheduler_address}
         if lost == 1:
             predict_scene(*pair, Slow().eval(), tmp_path, **options)

@@ -39,6 +39,14 @@ cluster idle. Together this is longer than dask takes to give up a lost worker."
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1GB"}
 """A look travels with its graph, of which dask would warn."""
 
+_WORKERS = {
+    # Else dask would leave its number of threads in the environment of this process.
+    "distributed.nanny.pre-spawn-environ": {},
+    # dask's profiler can stop a process for ever in Python 3.11 (dask/distributed#8616).
+    "distributed.worker.profile.enabled": False,
+}
+"""What dask is told before workers are started here."""
+
 _LOCAL: dict[str, Any] = {
     "dashboard_address": "127.0.0.1:0",
     "silence_logs": logging.ERROR,
@@ -188,8 +196,7 @@ def connect(workers: int | None, address: str | None) -> Iterator[Client]:
             yield client
         return
     with (
-        # Without this, dask would leave its number of threads in this process's environment.
-        dask.config.set({"distributed.nanny.pre-spawn-environ": {}, **_QUIET}),
+        dask.config.set(_WORKERS | _QUIET),
         LocalCluster(n_workers=workers, threads_per_worker=1, **_LOCAL) as cluster,
         Client(cluster) as client,
     ):
