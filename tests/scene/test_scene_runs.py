@@ -33,7 +33,7 @@ from ctma import (  # noqa: E402
     save_model,
 )
 from ctma.errors import OutputError, SceneError, SettingError  # noqa: E402
-from ctma.scene.windows import connect  # noqa: E402
+from ctma.scene.windows import WORKERS, connect  # noqa: E402
 from support.commands import refused  # noqa: E402
 from support.network_tester import live_in  # noqa: E402
 from support.scenes import (  # noqa: E402
@@ -50,7 +50,6 @@ pytestmark = pytest.mark.slow
 
 TILING = Tiling(size=96, margin=8, ramp=16)
 OUTPUTS = ("probability.tif", "mask.tif", "changes.gpkg")
-NO_PROFILER = {"distributed.worker.profile.enabled": False}
 
 
 class Slow(Neighbourhood):
@@ -373,7 +372,7 @@ def test_a_killed_worker_of_a_running_cluster_loses_nothing(pair, expected, tmp_
     from distributed import Client, LocalCluster
 
     with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": {}} | NO_PROFILER),
+        dask.config.set(WORKERS),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
@@ -411,7 +410,7 @@ def test_a_task_that_dask_loses_is_given_again_for_a_while(
 
     monkeypatch.setattr(Client, "submit", submit_or_lose)
     with (
-        dask.config.set(NO_PROFILER),
+        dask.config.set(WORKERS),
         LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
     ):
         options = {"tiling": TILING, "cluster": cluster.scheduler_address}

@@ -39,7 +39,7 @@ cluster idle. Together this is longer than dask takes to give up a lost worker."
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1GB"}
 """A look travels with its graph, of which dask would warn."""
 
-_WORKERS = {
+WORKERS = {
     # Else dask would leave its number of threads in the environment of this process.
     "distributed.nanny.pre-spawn-environ": {},
     # dask's profiler can stop a process for ever in Python 3.11 (dask/distributed#8616).
@@ -196,7 +196,7 @@ def connect(workers: int | None, address: str | None) -> Iterator[Client]:
             yield client
         return
     with (
-        dask.config.set(_WORKERS | _QUIET),
+        dask.config.set(WORKERS | _QUIET),
         LocalCluster(n_workers=workers, threads_per_worker=1, **_LOCAL) as cluster,
         Client(cluster) as client,
     ):

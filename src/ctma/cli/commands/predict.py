@@ -204,7 +204,7 @@ def _predict_images(predictor: BasePredictor, options: dict[str, Any]) -> None:
     from ctma.inference.resolution import check_given_distance, find_enlargement
 
     usage, distance = predictor.usage, options["gsd"]
-    check_given_distance(usage, distance)
+    check_given_distance(usage, distance)  # the ratio divides by the distance
     if not options["as_json"]:
         _say_distance(usage, distance, find_enlargement(usage, distance))
     with progress("Predicting") as on_progress:
