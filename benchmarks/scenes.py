@@ -3,10 +3,9 @@
     python benchmarks/scenes.py memory
     python benchmarks/scenes.py speed --data DIR --checkpoint FILE
     python benchmarks/scenes.py speed --data DIR --checkpoint FILE --across 10 --part 1024
-    python benchmarks/scenes.py beside --data DIR --checkpoints FILE FILE …
     python benchmarks/scenes.py seams --scenes DIR --checkpoint FILE
 
-``DIR`` of ``speed`` and ``beside`` is a data folder with a labelled split ``test``; that of
+``DIR`` of ``speed`` is a data folder with a labelled split ``test``; that of
 ``seams`` holds rasters in pairs ``NAME_1.tif`` and ``NAME_2.tif`` in the order of their dates.
 """
 
@@ -82,10 +81,6 @@ def write_scene(path, size, seed):
 def run_trivial(pair, output, report):
     torch.set_num_threads(2)
     report.put(measured(pair, Trivial().eval(), output))
-
-
-def run_checkpoint(checkpoint, pair, output, report):
-    report.put(measured(pair, load_model(checkpoint), output))
 
 
 def measured(pair, model, output):
@@ -218,23 +213,6 @@ def read_mask(path):
         return raster.read(1) == 1
 
 
-def beside(options):
-    """Several checkpoints on one scene, each in a process of its own, in two turns."""
-    *images, change = mosaic(options)
-    with tempfile.TemporaryDirectory() as folder:
-        rasters = [georeferenced(Path(folder) / f"{n}.tif", i) for n, i in enumerate(images)]
-        for turn in range(2):
-            for number, checkpoint in enumerate(options.checkpoints):
-                output = Path(folder) / f"{turn}-{number}"
-                seconds, peak, _ = alone(run_checkpoint, checkpoint, rasters, output)
-                mask = read_mask(output / "mask.tif")
-                print(
-                    f"{checkpoint}: F1 {f1(mask, change):.2f}, "
-                    f"{change.size / seconds / 1e6:.2f} Mpx/s, peak {peak:.2f} GB",
-                    flush=True,
-                )
-
-
 def seams(options):
     """Steps between neighbours where windows begin, against the same places in mid-window."""
     model = load_model(options.checkpoint)
@@ -296,11 +274,6 @@ def main():
     fast.add_argument("--part", type=int, help="Slide over so many rows and columns only.")
     fast.add_argument("--slide", nargs="+", help="Checkpoints to slide; the same by default.")
     fast.set_defaults(run=speed)
-    several = commands.add_parser("beside")
-    several.add_argument("--data", required=True)
-    several.add_argument("--across", type=int, default=2, help="N x N scenes make one.")
-    several.add_argument("--checkpoints", nargs="+", required=True)
-    several.set_defaults(run=beside)
     smooth = commands.add_parser("seams")
     smooth.add_argument("--scenes", required=True)
     smooth.set_defaults(run=seams)

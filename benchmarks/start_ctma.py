@@ -31,7 +31,7 @@ def start(small, lite):
     random = {f"difference_path.project.{kind}" for kind in ("weight", "bias")}
     assert {*left.missing_keys} == random
     assert not left.unexpected_keys
-    inherit_usage(network, lite)
+    inherit_usage(network, lite.usage)
     return network
 
 

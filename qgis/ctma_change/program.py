@@ -31,7 +31,7 @@ def find_program(setting):
     program = shutil.which(named)
     if program is None:
         raise QgsProcessingException(
-            f"{named}: no such program. Install ctma (pip install 'ctma[scene]'), or name its "
+            f"{named}: no such program. Install ctma with its extra 'scene', or name its "
             "program under Settings, Options, Processing, Providers, ctma."
         )
     answer = subprocess.run(

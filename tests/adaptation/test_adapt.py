@@ -16,7 +16,7 @@ from ctma.adaptation.scores import Seen, Setting, choose_setting, standard_error
 from ctma.data.synthetic import synthetic_pair
 from ctma.errors import CheckpointError, OutputError, SettingError
 from ctma.evaluation.logits import LogitHistogram
-from support.commands import run_here
+from support.commands import refused, run_here
 from support.images import write_pair
 
 QUICK = Learning(steps=30, batch=4, rehearsed=2, crop=96, rate=2e-3)
@@ -119,12 +119,14 @@ def test_a_threshold_alone_is_adapted(place, tmp_path):
     network = ctma.load_model("ctma-lite")
     network.usage = network.usage.replace(threshold=0.999)
     ctma.save_model(tmp_path / "high.safetensors", network)
-    out = run_here(
-        "adapt", tmp_path / "high.safetensors", "--data", place, "-o", tmp_path / "mine",
-        "--calibrate-only",
-    ).stdout  # fmt: skip
+    command = ("adapt", tmp_path / "high.safetensors", "--data", place, "--calibrate-only", "-o")
+    out = run_here(*command, tmp_path / "mine").stdout
     assert "here +" in out
     assert "elsewhere not measured" in out
+    told = json.loads(run_here(*command, tmp_path / "json", "--json").stdout)
+    assert told["elsewhere"] is None
+    refused(run_here, "--minutes has no part in --calibrate-only", *command, tmp_path / "x",
+            "--minutes", 3)  # fmt: skip
     found = ctma.load_model(tmp_path / "mine")
     assert found.usage.threshold < 0.9
     assert (tmp_path / "mine/best.safetensors").stat().st_size < 20_000

@@ -15,6 +15,7 @@ from ctma.data.doctor import check as examine
 from support import SHARED_DATA
 from support.images import LABEL, random_image, write_pair, write_split
 from support.networks import MeanDifference
+from support.scenes import write_raster
 
 
 def kinds(diagnosis):
@@ -49,6 +50,20 @@ def test_the_doctor_finds_what_hurts(tmp_path):
         "train/same": "identical",
         "train/cut": "unreadable",
     }
+
+
+def test_the_doctor_goes_on_after_a_damaged_raster(tmp_path):
+    write_split(tmp_path / "train", ["a"], 255)
+    write_split(tmp_path / "val", ["b", "c"], 255, seed=50)
+    for name in ("train/A/a", "val/A/b", "val/A/c"):
+        (tmp_path / f"{name}.png").unlink()
+        pixels = random_image(len(name), 64).transpose(2, 0, 1)
+        write_raster(tmp_path / f"{name}.tif", pixels)
+    damaged = tmp_path / "val/A/b.tif"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    found = {finding.where: finding.kind for finding in examine(tmp_path).findings}
+    assert found.pop("val/b") == "unreadable"
+    assert {*found.values()} == {"shared ground"}
 
 
 def test_the_doctor_goes_on_after_an_unreadable_label_and_finds_empty_splits(tmp_path):

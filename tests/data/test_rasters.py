@@ -219,6 +219,26 @@ def test_a_scene_is_scaled_as_the_checkpoint_says(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_resumed_training_keeps_the_ranges_of_the_weights_it_began_with(tmp_path):
+    data = write_data(tmp_path / "data")
+    settings = [
+        'data.bands=["red","green","blue","nir"]', "model.pretrained=false", "model.video_len=0",
+        "data.crop_size=64", "data.workers=0", "schedule.name=constant",
+    ]  # fmt: skip
+    network = create_model("ctma-lite", bands=4, video_len=0)
+    ranges = (((0.0, 12_345.0),) * 4,) * 2
+    network.usage = network.usage.replace(bands=("red", "green", "blue", "nir"), ranges=ranges)
+    begun = tmp_path / "begun.safetensors"
+    save_model(begun, network, scores=[])
+    for epochs in (1, 2):
+        recipe = load_recipe("levir-cd/ctma-lite", [*settings, f"trainer.epochs={epochs}"])
+        result = train(recipe, data, tmp_path / "run", init=begun, resume=epochs == 2)
+        assert ctma.load_model(result.best).usage.ranges == ranges
+    latest = ctma.load_model(tmp_path / "run" / "latest.safetensors")
+    assert latest.usage.ranges == ranges
+
+
+@pytest.mark.slow
 def test_a_network_of_other_bands_is_trained_and_keeps_names_and_ranges(tmp_path):
     data = write_data(tmp_path / "data")
     recipe = load_recipe(

@@ -10,6 +10,7 @@ import pytest
 
 import ctma
 from ctma import list_engines
+from ctma.files import file_fingerprint
 from support import ROOT
 
 DOCS = ROOT / "docs"
@@ -24,6 +25,18 @@ def test_sentences_are_short_on_every_page():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_the_cards_name_the_files_that_are_here():
+    files = [
+        *(ROOT / "src/ctma/weights").glob("*.safetensors"),
+        *(ROOT / "weights").glob("*.safetensors"),
+    ]
+    assert len(files) == 5
+    cards = {"ctma-resnet34": "ctma"}
+    for file in files:
+        card = DOCS / "reports" / f"{cards.get(file.stem, file.stem)}.md"
+        assert f"Checkpoint: `{file_fingerprint(file)}`" in card.read_text()
 
 
 def test_every_public_name_has_its_place_in_the_reference():

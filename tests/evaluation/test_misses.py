@@ -20,6 +20,7 @@ from ctma import (
     limit_misses,
     read_header,
 )
+from ctma.checkpoints.conversion import convert
 from ctma.evaluation.misses import STEPS, count_scenes, find_threshold
 from support.commands import refused
 from support.images import write_split
@@ -143,6 +144,10 @@ def test_a_new_calibration_keeps_no_promise(data, tmp_path):
     limit_misses(network, data, tmp_path / "m.safetensors", MissSettings(miss=0.2))
     calibrate(tmp_path / "m.safetensors", data, tmp_path / "c.safetensors")
     assert read_header(tmp_path / "c.safetensors").promise == {}
+    for name, values in (("t", {"threshold": 0.5}), ("g", {"ground_sample_distance": 0.5})):
+        convert(tmp_path / "m.safetensors", tmp_path / f"{name}.safetensors", **values)
+    assert read_header(tmp_path / "t.safetensors").promise == {}
+    assert read_header(tmp_path / "g.safetensors").promise["miss"] == 0.2
 
 
 def test_scenes_of_several_folders_stay_apart(data, tmp_path):

@@ -63,6 +63,17 @@ def test_objects_are_right_where_half_of_them_is_change():
     assert tally.bins() == [(pytest.approx(0.7), 1.0, 1), (pytest.approx(0.9), 0.0, 1)]
 
 
+def test_objects_count_by_the_pixels_that_have_a_label():
+    class One:
+        mask = np.array([[1, 1, 1, 0, 1, 1, 1, 0, 1, 1]], np.uint8)
+        change = np.array([[1, 255, 0, 0, 255, 255, 1, 255, 255, 1]], np.uint8)
+        probability = np.full((1, 10), 0.9, np.float32)
+
+    tally = ObjectTally()
+    tally.add(One)
+    assert tally.right == [True, True]  # the second object mostly has no label
+
+
 def test_polygons_of_a_map_say_the_calibrated_probability(tmp_path):
     squares = [(30, 30, 40, 150), (120, 40, 30, 240)]
     paths = [

@@ -6,12 +6,14 @@ import geopandas
 import numpy as np
 import pyogrio
 import pytest
+import rasterio
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 from shapely.geometry import box, mapping
 
 import ctma as package
 from ctma import DataError
+from ctma.scene.finished import read_finished
 from support.decisions import decide, square_of, to_degrees
 from support.images import read as read_image
 from support.images import write_pair
@@ -134,6 +136,23 @@ def test_drawn_outlines_lie_where_they_were_drawn_in_any_crs(tmp_path, ctma, crs
     wanted = read(scene / "mask.tif").copy()
     wanted[85:97, 80:92] = 1
     assert np.array_equal(read(scene / "accepted.tif"), wanted)
+
+
+@pytest.mark.parametrize(("crs", "west"), [(4326, 179.9998), (4326, 185.0), (32660, 819_350.0)])
+def test_geojson_across_180_degrees_is_read_as_it_was_written(tmp_path, ctma, crs, west):
+    place = CRS.from_epsg(crs)
+    metres = 1 if place.is_geographic else 111_000
+    transform = from_origin(west, 16.0 * metres, 4e-6 * metres, 4e-6 * metres)
+    options = {"crs": place, "transform": transform, "polygon_format": "geojson", "picture": True}
+    scene = make_map(tmp_path, SIZE, SQUARES, **options)
+    assert (scene / "overview.png").exists()
+    with rasterio.open(scene / "mask.tif") as raster:
+        extent = box(*raster.bounds).buffer(1e-7 * metres)
+    assert read_finished(scene).read_changes().within(extent).all()
+    file = decide(tmp_path / "d.geojson", scene, [(2, "wrong", (0, 0, 9), {})])
+    ctma("review", scene, "--apply", file)
+    accepted = read(scene / "accepted.tif")
+    assert accepted.sum() == read(scene / "mask.tif").sum() - 12**2
 
 
 def test_without_a_place_on_earth_outlines_are_pixels(tmp_path, ctma):

@@ -12,6 +12,7 @@ from rasterio.transform import from_origin
 from shapely import box
 
 import ctma as package
+from support.images import write_pair
 from support.maps import Brighter, data_of, make_map, paint, paint_many
 from support.scenes import predict_scene, write_raster
 
@@ -22,6 +23,19 @@ SIZE = (110, 100)
 @pytest.fixture
 def scene(tmp_path):
     return make_map(tmp_path, SIZE, SQUARES)
+
+
+@pytest.mark.parametrize("size", [(1, 4000), (3000, 1)])
+def test_maps_and_images_of_one_row_have_a_page(tmp_path, size):
+    before, after = paint(size, [(0, 0, max(size) // 2, 220)])
+    write_pair(tmp_path, "thin", before.transpose(1, 2, 0), after.transpose(1, 2, 0))
+    package.predict_files(
+        tmp_path / "A", tmp_path / "B", Brighter().eval(), tmp_path / "images", protocol="whole"
+    )
+    paths = [write_raster(tmp_path / f"{n}.tif", image) for n, image in enumerate((before, after))]
+    predict_scene(*paths, Brighter().eval(), tmp_path / "map")
+    for name in ("images", "map"):
+        assert package.write_review(tmp_path / name).path.stat().st_size > 0
 
 
 def pictures_of(data, change):

@@ -6,9 +6,12 @@ import pytest
 rasterio = pytest.importorskip("rasterio")
 
 from rasterio.enums import ColorInterp  # noqa: E402
-from rasterio.transform import from_origin  # noqa: E402
+from rasterio.transform import Affine, from_origin  # noqa: E402
+from rasterio.windows import Window  # noqa: E402
 
 from ctma.errors import SceneError  # noqa: E402
+from ctma.scene.grid import own_grid  # noqa: E402
+from ctma.scene.source import Source  # noqa: E402
 from support.scenes import Neighbourhood, as_array, predict_scene, read, smooth, write_raster  # noqa: E402
 
 HEIGHT, WIDTH = 300, 420
@@ -52,6 +55,46 @@ def test_alpha_is_heeded_wherever_it_stands(tmp_path, bands, place, kind, nodata
     outside = np.ones(mask.shape, bool)
     outside[48:152, 198:332] = False
     assert (mask[outside] != 255).all()
+
+
+@pytest.mark.parametrize("bands", [2, 3, 4, 5])
+def test_a_warped_raster_has_no_data_beyond_its_edge(tmp_path, bands):
+    turned = SHIFTED @ Affine.rotation(-30)
+    path = write_raster(tmp_path / "turned.tif", smooth(2, HEIGHT, WIDTH, bands), turned)
+    before = write_raster(tmp_path / "before.tif", smooth(1, HEIGHT, WIDTH))
+    numbers = [1, 1, 2] if bands == 2 else [1, 2, 3]
+    with rasterio.open(path) as raster, rasterio.open(before) as common:
+        grid = own_grid(common)
+        with Source(raster, grid, numbers) as source:
+            valid = source.read(Window(0, 0, WIDTH, HEIGHT))[1]
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    across, down = ~turned @ (grid.transform @ (columns, rows))
+    inside = (across > 1) & (across < WIDTH - 1) & (down > 1) & (down < HEIGHT - 1)
+    beyond = (across < -1) | (across > WIDTH + 1) | (down < -1) | (down > HEIGHT + 1)
+    assert inside.any()
+    assert valid[inside].all()
+    assert beyond.any()
+    assert not valid[beyond].any()
+
+
+@pytest.mark.parametrize("warped", [False, True])
+@pytest.mark.parametrize("tagged", [False, True])
+def test_a_mask_and_a_nodata_value_are_both_heeded(tmp_path, tagged, warped):
+    pixels = smooth(2, HEIGHT, WIDTH).clip(10)
+    pixels[:, :10, :50] = 0
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[HOLE] = 0
+    path = write_raster(
+        tmp_path / "a.tif", pixels, SHIFTED if warped else None, nodata=0 if tagged else None
+    )
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as raster:
+        raster.write_mask(mask)
+    shown = read(predict(tmp_path, path, **({} if tagged else {"nodata": 0})).mask)
+    assert (shown[52:148, 202:328] == 255).all()
+    assert (shown[1:9, 1:49] == 255).all()
+    outside = np.ones(shown.shape, bool)
+    outside[48:152, 198:332] = outside[:12, :52] = False
+    assert (shown[outside] != 255).all()
 
 
 def shadows(nodata=0):

@@ -108,6 +108,16 @@ def test_several_reviewers_agree_or_are_left_out(folder, tmp_path):
     assert (agreement.first, agreement.second) == ("Ada", "Ben")
     assert (agreement.changes, agreement.same) == (400, 399)
     assert found.reviewers == ["Ada", "Ben"]
+    table = geopandas.read_file(ada, layer="sample")
+    contrary = {"change": "no change", "no change": "change"}
+    table.loc[table["id"] <= 3, "verdict"] = table["verdict"].map(contrary)
+    cay = tmp_path / "cay.gpkg"
+    told = pyogrio.read_info(ada, layer="sample")["layer_metadata"]
+    pyogrio.write_dataframe(table.assign(reviewer="Cay"), cay, layer="sample", layer_metadata=told)
+    found = estimate_area(folder, [ada, ben, cay])
+    # Ben is unsure of the first place, where the two others disagree.
+    assert np.sum(found.counts) == 399
+    assert not any("unsure" in line for line in found.deviations)
     other = answer(folder, tmp_path / "other.gpkg", seed=9)
     with pytest.raises(DataError, match="another sample"):
         estimate_area(folder, [ada, other])

@@ -11,6 +11,16 @@ from support import ROOT
 DATA = ("svcd", "levir-cd", "whu-cd")
 
 
+def test_a_recipe_in_a_file_takes_teachers_as_the_recipe_itself_does(ctma, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(ctma("recipes", "levir-cd/ctma-s").stdout)
+    settings = ["teacher.checkpoints={ctma-lite: 1}"]
+    assert load_recipe(str(path), settings).teacher.checkpoints == {"ctma-lite": 1}
+    assert (
+        load_recipe("levir-cd/ctma-s", settings).teacher == load_recipe(str(path), settings).teacher
+    )
+
+
 @pytest.mark.parametrize(
     ("dataset", "lr", "step_size", "gamma", "epochs", "repeats", "fusion"),
     [

@@ -445,7 +445,8 @@ def test_initial_weights_that_know_their_distance_ask_for_the_datas(tiny_data, t
     ("settings", "options", "expected"),
     [
         (["model.bands=4"], {}, "the network takes 4"),
-        ([], {"devices": 6}, "6 devices"),
+        ([], {"devices": 6}, "`devices` 6: there are only 5 validation pairs"),
+        ([], {"devices": 9}, "`devices` 9: there are only 8 training pairs"),
         ([], {"device": "abacus"}, "`device` 'abacus' is not here"),
         ([], {"precision": "half"}, "unknown precision"),
     ],

@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ctma.errors import DataError
 from ctma.review.burning import burn
-from ctma.scene.grid import Grid
+from ctma.scene.grid import Grid, turn_to_grid
 from ctma.scene.rasters import open_raster, raster_errors
 from ctma.scene.strips import row_windows
 from ctma.scene.tables import POLYGONS, check_polygons, read_polygons
@@ -229,7 +229,8 @@ def _tidy(table: GeoDataFrame, grid: Grid) -> tuple[list[BaseGeometry], Tidied]:
     crossed = ~there.is_valid
     # Where a CRS does not reach, coordinates become infinite.
     reached = moved[np.isfinite(moved.bounds).all(axis=1)]
-    whole = [shapely.union_all(_polygons(shape)) for shape in reached.make_valid()]
+    turned = turn_to_grid(reached.make_valid(), grid)
+    whole = [shapely.union_all(_polygons(shape)) for shape in turned]
     outlines = [shape for shape in whole if shape.area > 0]
     extent = shapely.box(*grid.bounds)
     inside = [shape for shape in outlines if shape.intersects(extent)]

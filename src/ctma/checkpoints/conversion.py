@@ -72,7 +72,10 @@ def convert(
         if lost := _cannot_hold(network):
             warn(f"{target.name} cannot hold {lost}; say it again where it is read")
     else:
-        save_model(target, network, half=is_half(source) if half is None else half)
+        # Another threshold keeps no promise.
+        kept = usage.keys() <= {"ground_sample_distance"}
+        other: dict[str, Any] = {} if kept else {"promise": {}}
+        save_model(target, network, half=is_half(source) if half is None else half, **other)
     return network
 
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 LINE_SECONDS = 55.0
 """Seconds between two lines of progress where no bar can be shown."""
 
-console = Console(soft_wrap=True, highlight=False)
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
-
+# Names of files may hold what rich would take for markup.
+console = Console(soft_wrap=True, highlight=False, markup=False)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 EVENT_SECONDS = 0.2
 """Seconds between two events of progress at least."""
@@ -55,7 +55,7 @@ def tell(event: str, line: str) -> None:
         return
     before = "" if event == "interrupted" else f"{event}: "
     style = "red" if event == "error" else "yellow"
-    errors.print(f"ctma: {before}{line}", style=style, markup=False)
+    errors.print(f"ctma: {before}{line}", style=style)
 
 
 def _print_event(event: str, **fields: Any) -> None:
@@ -117,7 +117,7 @@ def _lines(what: str) -> Iterator[Callable[[int, int], None]]:
     def speak() -> None:
         while not over.wait(LINE_SECONDS):
             minutes = (time.monotonic() - start) / 60
-            errors.print(f"{what}{state}, {minutes:.0f} minutes so far", markup=False)
+            errors.print(f"{what}{state}, {minutes:.0f} minutes so far")
 
     speaker = threading.Thread(target=speak, daemon=True)
     speaker.start()
@@ -130,12 +130,12 @@ def _lines(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def say(line: str) -> None:
     """Prints a line."""
-    console.print(line, markup=False)
+    console.print(line)
 
 
 def show(table: Table) -> None:
     """Prints a table, at full width where the output is no terminal."""
-    wide = console if console.is_terminal else Console(width=10_000, highlight=False)
+    wide = console if console.is_terminal else Console(width=10_000, highlight=False, markup=False)
     wide.print(table)
 
 

@@ -133,12 +133,16 @@ def _gap(first: Footprint, second: Footprint) -> float:
 
 
 def _read(pair: Pair) -> Footprint | None:
+    """Where the earlier image of a pair lies; ``None`` if it does not say, or cannot be read."""
     import rasterio
 
-    with rasterio.open(pair.before) as raster:
-        if raster.crs is None or raster.transform.is_identity:
-            return None
-        return Footprint(pair.name, raster.crs, raster.transform, raster.width, raster.height)
+    try:
+        with rasterio.open(pair.before) as raster:
+            if raster.crs is None or raster.transform.is_identity:
+                return None
+            return Footprint(pair.name, raster.crs, raster.transform, raster.width, raster.height)
+    except rasterio.errors.RasterioError:
+        return None
 
 
 def _place(points: Points, transform: Affine) -> Points:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ctma.data.pairs import Coding, Pair, find_coding, read_change
-from ctma.data.readers import data_fingerprint, find_pairs, images_by_name
+from ctma.data.readers import data_fingerprint, find_data_name, find_pairs, images_by_name
 from ctma.errors import DataError
 from ctma.evaluation.metrics import sum_scores
 from ctma.evaluation.records import HowScored, ScoreRecord
@@ -73,7 +73,7 @@ def evaluate_masks(
         OutputError: If the file cannot be written, or exists already.
     """
     masks = Path(masks)
-    names = "-".join([masks.resolve().name, Path(data).resolve().name, split, PROTOCOL])
+    names = "-".join([masks.resolve().name, find_data_name(data), split, PROTOCOL])
     path = Path(f"scores-{names}.json") if output is None else Path(output)
     refuse_existing(path, overwrite)
     check_writable(path)
@@ -91,7 +91,7 @@ def evaluate_masks(
     how = HowScored(
         network=masks.resolve().name,
         checkpoint=fingerprint(file_fingerprint(files[pair.name]) for pair in pairs),
-        data_name=Path(data).resolve().name,
+        data_name=find_data_name(data),
         data=data_fingerprint(pairs),
         pairs=len(pairs),
         labels=str(coding),

@@ -11,7 +11,7 @@ import torch
 
 from ctma.checkpoints.header import find_checkpoint, refuse_exported
 from ctma.data.pairs import Pair
-from ctma.data.readers import find_pairs
+from ctma.data.readers import find_data_name, find_pairs
 from ctma.errors import DataError, SettingError, extras
 from ctma.evaluation.metrics import ConfusionMatrix
 from ctma.evaluation.scoring import Scoring, score_pairs, tell_how
@@ -96,7 +96,7 @@ def quantize(
             f"{exact.name}: F1 on validation {100 * before.f1:.2f} in float32, "
             f"{100 * after.f1:.2f} in 8 bits, which is more than `most` {most:g} less"
         )
-    how = tell_how(exact, val, Scoring(), split="val", data_name=Path(data).resolve().name)
+    how = tell_how(exact, val, Scoring(), split="val", data_name=find_data_name(data))
     scores = {"f1_float32": before.f1, "f1_int8": after.f1, "most": most}
     description = describe_network(network, precision="int8", scores=how.as_dict() | scores)
     save_openvino(quantised, output, description)

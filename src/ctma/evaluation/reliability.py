@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from ctma.inference.certainty import scale_objects
 from ctma.models.usage import Usage
+from ctma.types import IGNORED
 
 if TYPE_CHECKING:
     from ctma.evaluation.scoring import Judged
@@ -18,6 +19,9 @@ RIGHT = 0.5
 """Share of an object's pixels that must be change, so that the object is right."""
 
 BINS = 10
+
+LEAST_LABELLED = 0.5
+"""Share of an object's pixels that need a label, so that the object counts."""
 
 LEAST_OF_EACH = 20
 """Smallest number of right and of wrong objects for a fit."""
@@ -36,12 +40,16 @@ class ObjectTally:
     right: list[bool] = field(default_factory=list)
 
     def add(self, one: Judged) -> None:
-        """Counts the objects of a pair's mask."""
-        labels, count = ndimage.label(one.mask)
+        """Counts the objects of a pair's mask, but for those that mostly have no label."""
+        objects, count = ndimage.label(one.mask)
+        if count == 0:
+            return
         numbers = np.arange(1, count + 1)
-        if count:
-            self.said += ndimage.mean(one.probability, labels, numbers).tolist()
-            shares = ndimage.mean(one.change == 1, labels, numbers)
+        labelled = one.change != IGNORED
+        known = numbers[ndimage.mean(labelled, objects, numbers) >= LEAST_LABELLED]
+        if known.size:
+            self.said += ndimage.mean(one.probability, objects, known).tolist()
+            shares = ndimage.mean(one.change == 1, np.where(labelled, objects, 0), known)
             self.right += (shares >= RIGHT).tolist()
 
     def scaled(self, usage: Usage) -> ObjectTally:

@@ -24,7 +24,7 @@ from ctma.files import check_writable, refuse_inputs, write_json
 from ctma.inference.predictor import Model, Predictor, as_predictor
 from ctma.inference.resolution import coarseness_warning
 from ctma.settings import check_kind
-from ctma.types import Progress, ignore
+from ctma.types import IGNORED, Progress, ignore
 
 SHEET_PAIRS = 6
 
@@ -202,8 +202,9 @@ class _Judge:
         self.done += 1
         if self.masks is not None:
             save_image(self.masks / f"{judged.pair.name}.png", judged.mask * np.uint8(255))
-        both = int(np.sum(judged.mask & judged.change))
-        wrong = int(np.sum(judged.mask != judged.change))
+        changed = judged.change == 1
+        both = int(np.sum(judged.mask & changed))
+        wrong = int(np.sum((judged.mask != changed) & (judged.change != IGNORED)))
         if self.objects is not None:
             self.objects.add(judged)
         self.found = _keep_largest([*self.found, (both, judged)])

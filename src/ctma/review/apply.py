@@ -35,7 +35,7 @@ from ctma.review.verdicts import (
 )
 from ctma.scene.cogs import write_mask
 from ctma.scene.finished import FinishedMap, read_finished
-from ctma.scene.grid import Grid
+from ctma.scene.grid import Grid, turn_to_grid
 from ctma.scene.layer import LAYER
 from ctma.scene.names import ACCEPTED, is_map
 from ctma.scene.polygons import GroundArea
@@ -178,7 +178,8 @@ def _accept(
 ) -> GeoDataFrame:
     """The changes that are not wrong, in the CRS of the grid, with mended outlines."""
     moved = table.to_crs(grid.crs.to_wkt()).drop(columns="outline")
-    mended = [outline or traced for outline, traced in zip(outlines, moved.geometry, strict=True)]
+    changes = turn_to_grid(moved.geometry, grid)
+    mended = [outline or traced for outline, traced in zip(outlines, changes, strict=True)]
     accepted = moved.set_geometry(mended, crs=moved.crs)
     return accepted[(accepted["verdict"] != "wrong").to_numpy()].reset_index(drop=True)
 

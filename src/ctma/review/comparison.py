@@ -25,7 +25,7 @@ from ctma.review.matching import KINDS, Match, match
 from ctma.review.page import fill_page
 from ctma.review.scenes import place_of
 from ctma.scene.finished import DatePictures, FinishedMap, read_finished
-from ctma.scene.grid import Grid
+from ctma.scene.grid import Grid, turn_to_grid
 from ctma.scene.names import is_map
 from ctma.scene.polygons import GroundArea
 from ctma.scene.rasters import raster_settings
@@ -169,11 +169,12 @@ def _read_side(path: Path, grid: Grid) -> _Side:
     if path.is_dir():
         finished = read_finished(path)
         table = finished.read_changes().to_crs(grid.crs.to_wkt())
-        return _Side([*map(int, table["id"])], [*table.geometry], finished.mask)
+        outlines = turn_to_grid(table.geometry, grid)
+        return _Side([*map(int, table["id"])], outlines, finished.mask)
     table = read_polygons(path)
     check_polygons(table, path, POLYGONS)
     table = table[~(table.geometry.is_empty | table.geometry.isna())].to_crs(grid.crs.to_wkt())
-    outlines = [*table.geometry.make_valid()]
+    outlines = turn_to_grid(table.geometry.make_valid(), grid)
     return _Side([*range(1, len(outlines) + 1)], outlines, None)
 
 

@@ -9,7 +9,7 @@ from numpy.polynomial.chebyshev import chebvander2d
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from ctma.scene.grid import Grid, metres_a_unit
+from ctma.scene.grid import Grid, metres_a_unit, wrap_longitudes
 
 SIZES = (3, 5, 8, 12, 18)
 """Numbers of Chebyshev polynomials a side that are tried."""
@@ -68,5 +68,4 @@ def _locate(grid: Grid, points: NDArray[np.float64]) -> NDArray[np.float64]:
     middle = grid.transform @ (grid.width / 2, grid.height / 2)
     first, _ = to_degrees.transform(*middle)
     longitudes, latitudes = to_degrees.transform(*(grid.transform @ (columns, rows)))
-    turned = first + (np.asarray(longitudes) - first + 180) % 360 - 180
-    return np.stack([turned, latitudes])
+    return np.stack([wrap_longitudes(np.asarray(longitudes), first), latitudes])

@@ -20,7 +20,7 @@ from ctma.inference.batch import read_sources
 from ctma.review.changes import MappedChange, Place, ReviewedMap
 from ctma.scene.finished import DATES, Pictures
 from ctma.scene.polygons import Tracer
-from ctma.scene.source import OVERVIEW_SIDE
+from ctma.scene.source import OVERVIEW_SIDE, reduce_shape
 from ctma.scene.strips import NO_DATA, STEPS
 from ctma.types import Pixels
 
@@ -143,8 +143,8 @@ def _place(mask: PredictedMask, paths: list[Path | None]) -> Place:
         return first, second
 
     def read_whole() -> Pictures:
-        factor = max(1.0, max(height, width) / OVERVIEW_SIDE)
-        return read(Window(0, 0, width, height), (round(height / factor), round(width / factor)))
+        shape = reduce_shape((height, width), OVERVIEW_SIDE)
+        return read(Window(0, 0, width, height), shape)
 
     probability = partial(_in_steps, mask.probability)
     return Place(mask.name, width, height, None, read_whole, read, probability)

@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from ctma.errors import DataError
 from ctma.review.decisions import Decision
 from ctma.review.teaching import STILL
-from ctma.scene.grid import Grid, metres_a_unit
+from ctma.scene.grid import Grid, metres_a_unit, turn_to_grid
 
 DISPUTED, UNDECIDED = "disputed", "undecided"
 
@@ -110,9 +110,5 @@ class OutlineMover:
         if self.crs is None:
             return affine_transform(outline, self.grid.transform.to_shapely())
         moved = shapely.transform(outline, self.crs.transform, interleaved=False)
-        if not self.grid.crs.is_geographic:
-            return moved
-        # Grids near 180 degrees may count on beyond, files of decisions do not.
-        west, _, east, _ = moved.bounds
-        turn = 360 * round((self.grid.middle_longitude - (west + east) / 2) / 360)
-        return shapely.affinity.translate(moved, turn)
+        (turned,) = turn_to_grid([moved], self.grid)
+        return turned

@@ -21,11 +21,11 @@ from rasterio.windows import Window
 from ctma.data.scaling import Scaling
 from ctma.errors import DataError, SceneError, first_line, warn
 from ctma.files import fingerprint, spread_fingerprint
-from ctma.scene.grid import Grid
+from ctma.scene.grid import Grid, turn_to_grid
 from ctma.scene.names import RASTERS, SUMMARY
 from ctma.scene.plan import Date, to_picture
 from ctma.scene.rasters import open_raster, raster_errors
-from ctma.scene.source import Source
+from ctma.scene.source import Source, reduce_shape
 from ctma.scene.tables import find_polygons, read_polygons
 from ctma.types import Pixels
 
@@ -77,9 +77,11 @@ class FinishedMap:
         """
         changes = read_polygons(self.polygons)
         try:
-            return changes.to_crs(self.grid.crs.to_wkt())
+            changes = changes.to_crs(self.grid.crs.to_wkt())
         except ValueError as error:
             raise DataError(f"{self.polygons}: has no CRS; make the map anew") from error
+        changes.geometry = turn_to_grid(changes.geometry, self.grid)
+        return changes
 
 
 def read_finished(folder: str | Path) -> FinishedMap:
@@ -171,8 +173,7 @@ def frame(
         sides.append((max(0, int(middle - half)), min(length, math.ceil(middle + half))))
     (left, right), (top, bottom) = sides
     window = Window(left, top, right - left, bottom - top)
-    factor = max(1.0, max(window.height, window.width) / most)
-    return window, (round(window.height / factor), round(window.width / factor))
+    return window, reduce_shape((window.height, window.width), most)
 
 
 class DatePictures:
@@ -294,8 +295,7 @@ def read_reduced(raster: Path, side: int, resampling: Resampling = Resampling.ne
     """
     try:
         with rasterio.open(raster) as opened:
-            factor = max(1.0, max(opened.shape) / side)
-            shape = tuple(max(1, round(length / factor)) for length in opened.shape)
+            shape = reduce_shape(opened.shape, side)
             reduced = opened.read(1, out_shape=shape, resampling=resampling)
             values: Pixels = np.asarray(reduced, np.uint8)
             return values

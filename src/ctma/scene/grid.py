@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,8 @@ from rasterio import DatasetReader
 from rasterio.crs import CRS
 from rasterio.transform import Affine, array_bounds, from_origin
 from rasterio.warp import transform, transform_bounds
+from shapely.affinity import translate
+from shapely.geometry.base import BaseGeometry
 
 from ctma.errors import SceneError, UnknownNameError
 
@@ -198,6 +201,31 @@ def metres_a_unit(crs: CRS) -> float | None:
 def wrap_longitudes(longitudes: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
     """The same longitudes in degrees, counted so that all lie within 180 of a middle."""
     return middle + (longitudes - middle + 180) % 360 - 180
+
+
+def turn_to_grid(shapes: Iterable[BaseGeometry], grid: Grid) -> list[BaseGeometry]:
+    """Geometries in the CRS of a grid, with longitudes that are counted as those of the grid.
+
+    Files count longitudes from -180 to 180, and cut what crosses the 180th meridian. Grids there
+    count on. The parts of a cut geometry come together again.
+    """
+    shapes = [*shapes]
+    if not grid.crs.is_geographic:
+        return shapes
+    west, _, east, _ = shapely.bounds(np.array(shapes, object)).reshape(-1, 4).T
+    middle = grid.middle_longitude
+    far = (west < middle - 180) | (east > middle + 180)
+    return [
+        _turn(shape, middle) if is_far else shape for shape, is_far in zip(shapes, far, strict=True)
+    ]
+
+
+def _turn(shape: BaseGeometry, middle: float) -> BaseGeometry:
+    turned = []
+    for part in shapely.get_parts(shape):
+        west, _, east, _ = part.bounds
+        turned.append(translate(part, 360 * round((middle - (west + east) / 2) / 360)))
+    return turned[0] if len(turned) == 1 else shapely.union_all(turned)
 
 
 def crs_around(grid: Grid) -> CRS:

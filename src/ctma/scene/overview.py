@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ctma.figures.scenes import Closeup, Overview, area_text, save_closeups, save_scene
 from ctma.scene.finished import DATES, DatePictures, FinishedMap, frame, read_reduced
-from ctma.scene.grid import Grid, measure_distance, metres_a_unit
+from ctma.scene.grid import Grid, measure_distance, metres_a_unit, turn_to_grid
 from ctma.scene.layer import plain_path
 from ctma.scene.names import LARGEST, PICTURE
 from ctma.scene.rasters import raster_settings
@@ -57,7 +57,11 @@ def draw_overview(
     scaled = np.where(stored == NO_DATA, np.nan, stored * (1 / STEPS))
     before, after = (_reduce(picture, stored.shape) for picture in pictures)
     polygons = _read_polygons(finished.polygons, grid.crs)
-    outlines = [_to_pixels(polygon.exterior, grid) / factor for polygon in polygons]
+    outlines = [
+        _to_pixels(part.exterior, grid) / factor
+        for polygon in turn_to_grid(polygons, grid)
+        for part in shapely.get_parts(polygon)
+    ]
     distance = measure_distance(grid)
     overview = Overview(
         before,

@@ -71,17 +71,30 @@ class Source:
         if any(raster.dtypes[band - 1].startswith("complex") for band in bands):
             raise SceneError(f"{raster.name}: holds complex values, the network takes real ones")
         _check_nodata(raster, self.bands, nodata)
+        flags = [raster.mask_flag_enums[band - 1] for band in self.bands]
+        self.masked = any(MaskFlags.per_dataset in flag for flag in flags)
         tagged = [raster.nodatavals[band - 1] for band in self.bands]
         self.nodata = [nodata if value is None else value for value in tagged]
-        self.untagged = [nodata is not None and value is None for value in tagged]
+        # GDAL's masks heed no value that only the user names, and none beside a mask.
+        self.unheeded = [value is None or self.masked for value in tagged]
         self.together = self._are_colours() and not nodata_any
-        flags = [raster.mask_flag_enums[band - 1] for band in self.bands]
-        # GDAL's masks heed alpha only in the last of two or four bands, without nodata values.
-        heeded = nodata is None and all(MaskFlags.alpha in flag for flag in flags)
-        self.alpha = None if heeded else _find_alpha(raster)
-        corner = _corner_on(raster, grid)
-        self.solid = corner is not None and all(MaskFlags.all_valid in flag for flag in flags)
-        self.corner = corner
+        self.corner = _corner_on(raster, grid)
+        self.solid = self.corner is not None and all(MaskFlags.all_valid in flag for flag in flags)
+        self.alpha = self._find_alpha(flags)
+
+    def _find_alpha(self, flags: list[list[MaskFlags]]) -> int | None:
+        """The alpha band to ask beside GDAL's masks, if any.
+
+        GDAL's masks heed alpha only in the last of two or four bands, without nodata values.
+        """
+        own = _find_alpha(self.raster)
+        # Without a nodata value or an alpha band of its own, the warp adds an alpha band to say
+        # where the raster ends.
+        self.adds_alpha = not self.corner and own is None and {*self.nodata} == {None}
+        if self.adds_alpha:
+            return self.raster.count + 1
+        heeded = {*self.nodata} == {None} and all(MaskFlags.alpha in flag for flag in flags)
+        return None if heeded else own
 
     def _make_views(self) -> list[DatasetReader | WarpedVRT]:
         return [self.raster] if self.corner else [*self._warp()]
@@ -101,11 +114,10 @@ class Source:
         """One view of all bands, or one view per band where the bands' nodata values differ."""
         values = dict.fromkeys(self.nodata)
         views = [*values] if len(values) == 1 else self.nodata
-        # Without a nodata value or a mask of its own, the warp needs an alpha band to say
-        # where the raster ends.
-        own_mask = values.keys() != {None} or _find_alpha(self.raster) is not None
-        # GDAL looks at all bands of the raster, also at those that are not read.
-        unified = self.together and {*self.bands} == {*self.raster.indexes}
+        # GDAL looks at all bands of the raster, also at those that are not read. Then a hole in a
+        # block makes it skip the raster's mask.
+        whole = {*self.bands} == {*self.raster.indexes}
+        unified = self.together and whole and not self.masked
         geographic = self.grid.crs.is_geographic
         source_crs = self.raster.crs if geographic else crs_around(own_grid(self.raster))
         with raster_errors(f"{self.raster.name}: cannot be warped"):
@@ -118,7 +130,7 @@ class Source:
                     width=self.grid.width,
                     height=self.grid.height,
                     resampling=Resampling.bilinear if self.palette is None else Resampling.nearest,
-                    add_alpha=not own_mask,
+                    add_alpha=self.adds_alpha,
                     src_nodata=nodata,
                     nodata=nodata,
                     UNIFIED_SRC_NODATA="YES" if unified else "NO",
@@ -153,7 +165,7 @@ class Source:
         """A decimated read of the whole grid, up to ``OVERVIEW_SIDE`` long; see ``read``."""
         height, width = self.grid.height, self.grid.width
         factor = max(1.0, max(width, height) / OVERVIEW_SIDE)
-        rows, columns = max(1, round(height / factor)), max(1, round(width / factor))
+        rows, columns = reduce_shape((height, width), OVERVIEW_SIDE)
         # Read in slabs: GDAL reads band after band, and would read the whole file for each band.
         step = max(1, round(SLAB_ROWS / factor))
         parts = []
@@ -226,14 +238,21 @@ class Source:
             valid &= self.views[0].read(self.alpha, window=window, out_shape=shape) > 0
         named = [
             band != nodata
-            for band, nodata, untagged in zip(values, self.nodata, self.untagged, strict=True)
-            if untagged
+            for band, nodata, unheeded in zip(values, self.nodata, self.unheeded, strict=True)
+            if unheeded and nodata is not None
         ]
         if named:
             valid &= join.reduce(named)
         if np.issubdtype(values.dtype, np.floating):
             valid &= np.isfinite(values).all(axis=0)
         return valid
+
+
+def reduce_shape(shape: tuple[int, int], most: int) -> tuple[int, int]:
+    """A height and a width, reduced by one factor so that neither is larger than ``most``."""
+    factor = max(1.0, max(shape) / most)
+    height, width = (max(1, round(length / factor)) for length in shape)
+    return height, width
 
 
 def _check_nodata(raster: DatasetReader, bands: Sequence[int], nodata: float | None) -> None:

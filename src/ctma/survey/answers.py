@@ -163,7 +163,9 @@ def _join(files: Sequence[_File], paths: Sequence[Path]) -> Answers:
         rows=rows,
         columns=columns,
         true=np.array([-1 if one is None else one for one in answers.values()], np.int64),
-        unsure=sum("unsure" in said[number] for number, one in answers.items() if one is None),
+        unsure=sum(
+            one is None and not _is_disputed(said[number]) for number, one in answers.items()
+        ),
         disputed=sum(_is_disputed(said[number]) for number in answers),
         reviewers=sorted({one.reviewer for one in decisions if one.reviewer}),
         agreements=compare_reviewers([file.decisions for file in files], paths),

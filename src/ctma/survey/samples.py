@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from ctma.errors import DataError, SettingError, first_line, warn
 from ctma.files import fingerprint, refuse_existing, whole_file, write_errors
 from ctma.scene.finished import FinishedMap, read_finished
-from ctma.scene.grid import Grid, metres_a_unit
+from ctma.scene.grid import Grid, metres_a_unit, wrap_longitudes
 from ctma.scene.layer import fixed_date, plain_path
 from ctma.survey.allocation import expect_error
 from ctma.survey.drawing import Drawn, draw
@@ -164,7 +164,7 @@ def _tabulate(drawn: Drawn, grid: Grid) -> GeoDataFrame:
         ground = [affine_transform(centre, to_ground) for centre in centres]
         places = geopandas.GeoSeries(ground, crs=grid.crs.to_wkt()).to_crs("EPSG:4326")
         # Grids near 180 degrees may count on beyond.
-        longitudes = (np.asarray(places.x) + 180) % 360 - 180
+        longitudes = wrap_longitudes(np.asarray(places.x), 0)
         content |= {"longitude": longitudes, "latitude": np.asarray(places.y)}
     shapes = [affine_transform(outline, to_ground) for outline in whole]
     return geopandas.GeoDataFrame(content, geometry=shapes, crs=grid.crs.to_wkt())

@@ -13,6 +13,7 @@ from ctma.models.base import ChangeNetwork
 from ctma.models.growth import grow
 from ctma.models.layers import channels_last
 from ctma.models.registry import create_model
+from ctma.models.usage import Usage
 from ctma.models.widening import widen
 from ctma.training.loaders import PairsModule
 from ctma.training.settings import Recipe
@@ -38,11 +39,11 @@ def create_network(recipe: Recipe, *, pretrained: bool) -> ChangeNetwork:
     return network
 
 
-def inherit_usage(network: ChangeNetwork, initial: ChangeNetwork) -> None:
-    """Takes over from an initial network how it takes images."""
-    usage = network.usage.replace(scaling=initial.usage.scaling)
-    if usage.bands == initial.usage.bands:
-        usage = usage.replace(ranges=initial.usage.ranges)
+def inherit_usage(network: ChangeNetwork, initial: Usage) -> None:
+    """Makes a network take images as an initial network does, or as the training did before."""
+    usage = network.usage.replace(scaling=initial.scaling)
+    if usage.bands == initial.bands:
+        usage = usage.replace(ranges=initial.ranges)
     network.usage = usage
 
 

@@ -24,10 +24,11 @@ from ctma.data.dataset import (
     collate_by_size,
 )
 from ctma.data.pairs import Pair, find_coding, refuse_unlike
-from ctma.data.readers import data_fingerprint, find_pairs
+from ctma.data.readers import data_fingerprint, find_data_name, find_pairs
 from ctma.errors import DataError, SettingError
 from ctma.models.usage import Usage
 from ctma.training.settings import DataSettings, SourceSettings
+from ctma.types import counted
 
 SINGLE_DATES = "before=image,after=image,change=label"
 """The folder layout of single-date images: each image is read as both dates of a pair."""
@@ -64,10 +65,13 @@ class TrainingPairs:
         Raises:
             SettingError: If a process would have no pair.
         """
-        if devices > min(self.count, len(self.validation)):
-            raise SettingError(
-                f"{devices} devices, but only {len(self.validation)} validation pairs"
-            )
+        counts = {"training": self.count, "validation": len(self.validation)}
+        for kind, count in counts.items():
+            if devices > count:
+                raise SettingError(
+                    f"`devices` {devices}: there are only {counted(count, f'{kind} pair')}; "
+                    "take fewer devices"
+                )
 
 
 def find_training_pairs(root: Path, settings: DataSettings) -> TrainingPairs:
@@ -91,7 +95,7 @@ def find_training_pairs(root: Path, settings: DataSettings) -> TrainingPairs:
         training.append(pairs)
     places = [root / source.folder for source in settings.sources]
     validation = find_pairs(places[0], settings.validation_split, folders=folders)
-    names = [*dict.fromkeys(place.resolve().name for place in places)]
+    names = [*dict.fromkeys(map(find_data_name, places))]
     return TrainingPairs(" + ".join(names), names[0], training, validation)
 
 

@@ -182,7 +182,9 @@ def _apply(content: dict[str, Any], setting: str) -> None:
     *parents, last = path.split(".")
     group = content
     for parent in parents:
-        group = group.setdefault(parent, {})
+        if group.get(parent) is None:  # as a recipe without teachers says
+            group[parent] = {}
+        group = group[parent]
         if not isinstance(group, dict):
             raise UnknownNameError("key", path, _all_keys(Recipe))
     if path == "loss.name" and value != group.get("name", LOSSES[0]):

@@ -11,15 +11,16 @@ import lightning.pytorch as pl
 import torch.distributed
 from lightning.pytorch.callbacks import Callback
 
-from ctma.checkpoints.header import find_checkpoint
+from ctma.checkpoints.header import find_checkpoint, read_header
 from ctma.checkpoints.store import load_model
 from ctma.data.rasters import settle_usage
 from ctma.devices import describe_computing, find_device, find_precision
 from ctma.engines.eager import Eager
 from ctma.evaluation.seen import see
 from ctma.files import sole_run, write_errors
+from ctma.models.base import ChangeNetwork
 from ctma.training.initial import create_network, inherit_usage, load_initial
-from ctma.training.keeper import RECIPE, CheckpointKeeper, TrainingResult
+from ctma.training.keeper import LATEST_WEIGHTS, RECIPE, CheckpointKeeper, TrainingResult
 from ctma.training.loaders import PairsModule, TrainingPairs, find_training_pairs
 from ctma.training.logs import Lines, Logs
 from ctma.training.module import ChangeModule
@@ -90,8 +91,7 @@ def train(
     progress = check_latest(latest, network, recipe, computing)
     begun = None if init is None or latest is not None else find_checkpoint(init)
     initial_network = None if begun is None else load_model(begun)
-    if initial_network is not None:
-        inherit_usage(network, initial_network)
+    _take_images_as_before(network, latest, initial_network)
     network.usage = see(
         settle_usage(network.usage, training_pairs.training[0]), training_pairs.training
     )
@@ -117,6 +117,16 @@ def train(
     callbacks = [keeper, Lines(on_note), *callbacks]
     fit(module, pairs, output, callbacks, hardware, logs, latest, keeper.begin)
     return keeper.result()
+
+
+def _take_images_as_before(
+    network: ChangeNetwork, latest: Path | None, initial: ChangeNetwork | None
+) -> None:
+    """Takes images as the interrupted training did, or as the initial network does."""
+    if latest is not None:
+        inherit_usage(network, read_header(latest.with_name(LATEST_WEIGHTS)))
+    elif initial is not None:
+        inherit_usage(network, initial.usage)
 
 
 def fit(

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctma.cli.commands.options import Device, GroundSampleDistance, Json
+from ctma.cli.commands.options import Device, GroundSampleDistance, Json, refuse_options
 from ctma.cli.output import print_json, progress, say
-from ctma.types import counted
+from ctma.types import counted, ignore
 
 if TYPE_CHECKING:
     from ctma.adaptation.adapt import Adaptation
 
 
 def adapt(
+    context: typer.Context,
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a shipped one by name.")],
     data: Annotated[
         Path, typer.Option("--data", help="The data folder of ctma prepare labels.", metavar="DIR")
@@ -54,6 +55,8 @@ def adapt(
     from ctma.adaptation.learning import Learning
     from ctma.adaptation.settings import AdaptationSettings
 
+    if calibrate_only:
+        refuse_options(context, {"minutes", "seed"}, "has no part in --calibrate-only")
     settings = AdaptationSettings(
         minutes=minutes,
         most_loss=most_loss,
@@ -70,7 +73,7 @@ def adapt(
             rehearse=rehearse,
             device=device,
             overwrite=overwrite,
-            on_note=say,
+            on_note=ignore if as_json else say,
             on_progress=on_progress,
         )
     if as_json:

@@ -18,7 +18,11 @@ from ctma.types import BEST_SHIPPED
 def bench(
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="A checkpoint or an exported model; may be repeated."),
+        typer.Option(
+            "--model",
+            help="A checkpoint or an exported model; may be repeated.",
+            show_default=BEST_SHIPPED,
+        ),
     ] = None,
     size: Annotated[
         str, typer.Option(help="Height and width of the images, pixels, separated by commas.")

@@ -99,7 +99,7 @@ def calibrate(
     )
     if seen:
         refuse_options(context, _OF_MISSES | {"miss", "protocol", "split"}, "has no part in --seen")
-        _remember(predictor, data, output, names, folders, overwrite)
+        _remember(predictor, data, output, names, folders, overwrite, as_json)
         return
     refuse_options(context, {"names"}, "is for --seen")
     common: dict[str, Any] = {
@@ -122,6 +122,7 @@ def _remember(
     names: str | None,
     folders: str | None,
     overwrite: bool,
+    as_json: bool,
 ) -> None:
     from ctma.evaluation.seen import remember_seen
 
@@ -130,6 +131,9 @@ def _remember(
             predictor, data, output, names=names, folders=folders, overwrite=overwrite,
             on_progress=on_progress,
         )  # fmt: skip
+    if as_json:
+        print_json({"checkpoint": str(output), "descriptions": len(seen.centres)})
+        return
     say(f"{len(seen.centres)} descriptions of the training images; wrote {output}")
 
 

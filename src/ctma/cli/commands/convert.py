@@ -21,7 +21,8 @@ def convert(
     target: Annotated[
         Path,
         typer.Argument(
-            help="The file to write, of the other kind; with --half a .safetensors file."
+            help="The file to write: .safetensors for a .pth, and the reverse. A checkpoint of "
+            "ctma that is only changed stays a .safetensors."
         ),
     ],
     fusion: Annotated[
@@ -75,7 +76,11 @@ def convert(
     ] = None,
     overwrite: ReplaceFile = False,
 ) -> None:
-    """Convert weights of the released implementation to ours, or back; or ours to half size."""
+    """Convert released weights to a checkpoint of ctma, or back; or change a checkpoint.
+
+    --half, --full, --gsd, --threshold, --temperature and --offset change a checkpoint, and an
+    adapter becomes whole.
+    """
     from ctma.checkpoints.conversion import convert as run
     from ctma.settings import read_setting
 

@@ -17,7 +17,7 @@ RASTERS = "For rasters with a CRS"
 ENGINES = "What runs the network"
 """The panel of the help for engines."""
 
-SHARING = "Sharing the work, and resuming"
+SHARING = "For rasters: sharing the work, and resuming"
 """The panel of the help for long runs over rasters."""
 
 Data = Annotated[Path, typer.Option("--data", help="A data folder.", metavar="DIR")]

@@ -91,7 +91,8 @@ def predict(
 ) -> None:
     """Find what changed: a mask and a probability for each pair of images.
 
-    Rasters with a CRS give a map and polygons instead, those of folders one a pair.
+    Two rasters with a CRS give a map with polygons instead. Two folders of such rasters give one
+    map for each pair.
     """
     from ctma.inference.ready import keep_ready
     from ctma.scene.files import find_scenes

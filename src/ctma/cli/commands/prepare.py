@@ -39,7 +39,8 @@ def whu_cd(
     source: Source,
     target: Target,
     split: Annotated[
-        str | None, typer.Option(help="spatial or random; published figures mix both.")
+        str | None,
+        typer.Option(help="spatial or random; has to be said, as published figures mix both."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The seed of --split random.")] = 0,
 ) -> None:
@@ -61,7 +62,9 @@ def labels(
     output: Annotated[Path, typer.Option("--output", "-o", help="The data folder.", metavar="DIR")],
     reviewed: Annotated[
         list[Path] | None,
-        typer.Option(help="Decisions of a review page, one file a reviewer.", metavar="FILE"),
+        typer.Option(
+            help="Decisions of a review page, one file a reviewer; may be repeated.", metavar="FILE"
+        ),
     ] = None,
     where: Annotated[
         str | None,

@@ -51,7 +51,10 @@ def review(
     ] = None,
     apply: Annotated[
         list[Path] | None,
-        typer.Option(help="Decisions to apply to the map, one file a reviewer.", metavar="FILE"),
+        typer.Option(
+            help="Decisions to apply to the map, one file a reviewer; may be repeated.",
+            metavar="FILE",
+        ),
     ] = None,
     sample: Annotated[
         Path | None,
