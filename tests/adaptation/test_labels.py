@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 import ctma
@@ -478,6 +479,7 @@ def test_a_map_of_bands_with_other_names_teaches_red_green_and_blue(tmp_path):
     for name in ("before.tif", "after.tif"):
         with rasterio.open(tmp_path / name, "r+") as raster:
             raster.descriptions = ("B04", "B03", "B02")
+            raster.colorinterp = [ColorInterp.blue, ColorInterp.green, ColorInterp.red]
     places = [(number, "right", square_of(folder, number), {}) for number in (1, 2)]
     file = decide(tmp_path / "d.geojson", folder, places)
     made = prepare_reviewed(folder, file, tmp_path / "data", LabelSettings(tile=64, holdout=0))

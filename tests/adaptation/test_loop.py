@@ -60,7 +60,7 @@ def test_a_reviewer_teaches_the_network_a_place_in_minutes(visit, tmp_path):
         opened.press("r" if area.mean() > 0.4 else "w")
     for ring in rings_of(truth, read(first.mask) == 1):
         opened.page.evaluate(
-            "(outline) => addDrawn([{ place: 0, outline: [outline], time: null, seconds: 0 }])",
+            "(outline) => addDrawn([{ place: data.places[0].name, outline: [outline] }])",
             ring,
         )
     decisions = opened.download()

@@ -251,6 +251,29 @@ def test_geometries_without_an_area_name_the_feature(scene, tmp_path, ctma, geom
     assert "feature 1: has no polygon" in line
 
 
+def test_a_hole_is_no_change_wherever_the_outline_was_mended_to(scene, tmp_path, ctma):
+    def with_hole(folder, column, row, side):
+        shell = to_degrees(folder, column, row, side)["coordinates"][0]
+        hole = to_degrees(folder, column + side // 2, row, side)["coordinates"][0]
+        return {"type": "Polygon", "coordinates": [shell, hole]}
+
+    places = [(1, "right", (70, 80, 12), {"mended": True})]
+    file = decide(tmp_path / "d.geojson", scene, places, geometry=with_hole)
+    ctma("review", scene, "--apply", file)
+    wanted = read(scene / "mask.tif").copy()
+    left, top, side = square_of(scene, 1)
+    wanted[top : top + side, left : left + side] = 0
+    wanted[80:92, 70:76] = 1
+    assert np.array_equal(read(scene / "accepted.tif"), wanted)
+
+
+def test_drawn_changes_get_numbers_of_their_own(scene, tmp_path, ctma):
+    decisions = [(3, "wrong", square_of(scene, 3), {}), (None, "missed", (80, 85, 12), {})]
+    ctma("review", scene, "--apply", decide(tmp_path / "d.geojson", scene, decisions))
+    accepted = geopandas.read_file(scene / "accepted.gpkg", layer="accepted")
+    assert accepted["id"].tolist() == [1, 2, 4]
+
+
 def test_a_crossing_outline_is_mended(scene, tmp_path, ctma):
     def bow(folder, column, row, side):
         square = to_degrees(folder, column, row, side)
@@ -308,6 +331,9 @@ def test_verdicts_are_never_lost_without_a_word(scene, tmp_path, ctma):
     assert "named twice" in ctma(*again, code=2).stderr
     with pytest.raises(package.OutputError, match="holds a reviewed map"):
         make_map(tmp_path, SIZE, SQUARES)
+    (scene / "probability.tif").unlink()
+    with pytest.raises(package.OutputError, match="holds a reviewed map"):
+        make_map(tmp_path, SIZE, SQUARES, resume=True)
     make_map(tmp_path, SIZE, SQUARES, overwrite=True)
     assert not (scene / "accepted.gpkg").exists()
 

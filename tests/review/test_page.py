@@ -293,6 +293,57 @@ def test_pairs_of_images_are_reviewed_in_pixels(visit, tmp_path):
     assert decided["properties"]["place"] == "one"
 
 
+def test_pages_of_one_map_share_decisions_and_each_gives_its_own(visit, tmp_path):
+    for name, squares in (("a", []), ("b", [(10, 12, 10, 200)]), ("c", [(60, 20, 20, 180)])):
+        before, after = (pixels.transpose(1, 2, 0) for pixels in paint((100, 90), squares))
+        write_pair(tmp_path, name, before, after)
+    out = tmp_path / "OUT"
+    package.predict_files(tmp_path / "A", tmp_path / "B", Brighter().eval(), out, protocol="whole")
+    small = package.write_review(out, out / "small.html", most=1, order="area").path
+    large = package.write_review(out, out / "large.html", order="area").path
+    seen = visit(small)
+    seen.press("r")
+    outline = "[[1, 1], [9, 1], [9, 9]]"
+    seen.page.evaluate(f"addDrawn([{{ place: data.places[0].name, outline: [{outline}] }}])")
+    assert [one["properties"]["place"] for one in seen.download()["features"]] == ["c", "c"]
+    seen.page.goto(large.as_uri())
+    seen.await_text("current", "change")
+    seen.press("r")
+    decided = seen.download()["features"]
+    assert sorted(one["properties"]["place"] for one in decided) == ["b", "c", "c"]
+    assert not seen.page.locator("#warning").is_visible()
+    seen.page.goto(small.as_uri())
+    seen.await_text("current", "change")
+    assert len(seen.download()["features"]) == 2
+    assert "lacks 1 decisions" in seen.text("warning")
+
+
+def test_two_tabs_of_a_page_keep_the_decisions_of_both(visit, page_file):
+    seen = visit(page_file)
+    other = seen.page.context.new_page()
+    other.goto(page_file.as_uri())
+    other.keyboard.press("r")
+    seen.await_text("progress", "1 of 15")
+    seen.press("n", "r")
+    assert len(seen.download()["features"]) == 2
+
+
+def test_a_note_in_a_file_replaces_no_verdict(visit, page_file, tmp_path):
+    seen = visit(page_file)
+    seen.press("t")
+    seen.page.keyboard.insert_text("a shed")
+    file = tmp_path / "ben.geojson"
+    seen.press("Escape")
+    file.write_text(json.dumps(seen.download()))
+    mine = visit(page_file)
+    mine.press("w", "p")
+    mine.page.locator("#file").set_input_files(file)
+    mine.await_text("said", "1 decisions taken in")
+    (decided,) = mine.download()["features"]
+    told = decided["properties"]
+    assert (told["verdict"], told["note"]) == ("wrong", "a shed")
+
+
 def test_on_a_phone_the_picture_stays_while_one_decides(visit, page_file):
     seen = visit(page_file, 390, 844, has_touch=True)
     top = seen.page.locator("#canvas").bounding_box()["y"]

@@ -47,6 +47,18 @@ def test_the_doubtful_come_first_and_still_places_between():
     assert len(ranked) == 6 + 10
 
 
+def test_changes_at_the_lower_edge_are_listed_where_the_picture_was_reduced():
+    # 7,707 rows at 1,536 are 1,536 rows of 5.018, and 500 columns are 100 of 5.
+    stored = np.zeros((1536, 100), np.uint8)
+    place = Place("", 500, 7707, None, lambda: (None, None), None, lambda: stored)
+    changes = [
+        MappedChange(0, number, 9.0, 0.6, box(20, row, 29, row + 9))
+        for number, row in ((1, 30), (2, 7690))
+    ]
+    ranked = rank_by_teaching(ReviewedMap("m", "f", 0.5, "m²", [place], changes))
+    assert {change.id for change in ranked if change.kind != STILL} == {1, 2}
+
+
 def test_places_are_spread_over_the_scene():
     stored = np.zeros((8 * SIDE, 8 * SIDE), np.uint8)
     stored[: 2 * SIDE, : 2 * SIDE] = 120
@@ -88,6 +100,19 @@ def test_a_page_to_learn_from_lists_still_places_and_their_verdicts_are_labels(t
     alone = decide(tmp_path / "alone.geojson", folder, decisions[:1])
     less = prepare_reviewed(folder, alone, tmp_path / "less", LabelSettings(holdout=0))
     assert shown - less.splits["train"].labelled == cell[2] * (ys.max() - ys.min())
+
+
+def test_a_note_or_a_repeat_disputes_no_still_place(tmp_path):
+    folder = make_map(tmp_path, (700, 700), [(60, 60, 40, 220), (500, 520, 44, 200)])
+    cell, labelled = (160, 0, 160), []
+    for more in ([], [(9, None, cell, {"kind": STILL, "note": "a field"})],
+                 [(9, "unsure", cell, {"kind": STILL, "repeat": True})]):  # fmt: skip
+        decisions = [(1, "right", (60, 60, 40), {}), (9, "right", cell, {"kind": STILL}), *more]
+        file = decide(tmp_path / f"{len(labelled)}.geojson", folder, decisions)
+        output = tmp_path / f"data{len(labelled)}"
+        made = prepare_reviewed(folder, file, output, LabelSettings(holdout=0))
+        labelled.append(made.splits["train"].labelled)
+    assert len({*labelled}) == 1
 
 
 def test_a_disputed_still_place_has_no_label(tmp_path):

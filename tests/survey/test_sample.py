@@ -185,6 +185,7 @@ def test_geojson_is_in_degrees_and_csv_has_the_columns_of_other_programs(folder,
         ({"expect_users": 1.0}, "`expect_users`"),
         ({"standard_error": 2.0}, "`standard_error`"),
         ({"units": "polygons", "design": "systematic"}, "polygons lie on no grid"),
+        ({"standard_error": 0.1, "design": "systematic"}, "give `points`"),
     ],
 )
 def test_wrong_settings_are_refused(values, said):

@@ -115,8 +115,8 @@ def open_dates_of(finished: FinishedMap, bands: Sequence[Band] | None = None) ->
 
     Args:
         finished: The map.
-        bands: The names of the bands that the network saw, in order; by default those of the raster
-            before, and red, green and blue for three bands with other names.
+        bands: The names of the bands that the network saw, in order; by default the names that the
+            network knows.
 
     Raises:
         SceneError: If a raster is not where it lay, or cannot be read.
@@ -129,24 +129,21 @@ def open_dates_of(finished: FinishedMap, bands: Sequence[Band] | None = None) ->
             stack.enter_context(Source(raster, date.grid, date.bands, *holes))
             for raster, date in zip(rasters, dates, strict=True)
         )
-        names = _name(rasters[0], dates[0].bands, bands)
+        names = _name(finished, dates[0].bands, bands)
         paths = dates[0].path, dates[1].path
         yield Dates(paths, finished.grid, (first, second), names)
 
 
 def _name(
-    raster: DatasetReader, numbers: Sequence[int], bands: Sequence[Band] | None
+    finished: FinishedMap, numbers: Sequence[int], bands: Sequence[Band] | None
 ) -> tuple[str, ...]:
-    """Names for the bands of a map."""
+    """Names for the bands of a map: not those of the rasters, which `--bands` may contradict."""
     if bands is not None:
         if len(bands) != len(numbers):
             raise SettingError(f"`bands` names {len(bands)}, and the map shows {len(numbers)}")
         return tuple(band.name for band in bands)
-    described = describe_bands(raster)
-    names = tuple(described[number - 1] for number in numbers)
-    if len({*names}) == len(names) and {*names} & {*IMAGE_BANDS}:
-        return names
-    return name_bands(len(names))
+    # Maps of former versions do not tell.
+    return tuple(finished.summary.get("bands") or name_bands(len(numbers)))
 
 
 def _by_order(raster: DatasetReader, wanted: Sequence[Band] | None) -> Sequence[Band] | None:

@@ -73,7 +73,8 @@ def _find_still(
     """Places without a change on the map, where all reviewers agreed, or the change was drawn."""
     verdicts: dict[int | None, set[str | None]] = {}
     outlines: dict[int | None, BaseGeometry] = {}
-    for decision in (one for decisions in files for one in decisions if one.kind == STILL):
+    said = (one for decisions in files for one in decisions if one.verdict and not one.repeat)
+    for decision in (one for one in said if one.kind == STILL):
         verdicts.setdefault(decision.id, set()).add(decision.verdict)
         outlines[decision.id] = to_grid(decision.outline)
     for number, outline in outlines.items():

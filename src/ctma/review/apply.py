@@ -112,7 +112,8 @@ def _apply_to_scene(folder: Path, paths: list[Path]) -> AppliedDecisions:
     )
     drawn = find_drawn(files)
     accepted = _accept(table, outlines, finished.grid)
-    accepted = _add_drawn(accepted, drawn, to_grid, finished.grid)
+    highest = max(map(int, table["id"]), default=0)
+    accepted = _add_drawn(accepted, drawn, to_grid, finished.grid, highest)
     written = [finished.polygons, *(folder / name for name in ACCEPTED)]
     with sole_run(folder):
         write_polygons(accepted, written[1], "accepted", style_accepted())
@@ -185,12 +186,16 @@ def _accept(
 
 
 def _add_drawn(
-    accepted: GeoDataFrame, drawn: Sequence[Decision], to_grid: OutlineMover, grid: Grid
+    accepted: GeoDataFrame,
+    drawn: Sequence[Decision],
+    to_grid: OutlineMover,
+    grid: Grid,
+    highest: int,
 ) -> GeoDataFrame:
+    """Adds drawn changes, with numbers that no change of the map has."""
     import geopandas
     import pandas
 
-    highest = int(accepted["id"].max()) if len(accepted) else 0
     added = geopandas.GeoDataFrame(
         {
             "id": [highest + number for number in range(1, len(drawn) + 1)],

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import shapely
 from pydantic import BaseModel, ConfigDict, ValidationError
 from shapely.errors import ShapelyError
-from shapely.geometry import shape
+from shapely.geometry import Polygon, shape
 from shapely.geometry.base import BaseGeometry
 
 from ctma.errors import DataError, SettingError
@@ -169,12 +169,20 @@ def _outline(geometry: Any) -> BaseGeometry:
     if not all(map(math.isfinite, outline.bounds)) or outline.bounds == ():
         raise ValueError("empty")
     if not outline.is_valid:
-        outline = shapely.make_valid(outline)
+        outline = shapely.union_all([_mend(part) for part in shapely.get_parts(outline)])
     areas = [part for part in shapely.get_parts(outline).ravel() if part.area > 0]
     outline = shapely.union_all(areas)
     if outline.is_empty:
         raise ValueError("no area")
     return outline
+
+
+def _mend(part: BaseGeometry) -> BaseGeometry:
+    """A valid form of a polygon; what lies in a hole is never part of it."""
+    if not isinstance(part, Polygon):
+        return part
+    shell, *holes = (shapely.make_valid(Polygon(ring)) for ring in (part.exterior, *part.interiors))
+    return shell.difference(shapely.union_all(holes))
 
 
 def compare_reviewers(

@@ -77,10 +77,11 @@ def _cut(reviewed: ReviewedMap, index: int) -> list[_Cell]:
     factor = place.width / stored.shape[1]
     side = max(1, round(LEAST_SIDE / factor))
     inside = [change for change in reviewed.changes if change.place == index]
-    by_cell = _assign(inside, side * factor)
+    tops, lefts = (range(0, length, side) for length in stored.shape)
+    by_cell = _assign(inside, side * factor, (len(tops) - 1, len(lefts) - 1))
     cells = []
-    for row, top in enumerate(range(0, stored.shape[0], side)):
-        for column, left in enumerate(range(0, stored.shape[1], side)):
+    for row, top in enumerate(tops):
+        for column, left in enumerate(lefts):
             part = stored[top : top + side, left : left + side]
             changes = by_cell.get((row, column), [])
             if changes or (part != NO_DATA).mean() >= LEAST_DATA:
@@ -89,13 +90,16 @@ def _cut(reviewed: ReviewedMap, index: int) -> list[_Cell]:
 
 
 def _assign(
-    changes: Sequence[MappedChange], side: float
+    changes: Sequence[MappedChange], side: float, last: tuple[int, int]
 ) -> dict[tuple[int, int], list[MappedChange]]:
-    """Changes by row and column of their cell."""
+    """Changes by row and column of their cell; a rest beyond the last cell counts to it."""
     found: dict[tuple[int, int], list[MappedChange]] = {}
     for change in changes:
         centre = change.outline.centroid
-        found.setdefault((int(centre.y // side), int(centre.x // side)), []).append(change)
+        row, column = (
+            min(int(at // side), end) for at, end in zip((centre.y, centre.x), last, strict=True)
+        )
+        found.setdefault((row, column), []).append(change)
     return found
 
 

@@ -46,8 +46,9 @@ def predict_xarray(
 ) -> xarray.DataArray:
     """The change probability of two georeferenced arrays, on the grid of the first.
 
-    Windows, scaling and blending are those of ``ctma.predict_scene``. As there, the network sees
-    the arrays north up. The result is lazy where one of the arrays is dask-backed. Without
+    Windows and blending are those of ``ctma.predict_scene``. Ranges of values come from the whole
+    of each array; there, from the ground that both dates share. As there, the network sees the
+    arrays north up. The result is lazy where one of the arrays is dask-backed. Without
     ``scale``, percentiles of values that were not stored in 8 bits are computed at once.
 
     Args:

@@ -31,12 +31,12 @@ from ctma.scene.rasters import raster_settings
 from ctma.scene.registration import NOTABLE
 from ctma.scene.scaling import FAR_APART, MOST_CLIPPED
 from ctma.scene.settings import SceneSettings
-from ctma.scene.store import Store, discard, holds
+from ctma.scene.store import Store, discard, holds, unfinished_sources
 from ctma.scene.strips import blend
 from ctma.scene.styles import style_changes
 from ctma.scene.summary import describe_plan, describe_versions
 from ctma.scene.windows import Cluster, Local, Sharing, ahead, connect
-from ctma.scene.writing import Draw, MapWriter, check_format, check_outputs
+from ctma.scene.writing import Draw, MapWriter, check_format, check_outputs, refuse_reviewed
 from ctma.settings import check_kind
 from ctma.types import Pixels, Progress, ignore
 
@@ -133,6 +133,8 @@ def predict_scene(
         run = _Run.of(plan, predictor, settings, Path(output), cells)
         summary = run.read_finished() if resume else None
         if summary is None:
+            if not (overwrite or unfinished_sources(run.output)):
+                refuse_reviewed(run.output)
             entries = describe_plan(plan, findings, prints, run.output)
             summary = run.do(entries, findings.pictures, sharing, resume, on_progress)
         elif settings.picture and not (run.output / PICTURE).exists():
@@ -231,6 +233,7 @@ class _Run:
             seconds = description.pop("seconds") | {"run": round(time.monotonic() - start, 2)}
             summary = {
                 **description,
+                "bands": list(self.predictor.usage.bands),
                 "coregistered": self.settings.coregister,
                 "threshold": self.plan.threshold,
                 **counts,
@@ -289,7 +292,9 @@ class _Run:
             windows: Local | Cluster = Local(self.plan, look)
             if not sharing.alone:
                 client = stack.enter_context(connect(*sharing))
-                windows = Cluster(self.plan, look, client)
+                # Workers elsewhere have devices of their own.
+                device = "auto" if sharing.cluster else self.predictor.running.device
+                windows = Cluster(self.plan, look, client, device)
             blended = blend(self.plan, store, windows, on_progress)
             blended = stack.enter_context(closing(blended))
             strips = stack.enter_context(closing(ahead(blended)))

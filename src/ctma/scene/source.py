@@ -80,9 +80,9 @@ class Source:
         self.together = self._are_colours() and not nodata_any
         self.corner = _corner_on(raster, grid)
         self.solid = self.corner is not None and all(MaskFlags.all_valid in flag for flag in flags)
-        self.alpha = self._find_alpha(flags)
+        self.alpha = self._choose_alpha(flags)
 
-    def _find_alpha(self, flags: list[list[MaskFlags]]) -> int | None:
+    def _choose_alpha(self, flags: list[list[MaskFlags]]) -> int | None:
         """The alpha band to ask beside GDAL's masks, if any.
 
         GDAL's masks heed alpha only in the last of two or four bands, without nodata values.

@@ -101,7 +101,7 @@ class Cluster:
     plan: Plan
     look: Look
     client: Client
-    device: str = "auto"
+    device: str
 
     def __call__(self, indices: Sequence[WindowIndex]) -> Windows:
         """The windows, in order; another worker predicts the windows of a worker that died.

@@ -77,11 +77,8 @@ def check_outputs(
         refuse_inputs((*sources, *beside), outputs)
     if overwrite:
         return
-    if not resume and (output / ACCEPTED[0]).exists():
-        raise OutputError(
-            f"{output}: holds a reviewed map, whose verdicts would be lost; name another folder, "
-            "or replace it with `overwrite`"
-        )
+    if not resume:
+        refuse_reviewed(output)
     there = [path for path in outputs if path.exists()]
     unfinished = unfinished_sources(output)
     if there and sources not in (unfinished, _read_sources(output / SUMMARY)):
@@ -93,6 +90,19 @@ def check_outputs(
         raise OutputError(
             f"{output}: holds the unfinished map of {' and '.join(unfinished)}; go on with those "
             "and `resume`, name another folder, or drop it with `overwrite`"
+        )
+
+
+def refuse_reviewed(output: Path) -> None:
+    """Refuses a folder whose verdicts would be lost.
+
+    Raises:
+        OutputError: If the folder holds a reviewed map.
+    """
+    if (output / ACCEPTED[0]).exists():
+        raise OutputError(
+            f"{output}: holds a reviewed map, whose verdicts would be lost; name another folder, "
+            "or replace it with `overwrite`"
         )
 
 

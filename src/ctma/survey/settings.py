@@ -81,6 +81,17 @@ class SampleSettings(Settings):
             raise SettingError(f"`levels`: {len(self.levels)} are more than {MOST_LEVELS}")
         if [*self.levels] != sorted({*self.levels}) or not all(0 < one < 1 for one in self.levels):
             raise SettingError(f"`levels` {self.levels}: rising probabilities between 0 and 1")
-        if self.units == "polygons" and self.design == "systematic":
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_design(self) -> Self:
+        if self.design != "systematic":
+            return self
+        if self.standard_error is not None:
+            raise SettingError(
+                "`standard_error`: gives the number of places of a stratified sample; for a "
+                "systematic one, give `points`"
+            )
+        if self.units == "polygons":
             raise SettingError("`design` systematic: is for pixels; polygons lie on no grid")
         return self

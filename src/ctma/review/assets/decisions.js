@@ -12,6 +12,10 @@ function restore() {
   try {
     const kept = JSON.parse(localStorage.getItem(STORE) ?? 'null');
     if (kept) state = kept;
+    // Former pages kept the number of the place, which differs from page to page.
+    for (const one of state.drawn) {
+      if (typeof one.place === 'number') one.place = data.places[one.place]?.name ?? '';
+    }
   } catch {
     tell('This browser keeps no decisions. Download them before you close the page.');
   }
@@ -23,6 +27,22 @@ function save() {
   } catch {
     tell('This browser has no room for decisions. Download them before you close the page.');
   }
+}
+
+// Drawn changes on the places of this page; other pages of the map may show more places.
+function drawnHere() {
+  return state.drawn.filter(({ place }) => numberOf(place) >= 0);
+}
+
+function numberOf(place) {
+  return data.places.findIndex(({ name }) => name === place);
+}
+
+// How many decisions lie on changes or places that this page does not show.
+function countElsewhere() {
+  const shown = new Set(data.changes.flatMap(({ key }) => [key, `${key} again`]));
+  const decided = Object.keys(state.verdicts).filter((key) => !shown.has(key));
+  return decided.length + state.drawn.length - drawnHere().length;
 }
 
 function verdictOf(key) {
@@ -89,8 +109,8 @@ function decisionsAsGeoJson() {
       }));
     }
   }
-  for (const { place, outline, note = '', ...told } of state.drawn) {
-    features.push(featureOf(data.places[place], outline, {
+  for (const { place, outline, note = '', ...told } of drawnHere()) {
+    features.push(featureOf(data.places[numberOf(place)], outline, {
       id: null, verdict: 'missed', note, repeat: false, mended: false, ...described(told),
     }));
   }
@@ -120,9 +140,10 @@ function takeIn(text) {
   for (const { id, repeat, verdict, mended, outline, place, ...told } of read) {
     const key = known.get(`${place} ${id}`);
     if (verdict === 'missed') {
-      if (!there.has(`${told.time} ${told.reviewer}`)) addDrawn([{ place, outline, ...told }]);
+      const { name } = data.places[place];
+      if (!there.has(`${told.time} ${told.reviewer}`)) addDrawn([{ place: name, outline, ...told }]);
     } else if (key) {
-      record(repeat ? `${key} again` : key, { verdict: verdict ?? undefined, ...told, ...(mended && { outline }) });
+      takeOver(repeat ? `${key} again` : key, { ...told, ...(verdict && { verdict }), ...(mended && { outline }) });
     } else {
       outside++;
       continue;
@@ -133,6 +154,16 @@ function takeIn(text) {
   remember({ all: former });
   save();
   return { taken, outside };
+}
+
+// Takes a decision of a file in place of one's own; a mere note replaces no verdict.
+function takeOver(key, decision) {
+  const own = verdictOf(key);
+  if (own.verdict && !decision.verdict) {
+    if (!own.note) state.verdicts[key] = { ...own, note: decision.note };
+    return;
+  }
+  state.verdicts[key] = decision;
 }
 
 // One decision of a file, with its outline in pixels; throws where it is none.
@@ -166,6 +197,8 @@ function addDrawn(added) {
 }
 
 function download() {
+  const elsewhere = countElsewhere();
+  if (elsewhere) tell(`The file lacks ${elsewhere} decisions on changes that this page does not show. Download them from the page that shows them.`);
   const text = JSON.stringify(decisionsAsGeoJson(), null, 1);
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob([text], { type: 'application/geo+json' }));

@@ -33,14 +33,18 @@ function sortEntries() {
   const sorted = data.changes
     .map((change, index) => ({ key: change.key, change: index, repeat: false }))
     .sort((one, other) => rank(data.changes[one.change]) - rank(data.changes[other.change]));
-  const drawn = state.drawn.map(({ key }) => ({ key, drawn: true, repeat: false }));
+  const drawn = drawnHere().map(({ key }) => ({ key, drawn: true, repeat: false }));
   const again = data.repeats.map((index) => (
     { key: `${data.changes[index].key} again`, change: index, repeat: true }));
   entries = [...sorted, ...drawn, ...again];
 }
 
+function drawnOf(entry) {
+  return state.drawn.find(({ key }) => key === entry.key);
+}
+
 function shapeOf(entry) {
-  if (entry.drawn) return state.drawn.find(({ key }) => key === entry.key);
+  if (entry.drawn) return { place: numberOf(drawnOf(entry).place), outline: drawnOf(entry).outline };
   const change = data.changes[entry.change];
   return { place: change.place, outline: verdictOf(entry.key).outline ?? change.outline };
 }
@@ -161,14 +165,14 @@ function scrollToCurrent() {
 function showState() {
   const decided = entries.filter(({ key, drawn }) => !drawn && verdictOf(key).verdict).length;
   const wanted = data.changes.length + data.repeats.length;
-  const drawn = data.survey ? '' : `, ${state.drawn.length} drawn`;
+  const drawn = data.survey ? '' : `, ${drawnHere().length} drawn`;
   $('progress').textContent = `${decided} of ${wanted} decided${drawn}`;
   const { same, of, kappa } = ownAgreement();
   $('agreement').hidden = !of;
   $('agreement').textContent = of === 0 ? '' :
     `Shown twice: ${same} of ${of} decided alike${kappa === null ? '' : `, kappa ${kappa.toFixed(2)}`}`;
   const entry = currentEntry();
-  const told = entry?.drawn ? shapeOf(entry) : verdictOf(current);
+  const told = entry?.drawn ? drawnOf(entry) : verdictOf(current);
   if (document.activeElement !== $('note')) $('note').value = told?.note ?? '';
   $('current').textContent = entry ? describe(entry) : 'no change';
   canvas.setAttribute('aria-label', entry ? `Both dates at ${describe(entry)}` : 'Both dates of the map');
@@ -247,6 +251,11 @@ function decide(verdict) {
   }
   const seconds = (verdictOf(entry.key).seconds ?? 0) + secondsShown();
   record(entry.key, { verdict, seconds, time: new Date().toISOString(), reviewer: state.reviewer });
+  if (verdict === 'wrong' && isStill(data.changes[entry.change])) {
+    refresh();
+    say(`${nameOf(entry)}: wrong. D draws what changed, N goes on.`);
+    return;
+  }
   const rows = listed();
   const next = rows[rows.findIndex(({ key }) => key === entry.key) + 1];
   if (next) select(next.key);
@@ -292,7 +301,7 @@ function keepNote() {
   const note = $('note').value;
   if (entry.drawn) {
     if (!noteBegun) recordDrawn(state.drawn.map((one) => ({ ...one })));
-    shapeOf(entry).note = note;
+    drawnOf(entry).note = note;
   } else if (noteBegun) {
     state.verdicts[entry.key].note = note;
   } else {
@@ -469,6 +478,7 @@ function listen() {
   document.addEventListener('keyup', (event) => event.key.toLowerCase() === 'b' && hold(false));
   window.addEventListener('blur', () => hold(false));
   document.addEventListener('visibilitychange', onVisibility);
+  window.addEventListener('storage', onStorage);
   $('blink').addEventListener('pointerdown', () => hold(true));
   for (const over of ['pointerup', 'pointercancel', 'pointerleave']) $('blink').addEventListener(over, () => hold(false));
   $('blink').addEventListener('keydown', (event) => [' ', 'Enter'].includes(event.key) && hold(true));
@@ -533,6 +543,17 @@ function term(text) {
 
 function meaning(text) {
   return Object.assign(document.createElement('dd'), { textContent: text });
+}
+
+// Another tab of this page has decided.
+function onStorage({ key }) {
+  if (key !== STORE) return;
+  restore();
+  noteBegun = false;
+  if (document.activeElement !== $('reviewer')) $('reviewer').value = state.reviewer;
+  sortEntries();
+  if (!tool && !currentEntry()) select(entries[0]?.key ?? null);
+  else refresh();
 }
 
 function start() {

@@ -42,7 +42,7 @@ function finishTool() {
   const now = { time: new Date().toISOString(), reviewer: state.reviewer };
   if (kind === 'draw') {
     const seconds = (performance.now() - since) / 1000;
-    select(addDrawn([{ place: view.place, outline: [points], note: '', seconds, ...now }]), false);
+    select(addDrawn([{ place: data.places[view.place].name, outline: [points], note: '', seconds, ...now }]), false);
     say('Drawn. The change counts as missed by the map.');
   } else {
     keepMended(currentEntry(), points, now);
@@ -55,7 +55,9 @@ function keepMended(entry, points, now) {
   const { outline } = shapeOf(entry);
   const mended = [points, ...outline.slice(1)];
   if (entry.drawn) {
-    recordDrawn(state.drawn.map((one) => (one.key === entry.key ? { ...one, outline: mended, ...now } : one)));
+    // The time stays: by it a file knows the change again.
+    const { reviewer } = now;
+    recordDrawn(state.drawn.map((one) => (one.key === entry.key ? { ...one, outline: mended, reviewer } : one)));
   } else {
     record(entry.key, { outline: mended, ...now });
   }
