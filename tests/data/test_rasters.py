@@ -12,7 +12,7 @@ from ctma.data.augmentation import AUGMENTATIONS, augmentation, put_together
 from ctma.data.dataset import PairDataset
 from ctma.data.doctor import check as examine
 from ctma.data.pairs import Coding, find_coding
-from ctma.data.rasters import settle_usage
+from ctma.data.rasters import read_date, settle_usage
 from ctma.data.readers import find_pairs
 from ctma.errors import CtmaError, ImageError
 from ctma.models.usage import Usage
@@ -148,6 +148,15 @@ def test_pixels_without_a_label_get_none_by_augmentation():
         assert (found == IGNORED).all()
 
 
+def test_holes_of_8_bit_colours_are_0(tmp_path):
+    pixels = np.full((3, 64, 64), 90, np.uint8)
+    pixels[:, :10] = 255
+    path = write_raster(tmp_path / "a.tif", pixels, nodata=255, photometric="RGB")
+    image = read_date(path, Usage(), 0)
+    assert (image[:10] == 0).all()
+    assert (image[10:] == 90).all()
+
+
 def test_ranges_are_for_other_types_than_8_bits(tmp_path):
     pairs = find_pairs(write_data(tmp_path, kind=np.uint8, top=255), "val")
     network = Infrared().eval()
@@ -236,6 +245,20 @@ def test_a_resumed_training_keeps_the_ranges_of_the_weights_it_began_with(tmp_pa
         assert ctma.load_model(result.best).usage.ranges == ranges
     latest = ctma.load_model(tmp_path / "run" / "latest.safetensors")
     assert latest.usage.ranges == ranges
+
+
+def test_weights_of_the_same_bands_in_another_order_are_refused(tmp_path):
+    data = write_data(tmp_path / "data")
+    network = create_model("ctma-lite", bands=4, video_len=0)
+    network.usage = network.usage.replace(bands=("nir", "red", "green", "blue"))
+    save_model(tmp_path / "begun.safetensors", network, scores=[])
+    settings = [
+        'data.bands=["red","green","blue","nir"]', "model.pretrained=false", "model.video_len=0",
+        "data.crop_size=64", "data.workers=0", "trainer.epochs=1",
+    ]  # fmt: skip
+    recipe = load_recipe("levir-cd/ctma-lite", settings)
+    with pytest.raises(CtmaError, match=r"nir, red, green, blue in this order"):
+        train(recipe, data, tmp_path / "run", init=tmp_path / "begun.safetensors")
 
 
 @pytest.mark.slow

@@ -105,6 +105,45 @@ class Shared(ChangeNetwork):
         return ChangeLogits(F.conv2d(x, self.wide.weight[:1], padding=1))
 
 
+class OfTheBatch(ChangeNetwork):
+    """A norm that keeps no statistics, so that nothing can be folded."""
+
+    bands = 3
+
+    def __init__(self):
+        super().__init__()
+        norm = torch.nn.BatchNorm2d(1, track_running_stats=False)
+        self.steps = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 3, padding=1), norm)
+
+    def forward(self, before, after):
+        return ChangeLogits(self.steps(after - before))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_norms_of_the_batch_stay_as_they_are(engine):
+    torch.manual_seed(0)
+    network = OfTheBatch().eval()
+    with torch.no_grad():
+        dates = [torch.from_numpy(one).permute(2, 0, 1)[None] / 255 for one in images(64, 64)]
+        expected = network(*dates).fine.sigmoid()[0, 0].numpy()
+    if engine in ("openvino", "onnx"):  # torch's exporter knows no such norm
+        with pytest.raises(SettingError, match="cannot take OfTheBatch"):
+            predict(*images(64, 64), run_as(network, engine=engine))
+        return
+    found = predict(*images(64, 64), run_as(network, engine=engine, precision="float32"))
+    np.testing.assert_allclose(found.probability, expected, atol=1e-4)
+
+
+def test_a_network_without_a_file_runs_without_the_cache():
+    space = {"__name__": "__main__"}
+    text = Path(__file__).read_text()
+    start = text.index("class Shared")
+    code = "import torch, torch.nn.functional as F\nfrom ctma import ChangeLogits, ChangeNetwork\n"
+    exec(code + text[start : text.index("class OfTheBatch")], space)
+    network = space["Shared"]().eval()
+    assert predict(*images(64, 64), network).probability.shape == (64, 64)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("size", [(64, 64), (65, 67)])
 def test_wide_convolutions_are_what_they_were(engine, size):

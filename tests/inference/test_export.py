@@ -209,6 +209,25 @@ def test_deepness_finds_what_it_reads(ctma, network, tmp_path):
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
 
 
+def test_networks_of_other_values_than_8_bits_say_their_ranges(network, tmp_path):
+    other = create_model("ctma-lite", video_len=0)
+    before, after = ((0.0, 3000.0),) * 3, ((10.0, 4000.0),) * 3
+    other.usage = network.usage.replace(
+        ranges=(before, after), object_temperature=2.0, object_offset=-1.0
+    )
+    with pytest.raises(SettingError, match="Deepness gives values of 8 bits"):
+        export(other, tmp_path / "q.onnx", purpose="qgis-deepness")
+    assert not (tmp_path / "q.onnx").exists()
+    model, _ = export(other, tmp_path / "m.onnx", stac=True)
+    assert other.training
+    (item,) = json.loads((tmp_path / "m.onnx.stac.json").read_text())["properties"]["mlm:input"]
+    told = [(one["minimum"], one["maximum"]) for one in item["value_scaling"]]
+    assert told == [*before, *after]
+    usage = load(model).usage
+    assert (usage.object_temperature, usage.object_offset) == (2.0, -1.0)
+    assert (usage.temperature, usage.ranges) == (1.0, (before, after))
+
+
 @pytest.mark.parametrize("suffix", ["onnx", "xml", "pt2"])
 def test_the_stac_item_is_valid(exported, suffix):
     schema = pytest.importorskip("stac_model.schema")

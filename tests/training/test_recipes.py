@@ -85,6 +85,13 @@ def test_unknown_keys_suggest_the_nearest(settings, expected):
         load_recipe("levir-cd/ctma-s", settings)
 
 
+def test_one_margin_holds_for_network_and_loss():
+    with pytest.raises(SettingError, match=r"loss\.margin: is 1, and model\.margin 2"):
+        load_recipe("levir-cd/stanet", ["model.margin=2"])
+    recipe = load_recipe("levir-cd/stanet", ["model.margin=2", "loss.margin=2"])
+    assert recipe.loss.margin == 2
+
+
 @pytest.mark.parametrize(
     "setting",
     ["optimizer.lr=fast", "optimizer.lr=-1", "trainer.epochs=1.5", "model.video_len=long",

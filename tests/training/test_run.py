@@ -35,7 +35,9 @@ from ctma.errors import (
 )
 from ctma.files import file_fingerprint, sole_run
 from ctma.models.registry import model_arguments
+from ctma.training.loaders import find_training_pairs
 from ctma.training.recipes import load_kept
+from ctma.training.settings import SourceSettings
 from support import ROOT
 from support.commands import refused
 from support.images import write_pair
@@ -439,6 +441,49 @@ def test_initial_weights_that_know_their_distance_ask_for_the_datas(tiny_data, t
         on_note=notes.append,
     )
     assert any("data.ground_sample_distance=0.5" in note for note in notes)
+
+
+def test_initial_weights_of_another_scale_are_refused_and_other_arguments_told(tiny_data, tmp_path):
+    unet = create_model("unet", normalised=False)
+    save_model(tmp_path / "unet.safetensors", unet, scores=[])
+    recipe = load_recipe(
+        "levir-cd/unet", ["model.pretrained=false", "data.crop_size=64", "trainer.epochs=1"]
+    )
+    with pytest.raises(CheckpointError, match=r"say `settings` model\.normalised=false"):
+        train(recipe, tiny_data, tmp_path / "run", init=tmp_path / "unet.safetensors")
+    save_model(
+        tmp_path / "s.safetensors", create_model("ctma-s", fusion=0.9, video_len=2), scores=[]
+    )
+    notes = []
+    train(
+        small_recipe("trainer.epochs=1", "model.video_len=2"), tiny_data, tmp_path / "s",
+        init=tmp_path / "s.safetensors", on_note=notes.append,
+    )  # fmt: skip
+    assert any("model.fusion=0.9, this training has" in note for note in notes)
+
+
+def test_single_dates_of_the_test_split_are_not_trained_on(tiny_data, tmp_path):
+    root = shutil.copytree(tiny_data, tmp_path / "all")
+    for split in ("train", "test"):
+        for role, name in (("A", "image"), ("label", "label")):
+            shutil.copytree(tiny_data / split / role, root / "single" / split / name)
+    settings = small_recipe("data.sources=[{folder: .}, {folder: single, single: true}]").data
+    found = find_training_pairs(root, settings).training[1]
+    assert {pair.before.parent.parent.name for pair in found} == {"train"}
+    bare = settings.model_copy(
+        update={"sources": [settings.sources[0], SourceSettings(folder="bare", single=True)]}
+    )
+    shutil.copytree(root / "single/test", root / "bare")
+    assert len(find_training_pairs(root, bare).training[1]) == 4
+
+
+def test_a_training_is_resumed_on_as_many_devices(tiny_data, tmp_path):
+    train(small_recipe("trainer.epochs=1"), tiny_data, tmp_path / "run", device="cpu")
+    with pytest.raises(SettingError, match="devices 1, not 2"):
+        train(
+            small_recipe("trainer.epochs=2"), tiny_data, tmp_path / "run", device="cpu",
+            devices=2, resume=True,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from ctma.types import MINIMUM_SIZE, counted
 
 HEALTH = "health.json"
 
+SHARED = ("shared scene", "shared ground")
 FATAL = ("unreadable", "unequal sizes", "label values", "unvaried")
 """Kinds of findings that would stop a training, or worse, the scoring after the training."""
 
@@ -79,7 +80,7 @@ def _find_leaks(plan: BenchmarkPlan) -> dict[str, list[str]]:
     for one in findings:
         if one.kind in FATAL and one.where.partition("/")[0] in ("train", "val", SPLIT):
             raise DataError(f"{plan.data}: {one.where}: {one.what}; ctma check shows all")
-    shared = [one.where for one in findings if one.kind == "shared scene"]
+    shared = [one.where for one in findings if one.kind in SHARED]
     return {
         split: [one for one in shared if one.startswith(f"{split}/") and f" and {SPLIT}/" in one]
         for split in ("train", "val")

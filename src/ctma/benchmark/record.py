@@ -171,8 +171,13 @@ def code_fingerprint() -> str:
 
 def outside_code(kind: type) -> str:
     """A hash of the file of a network from outside the package; empty for ctma's networks."""
-    file = None if kind.__module__.startswith("ctma.") else inspect.getsourcefile(kind)
-    return "" if file is None else file_fingerprint(file)
+    if kind.__module__.startswith("ctma."):
+        return ""
+    try:
+        file = inspect.getsourcefile(kind)
+        return "" if file is None else file_fingerprint(file)
+    except OSError:  # written in a notebook
+        return ""
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:

@@ -186,13 +186,14 @@ def settle_usage(usage: Usage, pairs: Sequence[Pair]) -> Usage:
 
 
 def _is_image(path: Path) -> bool:
-    """Whether a GeoTIFF holds colours or greys as any other image file, without a mask."""
+    """Whether a GeoTIFF holds colours or greys as any other image file, without holes."""
     if not is_raster(path):
         return True
     with _opened(path) as raster:
         names = [name for name in describe_bands(raster) if name != ALPHA]
         masked = [flag.name for flag in raster.mask_flag_enums[0]] == ["per_dataset"]
-        return not masked and tuple(names) in (IMAGE_BANDS, name_bands(1))
+        holes = {*raster.nodatavals} - {None, 0}
+        return not masked and not holes and tuple(names) in (IMAGE_BANDS, name_bands(1))
 
 
 def is_raster(path: Path) -> bool:

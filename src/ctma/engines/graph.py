@@ -28,9 +28,13 @@ class GraphEngine(SessionEngine):
     """
 
     def __init__(self, *arguments: Any, **options: Any):
+        from ctma.engines.graphs import find_source
+
         super().__init__(*arguments, **options)
         self._graphs: dict[str, bytes] = {}
         self._keys: dict[str, str] = {}
+        # Without its code, nobody could tell a changed network from the kept one.
+        self.cache = self.cache and find_source(self.network) is not None
         form = self.form_for((self.stride,))
         if not (self.cache and cache.holds(self.key(form))):
             self._graph(form)
@@ -64,7 +68,7 @@ class GraphEngine(SessionEngine):
         from ctma.engines.graphs import find_source
 
         if form not in self._keys:
-            parts = [self.fingerprint(), find_source(self.network), form]
+            parts = [self.fingerprint(), find_source(self.network) or "", form]
             self._keys[form] = digest_of([*parts, *self.describe().values()])
         return self._keys[form]
 

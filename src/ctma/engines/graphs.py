@@ -81,13 +81,19 @@ def make_graph(
 Opener = Callable[[bytes], Run]
 
 
-def find_source(network: nn.Module) -> str:
-    """A hash of the source files of a network and its rewriting, without torch and timm."""
+def find_source(network: nn.Module) -> str | None:
+    """A hash of the source files of a network and its rewriting, without torch and timm.
+
+    ``None`` where a class has no file, as in a notebook.
+    """
     kinds = {type(module) for module in network.modules()}
     classes = [kind for kind in kinds if kind.__module__.partition(".")[0] not in ("torch", "timm")]
     makers: list[Any] = [*classes, Logits, Winograd, rewrite]
-    files = {inspect.getsourcefile(maker) for maker in makers} - {None}
-    return fingerprint(sorted(file_fingerprint(str(file)) for file in files))
+    try:
+        files = {inspect.getsourcefile(maker) for maker in makers} - {None}
+        return fingerprint(sorted(file_fingerprint(str(file)) for file in files))
+    except OSError:
+        return None
 
 
 def make_example(

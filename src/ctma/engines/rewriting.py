@@ -71,4 +71,5 @@ def fold_norms(network: Module) -> Module:
 
 
 def _is_norm_of(norm: nn.Module | None, conv: nn.Module) -> bool:
-    return type(norm) in _NORMS and isinstance(conv, _CONVS)
+    known = getattr(norm, "running_mean", None) is not None
+    return known and type(norm) in _NORMS and isinstance(conv, _CONVS)

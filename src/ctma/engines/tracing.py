@@ -23,7 +23,7 @@ from ctma.models.base import check_numbers
 OPSET = 17
 """The ONNX operator set, which every runtime of the last years supports."""
 
-UNTRACEABLE = (RuntimeError, ValueError, TypeError, AttributeError)
+UNTRACEABLE = (RuntimeError, ValueError, TypeError, AttributeError, AssertionError)
 """The usual errors of torch if it cannot make a graph of a module."""
 
 

@@ -124,7 +124,7 @@ class _Crops:
 
 def _sample(pairs: Sequence[Pair], usage: Usage) -> _Crops:
     """Selects crops evenly from the training pairs; the selection is always the same."""
-    chosen = pairs[:: max(1, len(pairs) // SAMPLES)][:SAMPLES]
+    chosen = pairs[:: -(-len(pairs) // SAMPLES)]
     return _Crops(chosen, usage, -(-SAMPLES // len(chosen)))
 
 

@@ -105,14 +105,7 @@ class ExportedModel:
     @property
     def usage(self) -> Usage:
         """How the model takes images; its output is already calibrated."""
-        description = self.description
-        return Usage(
-            threshold=description.threshold,
-            scaling=description.scaling,
-            bands=description.bands,
-            ranges=description.ranges,
-            ground_sample_distance=description.ground_sample_distance,
-        )
+        return self.description.only().replace(temperature=1.0, offset=0.0)
 
     def open(
         self,

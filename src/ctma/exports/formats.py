@@ -22,7 +22,7 @@ from ctma.exports.exported import KEY, Description
 from ctma.exports.graphs import Probability, Stacked, trace_probability
 from ctma.exports.stac import Tile, describe_for_stac
 from ctma.files import refuse_existing, whole_file, write_json
-from ctma.models.base import ChangeNetwork, check_network, check_numbers
+from ctma.models.base import ChangeNetwork, check_network, check_numbers, evaluating
 
 PURPOSES = ("qgis-deepness",)
 """Programs that need a special form of file."""
@@ -51,10 +51,10 @@ def export(
     """Exports a network to a file, whole or not at all.
 
     The exported model returns calibrated probabilities. The inputs ``before`` and ``after`` are
-    (B, bands, H, W): stored values divided by ``scaling``, from 0 to 1. The output ``probability``
-    is (B, 1, H, W). Batch size, height and width are free. For a ``.pt2`` file, height and width
-    must be multiples of the network's stride. The metadata under the key ``ctma`` hold all fields
-    of the network's ``usage``.
+    (B, bands, H, W), from 0 to 1: stored values divided by ``scaling``, or as shares of their
+    ``ranges``. The output ``probability`` is (B, 1, H, W). Batch size, height and width are free.
+    For a ``.pt2`` file, height and width must be multiples of the network's stride. The metadata
+    under the key ``ctma`` hold all fields of the network's ``usage``.
 
     Args:
         model: A network, as from ``load_model``, or a checkpoint by name or path.
@@ -89,10 +89,12 @@ def export(
     files = [output, *([output.with_suffix(".bin")] if output.suffix == ".xml" else [])]
     for path in (*files, item) if stac else files:
         refuse_existing(path, overwrite)
-    with torch.no_grad():
-        check_numbers(network.eval()(*make_example(network, fits=True)).fine)
+    write = _write_for_deepness if purpose else _WRITERS[output.suffix]
     try:
-        (_write_for_deepness if purpose else _WRITERS[output.suffix])(network, output)
+        with evaluating(network):
+            with torch.no_grad():
+                check_numbers(network(*make_example(network, fits=True)).fine)
+            write(network, output)
     except CtmaError:
         raise
     except UNTRACEABLE as error:
@@ -177,6 +179,10 @@ def _write_for_deepness(network: ChangeNetwork, output: Path) -> None:
         raise SettingError(
             "`purpose` qgis-deepness: the checkpoint does not say the ground sample distance it "
             "was trained at (ctma convert --gsd adds it)"
+        )
+    if usage.ranges is not None:
+        raise SettingError(
+            "`purpose` qgis-deepness: Deepness gives values of 8 bits, this network takes others"
         )
     example = torch.rand(1, 2 * network.bands, TILE, TILE)
     images, output_name = _DEEPNESS.images, _DEEPNESS.found

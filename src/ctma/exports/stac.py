@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from ctma.engines.runtimes import INPUTS
 from ctma.exports.exported import PROBABILITY
 from ctma.files import sha256
 from ctma.models.base import ChangeNetwork
+from ctma.types import Ranges
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.5.0/schema.json",
@@ -88,7 +90,7 @@ def describe_for_stac(
             "mlm:total_parameters": sum(weight.numel() for weight in network.parameters()),
             "mlm:pretrained": True,
             "mlm:accelerator_constrained": False,
-            "mlm:input": [_input(bands, tile)],
+            "mlm:input": [_input(bands, tile, usage.ranges)],
             "mlm:output": [_output(tile)],
             "mlm:hyperparameters": {key: v for key, v in chosen.items() if v is not None},
         },
@@ -99,7 +101,10 @@ def describe_for_stac(
     }
 
 
-def _input(bands: Sequence[str], tile: Tile) -> dict[str, Any]:
+def _input(
+    bands: Sequence[str], tile: Tile, ranges: tuple[Ranges, Ranges] | None
+) -> dict[str, Any]:
+    each = [(0.0, tile.scaling)] * len(bands) if ranges is None else [*chain(*ranges)]
     return {
         "name": tile.images,
         "bands": [{"name": band} for band in bands],
@@ -108,7 +113,9 @@ def _input(bands: Sequence[str], tile: Tile) -> dict[str, Any]:
             "dim_order": ["batch", "bands", "height", "width"],
             "data_type": "float32",
         },
-        "value_scaling": [{"type": "min-max", "minimum": 0, "maximum": tile.scaling}] * len(bands),
+        "value_scaling": [
+            {"type": "min-max", "minimum": low, "maximum": high} for low, high in each
+        ],
         "resize_type": None,
     }
 

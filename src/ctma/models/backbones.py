@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
 from timm.models.efficientnet import EfficientNetFeatures
+from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
 from ctma.errors import CtmaError, SettingError
@@ -240,6 +241,13 @@ class ResNetLevels(nn.Module):
     ):
         super().__init__()
         resnet = create_backbone(name, pretrained, in_chans=bands, num_classes=0, global_pool="")
+        blocks = {
+            type(module)
+            for module in resnet.modules()
+            if isinstance(module, BasicBlock | Bottleneck)
+        }
+        if blocks != {BasicBlock} or not isinstance(resnet.conv1, nn.Conv2d):
+            raise SettingError(f"backbone {name}: takes resnet18 or resnet34")
         first, *others = strides
         resnet.conv1.stride = (first, first)
         for stage, stride in zip(

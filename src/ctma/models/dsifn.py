@@ -118,7 +118,9 @@ class Level(nn.Module):
         joined = below + 2 * CHANNELS[-1 - number]
         self.up = nn.ConvTranspose2d(below, below, 2, stride=2) if number else None
         self.channels = ChannelAttention(joined, reduction=8)
-        self.spare = nn.BatchNorm2d(joined) if number < 2 else None
+        self.spare = nn.BatchNorm2d(joined).requires_grad_(False) if number < 2 else None
+        # Several devices would wait for the gradients of unused weights.
+        self.channels.requires_grad_(number > 0)
         self.convs = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(first, second, 3, padding=1),

@@ -102,7 +102,7 @@ def create_model(name: str, **args: Any) -> ChangeNetwork:
             raise UnknownNameError(f"argument of {name}", key, defaults)
     try:
         network = _find(name)(**args)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         if isinstance(error, UnknownNameError | SettingError):
             raise
         raise SettingError(f"cannot build {name} with {args}: {error}") from error

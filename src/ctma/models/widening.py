@@ -23,8 +23,10 @@ def widen(small: ChangeNetwork, large: ChangeNetwork, places: Sequence[int]) -> 
         places: For each band of the small network, its place among the bands of the large one.
 
     Raises:
-        ValueError: If the networks differ in more than their bands.
+        ValueError: If the networks differ in more than their bands, or the large one has no more.
     """
+    if large.bands <= small.bands:
+        raise ValueError(f"{small.bands} bands do not become {large.bands}")
     known = {**dict(small.named_parameters()), **dict(small.named_buffers())}
     state = large.state_dict()
     for name, weight in state.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from ctma.files import file_fingerprint
 from ctma.models.base import ChangeNetwork
 from ctma.models.growth import grow
 from ctma.models.layers import channels_last
-from ctma.models.registry import create_model
+from ctma.models.registry import create_model, model_arguments
 from ctma.models.usage import Usage
 from ctma.models.widening import widen
 from ctma.training.loaders import PairsModule
 from ctma.training.settings import Recipe
 from ctma.types import IMAGE_BANDS, Say
+
+_OF_SCALE = ("normalised", "margin")
+"""Arguments that change what the inputs or the outputs of a network mean, but no weight."""
 
 
 def create_network(recipe: Recipe, *, pretrained: bool) -> ChangeNetwork:
@@ -78,6 +82,7 @@ def load_initial(
         added = [band for band in network.usage.bands if band not in initial.usage.bands]
         on_note(f"{path.name}: begins as the same function, which does not see {', '.join(added)}")
     elif _shapes(initial) == _shapes(network):
+        _compare_arguments(initial, network, path, on_note)
         load_weights(network, initial.state_dict(), path)
     else:
         _grow(initial, network, path, pairs)
@@ -92,6 +97,31 @@ def load_initial(
             f"checkpoint knows it: `settings` data.ground_sample_distance={metres:g}"
         )
     return {"name": path.name, "fingerprint": file_fingerprint(path)}
+
+
+def _compare_arguments(
+    initial: ChangeNetwork, network: ChangeNetwork, path: Path, on_note: Say
+) -> None:
+    """Says where two networks of equal weights compute otherwise.
+
+    Raises:
+        CheckpointError: If the network scales its inputs or outputs otherwise.
+    """
+    if initial.name != network.name:
+        return
+    defaults = model_arguments(network.name)
+    # Files and recipes hold lists where functions have tuples.
+    told = [json.loads(json.dumps(defaults | one.arguments)) for one in (initial, network)]
+    for name in defaults:
+        old, new = (one[name] for one in told)
+        if old == new:
+            continue
+        if name in _OF_SCALE:
+            raise CheckpointError(
+                f"{path}: was trained with model.{name}={old}, not {new}; say `settings` "
+                f"model.{name}={str(old).lower()}"
+            )
+        on_note(f"{path.name}: was trained with model.{name}={old}, this training has {new}")
 
 
 def _grow(initial: ChangeNetwork, network: ChangeNetwork, path: Path, pairs: PairsModule) -> None:
@@ -120,6 +150,10 @@ def _widen(initial: ChangeNetwork, network: ChangeNetwork, path: Path) -> None:
         raise CheckpointError(
             f"{path}: sees {', '.join(wanted)}, and `data.bands` {', '.join(bands)} lacks "
             f"{missing[0]}"
+        )
+    if {*bands} == {*wanted}:
+        raise CheckpointError(
+            f"{path}: sees {', '.join(wanted)} in this order; give `data.bands` in the same order"
         )
     try:
         widen(initial, network, [bands.index(band) for band in wanted])

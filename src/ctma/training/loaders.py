@@ -23,8 +23,9 @@ from ctma.data.dataset import (
     collate,
     collate_by_size,
 )
+from ctma.data.layouts import Layout
 from ctma.data.pairs import Pair, find_coding, refuse_unlike
-from ctma.data.readers import data_fingerprint, find_data_name, find_pairs
+from ctma.data.readers import data_fingerprint, find_data_name, find_locations, find_pairs
 from ctma.errors import DataError, SettingError
 from ctma.models.usage import Usage
 from ctma.training.settings import DataSettings, SourceSettings
@@ -84,10 +85,12 @@ def find_training_pairs(root: Path, settings: DataSettings) -> TrainingPairs:
     folders = settings.folders
     for source in settings.sources:
         folder = root / source.folder
-        if source.single:
-            pairs = find_pairs(folder, "all", folders=SINGLE_DATES)
-        else:
-            pairs = find_pairs(folder, settings.training_split, folders=folders)
+        split = settings.training_split
+        pairs = (
+            _find_single(folder, split)
+            if source.single
+            else find_pairs(folder, split, folders=folders)
+        )
         if source.exclude is not None:
             pairs = [pair for pair in pairs if not fnmatch(pair.name, source.exclude)]
         if not pairs:
@@ -97,6 +100,12 @@ def find_training_pairs(root: Path, settings: DataSettings) -> TrainingPairs:
     validation = find_pairs(places[0], settings.validation_split, folders=folders)
     names = [*dict.fromkeys(map(find_data_name, places))]
     return TrainingPairs(" + ".join(names), names[0], training, validation)
+
+
+def _find_single(folder: Path, split: str) -> list[Pair]:
+    """Images of single dates: those of a split, or all where there are no splits."""
+    bare = find_locations(folder, Layout(SINGLE_DATES)).keys() == {"all"}
+    return find_pairs(folder, "all" if bare else split, folders=SINGLE_DATES)
 
 
 class PairsModule(pl.LightningDataModule):

@@ -24,7 +24,7 @@ from ctma.errors import SettingError, UnknownNameError
 from ctma.files import file_fingerprint
 from ctma.models.registry import list_models, model_arguments, model_hints
 from ctma.settings import read_setting
-from ctma.training.settings import LOSSES, LossSettings, Recipe
+from ctma.training.settings import LOSSES, ContrastiveSettings, LossSettings, Recipe
 
 _FOLDER = resources.files("ctma.training") / "recipes"
 _DATA, _NETWORKS = "data", "networks"
@@ -85,7 +85,15 @@ def show_recipe(name: str) -> dict[str, Any]:
 def check_recipe(content: dict[str, Any]) -> Recipe:
     """Makes a recipe of plain values; errors as in ``load_recipe``."""
     recipe = _validate(content)
-    return recipe.model_copy(update={"model": _check_model(recipe.model)})
+    model = _check_model(recipe.model)
+    if isinstance(recipe.loss, ContrastiveSettings):
+        margin = model.get("margin", model_arguments(model["name"]).get("margin"))
+        if margin is not None and margin != recipe.loss.margin:
+            raise SettingError(
+                f"loss.margin: is {recipe.loss.margin:g}, and model.margin {margin:g}; give both "
+                "the same value"
+            )
+    return recipe.model_copy(update={"model": model})
 
 
 def _validate(content: dict[str, Any]) -> Recipe:

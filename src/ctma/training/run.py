@@ -85,9 +85,11 @@ def train(
     latest = find_latest(output, recipe, resume=resume, init=init)
     seed_everything(recipe.seed)
     network = create_network(recipe, pretrained=latest is None and init is None)
-    computing = describe_computing(find_device(device), Eager.name) | {
-        f"teacher {path}": fingerprint for path, fingerprint in teachers.items()
-    }
+    computing = (
+        describe_computing(find_device(device), Eager.name)
+        | {"devices": str(devices)}
+        | {f"teacher {path}": fingerprint for path, fingerprint in teachers.items()}
+    )
     progress = check_latest(latest, network, recipe, computing)
     begun = None if init is None or latest is not None else find_checkpoint(init)
     initial_network = None if begun is None else load_model(begun)

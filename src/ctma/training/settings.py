@@ -166,7 +166,7 @@ class ContrastiveSettings(Form):
         name: The name of this family.
         margin: The distance from which a pixel is change, as in the network. The loss pulls
             unchanged pixels to 0, and pushes changed pixels to twice the margin.
-        auxiliary: Weight of a Dice part on the mean of the auxiliary outputs.
+        auxiliary: Twice the weight of a Dice part on each auxiliary output.
     """
 
     name: Literal["contrastive"] = "contrastive"
