@@ -11,7 +11,7 @@ import torch
 from ctma import CtmaWarning, create_model, load, load_model, predict, read_header, save_model
 from ctma.checkpoints.conversion import convert
 from ctma.checkpoints.header import find_checkpoint, shipped_models
-from ctma.checkpoints.released import read_released
+from ctma.checkpoints.released import read_released, sort_optimizer, write_released
 from ctma.errors import CheckpointError, OutputError, SettingError, UnknownNameError
 from support import ROOT
 from support.images import random_image
@@ -346,3 +346,19 @@ def test_a_torch_file_with_turned_bits_is_refused(tmp_path, ctma):
     line = ctma("convert", tmp_path / "w.pth", tmp_path / "back.safetensors", code=2).stderr
     assert "is damaged" in line
     assert not (tmp_path / "back.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["lunet", "bit", "snunet", "ctma"])
+def test_the_optimizer_of_a_released_file_follows_the_names_of_the_weights(name, tmp_path):
+    network = create_model(name)
+    write_released(tmp_path / "m.pth", network)
+    weights = [*read_released(tmp_path / "m.pth")["state_dict"].items()]
+    parameters = dict(network.named_parameters())
+    theirs = {network.released.rename(one): value for one, value in parameters.items()}
+    # Another implementation registers its layers the other way round.
+    order = [one for one, _ in reversed(weights) if one in theirs]
+    state = {number: {"exp_avg": theirs[one]} for number, one in enumerate(order)}
+    content = {"state_dict": dict(reversed(weights)), "optimizer": {"state": state}}
+    found = sort_optimizer(content, network)["state"]
+    assert all(found[number]["exp_avg"] is one for number, one in enumerate(parameters.values()))
+    assert sort_optimizer({"state_dict": dict(weights)}, network) is None

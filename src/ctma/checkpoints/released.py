@@ -103,6 +103,33 @@ def read_released(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def sort_optimizer(content: Mapping[str, Any], network: ChangeNetwork) -> dict[str, Any] | None:
+    """The optimizer state of a released file, in the order of a network's parameters.
+
+    Optimizers number parameters as networks register them, and implementations differ in that.
+
+    Args:
+        content: The content of the file, as of ``read_released``.
+        network: The network that was loaded from the file.
+
+    Returns:
+        The state for an optimizer of all parameters; ``None`` if the file holds none.
+    """
+    optimizer: dict[str, Any] | None = content.get("optimizer")
+    if not optimizer or network.released is None:
+        return None
+    rename, twice = network.released.rename, network.released.twice
+    ours = {rename(name): number for number, (name, _) in enumerate(network.named_parameters())}
+    names = [name.removeprefix("module.") for name in content["state_dict"]]
+    if twice is not None:
+        once, again = twice
+        names = [name.replace(again, once, 1) if name.startswith(again) else name for name in names]
+    theirs = dict.fromkeys(name for name in names if name in ours)
+    places = dict(enumerate(ours[name] for name in theirs))
+    state = {places[number]: kept for number, kept in optimizer["state"].items()}
+    return optimizer | {"state": state}
+
+
 def _check_archive(path: Path) -> None:
     """Compares a torch file with its checksums, which ``torch.load`` does not look at."""
     if not zipfile.is_zipfile(path):

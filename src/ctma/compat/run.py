@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
-from ctma.checkpoints.released import read_released, write_released
+from ctma.checkpoints.released import read_released, sort_optimizer, write_released
 from ctma.checkpoints.store import load_model
 from ctma.compat.configuration import ReleasedConfig, find_data, to_recipe
 from ctma.devices import find_device
@@ -16,6 +16,7 @@ from ctma.errors import CheckpointError, warn
 from ctma.evaluation.report import EvaluationResult, evaluate
 from ctma.evaluation.scoring import Scoring
 from ctma.inference.predictor import Predictor
+from ctma.models.base import ChangeNetwork
 from ctma.training.initial import create_network
 from ctma.training.loaders import PairsModule, find_training_pairs
 from ctma.training.logs import Lines, Logs
@@ -63,7 +64,7 @@ def train_released(config: ReleasedConfig, on_note: Say = ignore) -> ReleasedRes
     seed_everything(recipe.seed)
     if resumed is not None:
         network = load_model(resumed, config.arguments).train()
-        start, best = _resume(read_released(resumed), config)
+        start, best = _resume(read_released(resumed), network, config)
     else:
         network = create_network(recipe, pretrained=True)
         start, best = Start(), (0.0, 0)
@@ -134,10 +135,12 @@ class ReleasedKeeper(Checkpoint):
         )
 
 
-def _resume(content: dict[str, Any], config: ReleasedConfig) -> tuple[Start, tuple[float, int]]:
+def _resume(
+    content: dict[str, Any], network: ChangeNetwork, config: ReleasedConfig
+) -> tuple[Start, tuple[float, int]]:
     """The start and the best F1 that a torch file holds; its ``epoch`` counts from 0."""
     if config.anew:
         return Start(), (0.0, 0)
-    optimizer = content.get("optimizer") if config.load_optim else None
+    optimizer = sort_optimizer(content, network) if config.load_optim else None
     best, epoch = content.get("max_acc", (0.0, 0))
-    return Start(int(content.get("epoch", -1)) + 1, optimizer or None), (float(best), int(epoch))
+    return Start(int(content.get("epoch", -1)) + 1, optimizer), (float(best), int(epoch))
