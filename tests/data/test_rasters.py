@@ -155,6 +155,8 @@ def test_holes_of_8_bit_colours_are_0(tmp_path):
     image = read_date(path, Usage(), 0)
     assert (image[:10] == 0).all()
     assert (image[10:] == 90).all()
+    grey = read_date(write_raster(tmp_path / "g.tif", pixels[:1], nodata=255), Usage(), 0)
+    np.testing.assert_array_equal(grey, image)
 
 
 def test_ranges_are_for_other_types_than_8_bits(tmp_path):

@@ -31,6 +31,7 @@ from ctma.engines import cache, choice
 from ctma.engines import engine as engines
 from ctma.engines.eager import Eager
 from ctma.engines.forms import JOINED, REWRITTEN
+from ctma.engines.graphs import find_source
 from ctma.engines.openvino import OpenVino
 from ctma.errors import CheckpointError, MissingExtraError, SettingError, UnknownNameError
 from ctma.models.base import ChangeNetwork
@@ -134,13 +135,15 @@ def test_norms_of_the_batch_stay_as_they_are(engine):
     np.testing.assert_allclose(found.probability, expected, atol=1e-4)
 
 
-def test_a_network_without_a_file_runs_without_the_cache():
+def test_a_network_without_a_file_runs_without_the_cache(monkeypatch):
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     space = {"__name__": "__main__"}
     text = Path(__file__).read_text()
     start = text.index("class Shared")
     code = "import torch, torch.nn.functional as F\nfrom ctma import ChangeLogits, ChangeNetwork\n"
     exec(code + text[start : text.index("class OfTheBatch")], space)
     network = space["Shared"]().eval()
+    assert find_source(network) is None
     assert predict(*images(64, 64), network).probability.shape == (64, 64)
 
 

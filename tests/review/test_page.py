@@ -315,7 +315,7 @@ def test_pages_of_one_map_share_decisions_and_each_gives_its_own(visit, tmp_path
     seen.page.goto(small.as_uri())
     seen.await_text("current", "change")
     assert len(seen.download()["features"]) == 2
-    assert "lacks 1 decisions" in seen.text("warning")
+    assert "does not show: 1." in seen.text("warning")
 
 
 def test_two_tabs_of_a_page_keep_the_decisions_of_both(visit, page_file):

@@ -137,7 +137,7 @@ def read_date(path: Path, usage: Usage, date: int) -> Pixels:
     if path.suffix.lower() not in SUFFIXES:
         return _check_count(read_image(path), usage, path)
     if usage.bands == IMAGE_BANDS and usage.ranges is None and _is_image(path):
-        return read_image(path)
+        return _without_holes(read_image(path), path)
     raster = read_raster(path)
     return _scale(raster, _choose(raster, usage.bands, path), usage, date, path)
 
@@ -186,14 +186,23 @@ def settle_usage(usage: Usage, pairs: Sequence[Pair]) -> Usage:
 
 
 def _is_image(path: Path) -> bool:
-    """Whether a GeoTIFF holds colours or greys as any other image file, without holes."""
+    """Whether a GeoTIFF holds colours or greys as any other image file, without a mask."""
     if not is_raster(path):
         return True
     with _opened(path) as raster:
         names = [name for name in describe_bands(raster) if name != ALPHA]
         masked = [flag.name for flag in raster.mask_flag_enums[0]] == ["per_dataset"]
-        holes = {*raster.nodatavals} - {None, 0}
-        return not masked and not holes and tuple(names) in (IMAGE_BANDS, name_bands(1))
+        return not masked and tuple(names) in (IMAGE_BANDS, name_bands(1))
+
+
+def _without_holes(image: Pixels, path: Path) -> Pixels:
+    """The pixels of a GeoTIFF, with 0 for those that have its nodata value."""
+    if not is_raster(path):
+        return image
+    with _opened(path) as raster:
+        if {*raster.nodatavals} <= {None, 0}:
+            return image
+        return image * (raster.dataset_mask()[..., None] > 0)
 
 
 def is_raster(path: Path) -> bool:

@@ -247,7 +247,9 @@ class ResNetLevels(nn.Module):
             if isinstance(module, BasicBlock | Bottleneck)
         }
         if blocks != {BasicBlock} or not isinstance(resnet.conv1, nn.Conv2d):
-            raise SettingError(f"backbone {name}: takes resnet18 or resnet34")
+            raise SettingError(
+                f"backbone {name}: is no ResNet of basic blocks; take resnet18 or resnet34"
+            )
         first, *others = strides
         resnet.conv1.stride = (first, first)
         for stage, stride in zip(

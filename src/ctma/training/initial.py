@@ -78,6 +78,7 @@ def load_initial(
         CheckpointError: If the checkpoint cannot be read, or its weights do not fit.
     """
     if initial.usage.bands != network.usage.bands:
+        _compare_arguments(initial, network, path, on_note)
         _widen(initial, network, path)
         added = [band for band in network.usage.bands if band not in initial.usage.bands]
         on_note(f"{path.name}: begins as the same function, which does not see {', '.join(added)}")
@@ -102,7 +103,7 @@ def load_initial(
 def _compare_arguments(
     initial: ChangeNetwork, network: ChangeNetwork, path: Path, on_note: Say
 ) -> None:
-    """Says where two networks of equal weights compute otherwise.
+    """Says where two networks of equal layers compute otherwise.
 
     Raises:
         CheckpointError: If the network scales its inputs or outputs otherwise.
@@ -111,10 +112,12 @@ def _compare_arguments(
         return
     defaults = model_arguments(network.name)
     # Files and recipes hold lists where functions have tuples.
-    told = [json.loads(json.dumps(defaults | one.arguments)) for one in (initial, network)]
+    told = [
+        json.loads(json.dumps(defaults | one.arguments, default=repr)) for one in (initial, network)
+    ]
     for name in defaults:
         old, new = (one[name] for one in told)
-        if old == new:
+        if old == new or name == "bands":
             continue
         if name in _OF_SCALE:
             raise CheckpointError(

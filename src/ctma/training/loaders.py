@@ -23,9 +23,9 @@ from ctma.data.dataset import (
     collate,
     collate_by_size,
 )
-from ctma.data.layouts import Layout
+from ctma.data.layouts import Layout, check_folder
 from ctma.data.pairs import Pair, find_coding, refuse_unlike
-from ctma.data.readers import data_fingerprint, find_data_name, find_locations, find_pairs
+from ctma.data.readers import data_fingerprint, find_data_name, find_pairs
 from ctma.errors import DataError, SettingError
 from ctma.models.usage import Usage
 from ctma.training.settings import DataSettings, SourceSettings
@@ -104,8 +104,11 @@ def find_training_pairs(root: Path, settings: DataSettings) -> TrainingPairs:
 
 def _find_single(folder: Path, split: str) -> list[Pair]:
     """Images of single dates: those of a split, or all where there are no splits."""
-    bare = find_locations(folder, Layout(SINGLE_DATES)).keys() == {"all"}
-    return find_pairs(folder, "all" if bare else split, folders=SINGLE_DATES)
+    layout = Layout(SINGLE_DATES)
+    splits = layout.locations(layout.find_root(check_folder(folder)))
+    # A reader of one's own tells no splits.
+    whole = splits.keys() <= {"all"}
+    return find_pairs(folder, "all" if whole else split, folders=SINGLE_DATES)
 
 
 class PairsModule(pl.LightningDataModule):

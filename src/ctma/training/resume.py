@@ -166,7 +166,7 @@ def _check_same_recipe(path: Path, recipe: Recipe) -> None:
 
 def _whole(recipe: Recipe) -> dict[str, Any]:
     """A recipe with every argument of its network."""
-    defaults = json.loads(json.dumps(model_arguments(recipe.network)))
+    defaults = json.loads(json.dumps(model_arguments(recipe.network), default=repr))
     content = recipe.model_dump(mode="json")
     return content | {"model": defaults | content["model"]}
 

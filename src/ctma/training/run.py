@@ -126,7 +126,9 @@ def _take_images_as_before(
 ) -> None:
     """Takes images as the interrupted training did, or as the initial network does."""
     if latest is not None:
-        inherit_usage(network, read_header(latest.with_name(LATEST_WEIGHTS)))
+        weights = latest.with_name(LATEST_WEIGHTS)
+        if weights.exists():
+            inherit_usage(network, read_header(weights))
     elif initial is not None:
         inherit_usage(network, initial.usage)
 

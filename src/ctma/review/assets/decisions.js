@@ -13,7 +13,8 @@ function restore() {
     const kept = JSON.parse(localStorage.getItem(STORE) ?? 'null');
     if (kept) state = kept;
     // Former pages kept the number of the place, which differs from page to page.
-    for (const one of state.drawn) {
+    const former = state.history.flatMap(({ drawn, all }) => drawn ?? all?.[1] ?? []);
+    for (const one of [...state.drawn, ...former]) {
       if (typeof one.place === 'number') one.place = data.places[one.place]?.name ?? '';
     }
   } catch {
@@ -41,8 +42,12 @@ function numberOf(place) {
 // How many decisions lie on changes or places that this page does not show.
 function countElsewhere() {
   const shown = new Set(data.changes.flatMap(({ key }) => [key, `${key} again`]));
-  const decided = Object.keys(state.verdicts).filter((key) => !shown.has(key));
+  const decided = Object.keys(state.verdicts).filter((key) => !shown.has(key) && isDecided(verdictOf(key)));
   return decided.length + state.drawn.length - drawnHere().length;
+}
+
+function isDecided({ verdict, note, outline }) {
+  return Boolean(verdict || note || outline);
 }
 
 function verdictOf(key) {
@@ -101,7 +106,7 @@ function decisionsAsGeoJson() {
   for (const change of data.changes) {
     for (const [key, repeat] of [[change.key, false], [`${change.key} again`, true]]) {
       const { verdict, note = '', outline, ...told } = verdictOf(key);
-      if (!verdict && !note && !outline) continue;
+      if (!isDecided(verdictOf(key))) continue;
       features.push(featureOf(data.places[change.place], outline ?? change.outline, {
         id: change.id, verdict: verdict ?? null, note, repeat, mended: Boolean(outline),
         ...(change.kind && { kind: change.kind }),
@@ -156,11 +161,12 @@ function takeIn(text) {
   return { taken, outside };
 }
 
-// Takes a decision of a file in place of one's own; a mere note replaces no verdict.
+// Takes a decision of a file in place of one's own. Without a verdict, it only adds what one's own lacks.
 function takeOver(key, decision) {
   const own = verdictOf(key);
   if (own.verdict && !decision.verdict) {
-    if (!own.note) state.verdicts[key] = { ...own, note: decision.note };
+    const { note, outline } = decision;
+    state.verdicts[key] = { ...own, note: own.note || note, ...(outline && !own.outline && { outline }) };
     return;
   }
   state.verdicts[key] = decision;
@@ -198,7 +204,7 @@ function addDrawn(added) {
 
 function download() {
   const elsewhere = countElsewhere();
-  if (elsewhere) tell(`The file lacks ${elsewhere} decisions on changes that this page does not show. Download them from the page that shows them.`);
+  if (elsewhere) tell(`The file lacks decisions on changes that this page does not show: ${elsewhere}. Download them from the page that shows them.`);
   const text = JSON.stringify(decisionsAsGeoJson(), null, 1);
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob([text], { type: 'application/geo+json' }));

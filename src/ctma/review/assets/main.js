@@ -552,7 +552,7 @@ function onStorage({ key }) {
   noteBegun = false;
   if (document.activeElement !== $('reviewer')) $('reviewer').value = state.reviewer;
   sortEntries();
-  if (!tool && !currentEntry()) select(entries[0]?.key ?? null);
+  if (!tool && current !== null && !currentEntry()) select(entries[0]?.key ?? null);
   else refresh();
 }
 

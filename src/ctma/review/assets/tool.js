@@ -38,6 +38,11 @@ function finishTool() {
     say('An outline needs three corners and an area.');
     return;
   }
+  if (kind === 'mend' && !currentEntry()) {
+    cancelTool();
+    say('The change was removed in another tab.');
+    return;
+  }
   tool = null;
   const now = { time: new Date().toISOString(), reviewer: state.reviewer };
   if (kind === 'draw') {
