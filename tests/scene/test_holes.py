@@ -60,7 +60,8 @@ def test_alpha_is_heeded_wherever_it_stands(tmp_path, bands, place, kind, nodata
 @pytest.mark.parametrize("bands", [2, 3, 4, 5])
 def test_a_warped_raster_has_no_data_beyond_its_edge(tmp_path, bands):
     turned = SHIFTED @ Affine.rotation(-30)
-    path = write_raster(tmp_path / "turned.tif", smooth(2, HEIGHT, WIDTH, bands), turned)
+    pixels = smooth(2, HEIGHT, WIDTH, bands)
+    path = write_raster(tmp_path / "turned.tif", pixels, turned, photometric="MINISBLACK")
     before = write_raster(tmp_path / "before.tif", smooth(1, HEIGHT, WIDTH))
     numbers = [1, 1, 2] if bands == 2 else [1, 2, 3]
     with rasterio.open(path) as raster, rasterio.open(before) as common:
