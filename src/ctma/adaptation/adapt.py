@@ -298,10 +298,11 @@ def _check_worth(found: _Found, path: Path, settings: AdaptationSettings) -> Non
 
 def _save(found: _Found, path: Path, place: Place, target: Path) -> Adaptation:
     """Writes the differences to the old weights, and the record."""
-    if found.setting != Setting.of(found.network.usage):
-        # What was fitted on objects of the former probabilities does not hold for others.
-        found.network.usage = found.network.usage.replace(object_temperature=1.0, object_offset=0.0)
-    found.network.usage = found.network.usage.replace(**found.setting._asdict())
+    usage = found.network.usage
+    # What was fitted on objects of the former probabilities does not hold for others.
+    same = found.setting == Setting.of(usage)
+    objects = {} if same else {"object_temperature": 1.0, "object_offset": 0.0}
+    found.network.usage = usage.replace(**found.setting._asdict(), **objects)
     header = read_header(path)
     original = find_adapted(header, path) if header.adapts else path
     learned = found.steps or header.adapts

@@ -136,8 +136,10 @@ def read_date(path: Path, usage: Usage, date: int) -> Pixels:
     """
     if path.suffix.lower() not in SUFFIXES:
         return _check_count(read_image(path), usage, path)
-    if usage.bands == IMAGE_BANDS and usage.ranges is None and _is_image(path):
-        return _without_holes(read_image(path), path)
+    if usage.bands == IMAGE_BANDS and usage.ranges is None:
+        image = _read_as_image(path)
+        if image is not None:
+            return image
     raster = read_raster(path)
     return _scale(raster, _choose(raster, usage.bands, path), usage, date, path)
 
@@ -185,24 +187,22 @@ def settle_usage(usage: Usage, pairs: Sequence[Pair]) -> Usage:
     return usage.replace(ranges=(before, after))
 
 
-def _is_image(path: Path) -> bool:
-    """Whether a GeoTIFF holds colours or greys as any other image file, without a mask."""
+def _read_as_image(path: Path) -> Pixels | None:
+    """A GeoTIFF of colours or greys as any other image file, and 0 where it has no data.
+
+    ``None`` for other bands, and for a GeoTIFF with a mask.
+    """
     if not is_raster(path):
-        return True
+        return read_image(path)
     with _opened(path) as raster:
         names = [name for name in describe_bands(raster) if name != ALPHA]
         masked = [flag.name for flag in raster.mask_flag_enums[0]] == ["per_dataset"]
-        return not masked and tuple(names) in (IMAGE_BANDS, name_bands(1))
-
-
-def _without_holes(image: Pixels, path: Path) -> Pixels:
-    """The pixels of a GeoTIFF, with 0 for those that have its nodata value."""
-    if not is_raster(path):
-        return image
-    with _opened(path) as raster:
-        if {*raster.nodatavals} <= {None, 0}:
-            return image
-        return image * (raster.dataset_mask()[..., None] > 0)
+        if masked or tuple(names) not in (IMAGE_BANDS, name_bands(1)):
+            return None
+        holes = not {*raster.nodatavals} <= {None, 0}
+        valid = raster.dataset_mask() > 0 if holes else None
+    image = read_image(path)
+    return image if valid is None else image * valid[..., None]
 
 
 def is_raster(path: Path) -> bool:

@@ -33,8 +33,9 @@ class GraphEngine(SessionEngine):
         super().__init__(*arguments, **options)
         self._graphs: dict[str, bytes] = {}
         self._keys: dict[str, str] = {}
+        self._source = find_source(self.network)
         # Without its code, nobody could tell a changed network from the kept one.
-        self.cache = self.cache and find_source(self.network) is not None
+        self.cache = self.cache and self._source is not None
         form = self.form_for((self.stride,))
         if not (self.cache and cache.holds(self.key(form))):
             self._graph(form)
@@ -65,10 +66,8 @@ class GraphEngine(SessionEngine):
 
     def key(self, form: str) -> str:
         """The cache key of a form's graph."""
-        from ctma.engines.graphs import find_source
-
         if form not in self._keys:
-            parts = [self.fingerprint(), find_source(self.network) or "", form]
+            parts = [self.fingerprint(), self._source or "", form]
             self._keys[form] = digest_of([*parts, *self.describe().values()])
         return self._keys[form]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -125,6 +126,12 @@ def model_arguments(name: str) -> dict[str, Any]:
             raise SettingError(f"{name}: its argument {key} has no default; write one there")
         defaults[key] = parameter.default
     return defaults
+
+
+def whole_arguments(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a network, those given and the defaults, as files hold them: as JSON."""
+    whole: dict[str, Any] = json.loads(json.dumps({**model_arguments(name), **given}, default=repr))
+    return whole
 
 
 def model_hints(name: str) -> dict[str, Any]:

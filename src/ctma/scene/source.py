@@ -87,13 +87,11 @@ class Source:
 
         GDAL's masks heed alpha only in the last of two or four bands, without nodata values.
         """
-        own = _find_alpha(self.raster)
-        # Without a nodata value or an alpha band of its own, the warp adds an alpha band to say
-        # where the raster ends.
-        self.adds_alpha = not self.corner and own is None and {*self.nodata} == {None}
-        if self.adds_alpha:
+        own, unnamed = _find_alpha(self.raster), {*self.nodata} == {None}
+        if unnamed and own is None and not self.corner:
+            # The warp adds an alpha band, to say where the raster ends.
             return self.raster.count + 1
-        heeded = {*self.nodata} == {None} and all(MaskFlags.alpha in flag for flag in flags)
+        heeded = unnamed and all(MaskFlags.alpha in flag for flag in flags)
         return None if heeded else own
 
     def _make_views(self) -> list[DatasetReader | WarpedVRT]:
@@ -130,7 +128,7 @@ class Source:
                     width=self.grid.width,
                     height=self.grid.height,
                     resampling=Resampling.bilinear if self.palette is None else Resampling.nearest,
-                    add_alpha=self.adds_alpha,
+                    add_alpha=self.alpha == self.raster.count + 1,
                     src_nodata=nodata,
                     nodata=nodata,
                     UNIFIED_SRC_NODATA="YES" if unified else "NO",

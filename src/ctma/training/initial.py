@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from ctma.files import file_fingerprint
 from ctma.models.base import ChangeNetwork
 from ctma.models.growth import grow
 from ctma.models.layers import channels_last
-from ctma.models.registry import create_model, model_arguments
+from ctma.models.registry import create_model, whole_arguments
 from ctma.models.usage import Usage
 from ctma.models.widening import widen
 from ctma.training.loaders import PairsModule
@@ -110,13 +109,9 @@ def _compare_arguments(
     """
     if initial.name != network.name:
         return
-    defaults = model_arguments(network.name)
-    # Files and recipes hold lists where functions have tuples.
-    told = [
-        json.loads(json.dumps(defaults | one.arguments, default=repr)) for one in (initial, network)
-    ]
-    for name in defaults:
-        old, new = (one[name] for one in told)
+    former, wanted = (whole_arguments(one.name, one.arguments) for one in (initial, network))
+    for name, new in wanted.items():
+        old = former[name]
         if old == new or name == "bands":
             continue
         if name in _OF_SCALE:

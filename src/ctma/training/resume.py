@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from ctma.checkpoints.weights import load_weights
 from ctma.errors import CheckpointError, OutputError, SettingError
 from ctma.files import file_fingerprint
 from ctma.models.base import ChangeNetwork
-from ctma.models.registry import model_arguments
+from ctma.models.registry import whole_arguments
 from ctma.training.keeper import FIRST, LATEST, LATEST_WEIGHTS, RECIPE, CheckpointKeeper
 from ctma.training.recipes import check_recipe, load_kept
 from ctma.training.settings import Recipe
@@ -166,9 +165,8 @@ def _check_same_recipe(path: Path, recipe: Recipe) -> None:
 
 def _whole(recipe: Recipe) -> dict[str, Any]:
     """A recipe with every argument of its network."""
-    defaults = json.loads(json.dumps(model_arguments(recipe.network), default=repr))
     content = recipe.model_dump(mode="json")
-    return content | {"model": defaults | content["model"]}
+    return content | {"model": whole_arguments(recipe.network, content["model"])}
 
 
 def _differences(
